@@ -1,0 +1,1 @@
+//! JSON-RPC traits and wire shapes spoken between manager, worker and CLI

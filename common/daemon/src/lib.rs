@@ -1,0 +1,1 @@
+//! What both daemons share: config loading, logs, exit codes, locks, signals, services

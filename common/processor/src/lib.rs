@@ -1,0 +1,1 @@
+//! Processor line protocol, bounded child processes, and the proof stages themselves

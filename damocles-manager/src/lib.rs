@@ -1,0 +1,1 @@
+//! damocles-manager: holds the sector-state database and answers the workers

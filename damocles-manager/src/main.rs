@@ -1,0 +1,2 @@
+//! placeholder entry point
+fn main() {}

@@ -1,0 +1,1 @@
+//! damocles-worker: seals sectors, one local state machine per sealing thread

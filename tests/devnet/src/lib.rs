@@ -1,0 +1,1 @@
+//! damocles-devnet: a one-node Filecoin network for tests and demos

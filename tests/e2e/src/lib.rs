@@ -1,0 +1,1 @@
+//! End-to-end scenarios: real daemons, the devnet and real proofs
