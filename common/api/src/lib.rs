@@ -1,1 +1,25 @@
-//! JSON-RPC traits and wire shapes spoken between manager, worker and CLI
+//! What manager, worker and CLI say to each other: JSON-RPC traits (server and client from
+//! one definition) and the shapes that cross the wire.
+//!
+//! Namespaces `Venus` and `VenusWorker` are contracts with upstream Damocles, frozen
+//! misspellings included (each stands behind a correctly spelled Rust name). What is new
+//! of ours lives in `Damocles`. No behaviour here, only words.
+
+pub mod code;
+pub mod damocles;
+pub mod post;
+pub mod sealer;
+pub mod sealer_cli;
+pub mod sector;
+pub mod store;
+pub mod submit;
+pub mod timeline;
+pub mod worker;
+pub mod workers;
+
+/// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
+pub const MANAGER_RPC_PATH: &str = "/rpc/v0";
+/// Port the manager listens on unless told otherwise.
+pub const MANAGER_DEFAULT_PORT: u16 = 1789;
+/// Port the worker listens on unless told otherwise.
+pub const WORKER_DEFAULT_PORT: u16 = 17890;

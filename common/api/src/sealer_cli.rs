@@ -1,0 +1,37 @@
+//! `Venus.*` as operators' commands call it.
+
+use crate::{sector::SectorState, store::StoreDetailedInfo, workers::WorkerPingInfo};
+use damocles_types::SectorId;
+use jsonrpsee::{core::RpcResult, proc_macros::rpc};
+
+/// Read side of the operators' interface that this version serves.
+#[rpc(server, client, namespace = "Venus", namespace_separator = ".")]
+pub trait SealerCli {
+    /// Sectors that are `"online"` or `"offline"`; `job`: 0 all, 1 sealing, 2 snapup, 3 rebuild, 4 unseal.
+    #[method(name = "ListSectors")]
+    async fn list_sectors(&self, state: String, job: i64) -> RpcResult<Vec<SectorState>>;
+
+    #[method(name = "FindSector")]
+    async fn find_sector(&self, state: String, sector: SectorId) -> RpcResult<SectorState>;
+
+    #[method(name = "FindSectorInAllStates")]
+    async fn find_sector_in_all_states(&self, sector: SectorId) -> RpcResult<SectorState>;
+
+    #[method(name = "WorkerGetPingInfo")]
+    async fn worker_get_ping_info(&self, name: String) -> RpcResult<Option<WorkerPingInfo>>;
+
+    #[method(name = "WorkerPingInfoList")]
+    async fn worker_ping_info_list(&self) -> RpcResult<Vec<WorkerPingInfo>>;
+
+    #[method(name = "WorkerPingInfoRemove")]
+    async fn worker_ping_info_remove(&self, name: String) -> RpcResult<()>;
+
+    #[method(name = "StoreList")]
+    async fn store_list(&self) -> RpcResult<Vec<StoreDetailedInfo>>;
+
+    #[method(name = "StoreReleaseReserved")]
+    async fn store_release_reserved(&self, sector: SectorId) -> RpcResult<bool>;
+
+    #[method(name = "Version")]
+    async fn version(&self) -> RpcResult<String>;
+}

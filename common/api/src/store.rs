@@ -1,0 +1,47 @@
+//! Persist stores, known to manager and workers by name.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A store as the manager names it to a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct StoreBasicInfo {
+    pub name: String,
+    pub path: String,
+    pub strict: bool,
+    pub read_only: bool,
+    pub weight: u64,
+    pub meta: Option<BTreeMap<String, String>>,
+}
+
+/// Space kept for a sector on its way to the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StoreReserved {
+    pub by: String,
+    /// Bytes.
+    pub size: u64,
+    /// Unix seconds.
+    pub at: i64,
+}
+
+/// A store with its space, as `util storage list` shows it. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StoreDetailedInfo {
+    pub name: String,
+    pub path: String,
+    pub strict: bool,
+    pub read_only: bool,
+    pub weight: u64,
+    pub meta: Option<BTreeMap<String, String>>,
+    #[serde(rename = "Type")]
+    pub kind: String,
+    pub total: u64,
+    pub free: u64,
+    pub used: u64,
+    pub used_percent: f64,
+    pub reserved: u64,
+    pub reserved_by: Vec<StoreReserved>,
+}

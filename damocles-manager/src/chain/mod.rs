@@ -1,0 +1,1 @@
+//! The one adapter that speaks to a Filecoin node.

@@ -1,0 +1,1 @@
+//! The configuration file: image, checks, and the policies made of it.

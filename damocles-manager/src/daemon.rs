@@ -1,0 +1,1 @@
+//! Wires the rooms: the only place where real parts are chosen.

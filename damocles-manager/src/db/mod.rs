@@ -1,0 +1,1 @@
+//! What is stored, and the verbs that store it. The only room that knows keys and records.

@@ -1,0 +1,1 @@
+//! The one way to put something on chain: intent stored first, then pushed, then followed until it landed.

@@ -1,0 +1,158 @@
+//! What the operator decided, per miner: checked values that the rooms act upon.
+//! `config` builds them from the TOML file; nothing here knows how they were written.
+
+use damocles_types::{ActorId, Epoch};
+use fvm_shared::{address::Address, econ::TokenAmount};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// Limits on a message's fee (upstream keys `GasOverEstimation`, `GasOverPremium`, `GasFeeCap`, `MaxFeeCap`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeePolicy {
+    /// Factor on the estimated gas limit.
+    pub gas_over_estimation: f64,
+    /// Factor on the estimated premium; 0: as estimated.
+    pub gas_over_premium: f64,
+    /// Highest price per unit of gas; zero: whatever the node estimates.
+    pub gas_fee_cap: TokenAmount,
+}
+
+impl Default for FeePolicy {
+    fn default() -> Self {
+        Self {
+            gas_over_estimation: 1.2,
+            gas_over_premium: 0.0,
+            gas_fee_cap: TokenAmount::from_nano(5),
+        }
+    }
+}
+
+/// When and by whom a kind of message is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SendPolicy {
+    /// Candidates, in the operator's order; the one that may sign and has most funds is taken.
+    /// Empty: the miner's worker address.
+    pub senders: Vec<Address>,
+    /// Whether deposit or pledge travels with the message as its value.
+    pub send_fund: bool,
+    /// Fee of a message with one sector.
+    pub fee: FeePolicy,
+    pub batch: BatchPolicy,
+}
+
+/// When a batch of sectors is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchPolicy {
+    /// So many sectors go at once; 1: each alone, without waiting.
+    pub threshold: usize,
+    /// The oldest sector of a smaller batch waits no longer than this.
+    pub max_wait: Duration,
+    /// How often waiting sectors are looked at.
+    pub check_interval: Duration,
+    /// Fee of a message with several sectors.
+    pub fee: FeePolicy,
+}
+
+/// New sectors of a miner (`[Miners.Sector]`, `[Miners.Sealing]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SectorPolicy {
+    pub enabled: bool,
+    pub enable_deals: bool,
+    /// Numbers handed out are greater than this.
+    pub min_number: u64,
+    pub max_number: Option<u64>,
+    /// Lifetime of a CC sector; 0: the protocol's longest.
+    pub lifetime_days: u64,
+    pub use_synthetic: bool,
+    pub require_activation_success: bool,
+    pub require_notification_success: bool,
+}
+
+/// WindowPoSt of a miner (`[Miners.PoSt]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostPolicy {
+    pub enabled: bool,
+    pub strict_check: bool,
+    pub senders: Vec<Address>,
+    pub fee: FeePolicy,
+    /// Epochs on top of a message before it counts as landed.
+    pub confidence: Epoch,
+    /// Epochs after the opening before the proof is sent; upstream's default is 4 of 60,
+    /// so a shorter window scales it down.
+    pub submit_confidence: Option<Epoch>,
+    /// Epochs after the challenge before proving begins; upstream's default is 10 of 20.
+    pub challenge_confidence: Option<Epoch>,
+    /// 0: as many as the protocol allows.
+    pub max_partitions_per_message: u64,
+}
+
+/// A miner that this manager serves (`[[Miners]]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct MinerPolicy {
+    pub actor: ActorId,
+    pub sector: SectorPolicy,
+    pub pre: SendPolicy,
+    pub prove: SendPolicy,
+    /// Epochs on top of a commitment message before it counts as landed (`[Miners.Commitment] Confidence`).
+    pub confidence: Epoch,
+    pub post: PostPolicy,
+}
+
+/// A persist store (`[[Common.PersistStores]]` or a scanned `sectorstore.json`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorePolicy {
+    pub name: String,
+    pub path: PathBuf,
+    pub strict: bool,
+    pub read_only: bool,
+    /// Weight in the random choice among fitting stores; 0 counts as 1.
+    pub weight: u64,
+    /// Only these, when not empty.
+    pub allow_miners: Vec<ActorId>,
+    /// Never these, even when allowed.
+    pub deny_miners: Vec<ActorId>,
+    pub meta: Option<BTreeMap<String, String>>,
+}
+
+impl StorePolicy {
+    /// Whether sectors of that miner may be put here.
+    pub fn allows(&self, miner: ActorId) -> bool {
+        !self.deny_miners.contains(&miner)
+            && (self.allow_miners.is_empty() || self.allow_miners.contains(&miner))
+    }
+}
+
+/// How sectors are checked before a WindowPoSt (`[Common.Proving]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProvingPolicy {
+    pub parallel_check_limit: usize,
+    pub single_check_timeout: Duration,
+    pub partition_check_timeout: Duration,
+}
+
+impl Default for ProvingPolicy {
+    fn default() -> Self {
+        Self {
+            parallel_check_limit: 128,
+            single_check_timeout: Duration::from_secs(600),
+            partition_check_timeout: Duration::from_secs(1200),
+        }
+    }
+}
+
+/// A Filecoin node's JSON-RPC v1 endpoint.
+#[derive(Clone, PartialEq)]
+pub struct NodeEndpoint {
+    /// `http://…/rpc/v1` or `ws://…/rpc/v1`.
+    pub url: String,
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for NodeEndpoint {
+    /// The token stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeEndpoint")
+            .field("url", &self.url)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .finish()
+    }
+}

@@ -1,0 +1,1 @@
+//! WindowPoSt: keeps the sealed sectors proven.

@@ -1,0 +1,1 @@
+//! JSON-RPC: wire to domain and back, permissions, error codes. No decisions.

@@ -1,0 +1,1 @@
+//! What workers ask for while they seal: numbers, tickets, seeds, reports.
