@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` and `make test`. Both start from a fresh clone and bring
+# what they need: system packages (when root), the build, the proof parameters.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test build check-fmt fmt lint params bench deps
+
+# Sectors that the demo seals; with KEEP=1 it stays up until Ctrl-C.
+SECTORS ?= 2
+KEEP ?=
+export SECTORS KEEP
+
+# In CI the lock file is law.
+cargo_flags := $(if $(CI),--locked)
+# Where cargo puts things, be it by CARGO_TARGET_DIR, by a config file, or ./target.
+bin = $$(cargo metadata --no-deps --format-version 1 | grep -o '"target_directory":"[^"]*"' | cut -d'"' -f4)/debug
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: build params ## seal SECTORS sectors (default 2) on a private chain and prove them; KEEP=1 stays up
+	@"$(bin)/damocles-demo" run
+
+test: deps check-fmt lint build params ## everything that must hold: format, lints, unit tests, real daemons with real proofs
+	cargo test $(cargo_flags) --workspace
+
+# One profile for demo and tests: dependencies are optimised in it, and compiled once.
+build: deps ## compile the daemons and the test network
+	cargo build $(cargo_flags) --workspace
+
+check-fmt:
+	cargo fmt --all -- --check
+
+fmt: ## format the sources
+	cargo fmt --all
+
+lint: deps ## clippy; a warning is an error
+	cargo clippy $(cargo_flags) --workspace --all-targets -- -D warnings
+
+params: build ## make the 2KiB proof parameters once (about 9 minutes on 2 cores)
+	@"$(bin)/damocles-worker" params generate --sector-size 2KiB
+
+bench: build ## print the figures of docs/benchmarks.md as this machine gives them
+	@"$(bin)/damocles-bench" all
+
+deps:
+	@scripts/deps.sh
