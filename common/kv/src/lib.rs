@@ -1,1 +1,22 @@
-//! Durable key-value tables with atomic batches; the only crate that names rocksdb
+//! Durable key-value tables with atomic batches; the only crate that names rocksdb.
+//!
+//! ```text
+//! Schema ──open──► Kv ── get · scan · update(batch) ──► RocksDB, or the same in memory
+//! ```
+//! A daemon says in a [`Schema`] who it is and which [`Table`]s it has; [`Kv::open`] refuses a
+//! database of somebody else or of a newer version before anything is changed. Both kinds of
+//! store pass the same suite (`tests/conformance.rs`).
+//!
+//! This crate knows nothing of what is stored: keys are bytes, values are bytes or JSON.
+
+mod schema;
+mod batch;
+mod mem;
+mod rocks;
+mod store;
+mod open;
+
+pub use batch::{Batch, Durability};
+pub use open::OpenError;
+pub use schema::{Migration, Schema, Table};
+pub use store::{Entry, Kv, KvError};
