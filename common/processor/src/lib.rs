@@ -1,1 +1,26 @@
-//! Processor line protocol, bounded child processes, and the proof stages themselves
+//! Processors: the line protocol between a daemon and its compute children, the pool of
+//! bounded and pinned children, and the proof stages themselves.
+//!
+//! Compute never runs inside a daemon. `parent` is the daemon's side, `serve` the child's;
+//! `stage` and `params` pull the proofs library and stand behind the feature `proofs`.
+//! From the ground floor up; a module uses only those above it.
+
+pub mod kind;
+pub mod task;
+pub mod wire;
+pub mod cpus;
+mod sys;
+pub mod pin;
+pub mod config;
+pub mod serve;
+pub mod parent;
+pub mod disk;
+pub mod transfer;
+pub mod fake;
+#[cfg(feature = "proofs")]
+pub mod stage;
+
+pub use config::{ConfigFault, Processors, RawProcessors};
+pub use kind::Stage;
+pub use parent::{Cancel, Note, Outcome, Pool, ProcessorError, StartOptions};
+pub use task::{Opaque, Task, prover_id};

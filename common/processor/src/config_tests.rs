@@ -1,0 +1,107 @@
+//! Tables of good and bad `[processors]` sections.
+
+use super::*;
+
+fn raw(json: serde_json::Value) -> RawProcessors {
+    serde_json::from_value(json).unwrap()
+}
+
+fn faults(json: serde_json::Value) -> Vec<String> {
+    raw(json).check().unwrap_err().into_iter().map(|f| f.to_string()).collect()
+}
+
+#[test]
+fn nothing_configured_means_defaults() {
+    let checked = RawProcessors::default().check().unwrap();
+    assert_eq!(checked, Processors::default());
+}
+
+#[test]
+fn upstreams_keys_are_understood() {
+    let checked = raw(serde_json::json!({
+        "limitation": {"concurrent": {"pc1": 2, "add_pieces": 5}, "staggered": {"pc1": "1h 30m", "pc2": "0s"}},
+        "limit": {"pc1": 99},
+        "ext_locks": {"gpu": 1},
+        "pc2": [{
+            "bin": "/opt/pc2", "args": ["a"], "stable_wait": "30s", "concurrent": 2, "locks": ["gpu"],
+            "numa_preferred": 1, "auto_restart": false, "inherit_envs": false, "envs": {"A": "b"},
+            "cgroup": {"cpuset": "0-3"}
+        }, {"weight": 3, "cgroup": {"group_name": "g"}}],
+        "sealing_daemons": [{"bin": "/opt/d"}],
+    }));
+    let out = checked.check().unwrap();
+    let pc1 = &out.stages[&Stage::Pc1];
+    assert_eq!((pc1.concurrent.unwrap().get(), pc1.staggered), (2, Some(Duration::from_secs(5400))));
+    assert!(pc1.children.is_empty());
+    let pc2 = &out.stages[&Stage::Pc2];
+    assert_eq!(pc2.staggered, None);
+    assert_eq!(
+        pc2.children[0],
+        ChildConfig {
+            bin: Some("/opt/pc2".into()),
+            args: Some(vec!["a".into()]),
+            stable_wait: Duration::from_secs(30),
+            cgroup: Some(CgroupConfig { group_name: "vc-worker".into(), cpuset: "0-3".parse().unwrap() }),
+            envs: BTreeMap::from([("A".into(), "b".into())]),
+            numa_preferred: Some(1),
+            concurrent: NonZeroU32::new(2),
+            locks: vec!["gpu".into()],
+            auto_restart: false,
+            inherit_envs: false,
+        }
+    );
+    assert_eq!(pc2.children[1], ChildConfig::default());
+    assert_eq!(out.daemons.len(), 1);
+    assert_eq!(checked.retired_keys(), ["processors.pc2[1].weight", "processors.limit"]);
+}
+
+#[test]
+fn the_legacy_limit_counts_when_it_stands_alone() {
+    let out = raw(serde_json::json!({"limit": {"c2": 3}})).check().unwrap();
+    assert_eq!(out.stages[&Stage::C2].concurrent.unwrap().get(), 3);
+}
+
+#[test]
+fn every_fault_is_found_in_one_go_and_named_by_key() {
+    let found = faults(serde_json::json!({
+        "limitation": {"concurrent": {"pc1": 0, "pc3": 1}, "staggered": {"pc1": "soon"}},
+        "ext_locks": {"gpu": 0},
+        "static_tree_d": {"32GiB": "/does/not/exist", "3GiB": "/dev/null"},
+        "pc1": [],
+        "pc2": [{"concurrent": 0, "locks": ["gup", "gpu", "gpu"], "cgroup": {"cpuset": "7-0"}, "stable_wait": "", "numa_preferred": -1}],
+        "sealing_daemons": [{}],
+    }));
+    for (key, word) in [
+        ("processors.limitation.concurrent.pc1", "nothing could ever run"),
+        ("processors.limitation.concurrent.pc3", "not a stage"),
+        ("processors.limitation.staggered.pc1", "not a duration"),
+        ("processors.ext_locks.gpu", "nothing could ever run"),
+        ("processors.static_tree_d.32GiB", "No such file"),
+        ("processors.static_tree_d.3GiB", "not a sector size"),
+        ("processors.static_tree_d.3GiB", "not a file"),
+        ("processors.pc1", "empty"),
+        ("processors.pc2[0].concurrent", "nothing could ever run"),
+        ("processors.pc2[0].locks", "\"gup\" is not declared"),
+        ("processors.pc2[0].locks", "named twice"),
+        ("processors.pc2[0].cgroup.cpuset", "not a CPU set"),
+        ("processors.pc2[0].stable_wait", "not a duration"),
+        ("processors.pc2[0].numa_preferred", "not a NUMA node"),
+        ("processors.sealing_daemons[0]", "needs `bin`"),
+    ] {
+        assert!(
+            found.iter().any(|f| f.starts_with(&format!("{key}: ")) && f.contains(word)),
+            "{key} / {word} not in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), 15, "{found:#?}");
+}
+
+#[test]
+fn durations() {
+    for (text, ms) in [("5s", 5000), ("500ms", 500), ("1m30s", 90_000), ("2h", 7_200_000), ("1day", 86_400_000)] {
+        assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+    }
+    for bad in ["", "5", "s", "5 parsecs", "-5s", "1.5s"] {
+        assert_eq!(parse_duration(bad), None, "{bad}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Files that must be there after a power cut: synced, and named only when complete.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Error text with the path, which `io::Error` leaves out.
+pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Brings a file's data, or a directory's entries, to the disk.
+pub fn sync(path: &Path) -> io::Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(at(path))
+}
+
+/// Syncs the directory that `path` lies in.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync(Path::new(".")),
+        Some(parent) => sync(parent),
+        None => Ok(()),
+    }
+}
+
+/// Syncs all regular files of a directory, then the directory. Not recursive.
+pub fn sync_dir_files(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let entry = entry.map_err(at(dir))?;
+        if entry.file_type().map_err(at(dir))?.is_file() {
+            sync(&entry.path())?;
+        }
+    }
+    sync(dir)
+}
+
+/// Writes a small file so that it is either the old one or the new one, whole.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = sibling(path, "new")?;
+    let mut file = File::create(&temporary).map_err(at(&temporary))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(at(&temporary))?;
+    put(&temporary, path)
+}
+
+/// Names a finished, synced file or directory: rename, then sync the directory.
+pub fn put(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(temporary, path).map_err(at(path))?;
+    sync_parent(path)
+}
+
+/// Removes a file or symbolic link if it is there (a link itself, never what it points to).
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// `dir/.name.suffix`, in the same directory and so on the same file system.
+pub fn sibling(path: &Path, suffix: &str) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{} has no file name", path.display()))
+    })?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(suffix);
+    Ok(path.with_file_name(hidden))
+}
+
+/// An advisory lock on a directory or file that nobody else may work on meanwhile. The
+/// kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct WorkLock {
+    _file: File,
+}
+
+impl WorkLock {
+    /// The lock, or none when somebody else holds it.
+    pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(at(path))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(at(path)(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_file_replaces_the_old_one_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mark");
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let error = write_whole(&dir.path().join("no/where"), b"").unwrap_err();
+        assert!(error.to_string().contains("no/"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_is_held_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = WorkLock::try_take(&path).unwrap();
+        assert!(held.is_some());
+        assert!(WorkLock::try_take(&path).unwrap().is_none());
+        drop(held);
+        assert!(WorkLock::try_take(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,72 @@
+//! From a child's config to the environment that it gets: CPUs, NUMA node, and what the
+//! operator set. Pure; the child acts on it (`pin`).
+
+use crate::{
+    config::ChildConfig,
+    pin::{CGROUP_ENV, CPUSET_ENV, NUMA_ENV},
+    wire::EVENTS_ENV,
+};
+use std::collections::BTreeMap;
+
+/// What a child's environment is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Start from the parent's environment (else from nothing).
+    pub inherit: bool,
+    pub set: BTreeMap<String, String>,
+}
+
+/// The child's own cgroup below the mount point, if it is to have one.
+pub fn cgroup_name(config: &ChildConfig, stage: &str, parent_pid: u32, index: usize) -> Option<String> {
+    let group = config.cgroup.as_ref()?;
+    Some(format!("{}/sub-{stage}-{parent_pid}-{index}", group.group_name.trim_matches('/')))
+}
+
+/// The environment of child number `index` of a stage. What the operator wrote wins.
+pub fn environment(config: &ChildConfig, stage: &str, parent_pid: u32, index: usize) -> Environment {
+    let mut set = BTreeMap::from([(EVENTS_ENV.to_owned(), "1".to_owned())]);
+    if let (Some(group), Some(name)) = (&config.cgroup, cgroup_name(config, stage, parent_pid, index)) {
+        set.insert(CGROUP_ENV.to_owned(), name);
+        set.insert(CPUSET_ENV.to_owned(), group.cpuset.to_string());
+    }
+    if let Some(node) = config.numa_preferred {
+        set.insert(NUMA_ENV.to_owned(), node.to_string());
+    }
+    set.extend(config.envs.clone());
+    Environment {
+        inherit: config.inherit_envs,
+        set,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CgroupConfig;
+
+    #[test]
+    fn placement_table() {
+        let plain = ChildConfig::default();
+        let env = environment(&plain, "c2", 7, 0);
+        assert!(env.inherit);
+        assert_eq!(env.set, BTreeMap::from([(EVENTS_ENV.into(), "1".into())]));
+        assert_eq!(cgroup_name(&plain, "c2", 7, 0), None);
+
+        let pinned = ChildConfig {
+            cgroup: Some(CgroupConfig {
+                group_name: "vc-worker".into(),
+                cpuset: "4,5,6,7".parse().unwrap(),
+            }),
+            numa_preferred: Some(1),
+            envs: BTreeMap::from([("CUDA_VISIBLE_DEVICES".into(), "0".into()), (NUMA_ENV.into(), "0".into())]),
+            inherit_envs: false,
+            ..ChildConfig::default()
+        };
+        let env = environment(&pinned, "pc1", 7, 2);
+        assert!(!env.inherit);
+        assert_eq!(env.set[CGROUP_ENV], "vc-worker/sub-pc1-7-2");
+        assert_eq!(env.set[CPUSET_ENV], "4-7");
+        assert_eq!(env.set[NUMA_ENV], "0", "the operator's word wins");
+        assert_eq!(env.set["CUDA_VISIBLE_DEVICES"], "0");
+    }
+}

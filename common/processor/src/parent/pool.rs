@@ -1,0 +1,515 @@
+//! All stages' children and the queue before them. `Pool::run` is a blocking call for a
+//! sealing thread: it waits for its turn, hands the task to a child and waits for the answer.
+
+use crate::{
+    config::{ChildConfig, Processors},
+    kind::Stage,
+    parent::{
+        child::{Child, ChildError, ChildSpec, Phase},
+        placement,
+        slots::{ChildSlots, Lock, Scheduler, StageSlots, Start, Ticket, Wait},
+    },
+    task::Task,
+    wire::Response,
+};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use damocles_types::{Failure, Level};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// A waiting task looks again at least this often, so that what it reports stays true.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the pool needs to know besides the config.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// The program that `processor <stage>` is a command of: the daemon's own executable.
+    pub program: PathBuf,
+    /// A default child without work for that long is ended.
+    pub idle: Duration,
+}
+
+impl StartOptions {
+    /// The running executable, and one minute.
+    pub fn own_executable() -> std::io::Result<Self> {
+        Ok(Self {
+            program: std::env::current_exe()?,
+            idle: Duration::from_secs(60),
+        })
+    }
+}
+
+/// Lets a waiting task be called off (pause). A running one is not.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    sender: Arc<Mutex<Option<Sender<Infallible>>>>,
+    receiver: Receiver<Infallible>,
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        let (sender, receiver) = bounded(0);
+        Self {
+            sender: Arc::new(Mutex::new(Some(sender))),
+            receiver,
+        }
+    }
+}
+
+impl Cancel {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Calls off, for good; a later round needs a new `Cancel`.
+    pub fn cancel(&self) {
+        self.sender.lock().take();
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.sender.lock().is_none()
+    }
+}
+
+/// What happens to a task meanwhile, for whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Waits, in words: "the lock gpu", "3 tasks that came first".
+    Waiting(String),
+    Running { child: String, pid: u32 },
+    /// What the child says about its progress.
+    Progress(String),
+}
+
+/// A finished task with its times.
+#[derive(Clone, Debug)]
+pub struct Outcome<T> {
+    pub output: T,
+    pub queued_at: SystemTime,
+    pub started_at: SystemTime,
+    pub ended_at: SystemTime,
+    /// From `queued_at` to `started_at`, by a clock that nobody sets.
+    pub waited: Duration,
+    pub ran: Duration,
+    /// `pc1-0`.
+    pub child: String,
+    pub pid: u32,
+}
+
+/// Why a task has no output.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessorError {
+    #[error("called off while it waited")]
+    Cancelled,
+    /// The stage itself failed and said so.
+    #[error("{stage} failed: {message}")]
+    Task {
+        stage: Stage,
+        message: String,
+        level: Level,
+        hint: Option<String>,
+    },
+    /// The process ended under the task: killed, out of memory, or it talked nonsense.
+    #[error("the {stage} process {child} (pid {pid}) was lost: {reason}")]
+    ChildDied { stage: Stage, child: String, pid: u32, reason: String },
+    /// `name` is a stage or a sealing daemon.
+    #[error("no {name} process can be started: {reason}")]
+    NotStartable { name: String, reason: String },
+    #[error("the {stage} process answered with something else than its output: {reason}")]
+    BadOutput { stage: Stage, reason: String },
+    #[error("no {stage} process is configured here")]
+    NoStage { stage: Stage },
+}
+
+impl ProcessorError {
+    /// What it means for the sector; none when the task was only called off.
+    pub fn failure(&self) -> Option<Failure> {
+        let failure = |level| Failure::new(level, self);
+        Some(match self {
+            Self::Cancelled => return None,
+            Self::Task { level, hint, .. } => Failure {
+                hint: hint.clone(),
+                ..failure(*level)
+            },
+            Self::ChildDied { .. } => failure(Level::Temporary),
+            Self::NotStartable { name, .. } => failure(Level::Temporary)
+                .hint(format!("check the program of [[processors.{name}]] by running it by hand")),
+            Self::BadOutput { stage, .. } => failure(Level::Permanent)
+                .hint(format!("the program of [[processors.{stage}]] may be of another version")),
+            Self::NoStage { .. } => failure(Level::Permanent),
+        })
+    }
+}
+
+/// One child as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct ChildView {
+    pub name: String,
+    pub phase: Phase,
+    pub restarts: u64,
+}
+
+/// One stage as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct StageView {
+    pub stage: Stage,
+    pub waiting: usize,
+    pub running: u32,
+    pub children: Vec<ChildView>,
+}
+
+/// The pool; clones share it. The last one dropped kills all children.
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    board: Arc<Board>,
+    children: BTreeMap<Stage, Vec<Child>>,
+    /// Only kept running.
+    _daemons: Vec<Child>,
+}
+
+/// Queues and slots, and who waits for them.
+#[derive(Debug)]
+struct Board(Mutex<BoardState>);
+
+#[derive(Debug)]
+struct BoardState {
+    scheduler: Scheduler,
+    waiting: BTreeMap<Ticket, Sender<Start>>,
+}
+
+impl Board {
+    fn look(&self, change: impl FnOnce(&mut Scheduler)) {
+        let mut state = self.0.lock();
+        change(&mut state.scheduler);
+        for start in state.scheduler.start(Instant::now()) {
+            if let Some(caller) = state.waiting.remove(&start.ticket) {
+                // one slot and one message: this cannot block, and a caller that has just
+                // been called off gives the slot back itself
+                let _ = caller.send(start);
+            }
+        }
+    }
+}
+
+/// A place in the queue, then a slot; given back when dropped.
+struct Lease<'a> {
+    board: &'a Board,
+    ticket: Ticket,
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut state = self.board.0.lock();
+        state.waiting.remove(&self.ticket);
+        drop(state);
+        self.board.look(|scheduler| {
+            if !scheduler.cancel(self.ticket) {
+                scheduler.finish(self.ticket);
+            }
+        });
+    }
+}
+
+impl Pool {
+    /// Starts the configured children of these stages and waits until each is ready. A stage
+    /// without children gets one default child, which is started when it is first needed.
+    pub fn start(stages: &[Stage], config: &Processors, options: &StartOptions) -> Result<Self, ProcessorError> {
+        let names: Vec<_> = config.locks.keys().cloned().collect();
+        let locks = config.locks.iter().map(|(name, holders)| Lock {
+            name: name.clone(),
+            holders: holders.get(),
+        });
+        let plans: BTreeMap<Stage, Vec<(ChildSpec, ChildSlots)>> =
+            stages.iter().map(|stage| (*stage, plan(*stage, config, &names, options))).collect();
+        let slots = plans.iter().map(|(stage, children)| {
+            let limits = config.stages.get(stage);
+            let slots = StageSlots {
+                concurrent: limits.and_then(|l| l.concurrent).map(|n| n.get()),
+                staggered: limits.and_then(|l| l.staggered),
+                children: children.iter().map(|(_, slots)| slots.clone()).collect(),
+            };
+            (*stage, slots)
+        });
+        let board = Arc::new(Board(Mutex::new(BoardState {
+            scheduler: Scheduler::new(slots.collect(), locks.collect()),
+            waiting: BTreeMap::new(),
+        })));
+
+        let mut children = BTreeMap::new();
+        for (stage, plan) in plans {
+            let mut started = Vec::new();
+            for (index, (spec, _)) in plan.into_iter().enumerate() {
+                let told = Arc::clone(&board);
+                let on_change = Box::new(move |up| told.look(|s| s.set_up(stage, index, up)));
+                started.push(Child::start(spec, on_change).map_err(|error| not_startable(stage.name(), error))?);
+            }
+            children.insert(stage, started);
+        }
+        let mut daemons = Vec::new();
+        for (index, daemon) in config.daemons.iter().enumerate() {
+            let spec = daemon_spec(daemon, index, options);
+            let child = Child::start(spec, Box::new(|_| {})).map_err(|error| not_startable("sealing_daemons", error))?;
+            daemons.push(child);
+        }
+        Ok(Self(Arc::new(Inner {
+            board,
+            children,
+            _daemons: daemons,
+        })))
+    }
+
+    /// Runs a task: waits for the stage's limits, a free child and its locks, then for the
+    /// answer. Blocks the calling thread all the while; `cancel` ends the waiting only.
+    pub fn run<T: Task>(
+        &self,
+        task: &T,
+        cancel: &Cancel,
+        observer: &mut dyn FnMut(Note),
+    ) -> Result<Outcome<T::Output>, ProcessorError> {
+        let stage = T::STAGE;
+        let task = serde_json::value::to_raw_value(task).map_err(|error| ProcessorError::BadOutput {
+            stage,
+            reason: format!("the task has no JSON form: {error}"),
+        })?;
+        let queued = Instant::now();
+        let queued_at = SystemTime::now();
+        let (start, lease) = self.wait(stage, cancel, observer)?;
+        let child = self
+            .0
+            .children
+            .get(&stage)
+            .and_then(|children| children.get(start.child))
+            .ok_or(ProcessorError::NoStage { stage })?;
+
+        let mut started = Instant::now();
+        let mut started_at = SystemTime::now();
+        let mut pid = 0;
+        let observed = std::cell::RefCell::new(observer);
+        let answer = child.run(
+            &task,
+            &mut |child_pid| {
+                pid = child_pid;
+                started = Instant::now();
+                started_at = SystemTime::now();
+                (observed.borrow_mut())(Note::Running {
+                    child: child.name().to_owned(),
+                    pid,
+                });
+            },
+            &mut |text| (observed.borrow_mut())(Note::Progress(text)),
+        );
+        let ran = started.elapsed();
+        drop(lease);
+        let answer = answer.map_err(|error| match error {
+            ChildError::NotStartable { .. } => not_startable(stage.name(), error),
+            ChildError::Died { pid, reason } => ProcessorError::ChildDied {
+                stage,
+                child: child.name().to_owned(),
+                pid,
+                reason,
+            },
+        })?;
+        Ok(Outcome {
+            output: output(stage, answer)?,
+            queued_at,
+            started_at,
+            ended_at: SystemTime::now(),
+            waited: started.duration_since(queued),
+            ran,
+            child: child.name().to_owned(),
+            pid,
+        })
+    }
+
+    /// Stands in the queue until a child is ours.
+    fn wait(
+        &self,
+        stage: Stage,
+        cancel: &Cancel,
+        observer: &mut dyn FnMut(Note),
+    ) -> Result<(Start, Lease<'_>), ProcessorError> {
+        let board = &*self.0.board;
+        let (sender, mine) = bounded(1);
+        let ticket = {
+            let mut state = board.0.lock();
+            let ticket = state.scheduler.enqueue(stage).ok_or(ProcessorError::NoStage { stage })?;
+            state.waiting.insert(ticket, sender);
+            ticket
+        };
+        let lease = Lease { board, ticket };
+        let mut told = String::new();
+        loop {
+            board.look(|_| ());
+            let (wait, next) = {
+                let now = Instant::now();
+                let state = board.0.lock();
+                let wake = state.scheduler.wake_at(now).map_or(LOOK, |at| at.duration_since(now));
+                (state.scheduler.waits_for(ticket, now), wake.min(LOOK))
+            };
+            if wait == Some(Wait::NoChild)
+                && let Some(reason) = self.all_ended(stage)
+            {
+                return Err(not_startable(stage.name(), ChildError::NotStartable { reason }));
+            }
+            if let Some(wait) = wait {
+                let text = self.in_words(stage, &wait);
+                if text != told {
+                    told.clone_from(&text);
+                    observer(Note::Waiting(text));
+                }
+            }
+            select! {
+                recv(mine) -> start => {
+                    return start.map(|start| (start, lease)).map_err(|_| ProcessorError::Cancelled);
+                }
+                recv(cancel.receiver) -> _ => return Err(ProcessorError::Cancelled),
+                default(next) => {}
+            }
+        }
+    }
+
+    /// The reason, when no child of the stage will ever come up again.
+    fn all_ended(&self, stage: Stage) -> Option<String> {
+        let mut reasons = self.0.children.get(&stage)?.iter().map(|child| match child.phase() {
+            Phase::Ended { reason } => Some(reason),
+            _ => None,
+        });
+        let first = reasons.next()??;
+        reasons.all(|reason| reason.is_some()).then_some(first)
+    }
+
+    fn in_words(&self, stage: Stage, wait: &Wait) -> String {
+        match wait {
+            Wait::Turn { ahead: 1 } => "its turn (one came first)".to_owned(),
+            Wait::Turn { ahead } => format!("its turn ({ahead} came first)"),
+            Wait::Limit { limit: 1 } => format!("the only {stage} that may run at once"),
+            Wait::Limit { limit } => format!("one of the {limit} {stage} that may run at once"),
+            Wait::Stagger { .. } => format!("the pause between two {stage} starts"),
+            Wait::Child => format!("a free {stage} process"),
+            Wait::NoChild => {
+                let children = self.0.children.get(&stage);
+                let reason = children.into_iter().flatten().find_map(|child| match child.phase() {
+                    Phase::Down { reason } => Some(reason),
+                    _ => None,
+                });
+                match reason {
+                    Some(reason) => format!("a {stage} process to come up again ({reason})"),
+                    None => format!("a {stage} process to come up"),
+                }
+            }
+            Wait::Lock { names } if names.len() == 1 => format!("the lock {}", names[0]),
+            Wait::Lock { names } => format!("one of the locks {}", names.join(", ")),
+            Wait::Unknown => format!("a {stage} process, but none is configured"),
+        }
+    }
+
+    /// The stages and their children, for lists.
+    pub fn view(&self) -> Vec<StageView> {
+        let counts: Vec<(usize, u32)> = {
+            let state = self.0.board.0.lock();
+            self.0.children.keys().map(|stage| state.scheduler.counts(*stage)).collect()
+        };
+        let stages = self.0.children.iter().zip(counts);
+        stages
+            .map(|((stage, children), (waiting, running))| StageView {
+                stage: *stage,
+                waiting,
+                running,
+                children: children
+                    .iter()
+                    .map(|child| ChildView {
+                        name: child.name().to_owned(),
+                        phase: child.phase(),
+                        restarts: child.restarts(),
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Lets every child end by itself; those that do not are killed when the pool is dropped.
+    pub fn part(&self) {
+        self.0.children.values().flatten().for_each(Child::part);
+    }
+}
+
+fn output<T: serde::de::DeserializeOwned>(stage: Stage, answer: Response) -> Result<T, ProcessorError> {
+    if let Some(message) = answer.err_msg {
+        return Err(ProcessorError::Task {
+            stage,
+            message,
+            level: answer.err_level.unwrap_or(Level::Permanent),
+            hint: answer.hint,
+        });
+    }
+    let bad = |reason: String| ProcessorError::BadOutput { stage, reason };
+    let text = answer.output.ok_or_else(|| bad("neither an output nor an error".to_owned()))?;
+    serde_json::from_str(text.get()).map_err(|error| bad(error.to_string()))
+}
+
+fn not_startable(name: &str, error: ChildError) -> ProcessorError {
+    let (ChildError::NotStartable { reason } | ChildError::Died { reason, .. }) = error;
+    ProcessorError::NotStartable {
+        name: name.to_owned(),
+        reason,
+    }
+}
+
+/// The children of a stage as they are to be started and as the scheduler sees them.
+fn plan(stage: Stage, config: &Processors, locks: &[String], options: &StartOptions) -> Vec<(ChildSpec, ChildSlots)> {
+    let configured = config.stages.get(&stage).map(|s| s.children.as_slice()).unwrap_or_default();
+    let fallback = [ChildConfig::default()];
+    let (children, on_demand) = match configured {
+        [] => (&fallback[..], Some(options.idle)),
+        children => (children, None),
+    };
+    let pid = std::process::id();
+    let one = |(index, child): (usize, &ChildConfig)| {
+        let name = format!("{stage}-{index}");
+        let args = child.args.clone().unwrap_or_else(|| vec!["processor".to_owned(), stage.name().to_owned()]);
+        let spec = ChildSpec {
+            stage: stage.name().to_owned(),
+            name: name.clone(),
+            program: child.bin.clone().unwrap_or_else(|| options.program.clone()),
+            args: args.into_iter().map(Into::into).collect(),
+            environment: placement::environment(child, stage.name(), pid, index),
+            stable_wait: child.stable_wait,
+            auto_restart: child.auto_restart,
+            on_demand,
+            cgroup: placement::cgroup_name(child, stage.name(), pid, index),
+        };
+        let slots = ChildSlots {
+            name,
+            capacity: child.concurrent.map(|n| n.get()),
+            // an undeclared lock does not get through the config check
+            locks: child.locks.iter().filter_map(|lock| locks.iter().position(|l| l == lock)).collect(),
+        };
+        (spec, slots)
+    };
+    children.iter().enumerate().map(one).collect()
+}
+
+/// Upstream gives these the stage name `EMPTY`.
+fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOptions) -> ChildSpec {
+    let pid = std::process::id();
+    ChildSpec {
+        stage: "EMPTY".to_owned(),
+        name: format!("sealing_daemon-{index}"),
+        program: daemon.bin.clone().unwrap_or_else(|| options.program.clone()),
+        args: daemon.args.clone().unwrap_or_default().into_iter().map(Into::into).collect(),
+        environment: placement::environment(daemon, "sealing_daemon", pid, index),
+        stable_wait: daemon.stable_wait,
+        auto_restart: daemon.auto_restart,
+        on_demand: None,
+        cgroup: placement::cgroup_name(daemon, "sealing_daemon", pid, index),
+    }
+}

@@ -1,0 +1,136 @@
+//! One cpuset cgroup per child, version 2 or 1, below a root that is a parameter so that
+//! tests use a directory. Only the `cpuset` controller is touched.
+
+use crate::cpus::CpuSet;
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+/// Makes the group, gives it its CPUs and moves `pid` into it. `name` is relative and may
+/// have several parts. Returns the group's directory.
+pub fn enter(root: &Path, name: &str, cpus: &CpuSet, pid: u32) -> io::Result<PathBuf> {
+    let (base, unified) = hierarchy(root)?;
+    let parts = parts(name)?;
+    let mut group = base;
+    for part in &parts {
+        if unified {
+            allow_cpuset(&group)?;
+        }
+        let parent = group.clone();
+        group.push(part);
+        match fs::create_dir(&group) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if !unified {
+            // A version 1 group takes nobody in before it has CPUs and memory nodes.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let own = fs::read_to_string(group.join(file)).unwrap_or_default();
+                if own.trim().is_empty() {
+                    fs::write(group.join(file), fs::read_to_string(parent.join(file))?)?;
+                }
+            }
+        }
+    }
+    fs::write(group.join("cpuset.cpus"), cpus.to_string())?;
+    fs::write(group.join("cgroup.procs"), pid.to_string())?;
+    Ok(group)
+}
+
+/// Removes the last part of a group after its process has ended. A group that is not there
+/// is no error.
+pub fn remove(root: &Path, name: &str) -> io::Result<()> {
+    let Ok((mut group, _)) = hierarchy(root) else { return Ok(()) };
+    group.extend(parts(name)?);
+    match fs::remove_dir(&group) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The directory below which groups are made, and whether it is of version 2.
+fn hierarchy(root: &Path) -> io::Result<(PathBuf, bool)> {
+    if root.join("cgroup.controllers").is_file() {
+        Ok((root.to_owned(), true))
+    } else if root.join("cpuset").is_dir() {
+        Ok((root.join("cpuset"), false))
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("no cpuset controller at {}", root.display())))
+    }
+}
+
+fn allow_cpuset(group: &Path) -> io::Result<()> {
+    let file = group.join("cgroup.subtree_control");
+    let allowed = fs::read_to_string(&file)?;
+    if allowed.split_whitespace().any(|word| word == "cpuset") {
+        return Ok(());
+    }
+    fs::write(file, "+cpuset")
+}
+
+fn parts(name: &str) -> io::Result<Vec<&str>> {
+    let parts: Vec<_> = Path::new(name)
+        .components()
+        .filter_map(|c| match c {
+            Component::Normal(part) => Some(part.to_str()),
+            Component::CurDir => None,
+            _ => Some(None),
+        })
+        .collect::<Option<Vec<_>>>()
+        .unwrap_or_default();
+    if parts.is_empty() {
+        let message = format!("{name:?} is not the name of a cgroup below the root");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_2() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "cpuset cpu").unwrap();
+        fs::write(root.path().join("cgroup.subtree_control"), "cpu").unwrap();
+        fs::create_dir(root.path().join("vc-worker")).unwrap();
+        fs::write(root.path().join("vc-worker/cgroup.subtree_control"), "cpuset\n").unwrap();
+
+        let group = enter(root.path(), "vc-worker/sub-pc1-1-0", &"0-3".parse().unwrap(), 42).unwrap();
+        assert_eq!(group, root.path().join("vc-worker/sub-pc1-1-0"));
+        let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
+        assert_eq!(read("cgroup.subtree_control"), "+cpuset");
+        assert_eq!(read("vc-worker/cgroup.subtree_control"), "cpuset\n");
+        assert_eq!(read("vc-worker/sub-pc1-1-0/cpuset.cpus"), "0-3");
+        assert_eq!(read("vc-worker/sub-pc1-1-0/cgroup.procs"), "42");
+        remove(root.path(), "vc-worker/nothing").unwrap();
+    }
+
+    #[test]
+    fn version_1_inherits_memory_nodes() {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().join("cpuset");
+        fs::create_dir(&base).unwrap();
+        fs::write(base.join("cpuset.cpus"), "0-7").unwrap();
+        fs::write(base.join("cpuset.mems"), "0").unwrap();
+        let group = enter(root.path(), "g/sub", &"2".parse().unwrap(), 7).unwrap();
+        let read = |file: &str| fs::read_to_string(base.join(file)).unwrap();
+        assert_eq!(read("g/cpuset.cpus"), "0-7");
+        assert_eq!(read("g/sub/cpuset.mems"), "0");
+        assert_eq!(fs::read_to_string(group.join("cpuset.cpus")).unwrap(), "2");
+        assert_eq!(fs::read_to_string(group.join("cgroup.procs")).unwrap(), "7");
+    }
+
+    #[test]
+    fn no_controller_or_a_name_that_leaves_the_root_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let cpus = "0".parse().unwrap();
+        assert!(enter(root.path(), "g", &cpus, 1).is_err());
+        fs::write(root.path().join("cgroup.controllers"), "cpuset").unwrap();
+        for bad in ["", "/g", "../g", "a/../../b"] {
+            assert!(enter(root.path(), bad, &cpus, 1).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Puts this process on its CPUs and its NUMA node, as its parent asks by environment
+//! (upstream's names, so that foreign children work too). Must be called before the process
+//! starts threads. Failing is not fatal: a stage on the wrong cores is slow, not wrong.
+
+pub mod cgroup;
+
+use crate::{cpus::CpuSet, sys};
+use std::{env, io, path::Path};
+
+/// Name of the child's own cgroup below the mount point.
+pub const CGROUP_ENV: &str = "VC_CG_NAME";
+/// Its CPUs.
+pub const CPUSET_ENV: &str = "VC_CG_CPUSET";
+/// Preferred NUMA node.
+pub const NUMA_ENV: &str = "VENUS_WORKER_NUMA_PREFERRED";
+/// Where cgroups are mounted.
+pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Pins this process as the environment says.
+pub fn from_env() {
+    if let Ok(text) = env::var(CPUSET_ENV) {
+        match text.parse::<CpuSet>() {
+            Ok(cpus) => pin_to(&cpus, env::var(CGROUP_ENV).ok().as_deref()),
+            Err(error) => tracing::warn!("not pinned: {error}"),
+        }
+    }
+    if let Ok(text) = env::var(NUMA_ENV) {
+        let done = text
+            .trim()
+            .parse::<u32>()
+            .map_err(|_| io::Error::other(format!("{text:?} is not a NUMA node number")))
+            .and_then(sys::prefer_numa_node);
+        match done {
+            Ok(()) => tracing::info!("memory preferred from NUMA node {text}"),
+            Err(error) => tracing::warn!("no preferred NUMA node: {error}"),
+        }
+    }
+}
+
+/// A cgroup where the system lets us make one, else the affinity mask of the process.
+fn pin_to(cpus: &CpuSet, group: Option<&str>) {
+    let in_group = group.map(|name| cgroup::enter(Path::new(CGROUP_ROOT), name, cpus, std::process::id()));
+    match in_group {
+        Some(Ok(path)) => {
+            tracing::info!("pinned to CPUs {cpus} by cgroup {}", path.display());
+            return;
+        }
+        Some(Err(error)) => tracing::debug!("no cgroup of its own ({error}); pinned by affinity instead"),
+        None => {}
+    }
+    match set_affinity(cpus) {
+        Ok(()) => tracing::info!("pinned to CPUs {cpus}"),
+        Err(error) => tracing::warn!("not pinned to CPUs {cpus}: {error}"),
+    }
+}
+
+/// Lets the calling thread, and every thread that it starts later, run on these CPUs only.
+pub fn set_affinity(cpus: &CpuSet) -> io::Result<()> {
+    let mut mask = rustix::thread::CpuSet::new();
+    for cpu in cpus.cpus() {
+        if cpu >= rustix::thread::CpuSet::MAX_CPU {
+            return Err(io::Error::other(format!("CPU {cpu} is beyond what an affinity mask holds")));
+        }
+        mask.set(cpu);
+    }
+    rustix::thread::sched_setaffinity(None, &mask).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_pinned_and_its_children_inherit_it() {
+        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+        let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|c| allowed.is_set(*c)).unwrap();
+        std::thread::spawn(move || {
+            set_affinity(&first.to_string().parse().unwrap()).unwrap();
+            let inherited = std::thread::spawn(|| rustix::thread::sched_getaffinity(None).unwrap()).join().unwrap();
+            assert_eq!((inherited.count(), inherited.is_set(first)), (1, true));
+        })
+        .join()
+        .unwrap();
+        assert!(set_affinity(&"8191".parse().unwrap()).is_err());
+    }
+}

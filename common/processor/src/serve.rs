@@ -1,0 +1,262 @@
+//! The child's side of the line protocol: reads requests, runs each on its own thread,
+//! answers in any order. Knows nothing of proofs; the work is a function that it is given.
+
+use crate::{
+    kind, pin, sys,
+    wire::{EVENTS_ENV, Request, Response, line},
+};
+use damocles_types::Level;
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use std::{
+    any::Any,
+    fs::File,
+    io::{self, BufRead, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+/// Why a task failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TaskError {
+    pub message: String,
+    pub level: Level,
+    pub hint: Option<String>,
+}
+
+impl TaskError {
+    pub fn permanent(message: impl ToString) -> Self {
+        Self {
+            message: message.to_string(),
+            level: Level::Permanent,
+            hint: None,
+        }
+    }
+
+    pub fn temporary(message: impl ToString) -> Self {
+        Self {
+            level: Level::Temporary,
+            ..Self::permanent(message)
+        }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl ToString) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+}
+
+impl From<anyhow::Error> for TaskError {
+    /// What a stage cannot classify better is permanent. The whole chain of causes goes
+    /// along, because the parent sees only this text.
+    fn from(error: anyhow::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Self::permanent(format!("{error:#}")))
+    }
+}
+
+/// Where a running task tells how far it is. Silent unless the parent asked for it.
+#[derive(Clone)]
+pub struct Progress {
+    id: u64,
+    to: Option<Output>,
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Progress(task {})", self.id)
+    }
+}
+
+impl Progress {
+    /// A progress that goes nowhere.
+    pub fn silent() -> Self {
+        Self { id: 0, to: None }
+    }
+
+    pub fn note(&self, text: impl ToString) {
+        let note = Response {
+            id: self.id,
+            progress: Some(text.to_string()),
+            ..Response::default()
+        };
+        if let Some(output) = &self.to {
+            send(output, &note);
+        }
+    }
+}
+
+type Output = Arc<Mutex<Box<dyn Write + Send>>>;
+type Answer = Result<Box<RawValue>, TaskError>;
+
+/// The work of a stage: from a task's JSON to an output's JSON.
+pub type Handler = dyn Fn(&RawValue, &Progress) -> Answer + Send + Sync;
+
+/// What a child does first: die with its parent, take its CPUs and NUMA node, and keep
+/// standard output for the protocol alone. Before any thread is started.
+pub fn prepare() -> io::Result<File> {
+    // The signal comes when the *thread* ends that started us. Our own parent keeps that
+    // thread; others (Go moves between threads) need not, and the end of stdin tells as well.
+    if parent_is_ours() {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    }
+    pin::from_env();
+    sys::take_stdout()
+}
+
+fn parent_is_ours() -> bool {
+    std::env::var(EVENTS_ENV).is_ok_and(|value| value == "1")
+}
+
+/// Serves until `input` ends. Then it returns at once, whatever still runs: the parent is
+/// gone or wants this process gone, and the caller must end the process.
+pub fn serve(
+    stage: &str,
+    input: impl BufRead,
+    output: impl Write + Send + 'static,
+    handler: Arc<Handler>,
+) -> io::Result<()> {
+    let events = parent_is_ours();
+    let output: Output = Arc::new(Mutex::new(Box::new(output)));
+    {
+        let mut out = output.lock();
+        writeln!(out, "{}", kind::ready_line(stage))?;
+        out.flush()?;
+    }
+    for text in input.split(b'\n') {
+        let text = text?;
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        match serde_json::from_slice::<Request<Box<RawValue>>>(&text) {
+            Ok(request) => start(request, &output, events, Arc::clone(&handler)),
+            Err(error) => refuse(&text, &error, &output),
+        }
+    }
+    Ok(())
+}
+
+fn start(request: Request<Box<RawValue>>, output: &Output, events: bool, handler: Arc<Handler>) {
+    let id = request.id;
+    let out = Arc::clone(output);
+    let work = move || {
+        let to = events.then(|| Arc::clone(&out));
+        let progress = Progress { id, to };
+        let result = catch_unwind(AssertUnwindSafe(|| handler(&request.task, &progress)));
+        send(&out, &answer(id, result));
+        sys::trim_heap();
+    };
+    let spawned = std::thread::Builder::new().name(format!("task-{id}")).spawn(work);
+    if let Err(error) = spawned {
+        let error = TaskError::temporary(format!("no thread for the task: {error}"));
+        send(output, &answer(id, Ok(Err(error))));
+    }
+}
+
+fn answer(id: u64, result: Result<Answer, Box<dyn Any + Send>>) -> Response {
+    let mut response = Response {
+        id,
+        ..Response::default()
+    };
+    match result {
+        Ok(Ok(output)) => response.output = Some(output),
+        Ok(Err(error)) => {
+            response.err_msg = Some(error.message);
+            response.err_level = Some(error.level);
+            response.hint = error.hint;
+        }
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            response.err_msg = Some(format!("the stage panicked: {text}"));
+            // a panic can poison locks and one-time values of the libraries for good
+            response.retire = true;
+        }
+    }
+    response
+}
+
+/// A line that is no request. Whoever sent it with an id still gets an answer.
+fn refuse(text: &[u8], error: &serde_json::Error, output: &Output) {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        id: u64,
+    }
+    let start = String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
+    tracing::warn!("a line on stdin is not a request ({error}): {start}");
+    if let Ok(Id { id }) = serde_json::from_slice(text) {
+        let error = TaskError::permanent(format!("the request cannot be read: {error}"));
+        send(output, &answer(id, Ok(Err(error))));
+    }
+}
+
+fn send(output: &Output, response: &Response) {
+    let sent = line(response).map_err(io::Error::other).and_then(|text| {
+        let mut out = output.lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    });
+    if let Err(error) = sent {
+        // the parent is gone; stdin ends as well and with it this process
+        tracing::warn!("the answer to task {} could not be sent: {error}", response.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Cursor, sync::mpsc, time::Duration};
+
+    /// A writer that hands every line to the test.
+    struct Lines(mpsc::Sender<String>, Vec<u8>);
+    impl Write for Lines {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            for byte in buf {
+                if *byte == b'\n' {
+                    let text = String::from_utf8(std::mem::take(&mut self.1)).unwrap();
+                    let _ = self.0.send(text);
+                } else {
+                    self.1.push(*byte);
+                }
+            }
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn requests_are_answered_errors_and_panics_too() {
+        let (tx, rx) = mpsc::channel();
+        let input = concat!(
+            "{\"id\":1,\"task\":\"echo\"}\n",
+            "not json\n",
+            "{\"id\":2}\n",
+            "\n",
+            "{\"id\":3,\"task\":\"fail\"}\n",
+            "{\"id\":4,\"task\":\"panic\"}\n",
+        );
+        let handler: Arc<Handler> = Arc::new(|task, _| match task.get() {
+            "\"fail\"" => Err(TaskError::temporary("come back later")),
+            "\"panic\"" => panic!("boom"),
+            _ => Ok(task.to_owned()),
+        });
+        serve("pc1", Cursor::new(input), Lines(tx, Vec::new()), handler).unwrap();
+        let mut lines: Vec<String> =
+            (0..5).map(|_| rx.recv_timeout(Duration::from_secs(20)).unwrap()).collect();
+        assert_eq!(lines.remove(0), "pc1 processor ready");
+        let mut answers: Vec<Response> = lines.iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+        answers.sort_by_key(|a| a.id);
+        assert_eq!(answers[0].output.as_ref().unwrap().get(), "\"echo\"");
+        assert!(answers[1].err_msg.as_ref().unwrap().contains("cannot be read"));
+        assert_eq!(answers[2].err_msg.as_deref(), Some("come back later"));
+        assert_eq!(answers[2].err_level, Some(Level::Temporary));
+        assert_eq!(answers[3].err_msg.as_deref(), Some("the stage panicked: boom"));
+        assert!(answers[3].retire && !answers[2].retire);
+    }
+}

@@ -1,0 +1,52 @@
+//! The few system calls that no safe crate of ours wraps. All unsafe code of this crate
+//! stands here; nothing here decides anything.
+
+#![expect(unsafe_code, reason = "raw system calls; each one says why it is sound")]
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd, FromRawFd},
+};
+
+/// Hands out standard output as a private file and lets everything that is printed from now
+/// on go to standard error. So a stray `println` in a library cannot garble the protocol.
+pub(crate) fn take_stdout() -> io::Result<File> {
+    // SAFETY: both calls take plain numbers; the descriptor that `fcntl` returns is new and
+    // owned by nobody else, so the `File` may own it.
+    unsafe {
+        let private = libc::fcntl(io::stdout().as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3);
+        if private < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let private = File::from_raw_fd(private);
+        if libc::dup2(io::stderr().as_raw_fd(), io::stdout().as_raw_fd()) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(private)
+    }
+}
+
+/// Memory of this thread, and of threads that it starts, comes from `node` while that has any.
+pub(crate) fn prefer_numa_node(node: u32) -> io::Result<()> {
+    const MPOL_PREFERRED: libc::c_long = 1;
+    const BITS: u32 = libc::c_ulong::BITS;
+    let mut mask = [0 as libc::c_ulong; 16];
+    let word = mask
+        .get_mut((node / BITS) as usize)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    *word = 1 << (node % BITS);
+    let bits = (mask.len() as u32 * BITS) as libc::c_ulong;
+    // SAFETY: the kernel reads `bits` bits of the mask, which is that long.
+    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_PREFERRED, mask.as_ptr(), bits) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives freed memory back to the system; a proof leaves gigabytes of it in the heap.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: `malloc_trim` may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,134 @@
+//! Transfers on a real file system: whole, verified, twice, and into odd destinations.
+
+use super::*;
+use crate::task::{TransferEnd, TransferOption};
+use damocles_types::Level;
+use std::collections::BTreeMap;
+
+fn route(src: &Path, dest: &Path, opt: Option<TransferOption>) -> Transfer {
+    let end = |path: &Path| TransferEnd {
+        store_name: None,
+        uri: path.to_owned(),
+    };
+    Transfer {
+        stores: BTreeMap::new(),
+        routes: vec![TransferRoute {
+            src: end(src),
+            dest: end(dest),
+            opt,
+        }],
+    }
+}
+
+fn go(src: &Path, dest: &Path, opt: Option<TransferOption>) -> Result<bool, TaskError> {
+    run(&route(src, dest, opt), &Progress::silent())
+}
+
+fn inode(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).unwrap().ino()
+}
+
+#[test]
+fn a_file_arrives_whole_and_a_second_run_leaves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (src, dest) = (dir.path().join("src"), dir.path().join("store/sealed/s-t01000-1"));
+    let content: Vec<u8> = (0..BLOCK + 77).map(|i| (i % 251) as u8).collect();
+    fs::write(&src, &content).unwrap();
+    go(&src, &dest, None).unwrap();
+    assert_eq!(fs::read(&dest).unwrap(), content);
+    assert!(src.exists());
+    let first = inode(&dest);
+    go(&src, &dest, None).unwrap();
+    assert_eq!(inode(&dest), first, "a finished copy is not made again");
+
+    // same length, other content: an older file of that name
+    fs::write(&dest, vec![0; content.len()]).unwrap();
+    // and half a copy of a run that was killed
+    fs::write(sibling(&dest, PART).unwrap(), b"half").unwrap();
+    go(&src, &dest, None).unwrap();
+    assert_eq!(fs::read(&dest).unwrap(), content);
+    assert_eq!(fs::read_dir(dest.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_directory_arrives_equal_and_goes_on_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (src, dest) = (dir.path().join("cache"), dir.path().join("store/cache"));
+    fs::create_dir_all(src.join("deep")).unwrap();
+    fs::write(src.join("p_aux"), b"p").unwrap();
+    fs::write(src.join("deep/t_aux"), b"t").unwrap();
+    fs::create_dir_all(&dest).unwrap();
+    fs::write(dest.join("p_aux"), b"p").unwrap();
+    fs::write(dest.join("stale"), b"x").unwrap();
+    fs::write(dest.join(".t_aux.part"), b"x").unwrap();
+    let kept = inode(&dest.join("p_aux"));
+    go(&src, &dest, None).unwrap();
+    assert_eq!(inode(&dest.join("p_aux")), kept);
+    assert_eq!(fs::read(dest.join("deep/t_aux")).unwrap(), b"t");
+    let mut names: Vec<_> = fs::read_dir(&dest).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["deep", "p_aux"]);
+}
+
+#[test]
+fn links_are_replaced_and_never_written_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let (src, dest, other) = (dir.path().join("src"), dir.path().join("dest"), dir.path().join("other"));
+    fs::write(&src, b"new").unwrap();
+    // dangling (fault 11)
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &dest).unwrap();
+    go(&src, &dest, None).unwrap();
+    assert!(!fs::symlink_metadata(&dest).unwrap().is_symlink());
+    assert!(!dir.path().join("nowhere").exists());
+    // to a file of somebody else
+    fs::write(&other, b"other").unwrap();
+    fs::remove_file(&dest).unwrap();
+    std::os::unix::fs::symlink(&other, &dest).unwrap();
+    go(&src, &dest, None).unwrap();
+    assert_eq!(fs::read(&other).unwrap(), b"other");
+    // to the source itself
+    fs::remove_file(&dest).unwrap();
+    std::os::unix::fs::symlink(&src, &dest).unwrap();
+    go(&src, &dest, None).unwrap();
+    assert!(!fs::symlink_metadata(&dest).unwrap().is_symlink());
+    assert_eq!(fs::read(&dest).unwrap(), b"new");
+    // the destination is the source
+    go(&src, &src, None).unwrap();
+    assert_eq!(fs::read(&src).unwrap(), b"new");
+}
+
+#[test]
+fn a_link_will_do_where_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (src, dest) = (dir.path().join("src"), dir.path().join("dest"));
+    fs::write(&src, b"x").unwrap();
+    fs::write(&dest, b"older").unwrap();
+    let allowed = Some(TransferOption {
+        is_dir: false,
+        allow_link: true,
+    });
+    for _ in 0..2 {
+        go(&src, &dest, allowed).unwrap();
+        assert_eq!(fs::read_link(&dest).unwrap(), src);
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
+    fs::write(&file, b"x").unwrap();
+    fs::create_dir(&folder).unwrap();
+    for (src, dest, words) in [
+        (dir.path().join("missing"), dir.path().join("d"), "No such file"),
+        (file.clone(), folder.clone(), "is a directory already"),
+        (folder, file.clone(), "is a file already"),
+        ("relative".into(), dir.path().join("d"), "not an absolute path"),
+    ] {
+        let error = go(&src, &dest, None).unwrap_err();
+        assert!(error.message.contains(words), "{error}");
+        assert_eq!(error.level, Level::Permanent);
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"x");
+}
