@@ -1,1 +1,14 @@
-//! End-to-end scenarios: real daemons, the devnet and real proofs
+//! The house under test: real daemons, the devnet and real proofs, started from files and
+//! asked through their own doors. Scenario tests, `make demo` and `make bench` stand on it.
+//! Nothing of the daemons' insides is used here, only what crosses their wires.
+
+pub mod wait;
+pub mod usage;
+pub mod process;
+pub mod rpc;
+pub mod node;
+pub mod render;
+pub mod house;
+pub mod scenario;
+pub mod demo;
+pub mod bench;

@@ -1,0 +1,262 @@
+//! Where a sector stands, in words: made of what manager, worker and chain say. Pure.
+
+use damocles_api::{sector::SectorState, timeline::TimelineEntry, worker::ThreadInfo};
+use damocles_node::{
+    DeadlineInfo, SectorLocation,
+    devnet::{MessageRecord, PostRecord},
+};
+use damocles_types::{Epoch, SectorId};
+use std::time::Duration;
+
+/// What the chain says of a sector.
+#[derive(Clone, Debug, Default)]
+pub struct OnChain {
+    pub precommit: Option<MessageRecord>,
+    pub commit: Option<MessageRecord>,
+    /// Epoch from which the sector counts.
+    pub activation: Option<Epoch>,
+    pub location: Option<SectorLocation>,
+    /// The first accepted WindowPoSt that covers it.
+    pub post: Option<PostRecord>,
+}
+
+/// Everything known of a sector at one moment.
+#[derive(Clone, Debug)]
+pub struct Sector {
+    pub state: SectorState,
+    pub timeline: Vec<TimelineEntry>,
+    /// The sealing thread that works on it, while one does.
+    pub thread: Option<ThreadInfo>,
+    pub chain: OnChain,
+}
+
+/// A line of the screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub sector: SectorId,
+    /// The stage, `active` or `proven`.
+    pub stage: String,
+    /// How long it has been there.
+    pub elapsed: Option<Duration>,
+    /// What it does or waits for.
+    pub note: String,
+}
+
+impl Sector {
+    pub fn id(&self) -> SectorId {
+        self.state.id
+    }
+
+    /// Active on chain, and covered by an accepted WindowPoSt.
+    pub fn is_proven(&self) -> bool {
+        self.chain.activation.is_some() && self.chain.post.is_some()
+    }
+
+    /// Why it will not go on by itself, if so.
+    pub fn trouble(&self) -> Option<String> {
+        if !self.state.abort_reason.is_empty() {
+            return Some(format!("given up: {}", self.state.abort_reason));
+        }
+        let thread = self.thread.as_ref()?;
+        let paused = matches!(
+            thread.thread_state,
+            damocles_api::worker::ThreadState::Paused { .. }
+        );
+        let error = thread.last_error.as_ref().filter(|_| paused)?;
+        let hint = thread.hint.as_ref().map(|hint| format!("; hint: {hint}"));
+        Some(format!(
+            "stopped in {}: {error}{}",
+            thread.job_state,
+            hint.unwrap_or_default()
+        ))
+    }
+
+    /// The line of the screen, given the time (Unix milliseconds) and the miner's deadline.
+    pub fn row(&self, now: u64, deadline: &DeadlineInfo) -> Row {
+        let row = |stage: &str, elapsed, note| Row {
+            sector: self.id(),
+            stage: stage.to_owned(),
+            elapsed,
+            note,
+        };
+        if let (Some(_), Some(post)) = (self.chain.activation, &self.chain.post) {
+            let note = format!(
+                "WindowPoSt accepted: deadline {}, partition {}, epoch {}",
+                post.deadline, post.partition, post.epoch
+            );
+            return row("proven", None, note);
+        }
+        let current = self
+            .timeline
+            .iter()
+            .rev()
+            .find(|entry| entry.ending.is_none());
+        if let Some(entry) = current {
+            let begun = entry.started_at.unwrap_or(entry.queued_at);
+            let elapsed = Duration::from_millis(now.saturating_sub(begun));
+            return row(&entry.stage, Some(elapsed), self.doing(entry));
+        }
+        match (self.chain.activation, self.chain.location) {
+            (Some(epoch), Some(place)) => {
+                let note = format!("since epoch {epoch}; {}", until_proven(place, deadline));
+                row("active", None, note)
+            }
+            (Some(epoch), None) => row("active", None, format!("since epoch {epoch}")),
+            _ => row("-", None, "between two steps".to_owned()),
+        }
+    }
+
+    fn doing(&self, entry: &TimelineEntry) -> String {
+        let thread = self.thread.as_ref();
+        if let Some(what) = thread.and_then(|thread| thread.waiting_for.as_ref()) {
+            return format!("waits for {what}");
+        }
+        if entry.started_at.is_none() {
+            return "waits for its turn".to_owned();
+        }
+        let waits = match entry.stage.as_str() {
+            "WaitPCLanded" => "waits for the precommit message to land",
+            "WaitSeed" => "waits for the seed's epoch",
+            "WaitProofLanded" => "waits for the proof message to land",
+            _ => "",
+        };
+        match (&entry.child, waits) {
+            (_, waits) if !waits.is_empty() => waits.to_owned(),
+            (Some(child), _) if !child.is_empty() => format!("computes in {child}"),
+            _ => "at work".to_owned(),
+        }
+    }
+}
+
+/// When the deadline of an active sector opens next.
+fn until_proven(place: SectorLocation, now: &DeadlineInfo) -> String {
+    let window = now.wpost_challenge_window;
+    let ahead = (place.deadline + now.wpost_period_deadlines - now.index)
+        % now.wpost_period_deadlines.max(1);
+    if ahead == 0 {
+        return format!(
+            "deadline {} is open for {} more epochs, waits for its WindowPoSt",
+            place.deadline,
+            now.close - now.current_epoch
+        );
+    }
+    let opens = now.open + ahead as Epoch * window;
+    format!(
+        "deadline {} opens in {} epochs",
+        place.deadline,
+        opens - now.current_epoch
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damocles_api::{timeline::Ending, worker::ThreadState};
+
+    fn deadline(index: u64, current: Epoch) -> DeadlineInfo {
+        DeadlineInfo {
+            current_epoch: current,
+            period_start: 0,
+            index,
+            open: index as Epoch * 20,
+            close: (index as Epoch + 1) * 20,
+            challenge: index as Epoch * 20 - 6,
+            fault_cutoff: 0,
+            wpost_period_deadlines: 4,
+            wpost_proving_period: 80,
+            wpost_challenge_window: 20,
+            wpost_challenge_lookback: 6,
+            fault_declaration_cutoff: 22,
+        }
+    }
+
+    fn entry(stage: &str, started_at: Option<u64>, ending: Option<Ending>) -> TimelineEntry {
+        TimelineEntry {
+            seq: 0,
+            state: "PC1Done".into(),
+            stage: stage.into(),
+            queued_at: 1_000,
+            started_at,
+            ended_at: None,
+            child: Some("ext(pid: 7)".into()),
+            kernel: None,
+            ending,
+        }
+    }
+
+    fn sector(timeline: Vec<TimelineEntry>) -> Sector {
+        let state = serde_json::from_str(r#"{"ID":{"Miner":1000,"Number":1},"SectorType":5}"#);
+        Sector {
+            state: state.unwrap(),
+            timeline,
+            thread: None,
+            chain: OnChain::default(),
+        }
+    }
+
+    #[test]
+    fn a_running_stage_shows_since_when_and_in_which_child() {
+        let done = Some(Ending::Done {
+            next: "PC1Done".into(),
+        });
+        let mut it = sector(vec![
+            entry("PC1", Some(1_000), done),
+            entry("PC2", Some(2_000), None),
+        ]);
+        let row = it.row(5_000, &deadline(0, 1));
+        assert_eq!(row.stage, "PC2");
+        assert_eq!(row.elapsed, Some(Duration::from_secs(3)));
+        assert_eq!(row.note, "computes in ext(pid: 7)");
+        it.timeline[1].started_at = None;
+        let row = it.row(5_000, &deadline(0, 1));
+        assert_eq!(row.elapsed, Some(Duration::from_secs(4)));
+        assert_eq!(row.note, "waits for its turn");
+    }
+
+    #[test]
+    fn a_paused_thread_with_an_error_is_trouble_and_a_retrying_one_is_not() {
+        let mut it = sector(vec![]);
+        let mut thread = ThreadInfo {
+            location: "/s".into(),
+            plan: "sealer".into(),
+            job_id: Some("s-t01000-1".into()),
+            index: 0,
+            thread_state: ThreadState::Running {
+                elapsed: 1,
+                proc: None,
+            },
+            job_state: "PC1Done".into(),
+            job_stage: None,
+            last_error: Some("permanent: no space".into()),
+            waiting_for: None,
+            hint: Some("free some".into()),
+        };
+        it.thread = Some(thread.clone());
+        assert_eq!(it.trouble(), None);
+        thread.thread_state = ThreadState::Paused { elapsed: 1 };
+        it.thread = Some(thread);
+        assert_eq!(
+            it.trouble().unwrap(),
+            "stopped in PC1Done: permanent: no space; hint: free some"
+        );
+        it.state.abort_reason = "ticket expired".into();
+        assert_eq!(it.trouble().unwrap(), "given up: ticket expired");
+    }
+
+    #[test]
+    fn an_active_sector_says_when_its_deadline_opens() {
+        let place = |deadline| SectorLocation {
+            deadline,
+            partition: 0,
+        };
+        assert_eq!(
+            until_proven(place(3), &deadline(1, 25)),
+            "deadline 3 opens in 35 epochs"
+        );
+        assert_eq!(
+            until_proven(place(0), &deadline(3, 70)),
+            "deadline 0 opens in 10 epochs"
+        );
+        assert!(until_proven(place(1), &deadline(1, 25)).contains("open for 15 more"));
+    }
+}

@@ -1,0 +1,99 @@
+//! What tests and the demo ask of the devnet: the chain's own view of a miner, and the
+//! devnet's record of what it accepted.
+
+use crate::rpc::Rpc;
+use anyhow::Result;
+use damocles_node::{
+    DeadlineInfo, SectorLocation, SectorOnChainInfo, SignedMessage, TipSet,
+    devnet::{MessageRecord, PostRecord},
+    method, wire,
+};
+use damocles_types::{ActorId, Epoch};
+use fvm_ipld_bitfield::BitField;
+use serde_json::{Value, json};
+
+/// Method number of PreCommitSectorBatch2.
+pub const PRE_COMMIT: u64 = 28;
+/// Method number of ProveCommitSectors3.
+pub const PROVE_COMMIT: u64 = 34;
+
+/// The devnet, asked through its RPC.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub rpc: Rpc,
+}
+
+fn address(miner: ActorId) -> Value {
+    json!(format!("t0{miner}"))
+}
+
+impl Node {
+    pub async fn epoch(&self) -> Result<Epoch> {
+        let head: TipSet = self.rpc.call(method::CHAIN_HEAD, []).await?;
+        Ok(head.height)
+    }
+
+    /// The sector as an active one, once its proof landed.
+    pub async fn sector(&self, miner: ActorId, number: u64) -> Result<Option<SectorOnChainInfo>> {
+        let params = [address(miner), json!(number), Value::Null];
+        self.rpc.call(method::STATE_SECTOR_GET_INFO, params).await
+    }
+
+    /// Deadline and partition of an active sector.
+    pub async fn location(&self, miner: ActorId, number: u64) -> Result<SectorLocation> {
+        let params = [address(miner), json!(number), Value::Null];
+        self.rpc.call(method::STATE_SECTOR_PARTITION, params).await
+    }
+
+    pub async fn deadline(&self, miner: ActorId) -> Result<DeadlineInfo> {
+        let params = [address(miner), Value::Null];
+        self.rpc
+            .call(method::STATE_MINER_PROVING_DEADLINE, params)
+            .await
+    }
+
+    pub async fn faults(&self, miner: ActorId) -> Result<Vec<u64>> {
+        let params = [address(miner), Value::Null];
+        let faults: wire::W<BitField> = self.rpc.call(method::STATE_MINER_FAULTS, params).await?;
+        Ok(faults.0.iter().collect())
+    }
+
+    /// WindowPoSts that the chain accepted, oldest first.
+    pub async fn posts(&self, miner: ActorId) -> Result<Vec<PostRecord>> {
+        self.rpc.call(method::DEVNET_POSTS, [address(miner)]).await
+    }
+
+    /// Messages on chain to the miner, of one method, that name the sector; oldest first,
+    /// failed ones included.
+    pub async fn messages(
+        &self,
+        miner: ActorId,
+        method: u64,
+        sector: u64,
+    ) -> Result<Vec<MessageRecord>> {
+        let params = [address(miner), json!(method)];
+        let all: Vec<MessageRecord> = self.rpc.call(method::DEVNET_MESSAGES, params).await?;
+        Ok(all
+            .into_iter()
+            .filter(|message| message.sectors.contains(&sector))
+            .collect())
+    }
+
+    /// Messages to the miner that wait for a block.
+    pub async fn pending(&self, miner: ActorId, method: u64) -> Result<Vec<SignedMessage>> {
+        let all: Vec<SignedMessage> = self.rpc.call(method::MPOOL_PENDING, [Value::Null]).await?;
+        let to = wire::parse_address(&format!("t0{miner}"))?;
+        Ok(all
+            .into_iter()
+            .filter(|m| m.message.to == to && m.message.method == method)
+            .collect())
+    }
+
+    /// While held, blocks carry no messages; the pool still takes them.
+    pub async fn hold_messages(&self, on: bool) -> Result<()> {
+        self.rpc
+            .call::<Value>(method::DEVNET_HOLD_MESSAGES, [json!(on)])
+            .await
+            .map(drop)
+    }
+}

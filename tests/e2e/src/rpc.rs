@@ -1,0 +1,96 @@
+//! JSON-RPC to any of the three daemons: an HTTP client with a token and a time-out.
+
+use anyhow::{Context, Result};
+use jsonrpsee::{
+    core::client::ClientT,
+    http_client::{HeaderMap, HeaderValue, HttpClient, HttpClientBuilder},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::{path::Path, time::Duration};
+
+/// A daemon's door.
+#[derive(Clone, Debug)]
+pub struct Rpc {
+    client: HttpClient,
+    url: String,
+}
+
+impl Rpc {
+    /// A client for `url`, with a bearer token if there is one.
+    pub fn new(url: &str, token: Option<&str>) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .context("the token holds characters that a header cannot carry")?;
+            headers.insert("authorization", value);
+        }
+        let client = HttpClientBuilder::default()
+            .set_headers(headers)
+            .request_timeout(Duration::from_secs(30))
+            .build(url)
+            .with_context(|| format!("{url} is not an address to speak to"))?;
+        Ok(Self {
+            client,
+            url: url.to_owned(),
+        })
+    }
+
+    /// For the typed clients of `damocles-api`.
+    pub fn typed(&self) -> &HttpClient {
+        &self.client
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Calls a method by its full name.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: impl IntoIterator<Item = Value>,
+    ) -> Result<T> {
+        let params: Vec<Value> = params.into_iter().collect();
+        self.client
+            .request(method, params)
+            .await
+            .with_context(|| format!("{method} at {}", self.url))
+    }
+}
+
+/// Host and port of an `api` file (`/ip4/127.0.0.1/tcp/1234/http`), once it is written whole.
+pub fn read_api(path: &Path) -> Option<String> {
+    address(std::fs::read_to_string(path).ok()?.trim())
+}
+
+fn address(multiaddr: &str) -> Option<String> {
+    let parts: Vec<&str> = multiaddr.split('/').collect();
+    match parts[..] {
+        ["", "ip4" | "dns" | "dns4", host, "tcp", port, ..] => port
+            .parse::<u16>()
+            .ok()
+            .map(|port| format!("{host}:{port}")),
+        ["", "ip6", host, "tcp", port, ..] => port
+            .parse::<u16>()
+            .ok()
+            .map(|port| format!("[{host}]:{port}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_from_multiaddrs() {
+        assert_eq!(
+            address("/ip4/127.0.0.1/tcp/81/http").unwrap(),
+            "127.0.0.1:81"
+        );
+        assert_eq!(address("/ip6/::1/tcp/81").unwrap(), "[::1]:81");
+        assert_eq!(address("/ip4/127.0.0.1/tcp/"), None);
+        assert_eq!(address(""), None);
+    }
+}

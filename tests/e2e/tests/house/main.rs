@@ -1,0 +1,5 @@
+//! Stories of a whole house: real daemons, real proofs, a chain that checks.
+
+mod kill_worker;
+mod kill_manager;
+mod demo;
