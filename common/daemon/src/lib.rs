@@ -1,1 +1,17 @@
-//! What both daemons share: config loading, logs, exit codes, locks, signals, services
+//! What both daemons share: how they start, refuse, log, listen, stop and say who they are.
+//! From the ground floor up; nothing here knows about sectors.
+
+pub mod build;
+pub mod clock;
+pub mod exit;
+pub mod file;
+pub mod log;
+pub mod runtime;
+pub mod systemd;
+pub mod signals;
+pub mod services;
+pub mod config;
+pub mod lock;
+pub mod net;
+pub mod metrics;
+pub mod auth;

@@ -1,0 +1,147 @@
+//! What is wrong with a configuration file, gathered and shown together.
+
+use crate::exit::{Exit, Fatal};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+/// One fault: where, what, and what the operator probably meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Line in the file, from 1; None when it is about something that is not there.
+    pub line: Option<usize>,
+    /// Dotted path of the key, `Miners[0].Actor`; empty for the file as such.
+    pub key: String,
+    pub message: String,
+}
+
+/// Something ignored that the operator should know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub line: usize,
+    pub key: String,
+    pub message: String,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {} {}", self.line, self.key, self.message)
+    }
+}
+
+/// All faults of one file, in the order of its lines.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    pub file: PathBuf,
+    found: BTreeMap<(usize, String), Fault>,
+}
+
+impl Faults {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Notes a fault; the first one of a key at a line is kept, later ones are mostly its echo.
+    pub fn push(&mut self, fault: Fault) {
+        let place = fault.line.unwrap_or(usize::MAX);
+        self.found
+            .entry((place, fault.key.clone()))
+            .or_insert(fault);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.found.values()
+    }
+
+    pub(super) fn about(&self, key: &str) -> bool {
+        self.found.values().any(|f| f.key == key)
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        if self.found.len() > 1 {
+            write!(f, "{} faults in {file}", self.found.len())?;
+        }
+        for fault in self.found.values() {
+            if self.found.len() > 1 {
+                f.write_str("\n  ")?;
+            }
+            match fault.line {
+                Some(line) => write!(f, "{file}:{line}: ")?,
+                None => write!(f, "{file}: ")?,
+            }
+            if !fault.key.is_empty() {
+                write!(f, "{}: ", fault.key)?;
+            }
+            f.write_str(&fault.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl From<Faults> for Fatal {
+    fn from(faults: Faults) -> Self {
+        let hint = format!(
+            "correct the file, then check it with --config-check; nothing was started ({})",
+            if faults.found.len() > 1 {
+                "all faults are listed"
+            } else {
+                "it is the only fault"
+            },
+        );
+        Fatal::new(Exit::Config, faults).hint(hint)
+    }
+}
+
+/// What reading a file brought to light, and where its keys stand, so that later checks can
+/// name the line too.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub faults: Faults,
+    pub notices: Vec<Notice>,
+    pub(super) lines: BTreeMap<String, usize>,
+}
+
+impl Report {
+    /// Notes a fault about a key (`Miners[0].PoSt.Confidence`). Its line is the key's, or the
+    /// nearest enclosing table's. Nothing is added when the key has a fault already.
+    pub fn fault(&mut self, key: &str, message: impl fmt::Display) {
+        if !self.faults.about(key) {
+            let line = self.line(key);
+            self.faults.push(Fault {
+                line,
+                key: key.to_owned(),
+                message: message.to_string(),
+            });
+        }
+    }
+
+    /// The line on which a key stands, or the nearest table around it.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        let mut key = key;
+        loop {
+            if let Some(line) = self.lines.get(key) {
+                return Some(*line);
+            }
+            key = &key[..key.rfind(['.', '['])?];
+        }
+    }
+
+    /// Ends the check: all faults, or nothing.
+    pub fn finish(self) -> Result<Vec<Notice>, Faults> {
+        if self.faults.is_empty() {
+            Ok(self.notices)
+        } else {
+            Err(self.faults)
+        }
+    }
+}

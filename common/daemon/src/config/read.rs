@@ -1,0 +1,106 @@
+//! Reads a file in rounds: each round stops at the first value that does not fit, notes it,
+//! and the next round leaves it out; so all faults are found.
+
+use super::{
+    fault::{Fault, Faults, Report},
+    rules::{Lines, Reader, Rules},
+    tree::At,
+};
+use crate::exit::{Exit, Fatal};
+use serde::de::DeserializeOwned;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// [`Exit::Config`] when the file cannot be read at all; faults inside are in the [`Report`].
+pub fn parse_file<T: DeserializeOwned>(
+    path: &Path,
+    rules: &Rules,
+) -> Result<(Option<T>, Report), Fatal> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let fatal = Fatal::new(
+            Exit::Config,
+            format!(
+                "the configuration file {} cannot be read: {e}",
+                path.display()
+            ),
+        );
+        match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                fatal.hint("give its path, or write one: `daemon init` makes a commented one")
+            }
+            _ => fatal.hint("let the daemon's user read it"),
+        }
+    })?;
+    Ok(parse(path, &text, rules))
+}
+
+/// Checks a file's text. The value is there when the text could be read as `T` at all, with
+/// faulty keys left out; whoever uses it must first look whether the report has faults.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str, rules: &Rules) -> (Option<T>, Report) {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let lines = Lines::new(text);
+    let mut faults = Faults::new(path.to_owned());
+    for error in &errors {
+        faults.push(Fault {
+            line: error.span().map(|s| lines.of(s.start)),
+            key: String::new(),
+            message: format!("not TOML: {}", error.message()),
+        });
+    }
+    let mut report = Report {
+        faults,
+        notices: Vec::new(),
+        lines: BTreeMap::new(),
+    };
+    if !errors.is_empty() {
+        return (None, report);
+    }
+    let span = root.span();
+    let root = Spanned::new(span, DeValue::Table(root.into_inner()));
+    let reader = Reader {
+        rules,
+        lines: &lines,
+        found: RefCell::new(report.clone()),
+        skip: RefCell::new(BTreeSet::new()),
+    };
+    // Each round stops at the first value that does not fit; it is left out of the next one.
+    let value = loop {
+        let at = At {
+            reader: &reader,
+            node: &root,
+            path: String::new(),
+        };
+        match T::deserialize(at) {
+            Ok(value) => break Some(value),
+            Err(error) => {
+                let (key, line) = error.place.unwrap_or_default();
+                reader.found.borrow_mut().faults.push(Fault {
+                    line: Some(line).filter(|l| *l > 0),
+                    key: key.clone(),
+                    message: error.message,
+                });
+                if key.is_empty() || !reader.skip.borrow_mut().insert(key) {
+                    break None;
+                }
+            }
+        }
+    };
+    report = reader.found.into_inner();
+    report.notices.sort_by_key(|n| n.line);
+    report.notices.dedup();
+    (value, report)
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! How a program of ours ends: the table of exit codes, and the error that chooses one.
+
+use std::{fmt, process::ExitCode};
+
+/// Exit codes, the same for every program of this workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Nothing foresaw this; the message is for a bug report.
+    Unexpected = 1,
+    /// The command line is wrong (also clap's own code).
+    Usage = 2,
+    /// The configuration is wrong.
+    Config = 3,
+    /// A daemon or node that is needed cannot be reached.
+    Unreachable = 4,
+    /// Somebody refused: a permission is missing, or the request makes no sense now.
+    Refused = 5,
+    /// Already running: the port or the home is taken.
+    Occupied = 6,
+    /// What was asked for does not exist.
+    NotFound = 7,
+    /// Stored data is of a newer version, of another program, or damaged.
+    Data = 8,
+    /// Proof parameters are missing.
+    Parameters = 9,
+}
+
+impl Exit {
+    /// Every code but success, for documents.
+    pub const ALL: [Self; 9] = [
+        Self::Unexpected,
+        Self::Usage,
+        Self::Config,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Occupied,
+        Self::NotFound,
+        Self::Data,
+        Self::Parameters,
+    ];
+
+    /// The number.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// An error that ends the program: one sentence, what to do about it, and the exit code.
+#[derive(Debug)]
+pub struct Fatal {
+    pub exit: Exit,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Fatal {
+    /// An error without a hint yet.
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self {
+            exit,
+            message: message.to_string(),
+            hint: None,
+        }
+    }
+
+    /// Adds the next step that a person can take.
+    #[must_use]
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+/// Runs the program's body; an error becomes `error: …`, perhaps `hint: …`, on stderr and an exit code.
+/// A [`Fatal`] anywhere in the chain chooses code and hint.
+pub fn run_main(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    match body() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let (text, exit) = render(&error);
+            eprint!("{text}");
+            ExitCode::from(exit.code())
+        }
+    }
+}
+
+/// What [`run_main`] prints for an error, and its code.
+pub fn render(error: &anyhow::Error) -> (String, Exit) {
+    match error.downcast_ref::<Fatal>() {
+        Some(fatal) => {
+            let mut text = format!("error: {}\n", fatal.message);
+            if let Some(hint) = &fatal.hint {
+                text.push_str(&format!("hint: {hint}\n"));
+            }
+            (text, fatal.exit)
+        }
+        None => (format!("error: {error:#}\n"), Exit::Unexpected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_fatal_chooses_code_and_hint_even_under_context() {
+        let fatal = Fatal::new(Exit::Occupied, "port 1789 is taken").hint("stop the other one");
+        let error = Err::<(), _>(fatal).context("while starting").unwrap_err();
+        assert_eq!(
+            render(&error),
+            (
+                "error: port 1789 is taken\nhint: stop the other one\n".into(),
+                Exit::Occupied
+            )
+        );
+        let plain = anyhow::anyhow!("inner").context("outer");
+        assert_eq!(
+            render(&plain),
+            ("error: outer: inner\n".into(), Exit::Unexpected)
+        );
+    }
+
+    #[test]
+    fn codes_count_up_from_one() {
+        let codes: Vec<u8> = Exit::ALL.iter().map(|e| e.code()).collect();
+        assert_eq!(codes, (1..=9).collect::<Vec<u8>>());
+    }
+}
