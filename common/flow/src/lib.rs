@@ -1,1 +1,18 @@
-//! State tables of the plans and of chain messages; pure data, no IO
+//! State machines as tables that can be printed: the plans of the worker, and in the manager
+//! the life of a chain message and of a WindowPoSt. Pure data: no IO, no clock, no policy.
+//!
+//! A table is a function from a state to its edges, an exhaustive `match` without wildcard,
+//! so that a forgotten state does not compile. The documents under `docs/flows/` are rendered
+//! from the tables and compared in a test.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod message;
+pub mod plan;
+pub mod post;
+pub mod seal;
+pub mod state;
+pub mod table;
+
+pub use plan::{IllegalStep, PlanName};
+pub use state::{Ev, State};

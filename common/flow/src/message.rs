@@ -1,0 +1,116 @@
+//! The life of a chain message in the manager.
+//!
+//! ```text
+//! Wanted ──push──► Pushed ──pack──► Packed ──land──► Landed
+//!    │                │  ◄─unpack─────┘  (reorganisation)
+//!    │                └──fail──► Failed   (on chain, exit code not 0)
+//!    └──refuse──► Rejected                (the node will never take it)
+//! ```
+//! The intent is stored (`Wanted`) before anything leaves the process; pushing again with
+//! the same id gives the same message, so a kill between any two states costs nothing.
+
+use crate::table::Table;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString};
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+)]
+pub enum MessageState {
+    /// Stored with its id and parameters; nothing has left the process for certain.
+    Wanted,
+    /// The node has it: CID and nonce are known.
+    Pushed,
+    /// A block has it, but not yet deep enough.
+    Packed,
+    /// Deep enough, exit code 0.
+    Landed,
+    /// Deep enough, another exit code.
+    Failed,
+    /// The node refuses it and would again.
+    Rejected,
+}
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+)]
+pub enum MessageEvent {
+    Push,
+    Refuse,
+    Pack,
+    Unpack,
+    Land,
+    Fail,
+}
+
+/// The table of a message's life.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageFlow;
+
+impl Table for MessageFlow {
+    type State = MessageState;
+    type Event = MessageEvent;
+    const START: MessageState = MessageState::Wanted;
+
+    fn edges(state: MessageState) -> &'static [(MessageEvent, MessageState)] {
+        use MessageEvent as E;
+        use MessageState as S;
+        match state {
+            S::Wanted => &[(E::Push, S::Pushed), (E::Refuse, S::Rejected)],
+            S::Pushed => &[
+                (E::Pack, S::Packed),
+                (E::Land, S::Landed),
+                (E::Fail, S::Failed),
+            ],
+            S::Packed => &[
+                (E::Unpack, S::Pushed),
+                (E::Land, S::Landed),
+                (E::Fail, S::Failed),
+            ],
+            S::Landed | S::Failed | S::Rejected => &[],
+        }
+    }
+}
+
+impl MessageState {
+    /// Whether nothing more will happen to the message.
+    pub fn is_final(self) -> bool {
+        MessageFlow::edges(self).is_empty()
+    }
+
+    /// One sentence on what the engine does with a message in this state.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Wanted => "push it to the node, with its own id",
+            Self::Pushed => "look for it on chain",
+            Self::Packed => "wait until enough epochs lie on top",
+            Self::Landed => "done",
+            Self::Failed => "ended on chain with an error; whoever wanted it decides",
+            Self::Rejected => "never went on chain; whoever wanted it decides",
+        }
+    }
+}

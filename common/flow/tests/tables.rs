@@ -1,0 +1,212 @@
+//! What must hold of every table: reachable, no dead ends, no two edges for one event; the
+//! rendered documents agree; stored and spoken names are frozen.
+
+use damocles_flow::{
+    Ev, PlanName, State,
+    message::{MessageEvent, MessageFlow, MessageState},
+    post::{PostEvent, PostFlow, PostState},
+    seal::{self, Seal},
+    table::{Table, render},
+};
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
+use strum::IntoEnumIterator;
+
+fn sound<T: Table>(ends: &[T::State]) {
+    for state in T::reachable() {
+        let edges = T::edges(state);
+        assert_eq!(
+            edges.is_empty(),
+            ends.contains(&state),
+            "{state:?}: ends are exactly the declared ends"
+        );
+        let events: BTreeSet<_> = edges.iter().map(|(e, _)| *e).collect();
+        assert_eq!(
+            events.len(),
+            edges.len(),
+            "{state:?}: one event has two edges"
+        );
+    }
+    for end in ends {
+        assert!(T::reachable().contains(end), "{end:?} is never reached");
+    }
+}
+
+#[test]
+fn tables_are_sound() {
+    sound::<Seal>(&[State::Finished, State::Aborted]);
+    sound::<MessageFlow>(&[
+        MessageState::Landed,
+        MessageState::Failed,
+        MessageState::Rejected,
+    ]);
+    sound::<PostFlow>(&[
+        PostState::Landed,
+        PostState::Covered,
+        PostState::Failed,
+        PostState::Expired,
+    ]);
+}
+
+#[test]
+fn every_event_is_used_somewhere() {
+    let sealing: BTreeSet<_> = Seal::reachable()
+        .iter()
+        .flat_map(|s| Seal::edges(*s))
+        .map(|(e, _)| *e)
+        .collect();
+    assert_eq!(sealing, Ev::iter().collect());
+    let messages: BTreeSet<_> = MessageFlow::reachable()
+        .iter()
+        .flat_map(|s| MessageFlow::edges(*s))
+        .map(|(e, _)| *e)
+        .collect();
+    assert_eq!(messages, MessageEvent::iter().collect());
+    let posts: BTreeSet<_> = PostFlow::reachable()
+        .iter()
+        .flat_map(|s| PostFlow::edges(*s))
+        .map(|(e, _)| *e)
+        .collect();
+    assert_eq!(posts, PostEvent::iter().collect());
+}
+
+#[test]
+fn every_state_that_is_not_an_end_can_be_given_up() {
+    for state in Seal::reachable() {
+        let given_up = PlanName::Sealer.next(state, Ev::Abort);
+        assert_eq!(
+            given_up.is_ok(),
+            !matches!(state, State::Finished | State::Aborted),
+            "{state}"
+        );
+    }
+}
+
+#[test]
+fn an_illegal_step_is_refused_with_its_names() {
+    let refused = PlanName::Sealer.next(State::PC1Done, Ev::C2).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "plan sealer does not allow C2 in state PC1Done"
+    );
+    assert!(
+        PlanName::Sealer
+            .next(State::SnapEncoded, Ev::Abort)
+            .is_err(),
+        "foreign states have no edges"
+    );
+}
+
+#[test]
+fn names_on_the_wire_are_frozen() {
+    let names = [
+        "Empty",
+        "Allocated",
+        "DealsAcquired",
+        "PieceAdded",
+        "TreeDBuilt",
+        "TicketAssigned",
+        "PC1Done",
+        "PC2Done",
+        "SyntheticPoRepNeeded",
+        "PCSubmitted",
+        "PCLanded",
+        "Persisted",
+        "PersistanceSubmitted",
+        "SeedAssigned",
+        "C1Done",
+        "C2Done",
+        "ProofSubmitted",
+        "Finished",
+        "Aborted",
+        "SnapEncoded",
+        "SnapProved",
+        "SealedChecked",
+        "SnapPieceAdded",
+        "SnapTreeDBuilt",
+        "SnapDone",
+        "Unsealed",
+    ];
+    assert_eq!(
+        State::iter().map(|s| s.to_string()).collect::<Vec<_>>(),
+        names
+    );
+    for (number, name) in names.iter().enumerate() {
+        let state = State::from_str(name).unwrap();
+        assert_eq!(
+            serde_json::to_value(state).unwrap(),
+            *name,
+            "stored by name"
+        );
+        assert_eq!(
+            State::from_upstream_number(u8::try_from(number).unwrap()),
+            Some(state)
+        );
+    }
+    assert_eq!(State::from_upstream_number(26), None);
+    let messages: Vec<_> = MessageState::iter().map(|s| s.to_string()).collect();
+    assert_eq!(
+        messages,
+        ["Wanted", "Pushed", "Packed", "Landed", "Failed", "Rejected"]
+    );
+    let posts: Vec<_> = PostState::iter().map(|s| s.to_string()).collect();
+    assert_eq!(
+        posts,
+        [
+            "Waiting",
+            "Challenged",
+            "Proving",
+            "Proved",
+            "Submitted",
+            "Landed",
+            "Covered",
+            "Failed",
+            "Expired"
+        ]
+    );
+}
+
+fn document_agrees(name: &str, rendered: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs/flows")
+        .join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, rendered).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        stored == rendered,
+        "docs/flows/{name} differs from the table; run UPDATE_DOCS=1 cargo test -p damocles-flow"
+    );
+}
+
+#[test]
+fn documents_agree_with_the_tables() {
+    document_agrees(
+        "sealer.md",
+        &render::<Seal>(
+            "The sealer plan",
+            "One sector on one sealing thread, from a sector number to an accepted proof. A state is named after what \
+             is finished; its step leads to the next one. The output of a step is stored in the same batch as the new \
+             state, before anything else happens.",
+            seal::step_sentence,
+        ),
+    );
+    document_agrees(
+        "message.md",
+        &render::<MessageFlow>(
+            "A chain message",
+            "Every message of the manager goes through this table. The intent is stored before the message leaves the \
+             process, and pushing it again with the same id gives the same message.",
+            MessageState::sentence,
+        ),
+    );
+    document_agrees(
+        "window-post.md",
+        &render::<PostFlow>(
+            "A WindowPoSt",
+            "One record per miner, opening of a deadline, and batch of partitions that one message proves. Every step is \
+             stored before the next one begins, so that a restart in the middle of a window goes on where it was.",
+            PostState::sentence,
+        ),
+    );
+}

@@ -1,0 +1,1 @@
+//! Temporary while several people build in one target directory: one feature set for all.
