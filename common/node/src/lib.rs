@@ -1,1 +1,37 @@
-//! Wire shapes of the Filecoin node JSON-RPC v1 that Lotus, Forest, Venus and the devnet share
+//! Wire shapes of the Filecoin node JSON-RPC v1 that Lotus, Forest, Venus and the devnet
+//! share: values and their JSON only. No transport, no client, no opinion about the chain.
+//!
+//! Field types are the chain's own (`Cid`, `Address`, `TokenAmount`, `BitField` …); the
+//! module [`wire`] knows how each is written in JSON. Source of every shape: Lotus
+//! `documentation/en/api-methods-v1-stable.md` and the Go types that it is rendered from.
+//!
+//! Addresses are read with either prefix (`f` or `t`) and written with the prefix of
+//! `fvm_shared::address::current_network()`; set that once at start-up.
+
+pub mod wire;
+
+pub mod chain;
+pub mod message;
+pub mod miner;
+pub mod network;
+pub mod wallet;
+
+pub mod devnet;
+pub mod method;
+
+pub use chain::{
+    BeaconEntry, BlockHeader, BlockMessages, ChangeKind, ElectionProof, HeadChange, PoStProof,
+    Ticket, TipSet, TipSetKey,
+};
+pub use message::{
+    ExecutionTrace, InvocResult, Message, MessageGasCost, MessageReceipt, MessageTrace, MsgLookup,
+    ReturnTrace, SendSpec, SignedMessage,
+};
+pub use miner::{
+    BeneficiaryTerm, Claim, Deadline, DeadlineInfo, MinerInfo, MinerPower, MinerSectors, Partition,
+    PendingBeneficiaryChange, SectorExpiration, SectorLocation, SectorOnChainInfo,
+    SectorPreCommitInfo, SectorPreCommitOnChainInfo,
+};
+pub use network::{ActorState, AddrInfo, NetworkParams, ReadState, Version};
+pub use wallet::{KeyInfo, KeyType};
+pub use wire::W;

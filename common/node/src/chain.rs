@@ -1,0 +1,142 @@
+//! Tipsets, blocks and the head-change stream.
+
+use crate::{Message, SignedMessage, wire};
+use cid::Cid;
+use fvm_shared::{
+    address::Address, bigint::BigInt, clock::ChainEpoch, crypto::signature::Signature,
+    econ::TokenAmount,
+};
+use serde::{Deserialize, Serialize};
+
+/// Names a tipset by the CIDs of its blocks, in order. As a parameter the empty key (JSON `[]`
+/// or `null`) means the current head.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TipSetKey(#[serde(with = "wire")] pub Vec<Cid>);
+
+impl TipSetKey {
+    /// The key that stands for "the current head".
+    pub const HEAD: Self = Self(Vec::new());
+
+    /// Whether the key stands for "the current head".
+    pub fn is_head(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<Cid> for TipSetKey {
+    fn from(cid: Cid) -> Self {
+        Self(vec![cid])
+    }
+}
+
+/// A tipset: one or more blocks of one height with the same parents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TipSet {
+    pub cids: TipSetKey,
+    pub blocks: Vec<BlockHeader>,
+    pub height: ChainEpoch,
+}
+
+/// A block header. The pointers of the Go type are `Option`s here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BlockHeader {
+    #[serde(with = "wire")]
+    pub miner: Address,
+    pub ticket: Option<Ticket>,
+    pub election_proof: Option<ElectionProof>,
+    #[serde(deserialize_with = "wire::or_empty")]
+    pub beacon_entries: Vec<BeaconEntry>,
+    #[serde(deserialize_with = "wire::or_empty")]
+    pub win_po_st_proof: Vec<PoStProof>,
+    #[serde(with = "wire")]
+    pub parents: Vec<Cid>,
+    #[serde(with = "wire")]
+    pub parent_weight: BigInt,
+    pub height: ChainEpoch,
+    #[serde(with = "wire")]
+    pub parent_state_root: Cid,
+    #[serde(with = "wire")]
+    pub parent_message_receipts: Cid,
+    #[serde(with = "wire")]
+    pub messages: Cid,
+    #[serde(rename = "BLSAggregate", with = "wire", default)]
+    pub bls_aggregate: Option<Signature>,
+    /// Unix time in seconds.
+    pub timestamp: u64,
+    #[serde(with = "wire", default)]
+    pub block_sig: Option<Signature>,
+    pub fork_signaling: u64,
+    #[serde(with = "wire")]
+    pub parent_base_fee: TokenAmount,
+}
+
+/// The ticket of a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    #[serde(rename = "VRFProof", with = "wire")]
+    pub vrf_proof: Vec<u8>,
+}
+
+/// The proof of having won the right to make a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElectionProof {
+    #[serde(rename = "WinCount")]
+    pub win_count: i64,
+    #[serde(rename = "VRFProof", with = "wire")]
+    pub vrf_proof: Vec<u8>,
+}
+
+/// One value of the randomness beacon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BeaconEntry {
+    pub round: u64,
+    #[serde(with = "wire")]
+    pub data: Vec<u8>,
+}
+
+/// A proof of spacetime with the number of its type (go-state-types `abi.RegisteredPoStProof`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoStProof {
+    #[serde(rename = "PoStProof")]
+    pub post_proof: i64,
+    #[serde(rename = "ProofBytes", with = "wire")]
+    pub proof_bytes: Vec<u8>,
+}
+
+/// The messages of one block (`ChainGetBlockMessages`). `cids` names the BLS messages first,
+/// then the secp256k1 ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BlockMessages {
+    #[serde(deserialize_with = "wire::or_empty")]
+    pub bls_messages: Vec<Message>,
+    #[serde(deserialize_with = "wire::or_empty")]
+    pub secpk_messages: Vec<SignedMessage>,
+    #[serde(with = "wire")]
+    pub cids: Vec<Cid>,
+}
+
+/// What happened to the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// The head at the moment of subscribing: always the first message, alone.
+    Current,
+    /// A tipset was added on top.
+    Apply,
+    /// A tipset left the chain.
+    Revert,
+}
+
+/// One step of the head; `ChainNotify` sends arrays of them, reverts first (newest first), then
+/// applies (oldest first).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HeadChange {
+    pub r#type: ChangeKind,
+    pub val: TipSet,
+}
