@@ -6,16 +6,16 @@
 //! of ours lives in `Damocles`. No behaviour here, only words.
 
 pub mod code;
-pub mod damocles;
-pub mod post;
-pub mod sealer;
-pub mod sealer_cli;
+pub mod timeline;
 pub mod sector;
 pub mod store;
 pub mod submit;
-pub mod timeline;
-pub mod worker;
 pub mod workers;
+pub mod post;
+pub mod sealer;
+pub mod sealer_cli;
+pub mod worker;
+pub mod damocles;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

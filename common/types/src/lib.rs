@@ -8,10 +8,10 @@ pub mod bytes;
 pub mod commitment;
 pub mod failure;
 pub mod id;
+pub mod size;
 pub mod piece;
 pub mod proof;
 pub mod randomness;
-pub mod size;
 
 pub use bytes::Base64;
 pub use commitment::{Commitment, CommitmentError, SealedCid, UnsealedCid};
