@@ -43,7 +43,8 @@ params: build ## make the 2KiB proof parameters once (about 9 minutes on 2 cores
 	@"$(bin)/damocles-worker" params generate --sector-size 2KiB
 
 bench: build ## print the figures of docs/benchmarks.md as this machine gives them
-	@"$(bin)/damocles-bench" all
+	@"$(bin)/damocles-devnet" bench
+	@"$(bin)/damocles-demo" idle
 
 deps:
 	@scripts/deps.sh

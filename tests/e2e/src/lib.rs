@@ -11,4 +11,4 @@ pub mod render;
 pub mod house;
 pub mod scenario;
 pub mod demo;
-pub mod bench;
+pub mod idle;

@@ -1,8 +1,16 @@
-//! `damocles-demo run`: what `make demo` runs.
+//! `damocles-demo run` is what `make demo` runs; `damocles-demo idle` measures daemons with
+//! nothing to do, for docs/benchmarks.md.
 
+use anyhow::Result;
 use clap::{Parser, builder::FalseyValueParser};
-use damocles_e2e::demo::run::{End, Options, run};
-use std::{path::PathBuf, process::ExitCode};
+use damocles_e2e::{
+    demo::run::{End, Options, run},
+    idle,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Seals sectors on a private chain and shows how, from sector number to WindowPoSt.
 #[derive(Debug, Parser)]
@@ -29,24 +37,38 @@ enum Command {
         #[arg(long, default_value = "target/demo")]
         out: PathBuf,
     },
+    /// Print what manager and worker use while there is nothing to seal
+    Idle {
+        /// Folder that holds `config-examples`
+        #[arg(long, default_value = ".")]
+        checkout: PathBuf,
+    },
 }
 
 // one thread, and it lasts: daemons die with the thread that started them
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Command::Run {
-        sectors,
-        keep,
-        checkout,
-        out,
-    } = Cli::parse().command;
-    let options = Options {
-        sectors,
-        keep,
-        checkout,
-        out,
-    };
-    match run(&options).await {
+    match Cli::parse().command {
+        Command::Run {
+            sectors,
+            keep,
+            checkout,
+            out,
+        } => {
+            let options = Options {
+                sectors,
+                keep,
+                checkout,
+                out,
+            };
+            code(run(&options).await)
+        }
+        Command::Idle { checkout } => code(print_idle(&checkout).await.map(|()| End::Proven)),
+    }
+}
+
+fn code(end: Result<End>) -> ExitCode {
+    match end {
         Ok(End::Proven) => ExitCode::SUCCESS,
         // as shells have it for a program ended by Ctrl-C
         Ok(End::Interrupted) => ExitCode::from(130),
@@ -55,4 +77,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn print_idle(checkout: &Path) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for figure in idle::measure(&dir.path().join("house"), checkout).await? {
+        println!("{}", figure.line());
+    }
+    Ok(())
 }
