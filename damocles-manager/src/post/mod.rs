@@ -1,1 +1,123 @@
 //! WindowPoSt: keeps the sealed sectors proven.
+//!
+//! ```text
+//! head ──► schedule (pure) ──► Plan · Prove · Submit · Follow · Expire ──► record in db
+//!                                     │        │
+//!                     storage, prover ┘        └ messages
+//! ```
+//! One record per miner, opening of a deadline and batch of partitions; `damocles_flow::post`
+//! has its states. Every action is a short task that takes a record one step further and
+//! stores it before anything else happens, so a restart in the middle of a window goes on
+//! where it was. A failure is written into the record and tried again at a later head; before
+//! the deadline closes nothing is given up.
+
+mod batch;
+mod miner;
+mod prove;
+mod prover;
+mod schedule;
+mod send;
+mod view;
+
+pub use prover::{Claim, PoolProver, ProveError, Prover};
+pub use view::window_posts;
+
+use crate::{
+    chain::{Chain, ChainError, Head},
+    db::{Db, DbError, posts::PostRecord},
+    messages::{Engine, EngineError},
+    policy::{MinerPolicy, ProvingPolicy},
+    storage::{StorageError, Stores},
+};
+use damocles_flow::{
+    post::{PostEvent, PostFlow, PostState},
+    table::Table,
+};
+use std::sync::Arc;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Everything that the poster works with.
+#[derive(Clone)]
+pub struct Parts {
+    pub db: Db,
+    pub chain: Arc<dyn Chain>,
+    pub head: watch::Receiver<Option<Head>>,
+    pub messages: Engine,
+    pub stores: Stores,
+    pub prover: Arc<dyn Prover>,
+    pub proving: ProvingPolicy,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// Proves the sectors of all miners whose policy says so, until `stop` is cancelled. Each
+/// miner is served by a loop of its own: a slow one holds nobody up.
+///
+/// # Errors
+/// None of its own; a loop that panics ends the service.
+pub async fn run(
+    parts: Parts,
+    miners: Vec<MinerPolicy>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut loops = JoinSet::new();
+    for miner in miners.into_iter().filter(|m| m.post.enabled) {
+        loops.spawn(miner::MinerLoop::new(parts.clone(), miner).run(stop.clone()));
+    }
+    if loops.is_empty() {
+        tracing::info!("no miner has [Miners.PoSt] enabled; nothing is proven here");
+    }
+    while let Some(ended) = loops.join_next().await {
+        ended?;
+    }
+    // Services must not end before they are told to.
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// What a step did not get done. All of it is tried again while the deadline is open.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+    #[error(transparent)]
+    Message(#[from] EngineError),
+    #[error("the message could not be built: {0}")]
+    Params(#[from] batch::ParamsError),
+    #[error("the node's answer makes no sense: {0}")]
+    Nonsense(String),
+    /// Anything else, as a sentence.
+    #[error("{0}")]
+    NotNow(String),
+    /// A step that the table does not have: a fault of this program.
+    #[error("a WindowPoSt does not take {event} in state {state}; please report this")]
+    Illegal { state: PostState, event: PostEvent },
+}
+
+/// Takes the record along an edge of the table. Does not store it.
+fn advance(record: &mut PostRecord, event: PostEvent) -> Result<(), StepError> {
+    let state = record.state;
+    let next = PostFlow::next(state, event).ok_or(StepError::Illegal { state, event })?;
+    record.state = next;
+    tracing::debug!(
+        miner = record.key.miner,
+        open = record.key.open,
+        first = record.key.first,
+        "{state} -> {next}"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! Persist stores: room kept for sectors on their way, and where finished replicas lie.
+
+use crate::db::{
+    Db, DbError, keys,
+    schema::{REPLICAS, RESERVATIONS},
+};
+use damocles_kv::Durability;
+use damocles_types::SectorId;
+use serde::{Deserialize, Serialize};
+
+/// Which replica of a sector is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Replica {
+    /// The one that was sealed.
+    Normal,
+    /// The one that a snap deal put in its place (FIP-0019).
+    Upgrade,
+}
+
+/// Room kept for a sector; a sector has one reservation at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    pub sector: SectorId,
+    pub store: String,
+    /// Bytes.
+    pub size: u64,
+    /// Unix seconds.
+    pub at: i64,
+}
+
+/// The stores, by name, that hold a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    pub sector: SectorId,
+    pub replica: Replica,
+    /// Store of the big file.
+    pub sealed: String,
+    /// Store of the cache files.
+    pub cache: String,
+}
+
+fn replica_key(sector: SectorId, replica: Replica) -> Vec<u8> {
+    let mut key = vec![match replica {
+        Replica::Normal => 0,
+        Replica::Upgrade => 1,
+    }];
+    key.extend(keys::sector(sector));
+    key
+}
+
+impl Db {
+    /// All reservations, in the order of sectors.
+    pub fn reservations(&self) -> Result<Vec<Reservation>, DbError> {
+        Ok(self.kv().scan_json(RESERVATIONS, &[])?)
+    }
+
+    /// Keeps room for a sector; an earlier reservation of the same sector is replaced.
+    pub fn put_reservation(&self, reservation: &Reservation) -> Result<(), DbError> {
+        self.kv().update(Durability::Synced, |_, batch| {
+            batch.put_json(RESERVATIONS, keys::sector(reservation.sector), reservation)?;
+            Ok(())
+        })
+    }
+
+    /// Gives the room of a sector back; what it was.
+    pub fn remove_reservation(&self, sector: SectorId) -> Result<Option<Reservation>, DbError> {
+        let key = keys::sector(sector);
+        self.kv().update(Durability::Synced, |kv, batch| {
+            let held = kv.get_json(RESERVATIONS, &key)?;
+            if held.is_some() {
+                batch.delete(RESERVATIONS, key.clone());
+            }
+            Ok(held)
+        })
+    }
+
+    /// Where a replica lies, if that is known.
+    pub fn location(
+        &self,
+        sector: SectorId,
+        replica: Replica,
+    ) -> Result<Option<Location>, DbError> {
+        Ok(self
+            .kv()
+            .get_json(REPLICAS, &replica_key(sector, replica))?)
+    }
+
+    /// Writes where replicas lie, all or none of them.
+    pub fn put_locations(&self, locations: &[Location]) -> Result<(), DbError> {
+        self.kv().update(Durability::Synced, |_, batch| {
+            for location in locations {
+                let key = replica_key(location.sector, location.replica);
+                batch.put_json(REPLICAS, key, location)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sector_has_one_reservation_and_two_replicas_at_most() {
+        let db = Db::in_memory();
+        let sector = SectorId::new(1000, 7);
+        let reservation = |store: &str, size| Reservation {
+            sector,
+            store: store.into(),
+            size,
+            at: 5,
+        };
+        db.put_reservation(&reservation("a", 1)).unwrap();
+        db.put_reservation(&reservation("b", 2)).unwrap();
+        assert_eq!(db.reservations().unwrap(), [reservation("b", 2)]);
+        assert_eq!(
+            db.remove_reservation(sector).unwrap(),
+            Some(reservation("b", 2))
+        );
+        assert_eq!(db.remove_reservation(sector).unwrap(), None);
+
+        let location = |replica, store: &str| Location {
+            sector,
+            replica,
+            sealed: store.into(),
+            cache: store.into(),
+        };
+        let (old, new) = (
+            location(Replica::Normal, "a"),
+            location(Replica::Upgrade, "b"),
+        );
+        db.put_locations(&[old.clone(), new.clone()]).unwrap();
+        assert_eq!(db.location(sector, Replica::Normal).unwrap(), Some(old));
+        assert_eq!(db.location(sector, Replica::Upgrade).unwrap(), Some(new));
+        let other = SectorId::new(1000, 8);
+        assert_eq!(db.location(other, Replica::Normal).unwrap(), None);
+    }
+}

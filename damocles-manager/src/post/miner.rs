@@ -1,0 +1,342 @@
+//! The loop of one miner: at every head it asks for the deadline once, lets `schedule` decide,
+//! and starts a task per action. It keeps nothing that the database cannot tell, except which
+//! tasks run and which windows it has planned.
+
+use crate::{
+    chain::Head,
+    db::posts::{PostKey, PostRecord},
+    policy::MinerPolicy,
+    post::{
+        Parts, StepError, advance, batch,
+        schedule::{self, Action, Timing, View, Window},
+    },
+};
+use damocles_flow::post::PostEvent;
+use damocles_types::Epoch;
+use std::{collections::HashSet, sync::Arc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What the tasks of one miner share.
+pub(super) struct Context {
+    pub(super) parts: Parts,
+    pub(super) policy: MinerPolicy,
+}
+
+/// What is known of the chain, from one question per head.
+#[derive(Clone)]
+struct Now {
+    head: Head,
+    windows: Vec<Window>,
+    timing: Timing,
+}
+
+/// What a finished task was about.
+enum Done {
+    Planned(Window, bool),
+    Record(PostKey),
+}
+
+pub(super) struct MinerLoop {
+    context: Arc<Context>,
+    now: Option<Now>,
+    planned: HashSet<Epoch>,
+    planning: HashSet<Epoch>,
+    busy: HashSet<PostKey>,
+    /// What was started at this head: nothing is started twice at one head.
+    started: HashSet<Action>,
+    tasks: JoinSet<Done>,
+}
+
+impl MinerLoop {
+    pub(super) fn new(parts: Parts, policy: MinerPolicy) -> Self {
+        Self {
+            context: Arc::new(Context { parts, policy }),
+            now: None,
+            planned: HashSet::new(),
+            planning: HashSet::new(),
+            busy: HashSet::new(),
+            started: HashSet::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Runs until `stop`. Tasks under way are dropped then; their records say where they were.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut heads = self.context.parts.head.clone();
+        heads.mark_changed();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = heads.changed() => {
+                    if changed.is_err() {
+                        // whoever watches the head has gone: the daemon is stopping
+                        return stop.cancelled().await;
+                    }
+                    let head = heads.borrow_and_update().clone();
+                    if let Some(head) = head {
+                        self.look(head).await;
+                    }
+                }
+                Some(done) = self.tasks.join_next() => self.finished(done),
+            }
+            self.start().await;
+        }
+    }
+
+    /// Does all that is to be done at one head, and returns when nothing is left.
+    #[cfg(test)]
+    pub(super) async fn settle(&mut self, head: Head) {
+        self.look(head).await;
+        self.start().await;
+        while let Some(done) = self.tasks.join_next().await {
+            self.finished(done);
+            self.start().await;
+        }
+    }
+
+    fn finished(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        match done {
+            Ok(Done::Planned(window, written)) => {
+                self.planning.remove(&window.open);
+                if written {
+                    self.planned.insert(window.open);
+                }
+            }
+            Ok(Done::Record(key)) => {
+                self.busy.remove(&key);
+            }
+            Err(error) => {
+                // which task it was is lost; the next head finds all of them idle again
+                tracing::error!(%error, "a WindowPoSt task ended badly; please report this");
+                if self.tasks.is_empty() {
+                    self.busy.clear();
+                    self.planning.clear();
+                }
+            }
+        }
+    }
+
+    /// Asks the node what this head means for the miner.
+    async fn look(&mut self, head: Head) {
+        let miner = self.context.policy.actor;
+        let chain = &self.context.parts.chain;
+        self.started.clear();
+        match chain.miner_proving_deadline(miner, &head.key).await {
+            Ok(di) => {
+                let windows = schedule::windows(&di, head.height);
+                // Windows that are over need not be remembered.
+                self.planned
+                    .retain(|open| windows.iter().any(|w| w.open == *open));
+                self.now = Some(Now {
+                    timing: Timing::new(&self.context.policy.post, &di),
+                    windows,
+                    head,
+                });
+            }
+            Err(error) => {
+                tracing::warn!(miner, %error, "the node did not tell the proving deadline; asking again at the next head");
+                if let Some(now) = &mut self.now {
+                    now.head = head;
+                }
+            }
+        }
+    }
+
+    /// Starts whatever is to be done now.
+    async fn start(&mut self) {
+        let Some(now) = self.now.clone() else { return };
+        let miner = self.context.policy.actor;
+        let records = match self
+            .context
+            .parts
+            .db
+            .call(move |db| db.unfinished_posts(miner))
+            .await
+        {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::error!(miner, %error, "the records of WindowPoSts cannot be read");
+                return;
+            }
+        };
+        let planned = &self.planned | &self.planning;
+        let actions = schedule::actions(&View {
+            head: now.head.height,
+            windows: &now.windows,
+            timing: now.timing,
+            records: &records,
+            planned: &planned,
+            busy: &self.busy,
+        });
+        for action in actions {
+            if !self.started.insert(action) {
+                continue;
+            }
+            let context = self.context.clone();
+            let now = now.clone();
+            match action {
+                Action::Plan(window) => {
+                    self.planning.insert(window.open);
+                    self.tasks
+                        .spawn(async move { context.plan_or_log(window, &now).await });
+                }
+                Action::Prove(key)
+                | Action::Submit(key)
+                | Action::Follow(key)
+                | Action::Expire(key) => {
+                    let Some(record) = records.iter().find(|r| r.key == key) else {
+                        continue;
+                    };
+                    self.busy.insert(key);
+                    let record = record.clone();
+                    self.tasks.spawn(async move {
+                        context.step(action, record, &now).await;
+                        Done::Record(key)
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Context {
+    async fn plan_or_log(&self, window: Window, now: &Now) -> Done {
+        let written = self.plan(window, &now.head).await;
+        if let Err(error) = &written {
+            tracing::warn!(
+                miner = self.policy.actor, deadline = window.index, open = window.open, %error,
+                "could not find out what to prove; trying again at the next head"
+            );
+        }
+        Done::Planned(window, written.is_ok())
+    }
+
+    /// Writes a record for every batch of partitions that has something due.
+    async fn plan(&self, window: Window, head: &Head) -> Result<(), StepError> {
+        let miner = self.policy.actor;
+        let chain = &self.parts.chain;
+        let partitions = chain
+            .miner_partitions(miner, window.index, &head.key)
+            .await?;
+        let max = self.policy.post.max_partitions_per_message;
+        let records: Vec<_> = batch::groups(&partitions, max)
+            .into_iter()
+            .filter_map(|group| {
+                let key = PostKey {
+                    miner,
+                    open: window.open,
+                    first: *group.first()?,
+                };
+                let planned =
+                    PostRecord::planned(key, window.index, window.challenge, window.close);
+                Some(PostRecord {
+                    partitions: group,
+                    ..planned
+                })
+            })
+            .collect();
+        let batches = records.len();
+        let added = self
+            .parts
+            .db
+            .call(move |db| db.plan_posts(&records))
+            .await?;
+        tracing::info!(
+            miner,
+            deadline = window.index,
+            open = window.open,
+            close = window.close,
+            batches,
+            added,
+            "a WindowPoSt is due"
+        );
+        Ok(())
+    }
+
+    /// Takes a record one step further; a failure is written into it.
+    async fn step(&self, action: Action, record: PostRecord, now: &Now) {
+        let before = record.clone();
+        let result = match action {
+            Action::Plan(_) => return,
+            Action::Prove(_) => {
+                // What is not proven when the deadline closes needs not be proven.
+                tokio::select! {
+                    result = self.prove(record, &now.head) => result,
+                    () = self.closed(before.close) => return,
+                }
+            }
+            Action::Submit(_) => self.submit(record, &now.head).await,
+            Action::Follow(_) => self.follow(record, &now.head, now.timing).await,
+            Action::Expire(_) => self.expire(record).await,
+        };
+        if let Err(error) = result {
+            self.failed(before.key, action, &error, now).await;
+        }
+    }
+
+    /// Returns when the head has reached `epoch`.
+    async fn closed(&self, epoch: Epoch) {
+        let mut heads = self.parts.head.clone();
+        let reached = heads
+            .wait_for(|head| head.as_ref().is_some_and(|h| h.height >= epoch))
+            .await
+            .map(drop);
+        if reached.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn expire(&self, mut record: PostRecord) -> Result<(), StepError> {
+        advance(&mut record, PostEvent::Expire)?;
+        record.proof = None;
+        let why = record.error.clone();
+        tracing::error!(
+            miner = record.key.miner,
+            deadline = record.deadline,
+            open = record.key.open,
+            partitions = ?record.partitions,
+            why = why.as_deref().unwrap_or("there was not enough time"),
+            "a WindowPoSt was missed: its sectors become faulty"
+        );
+        record
+            .error
+            .get_or_insert_with(|| "the deadline closed before the proof was ready".to_owned());
+        self.store(&record).await
+    }
+
+    /// Writes a failed attempt into the record, as it is stored by now.
+    async fn failed(&self, key: PostKey, action: Action, error: &StepError, now: &Now) {
+        let done = async {
+            let Some(mut record) = self.parts.db.call(move |db| db.post(key)).await? else {
+                return Ok(());
+            };
+            record.tries = record.tries.saturating_add(1);
+            let at = now
+                .timing
+                .retry_at(self.head_height(now), record.tries, record.close);
+            record.retry_at = Some(at);
+            record.error = Some(error.to_string());
+            tracing::warn!(
+                miner = key.miner, deadline = record.deadline, open = key.open, first = key.first,
+                tries = record.tries, retry_at = at, %error,
+                "a WindowPoSt step failed: {action:?}"
+            );
+            self.store(&record).await
+        };
+        let done: Result<(), StepError> = done.await;
+        if let Err(error) = done {
+            tracing::error!(miner = key.miner, open = key.open, %error, "a failure could not be stored");
+        }
+    }
+
+    fn head_height(&self, now: &Now) -> Epoch {
+        let latest = self.parts.head.borrow();
+        latest.as_ref().map_or(now.head.height, |h| h.height)
+    }
+
+    pub(super) async fn store(&self, record: &PostRecord) -> Result<(), StepError> {
+        let record = record.clone();
+        Ok(self.parts.db.call(move |db| db.put_post(&record)).await?)
+    }
+}

@@ -1,0 +1,360 @@
+//! One attempt at a proof: challenge, sectors, files, prover, verification. Each stage is
+//! stored before the next one begins.
+
+use crate::{
+    chain::{DomainTag, Head, entropy},
+    db::posts::{PostRecord, StoredProof},
+    post::{StepError, advance, batch, miner::Context, prover::Claim},
+    storage::{Located, NotUsable, Replica},
+};
+use damocles_flow::post::{PostEvent, PostState};
+use damocles_node::{MinerInfo, SectorOnChainInfo};
+use damocles_processor::task::{Replica as ProverReplica, WindowPost};
+use damocles_types::{
+    Base64, Commitment, PoStProof, Randomness, SectorId, SectorNumber, SectorSize,
+};
+use futures::{StreamExt, stream};
+use fvm_ipld_bitfield::BitField;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+/// More sectors than any partition has (2349 for 32GiB); a longer list is a broken answer.
+const MOST_SECTORS: u64 = 1_000_000;
+
+/// A sector that is due, as the chain knows it, with the files it lies in.
+struct Found {
+    comm_r: Commitment,
+    files: Located,
+}
+
+/// Due sectors by what can be done with them.
+#[derive(Default)]
+struct Sorted {
+    found: BTreeMap<SectorNumber, Found>,
+    /// Cannot be proven; why.
+    bad: BTreeMap<SectorNumber, String>,
+    /// The store does not answer: it may come back.
+    away: BTreeMap<SectorNumber, String>,
+}
+
+impl Context {
+    /// Takes a record from wherever it is to `Proved` (or `Covered`).
+    pub(super) async fn prove(&self, mut record: PostRecord, head: &Head) -> Result<(), StepError> {
+        // An attempt that was cut short begins anew: its challenge may have changed.
+        if record.state != PostState::Waiting {
+            advance(&mut record, PostEvent::Again)?;
+        }
+        if head.height >= record.key.open && self.drop_covered(&mut record, head).await? {
+            return self.store(&record).await;
+        }
+        let challenge = self.challenge(&record, head).await?;
+        record.randomness = Some(challenge);
+        advance(&mut record, PostEvent::Challenge)?;
+        self.store(&record).await?;
+
+        let miner = record.key.miner;
+        let info = self.parts.chain.miner_info(miner, &head.key).await?;
+        let proof_type = window_type(&info)?;
+        let due = self.due(&record, head).await?;
+        if due.is_empty() {
+            advance(&mut record, PostEvent::Cover)?;
+            record.error = Some("nothing in these partitions is due any more".to_owned());
+            return self.store(&record).await;
+        }
+        let sorted = self.sort(&record, &due, proof_type.size(), head).await?;
+        let (found, mut bad) = self.patience(&record, sorted)?;
+
+        advance(&mut record, PostEvent::Start)?;
+        self.store(&record).await?;
+        let started = Instant::now();
+        let seed = challenge.as_field_element();
+        loop {
+            let (good, partitions) = batch::split(&due, &bad);
+            let replicas: BTreeMap<SectorNumber, &Found> = good
+                .iter()
+                .filter_map(|n| Some((*n, found.get(n)?)))
+                .collect();
+            if replicas.is_empty() {
+                record.skipped = bad.into_iter().collect();
+                self.store(&record).await?;
+                return Err(StepError::NotNow(none_left(&record.skipped)));
+            }
+            let task = task(miner, proof_type, seed, &replicas);
+            let output = self.parts.prover.prove(task).await?;
+            let faults: BTreeSet<_> = output.faults.into_iter().collect();
+            if !faults.is_empty() {
+                let known = bad.len();
+                let named = faults.into_iter().filter(|n| replicas.contains_key(n));
+                bad.extend(named.map(|n| (n, "the prover cannot read its files".to_owned())));
+                if bad.len() == known {
+                    let why = "the prover names faulty sectors that it was not asked to prove";
+                    return Err(StepError::NotNow(why.to_owned()));
+                }
+                continue;
+            }
+            let proof = one_proof(output.proofs)?;
+            let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
+            self.check(miner, proof_type, seed, &proof, replicas)
+                .await?;
+            record.proof = Some(StoredProof {
+                kind: proof_type.number(),
+                bytes: proof,
+                partitions,
+            });
+            break;
+        }
+        record.skipped = bad.into_iter().collect();
+        record.proving_ms = u64::try_from(started.elapsed().as_millis()).ok();
+        (record.tries, record.retry_at, record.error) = (0, None, None);
+        advance(&mut record, PostEvent::Prove)?;
+        self.store(&record).await?;
+        tracing::info!(
+            miner, deadline = record.deadline, open = record.key.open, partitions = ?record.partitions,
+            skipped = record.skipped.len(), ms = record.proving_ms,
+            "a WindowPoSt is proven"
+        );
+        for (sector, why) in &record.skipped {
+            tracing::error!(
+                miner,
+                sector,
+                why,
+                "a sector is left out of the WindowPoSt and becomes faulty"
+            );
+        }
+        Ok(())
+    }
+
+    /// The randomness that the proof must answer, as the chain has it now.
+    pub(super) async fn challenge(
+        &self,
+        record: &PostRecord,
+        head: &Head,
+    ) -> Result<Randomness, StepError> {
+        let tag = DomainTag::WindowedPoStChallengeSeed;
+        let entropy = entropy(record.key.miner);
+        let chain = &self.parts.chain;
+        Ok(chain
+            .beacon_randomness(tag, record.challenge, &entropy, &head.key)
+            .await?)
+    }
+
+    /// What is due in each partition of the batch; partitions with nothing due are left out.
+    async fn due(
+        &self,
+        record: &PostRecord,
+        head: &Head,
+    ) -> Result<Vec<(u64, BitField)>, StepError> {
+        let chain = &self.parts.chain;
+        let partitions = chain
+            .miner_partitions(record.key.miner, record.deadline, &head.key)
+            .await?;
+        let mut out = Vec::new();
+        for index in &record.partitions {
+            let partition = usize::try_from(*index).ok().and_then(|i| partitions.get(i));
+            let due = partition.map(batch::due).unwrap_or_default();
+            if due.len() > MOST_SECTORS {
+                let what = format!("partition {index} is said to have {} sectors", due.len());
+                return Err(StepError::Nonsense(what));
+            }
+            if !due.is_empty() {
+                out.push((*index, due));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Looks for the files of all due sectors, many at a time.
+    async fn sort(
+        &self,
+        record: &PostRecord,
+        due: &[(u64, BitField)],
+        size: SectorSize,
+        head: &Head,
+    ) -> Result<Sorted, StepError> {
+        let miner = record.key.miner;
+        let wanted = BitField::union(due.iter().map(|(_, sectors)| sectors));
+        let chain = &self.parts.chain;
+        let infos = chain.miner_sectors(miner, Some(&wanted), &head.key).await?;
+        let mut sorted = Sorted::default();
+        for number in wanted.iter() {
+            sorted
+                .bad
+                .insert(number, "the chain has no information on it".to_owned());
+        }
+        let limits = &self.parts.proving;
+        let parallel = match limits.parallel_check_limit {
+            0 => infos.len().max(1),
+            n => n,
+        };
+        let asked: Vec<_> = infos
+            .into_iter()
+            .filter(|info| wanted.get(info.sector_number))
+            .collect();
+        let mut unreached: BTreeSet<_> = asked.iter().map(|info| info.sector_number).collect();
+        let mut looks = stream::iter(asked)
+            .map(|info| async move { (info.sector_number, self.look(miner, size, &info).await) })
+            .buffer_unordered(parallel);
+        // Sectors that are not reached in time are as good as on a store that does not answer.
+        let deadline = tokio::time::sleep(limits.partition_check_timeout);
+        tokio::pin!(deadline);
+        loop {
+            let (number, result) = tokio::select! {
+                next = looks.next() => match next {
+                    Some(looked) => looked,
+                    None => break,
+                },
+                () = &mut deadline => break,
+            };
+            unreached.remove(&number);
+            sorted.bad.remove(&number);
+            match result? {
+                Ok(found) => drop(sorted.found.insert(number, found)),
+                Err(NotUsable::Unreachable(e)) => {
+                    sorted.away.insert(number, e.to_string());
+                }
+                Err(other) => {
+                    sorted.bad.insert(number, other.to_string());
+                }
+            }
+        }
+        drop(looks);
+        for number in unreached {
+            sorted.bad.remove(&number);
+            let why = "its files were not looked at in time".to_owned();
+            sorted.away.insert(number, why);
+        }
+        Ok(sorted)
+    }
+
+    async fn look(
+        &self,
+        miner: u64,
+        size: SectorSize,
+        info: &SectorOnChainInfo,
+    ) -> Result<Result<Found, NotUsable>, StepError> {
+        let comm_r = match Commitment::from_sealed_cid(&info.sealed_cid) {
+            Ok(comm_r) => comm_r,
+            Err(e) => return Ok(Err(NotUsable::Flawed(e.to_string()))),
+        };
+        // An upgraded sector keeps the CommR of its first replica as its key.
+        let replica = match info.sector_key_cid {
+            Some(_) => Replica::Upgrade,
+            None => Replica::Normal,
+        };
+        let sector = SectorId::new(miner, info.sector_number);
+        let limit = self.parts.proving.single_check_timeout;
+        let files = self
+            .parts
+            .stores
+            .provable(sector, size, replica, limit)
+            .await?;
+        Ok(files.map(|files| Found { comm_r, files }))
+    }
+
+    /// Before the deadline opens, a store that does not answer is waited for; from then on
+    /// its sectors are left out.
+    fn patience(
+        &self,
+        record: &PostRecord,
+        sorted: Sorted,
+    ) -> Result<
+        (
+            BTreeMap<SectorNumber, Found>,
+            BTreeMap<SectorNumber, String>,
+        ),
+        StepError,
+    > {
+        let Sorted {
+            found,
+            mut bad,
+            away,
+        } = sorted;
+        let open = {
+            let head = self.parts.head.borrow();
+            head.as_ref().is_none_or(|h| h.height >= record.key.open)
+        };
+        if let Some((number, why)) = away.iter().next()
+            && !open
+        {
+            return Err(StepError::NotNow(format!(
+                "{} sectors cannot be looked at (sector {number}: {why}); waiting for them until the deadline opens",
+                away.len()
+            )));
+        }
+        bad.extend(away);
+        Ok((found, bad))
+    }
+
+    async fn check(
+        &self,
+        miner: u64,
+        proof_type: PoStProof,
+        seed: [u8; 32],
+        proof: &Base64,
+        replicas: BTreeMap<SectorNumber, Commitment>,
+    ) -> Result<(), StepError> {
+        let claim = Claim {
+            miner,
+            proof_type,
+            seed,
+            proof: proof.clone(),
+            replicas,
+        };
+        if self.parts.prover.verify(claim).await? {
+            return Ok(());
+        }
+        let why = "the prover's proof does not verify; it was not sent";
+        Err(StepError::NotNow(why.to_owned()))
+    }
+}
+
+fn window_type(info: &MinerInfo) -> Result<PoStProof, StepError> {
+    let number = info.window_po_st_proof_type;
+    match PoStProof::from_number(number) {
+        Some(PoStProof::Winning(_)) | None => Err(StepError::Nonsense(format!(
+            "{number} is not a WindowPoSt proof type"
+        ))),
+        Some(window) => Ok(window),
+    }
+}
+
+fn task(
+    miner_id: u64,
+    proof_type: PoStProof,
+    seed: [u8; 32],
+    replicas: &BTreeMap<SectorNumber, &Found>,
+) -> WindowPost {
+    let replica = |(number, found): (&SectorNumber, &&Found)| ProverReplica {
+        sector_id: *number,
+        comm_r: found.comm_r,
+        cache_dir: found.files.cache_dir.clone(),
+        sealed_file: found.files.sealed_file.clone(),
+    };
+    WindowPost {
+        miner_id,
+        proof_type,
+        replicas: replicas.iter().map(replica).collect(),
+        seed,
+    }
+}
+
+fn one_proof(proofs: Vec<Base64>) -> Result<Base64, StepError> {
+    let count = proofs.len();
+    match <[Base64; 1]>::try_from(proofs) {
+        Ok([proof]) => Ok(proof),
+        Err(_) => Err(StepError::NotNow(format!(
+            "the prover gave {count} proofs instead of one"
+        ))),
+    }
+}
+
+fn none_left(skipped: &[(SectorNumber, String)]) -> String {
+    let first = skipped.first();
+    let example = first.map_or_else(String::new, |(n, why)| format!(" (sector {n}: {why})"));
+    format!(
+        "none of the {} sectors can be proven{example}",
+        skipped.len()
+    )
+}

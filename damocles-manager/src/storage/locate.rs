@@ -1,0 +1,163 @@
+//! Where a sector's replica lies, and whether its files are what proving needs.
+
+use crate::{
+    db::stores::{Location, Replica},
+    storage::{StorageError, Stores, Unreachable, attach::in_words, disk::Links, layout},
+};
+use damocles_types::{SectorId, SectorSize};
+use std::{io, path::PathBuf, time::Duration};
+
+/// Looking at a sector's files for a worker that waits for the answer.
+const SUBMIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Absolute paths of a replica, as provers take them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    pub sealed_file: PathBuf,
+    pub cache_dir: PathBuf,
+}
+
+/// Why a replica cannot be proven now.
+#[derive(Debug, thiserror::Error)]
+pub enum NotUsable {
+    #[error("no store is known to hold it; attach the store that does")]
+    Unknown,
+    /// The index names a store that the config does not.
+    #[error("it lies in the store {0:?}, which is not configured")]
+    NoStore(String),
+    /// The files are not as they should be.
+    #[error("{0}")]
+    Flawed(String),
+    /// Nobody can say; it may come back.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+}
+
+impl Stores {
+    /// A worker says that it has moved a sealed sector into `store`. True: all files are there
+    /// (the sealed file with exactly the sector's size, every cache file that proving needs)
+    /// and the index knows the sector; false: something is missing, the worker must move it
+    /// again. Twice does no harm.
+    ///
+    /// # Errors
+    /// An unknown store, one that cannot be read now (ask again), or a failing database.
+    pub async fn submit_persisted(
+        &self,
+        sector: SectorId,
+        size: SectorSize,
+        store: &str,
+        replica: Replica,
+    ) -> Result<bool, StorageError> {
+        let found = self.find(store)?;
+        let links = if found.policy.strict {
+            Links::Forbidden
+        } else {
+            Links::Inside
+        };
+        let mut files = layout::needed_cache(sector, size, replica);
+        files.push(layout::needed_sealed(sector, size, replica));
+        let flaws = found.disk.inspect(files, links, SUBMIT_LIMIT).await?;
+        if let Some(why) = in_words(&flaws) {
+            tracing::warn!(%sector, store, why, "the sector is not in the store as it should be");
+            return Ok(false);
+        }
+        self.put_locations(vec![Location {
+            sector,
+            replica,
+            sealed: store.to_owned(),
+            cache: store.to_owned(),
+        }])
+        .await?;
+        Ok(true)
+    }
+
+    /// The paths of a replica, without looking at its files; none when the index does not know
+    /// it or names a store that is not configured.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn locate(
+        &self,
+        sector: SectorId,
+        replica: Replica,
+    ) -> Result<Option<Located>, StorageError> {
+        let location = self.location(sector, replica).await?;
+        Ok(location.and_then(|l| self.paths(&l).ok()))
+    }
+
+    fn paths(&self, location: &Location) -> Result<Located, NotUsable> {
+        let (sector, replica) = (location.sector, location.replica);
+        let disk = |name: &str| {
+            self.find(name)
+                .map(|s| &s.disk)
+                .map_err(|_| NotUsable::NoStore(name.to_owned()))
+        };
+        Ok(Located {
+            sealed_file: disk(&location.sealed)?
+                .root()
+                .join(layout::sealed_file(sector, replica)),
+            cache_dir: disk(&location.cache)?
+                .root()
+                .join(layout::cache_dir(sector, replica)),
+        })
+    }
+
+    /// Locates a replica and looks whether it can be proven: files there, sizes right. `limit`
+    /// bounds the looking.
+    ///
+    /// # Errors
+    /// Outer: a failing database. Inner: why the replica cannot be used.
+    pub async fn provable(
+        &self,
+        sector: SectorId,
+        size: SectorSize,
+        replica: Replica,
+        limit: Duration,
+    ) -> Result<Result<Located, NotUsable>, StorageError> {
+        let Some(location) = self.location(sector, replica).await? else {
+            return Ok(Err(NotUsable::Unknown));
+        };
+        Ok(self.look(&location, size, limit).await)
+    }
+
+    async fn look(
+        &self,
+        location: &Location,
+        size: SectorSize,
+        limit: Duration,
+    ) -> Result<Located, NotUsable> {
+        let located = self.paths(location)?;
+        let (sector, replica) = (location.sector, location.replica);
+        // An unmounted store looks like an empty directory. Its sectors are not lost.
+        let home = self.find(&location.sealed);
+        let home = home.map_err(|_| NotUsable::NoStore(location.sealed.clone()))?;
+        let dir = layout::sealed_root(replica);
+        home.disk
+            .call(limit, move |root| {
+                root.join(dir).metadata().map(drop).map_err(|e| {
+                    io::Error::new(
+                        e.kind(),
+                        format!("its directory {dir:?} does not open: {e}"),
+                    )
+                })
+            })
+            .await?;
+        let sealed = layout::needed_sealed(sector, size, replica);
+        let cache = layout::needed_cache(sector, size, replica);
+        for (store, files) in [(&location.sealed, vec![sealed]), (&location.cache, cache)] {
+            let found = self
+                .find(store)
+                .map_err(|_| NotUsable::NoStore(store.clone()))?;
+            let links = if found.policy.strict {
+                Links::Forbidden
+            } else {
+                Links::Anywhere
+            };
+            let flaws = found.disk.inspect(files, links, limit).await?;
+            if let Some(why) = in_words(&flaws) {
+                return Err(NotUsable::Flawed(why));
+            }
+        }
+        Ok(located)
+    }
+}
