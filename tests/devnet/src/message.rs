@@ -1,0 +1,64 @@
+//! Signed messages: their CIDs as Filecoin computes them and the check of their signature.
+use cid::Cid;
+use fvm_ipld_encoding::to_vec;
+use fvm_ipld_encoding::tuple::{Deserialize_tuple, Serialize_tuple};
+use fvm_shared::address::{Address, Protocol};
+use fvm_shared::crypto::signature::{Signature, SignatureType};
+use fvm_shared::message::Message;
+use multihash_codetable::{Code, MultihashDigest};
+use serde::Serialize;
+
+/// A message and the signature of its sender over the message's CID bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct SignedMessage {
+    pub message: Message,
+    pub signature: Signature,
+}
+
+/// DAG-CBOR blake2b-256 CID of a value.
+pub fn cbor_cid<T: Serialize>(value: &T) -> anyhow::Result<Cid> {
+    let bytes = to_vec(value)?;
+    Ok(bytes_cid(&bytes))
+}
+
+/// CID of bytes that are already DAG-CBOR.
+pub fn bytes_cid(bytes: &[u8]) -> Cid {
+    Cid::new_v1(fvm_ipld_encoding::DAG_CBOR, Code::Blake2b256.digest(bytes))
+}
+
+impl SignedMessage {
+    /// The CID under which the chain knows the message: of the unsigned message when the
+    /// signature is BLS (it is aggregated away in the block), of the signed one otherwise.
+    pub fn cid(&self) -> anyhow::Result<Cid> {
+        match self.signature.sig_type {
+            SignatureType::BLS => cbor_cid(&self.message),
+            SignatureType::Secp256k1 => cbor_cid(self),
+        }
+    }
+
+    /// Verifies the signature against the key address of the sender, which the caller
+    /// resolved; a sentence on failure.
+    pub fn verify(&self, sender_key: &Address) -> Result<(), String> {
+        let expected = match sender_key.protocol() {
+            Protocol::BLS => SignatureType::BLS,
+            Protocol::Secp256k1 => SignatureType::Secp256k1,
+            other => return Err(format!("sender has no key address (protocol {other})")),
+        };
+        if self.signature.sig_type != expected {
+            return Err(format!(
+                "signature type {:?} does not fit the sender {sender_key}",
+                self.signature.sig_type
+            ));
+        }
+        let cid = cbor_cid(&self.message).map_err(|e| e.to_string())?;
+        self.signature.verify(&cid.to_bytes(), sender_key)
+    }
+
+    /// Size on the chain in bytes, which the gas price list charges for.
+    pub fn chain_length(&self) -> anyhow::Result<usize> {
+        Ok(match self.signature.sig_type {
+            SignatureType::BLS => to_vec(&self.message)?.len(),
+            SignatureType::Secp256k1 => to_vec(self)?.len(),
+        })
+    }
+}
