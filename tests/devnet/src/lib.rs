@@ -1,1 +1,92 @@
-//! damocles-devnet: a one-node Filecoin network for tests and demos
+//! damocles-devnet: a one-node Filecoin network for tests and demos.
+//!
+//! This file is the floor plan: a module uses only modules declared above it.
+
+/// Numbers that a network may choose.
+pub mod policy;
+/// IPLD blocks in memory.
+pub mod store;
+
+/// Signed messages and their CIDs.
+pub mod message;
+
+/// Block headers and tipsets.
+pub mod block;
+
+/// Ticket and beacon chains, and drawing from them.
+pub mod randomness;
+
+/// Gas and fees (pure).
+pub mod gas;
+
+/// Deposits, pledges and rewards.
+pub mod economy;
+
+/// The state tree and the addresses in it.
+pub mod tree;
+
+/// Claimed power and the cron queue.
+pub mod power;
+
+/// Verification of proofs.
+pub mod proofs;
+
+/// The miner actor.
+pub mod miner;
+
+/// Runs messages.
+pub mod vm;
+
+/// Messages that wait.
+pub mod mempool;
+
+/// Tipsets and what came of them.
+pub mod chain;
+
+/// Makes tipsets.
+pub mod engine;
+
+/// Reads the state of a tipset.
+pub mod view;
+
+/// Sectors sealed before genesis.
+pub mod preseal;
+
+/// The first tipset.
+pub mod genesis;
+
+/// The chain on disk.
+pub mod snapshot;
+
+/// The network behind its RPC server.
+pub mod network;
+
+/// How messages get into the pool.
+pub mod outbox;
+
+/// Tokens.
+pub mod auth;
+
+/// Keys of the node.
+pub mod wallet;
+
+/// Which message answered which id.
+pub mod sent;
+
+/// The JSON-RPC server.
+pub mod rpc;
+
+/// The command line.
+pub mod cli;
+
+/// From options to a node.
+pub mod start;
+
+/// Measures.
+pub mod bench;
+
+/// What the commands do.
+pub mod daemon;
+
+#[cfg(test)]
+mod tests;

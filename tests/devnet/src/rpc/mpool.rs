@@ -1,0 +1,66 @@
+//! `Mpool*`: the way of a message into the pool.
+
+use damocles_node::{Message, SendSpec, SignedMessage, TipSetKey, W};
+
+use super::call::{Answer, Params, RpcError, answer};
+use super::node::Node;
+use super::{chain, gas, shapes, state};
+
+pub(super) fn push(node: &Node, params: Params) -> Answer {
+    let message: SignedMessage = params.get(0)?;
+    answer(W(node.network.push(shapes::to_signed(&message))?))
+}
+
+/// Signs with the node's wallet. The id in the spec makes it safe to repeat: the same id
+/// brings the same signed message back, whatever the message says now (as in Lotus).
+pub(super) fn push_message(node: &Node, params: Params) -> Answer {
+    let message: Message = params.get(0)?;
+    let spec: Option<SendSpec> = params.get(1)?;
+    let uuid = spec.as_ref().map(|s| s.msg_uuid).filter(|u| !u.is_nil());
+    let mut sent = node.sent.lock();
+    if let Some(before) = uuid.and_then(|uuid| sent.get(&uuid)) {
+        tracing::debug!(cid = %before.cid(), "message already processed");
+        return answer(before);
+    }
+    if message.nonce != 0 {
+        return Err(RpcError::failed(format!(
+            "MpoolPushMessage expects message nonce to be 0, was {}",
+            message.nonce
+        )));
+    }
+    let pushed = node.network.push_with(
+        message.into(),
+        &gas::spec(spec.as_ref()),
+        &mut |address, bytes| {
+            node.wallet
+                .lock()
+                .sign(address, bytes)
+                .map_err(|e| e.to_string())
+        },
+    )?;
+    let pushed = shapes::signed(&pushed);
+    // Without an id of the caller's Lotus makes one up: the message is kept for the pool.
+    let uuid = uuid.unwrap_or_else(uuid::Uuid::new_v4);
+    sent.put(uuid, pushed.clone())
+        .map_err(|e| RpcError::failed(format!("the sent message could not be stored: {e}")))?;
+    answer(pushed)
+}
+
+pub(super) fn get_nonce(node: &Node, params: Params) -> Answer {
+    let W(address) = params.get(0)?;
+    answer(node.network.nonce(&address)?)
+}
+
+pub(super) fn pending(node: &Node, params: Params) -> Answer {
+    chain::load(node, &params.get::<TipSetKey>(0)?)?;
+    let pending = node.network.pending();
+    answer(pending.iter().map(shapes::signed).collect::<Vec<_>>())
+}
+
+/// What a block on that tipset could hold: with one producer, everything that is pending.
+pub(super) fn select(node: &Node, params: Params) -> Answer {
+    let _quality: f64 = params.get(1)?;
+    let _ = state::view(node, &params, 0)?;
+    let pending = node.network.pending();
+    answer(pending.iter().map(shapes::signed).collect::<Vec<_>>())
+}

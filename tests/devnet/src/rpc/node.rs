@@ -1,0 +1,123 @@
+//! The node behind the RPC: the network, the wallet, the tokens, the memory of what was sent.
+
+use std::path::{Path, PathBuf};
+
+use damocles_daemon::exit::Fatal;
+use fvm_shared::address::Address;
+use fvm_shared::econ::TokenAmount;
+use parking_lot::Mutex;
+
+use super::shapes::{self, base58};
+use crate::auth::Auth;
+use crate::network::{Network, NetworkConfig};
+use crate::randomness::blake2b256;
+use crate::sent::SentMessages;
+use crate::wallet::{GenesisKeys, Wallet};
+
+/// Funds of each genesis key.
+const GENESIS_FIL: i64 = 1_000_000;
+
+/// One node; shared by every connection.
+#[derive(Debug)]
+pub struct Node {
+    pub network: Network,
+    pub auth: Auth,
+    pub wallet: Mutex<Wallet>,
+    /// Held over the whole of a push, so that two callers with one id get one message.
+    pub(crate) sent: Mutex<SentMessages>,
+    /// Where it listens, for `NetAddrsListen`.
+    pub(crate) multiaddr: String,
+    pub(crate) peer_id: String,
+    repo: PathBuf,
+}
+
+impl Node {
+    /// Opens wallet, tokens and sent messages of a repository, and its network: loaded when
+    /// there is a snapshot, else made by `config`, which gets the keys of genesis. Blocking.
+    pub fn open(
+        repo: &Path,
+        seed: [u8; 32],
+        multiaddr: String,
+        config: impl FnOnce(&GenesisKeys, Vec<(Address, TokenAmount)>) -> NetworkConfig,
+    ) -> anyhow::Result<Self> {
+        let auth = Auth::load_or_create(repo)?;
+        let mut wallet = Wallet::open(repo)?;
+        let sent = SentMessages::open(repo)?;
+        let network = if Network::exists(repo) {
+            Network::load(repo)?
+        } else {
+            let keys = wallet.add_genesis_keys(&seed)?;
+            let funds = TokenAmount::from_whole(GENESIS_FIL);
+            let funded = vec![(keys.miner, funds.clone()), (keys.faucet, funds)];
+            let network = Network::create(config(&keys, funded))?;
+            network.save()?;
+            network
+        };
+        let node = Node {
+            network,
+            auth,
+            wallet: Mutex::new(wallet),
+            sent: Mutex::new(sent),
+            multiaddr,
+            peer_id: peer_id(&seed),
+            repo: repo.to_owned(),
+        };
+        node.repool();
+        Ok(node)
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &Path {
+        &self.repo
+    }
+
+    /// Writes the admin token and the multiaddress where Lotus' clients look for them.
+    pub fn announce(&self) -> Result<(), Fatal> {
+        self.auth.write_token(&self.repo)?;
+        let path = self.repo.join(crate::auth::API);
+        damocles_daemon::file::write_atomic(&path, self.multiaddr.as_bytes(), 0o644)
+            .map_err(|e| crate::auth::unwritable(&path, &e))
+    }
+
+    /// Puts back into the pool what was sent but is neither on chain nor pooled: the snapshot
+    /// may be older than the last push (Lotus keeps its own messages the same way).
+    fn repool(&self) {
+        let head = self.network.head();
+        for message in self.sent.lock().all() {
+            let cid = message.cid();
+            // A replaced message is done for as well; only what nobody knows comes back.
+            let found = self.network.search_message(&head.key, &cid, -1, true);
+            if !matches!(found, Ok(None)) || self.network.message(&cid).is_some() {
+                continue;
+            }
+            match self.network.push(shapes::to_signed(message)) {
+                Ok(_) => tracing::info!(%cid, "put a sent message back into the pool"),
+                Err(error) => {
+                    tracing::warn!(%cid, %error, "a sent message is not on chain and cannot return to the pool");
+                }
+            }
+        }
+    }
+}
+
+/// A libp2p peer id in the form of an ed25519 key, made from the seed; nobody can be reached
+/// under it.
+fn peer_id(seed: &[u8; 32]) -> String {
+    let key = blake2b256(&[&seed[..], b"peer"].concat());
+    // identity multihash of the protobuf {1: Ed25519, 2: key}
+    let bytes = [&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20], &key[..]].concat();
+    base58(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_ids_look_like_those_of_libp2p() {
+        let id = peer_id(&[1; 32]);
+        assert!(id.starts_with("12D3KooW"), "{id}");
+        assert_eq!(id.len(), 52);
+        assert_ne!(id, peer_id(&[2; 32]));
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the devnet from outside: its JSON-RPC and its program.
+
+mod support;
+
+mod notify;
+mod process;
+mod rpc;
+mod schema;
