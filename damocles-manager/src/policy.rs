@@ -156,3 +156,74 @@ impl std::fmt::Debug for NodeEndpoint {
             .finish()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A miner as the config's defaults make it, but without waiting for batches.
+    pub(crate) fn miner(actor: ActorId) -> MinerPolicy {
+        let send = |threshold| SendPolicy {
+            senders: vec![],
+            send_fund: true,
+            fee: FeePolicy::default(),
+            batch: BatchPolicy {
+                threshold,
+                max_wait: Duration::from_secs(3600),
+                check_interval: Duration::from_secs(60),
+                fee: FeePolicy::default(),
+            },
+        };
+        MinerPolicy {
+            actor,
+            sector: SectorPolicy {
+                enabled: true,
+                enable_deals: false,
+                min_number: 0,
+                max_number: None,
+                lifetime_days: 540,
+                use_synthetic: false,
+                require_activation_success: false,
+                require_notification_success: false,
+            },
+            pre: send(1),
+            prove: send(1),
+            confidence: 10,
+            post: PostPolicy {
+                enabled: true,
+                strict_check: true,
+                senders: vec![],
+                fee: FeePolicy::default(),
+                confidence: 10,
+                submit_confidence: None,
+                challenge_confidence: None,
+                max_partitions_per_message: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn a_store_denies_before_it_allows() {
+        let store = StorePolicy {
+            name: "a".into(),
+            path: "/a".into(),
+            strict: true,
+            read_only: false,
+            weight: 1,
+            allow_miners: vec![1, 2],
+            deny_miners: vec![2],
+            meta: None,
+        };
+        assert!(store.allows(1));
+        assert!(!store.allows(2) && !store.allows(3));
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let endpoint = NodeEndpoint {
+            url: "http://node".into(),
+            token: Some("secret".into()),
+        };
+        assert!(!format!("{endpoint:?}").contains("secret"));
+    }
+}

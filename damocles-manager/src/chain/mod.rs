@@ -1,1 +1,197 @@
 //! The one adapter that speaks to a Filecoin node.
+//!
+//! ```text
+//! Chain (trait) ◄── node.rs    JSON-RPC v1 of Lotus, Forest, Venus or the devnet
+//!               ◄── script.rs  a chain that tests write themselves
+//! head.rs  follows the head and publishes it; facts.rs  what the node tells once
+//! ```
+//! State reads name the tipset that they look at, so that several of them see one state.
+//! Every call has a time-out. Two kinds of failure matter to callers: the node could not be
+//! asked, or it was asked and said no.
+
+mod facts;
+mod head;
+mod node;
+mod randomness;
+#[cfg(test)]
+pub mod script;
+
+pub use facts::Facts;
+pub use head::{Head, HeadFollower};
+pub use node::NodeChain;
+pub use randomness::{DomainTag, entropy};
+
+use async_trait::async_trait;
+use cid::Cid;
+use damocles_node::{
+    ActorState, Deadline, DeadlineInfo, Message, MinerInfo, MsgLookup, NetworkParams, Partition,
+    SectorLocation, SectorOnChainInfo, SectorPreCommitInfo, SectorPreCommitOnChainInfo, SendSpec,
+    SignedMessage, TipSet, TipSetKey,
+};
+use damocles_types::{ActorId, Epoch, Randomness, SectorNumber};
+use fvm_ipld_bitfield::BitField;
+use fvm_shared::{address::Address, econ::TokenAmount};
+
+/// Why there is no answer from the chain.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChainError {
+    /// Nobody answered in time: ask again later.
+    #[error("the Filecoin node does not answer {method} ({reason}); check Common.API.Chain and the node")]
+    Unreachable { method: String, reason: String },
+    /// The token is wrong or allows too little.
+    #[error("the Filecoin node refuses our token for {method} ({reason}); put a token with permission \"sign\" into the config")]
+    Denied { method: String, reason: String },
+    /// The node was asked and said no; asking again may or may not help.
+    #[error("the Filecoin node refused {method}: {message}")]
+    Refused {
+        method: String,
+        code: i64,
+        message: String,
+    },
+    /// The answer has another shape than the method's.
+    #[error("the Filecoin node's answer to {method} cannot be read: {reason}")]
+    Malformed { method: String, reason: String },
+}
+
+impl ChainError {
+    /// Whether the node was not reached, so that nothing is known of the question.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// What the manager asks of a chain. Names follow `Filecoin.*`; `key` is the tipset whose
+/// state is meant, [`TipSetKey::HEAD`] for the newest.
+#[async_trait]
+pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
+    async fn head(&self) -> Result<TipSet, ChainError>;
+    async fn network_params(&self) -> Result<NetworkParams, ChainError>;
+    async fn network_version(&self, key: &TipSetKey) -> Result<u32, ChainError>;
+
+    /// The ID address (`t0…`) of any address.
+    async fn lookup_id(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError>;
+    /// The key address of an account.
+    async fn account_key(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError>;
+    async fn actor(&self, address: Address, key: &TipSetKey) -> Result<ActorState, ChainError>;
+
+    async fn miner_info(&self, miner: ActorId, key: &TipSetKey) -> Result<MinerInfo, ChainError>;
+    /// All sector numbers that were ever used on chain.
+    async fn miner_allocated(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<BitField, ChainError>;
+    async fn miner_proving_deadline(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<DeadlineInfo, ChainError>;
+    async fn miner_deadlines(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<Vec<Deadline>, ChainError>;
+    async fn miner_partitions(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        key: &TipSetKey,
+    ) -> Result<Vec<Partition>, ChainError>;
+    /// Sectors by number; all of them with no filter.
+    async fn miner_sectors(
+        &self,
+        miner: ActorId,
+        filter: Option<&BitField>,
+        key: &TipSetKey,
+    ) -> Result<Vec<SectorOnChainInfo>, ChainError>;
+    /// What the miner may spend of its own.
+    async fn miner_available_balance(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError>;
+
+    /// The precommit of a sector, while it waits for its proof.
+    async fn precommit_info(
+        &self,
+        miner: ActorId,
+        sector: SectorNumber,
+        key: &TipSetKey,
+    ) -> Result<Option<SectorPreCommitOnChainInfo>, ChainError>;
+    /// A proven sector.
+    async fn sector_info(
+        &self,
+        miner: ActorId,
+        sector: SectorNumber,
+        key: &TipSetKey,
+    ) -> Result<Option<SectorOnChainInfo>, ChainError>;
+    async fn sector_partition(
+        &self,
+        miner: ActorId,
+        sector: SectorNumber,
+        key: &TipSetKey,
+    ) -> Result<SectorLocation, ChainError>;
+    /// Overestimated by a tenth by the node.
+    async fn precommit_deposit(
+        &self,
+        miner: ActorId,
+        info: &SectorPreCommitInfo,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError>;
+    /// Pledge of a sector of `size` bytes for `duration` epochs; overestimated by a tenth.
+    async fn initial_pledge(
+        &self,
+        duration: Epoch,
+        size: u64,
+        verified_size: u64,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError>;
+
+    async fn ticket_randomness(
+        &self,
+        tag: DomainTag,
+        epoch: Epoch,
+        entropy: &[u8],
+        key: &TipSetKey,
+    ) -> Result<Randomness, ChainError>;
+    async fn beacon_randomness(
+        &self,
+        tag: DomainTag,
+        epoch: Epoch,
+        entropy: &[u8],
+        key: &TipSetKey,
+    ) -> Result<Randomness, ChainError>;
+
+    /// Gas that the message would use, without any margin.
+    async fn estimate_gas_limit(&self, message: &Message) -> Result<i64, ChainError>;
+    /// Premium per unit of gas with which the message gets in within `blocks` blocks.
+    async fn estimate_gas_premium(
+        &self,
+        blocks: u64,
+        sender: Address,
+        gas_limit: i64,
+    ) -> Result<TokenAmount, ChainError>;
+    async fn estimate_fee_cap(
+        &self,
+        message: &Message,
+        max_queue_blocks: i64,
+    ) -> Result<TokenAmount, ChainError>;
+
+    /// Has the node's wallet sign and send a message. The same `spec.msg_uuid` again gives the
+    /// same signed message back. Always asked of the first endpoint, whose wallet has the keys.
+    async fn push_message(
+        &self,
+        message: &Message,
+        spec: &SendSpec,
+    ) -> Result<SignedMessage, ChainError>;
+    /// Sends a message that is signed already; again does no harm.
+    async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError>;
+    /// Looks `limit` epochs back for a message that was executed, -1 for all; a replacement
+    /// of the same nonce is found as well.
+    async fn search_message(
+        &self,
+        cid: Cid,
+        limit: Epoch,
+    ) -> Result<Option<MsgLookup>, ChainError>;
+    async fn message(&self, cid: Cid) -> Result<Message, ChainError>;
+}

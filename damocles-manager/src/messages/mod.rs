@@ -1,1 +1,181 @@
-//! The one way to put something on chain: intent stored first, then pushed, then followed until it landed.
+//! The one way to put something on chain: intent stored first, then pushed, then followed
+//! until it landed. `damocles_flow::message` has the table of a message's life.
+//!
+//! ```text
+//! commit, post ──intent──► db: Wanted ──┐ wake
+//!                                       ▼
+//!                            engine: push, search ──► db: Pushed · Packed · Landed · Failed
+//! ```
+//! The engine takes no input: it reads the unfinished messages from the database and takes
+//! each a step further. A restart and a wake-up are the same to it. A message keeps its id,
+//! and the node makes one message of one id, so no crash makes two.
+
+mod engine;
+mod fee;
+mod push;
+mod sender;
+mod verdict;
+mod view;
+
+pub use fee::{Estimate, price};
+pub use verdict::{Verdict, of_exit_code};
+
+use crate::{
+    chain::{Chain, ChainError, Head},
+    db::{
+        Db, DbError,
+        record::{MessageRecord, VERSION},
+    },
+    model::{MessageId, MessageKind, unix_ms},
+    policy::FeePolicy,
+};
+use damocles_flow::message::MessageState;
+use damocles_node::TipSetKey;
+use damocles_types::{ActorId, Epoch, SectorId};
+use fvm_ipld_encoding::RawBytes;
+use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+
+/// A message that somebody wants on chain.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    pub kind: MessageKind,
+    /// It goes to this miner's actor.
+    pub miner: ActorId,
+    /// A key address, see [`Engine::choose_sender`].
+    pub from: Address,
+    pub value: TokenAmount,
+    pub method: MethodNum,
+    pub params: RawBytes,
+    pub fee: FeePolicy,
+    pub confidence: Epoch,
+    /// The sectors it carries, in the order of its parameters.
+    pub sectors: Vec<SectorId>,
+}
+
+impl Intent {
+    /// The record to be stored, together with whatever wants the message.
+    pub fn record(self, id: MessageId) -> MessageRecord {
+        MessageRecord {
+            v: VERSION,
+            id,
+            kind: self.kind,
+            miner: self.miner,
+            from: self.from,
+            to: Address::new_id(self.miner),
+            value: self.value,
+            method: self.method,
+            params: self.params.to_vec().into(),
+            fee: (&self.fee).into(),
+            confidence: self.confidence,
+            sectors: self.sectors,
+            wanted_at: unix_ms(),
+            state: MessageState::Wanted,
+            gas: None,
+            signed: None,
+            cid: None,
+            nonce: None,
+            pushed_at: None,
+            epoch: None,
+            exit_code: None,
+            return_value: None,
+            gas_used: None,
+            tries: 0,
+            refusals: 0,
+            retry_at: None,
+            error: None,
+            failing_since: None,
+        }
+    }
+}
+
+/// Why the engine could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(
+        "none of the configured senders may act for miner {miner} ({}); use its owner, worker or a control address",
+        reasons(.senders, .unknown)
+    )]
+    NoSender {
+        miner: ActorId,
+        senders: Vec<String>,
+        /// Those that the chain does not know, with its reason.
+        unknown: Vec<String>,
+    },
+}
+
+fn reasons(senders: &[String], unknown: &[String]) -> String {
+    let mut all = senders.join(", ");
+    if !unknown.is_empty() {
+        all.push_str("; ");
+        all.push_str(&unknown.join("; "));
+    }
+    all
+}
+
+/// Pushes messages and follows them; clones are handles of the same engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    db: Db,
+    chain: Arc<dyn Chain>,
+    head: watch::Receiver<Option<Head>>,
+    wake: Arc<Notify>,
+    backend: push::Backend,
+}
+
+impl Engine {
+    /// An engine that has the node's wallet sign. It does nothing until [`Engine::run`].
+    pub fn new(db: Db, chain: Arc<dyn Chain>, head: watch::Receiver<Option<Head>>) -> Self {
+        Self {
+            db,
+            chain,
+            head,
+            wake: Arc::default(),
+            backend: push::Backend::NodeWallet,
+        }
+    }
+
+    /// Tells the engine that a wanted message was stored.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Stores a wanted message and wakes the engine. The same id again changes nothing: the
+    /// message that is stored already comes back.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn want(&self, id: MessageId, intent: Intent) -> Result<MessageRecord, EngineError> {
+        let record = intent.record(id);
+        let stored = self.db.call(move |db| db.want(record)).await?;
+        self.wake();
+        Ok(stored)
+    }
+
+    /// A message as far as it came.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, EngineError> {
+        Ok(self.db.call(move |db| db.message(id)).await?)
+    }
+
+    /// The key address that is to send for the miner: of `senders`, one that is its owner,
+    /// worker or control address and has most funds; with none given, its worker.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSender`], or a node that does not answer.
+    pub async fn choose_sender(
+        &self,
+        miner: ActorId,
+        senders: &[Address],
+        key: &TipSetKey,
+    ) -> Result<Address, EngineError> {
+        sender::choose(&*self.chain, miner, senders, key).await
+    }
+}

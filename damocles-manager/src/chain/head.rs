@@ -1,0 +1,107 @@
+//! Follows the head of the chain and tells whoever watches.
+
+use crate::chain::{Chain, Facts};
+use damocles_node::TipSetKey;
+use damocles_types::Epoch;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How often the head is asked for: a quarter of the block delay, within these bounds.
+const QUICKEST: Duration = Duration::from_millis(250);
+const SLOWEST: Duration = Duration::from_secs(5);
+
+/// The newest tipset that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub height: Epoch,
+    pub key: TipSetKey,
+    /// Unix time in seconds of its blocks.
+    pub timestamp: u64,
+}
+
+/// Asks for the head again and again.
+#[derive(Debug)]
+pub struct HeadFollower {
+    chain: Arc<dyn Chain>,
+    facts: Facts,
+    tell: watch::Sender<Option<Head>>,
+}
+
+impl HeadFollower {
+    /// The follower, and where the head can be watched; `None` until the node has answered.
+    pub fn new(chain: Arc<dyn Chain>, facts: Facts) -> (Self, watch::Receiver<Option<Head>>) {
+        let (tell, watch) = watch::channel(None);
+        (Self { chain, facts, tell }, watch)
+    }
+
+    /// Runs until `stop`. A node that does not answer is waited for, and said so once.
+    ///
+    /// # Errors
+    /// None; the result fits a service.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut down = false;
+        loop {
+            match self.chain.head().await {
+                Ok(tip) => {
+                    if down {
+                        tracing::info!(height = tip.height, "the Filecoin node is back");
+                        down = false;
+                    }
+                    let timestamp = tip.blocks.first().map_or(0, |b| b.timestamp);
+                    let head = Head {
+                        height: tip.height,
+                        key: tip.cids,
+                        timestamp,
+                    };
+                    self.tell.send_if_modified(|known| {
+                        let news = known.as_ref() != Some(&head);
+                        if news {
+                            *known = Some(head);
+                        }
+                        news
+                    });
+                }
+                Err(error) if !down => {
+                    tracing::warn!(%error, "waiting for the Filecoin node");
+                    down = true;
+                }
+                Err(_) => {}
+            }
+            let pause = match self.facts.block_delay().await {
+                Ok(delay) if !down => (delay / 4).clamp(QUICKEST, SLOWEST),
+                _ => Duration::from_secs(1),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::script::ScriptChain;
+
+    #[tokio::test(start_paused = true)]
+    async fn heads_are_told_and_an_outage_is_survived() {
+        let chain = Arc::new(ScriptChain::at(10));
+        chain.set_down(true);
+        let facts = Facts::new(chain.clone());
+        let (follower, mut watch) = HeadFollower::new(chain.clone(), facts);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(follower.run(stop.clone()));
+
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(*watch.borrow(), None, "nothing is known while it is down");
+        chain.set_down(false);
+        let known = |at: Epoch| move |h: &Option<Head>| h.as_ref().is_some_and(|h| h.height == at);
+        watch.wait_for(known(10)).await.unwrap();
+        chain.advance(5);
+        watch.wait_for(known(15)).await.unwrap();
+        stop.cancel();
+        task.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,525 @@
+//! The real chain: `Filecoin.*` JSON-RPC v1 over HTTP, at one or several nodes.
+//!
+//! Reads go to the node that answered last and move on to the next one when it does not.
+//! Pushing goes to the first endpoint only: its wallet has the keys, and only there does our
+//! message id make a repetition harmless.
+
+use crate::{
+    chain::{Chain, ChainError, DomainTag},
+    policy::NodeEndpoint,
+};
+use async_trait::async_trait;
+use cid::Cid;
+use damocles_node::{
+    ActorState, Deadline, DeadlineInfo, Message, MinerInfo, MsgLookup, NetworkParams, Partition,
+    SectorLocation, SectorOnChainInfo, SectorPreCommitInfo, SectorPreCommitOnChainInfo, SendSpec,
+    SignedMessage, TipSet, TipSetKey, W, method,
+};
+use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
+use fvm_ipld_bitfield::BitField;
+use fvm_shared::{address::Address, econ::TokenAmount};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use jsonrpsee::{
+    core::{
+        ClientError,
+        client::ClientT,
+        params::ArrayParams,
+    },
+    http_client::{HttpClient, transport},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+/// Most that a call may take; a search over a long chain is slow.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+const SEARCH_LIMIT: Duration = Duration::from_secs(120);
+/// All sectors of a large miner.
+const LARGEST_ANSWER: u32 = 512 << 20;
+
+/// Endpoints that cannot be used as they are written.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    #[error("no Filecoin node is configured; set Common.API.Chain")]
+    None,
+    #[error("{url:?} is not a node's address: {reason}; write for example /ip4/127.0.0.1/tcp/1234 or http://127.0.0.1:1234/rpc/v1")]
+    Bad { url: String, reason: String },
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    url: String,
+    quick: HttpClient,
+    patient: HttpClient,
+}
+
+/// One or several nodes of one network.
+#[derive(Debug)]
+pub struct NodeChain {
+    endpoints: Vec<Endpoint>,
+    /// The endpoint that answered last.
+    good: AtomicUsize,
+}
+
+impl NodeChain {
+    /// Prepares clients; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`EndpointError`] for addresses and tokens that no client can be made of.
+    pub fn new(endpoints: &[NodeEndpoint]) -> Result<Self, EndpointError> {
+        if endpoints.is_empty() {
+            return Err(EndpointError::None);
+        }
+        let endpoints = endpoints.iter().map(Endpoint::new).collect::<Result<_, _>>()?;
+        Ok(Self {
+            endpoints,
+            good: AtomicUsize::new(0),
+        })
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: Params,
+    ) -> Result<T, ChainError> {
+        self.ask_within(name, params, false).await
+    }
+
+    async fn ask_within<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: Params,
+        patient: bool,
+    ) -> Result<T, ChainError> {
+        let count = self.endpoints.len();
+        let first = self.good.load(Ordering::Relaxed);
+        let mut last = None;
+        for index in (0..count).map(|i| (first + i) % count) {
+            let endpoint = &self.endpoints[index];
+            match endpoint.ask(name, &params, patient).await {
+                Err(error) if error.is_unreachable() => {
+                    if count > 1 && last.is_none() {
+                        tracing::warn!(endpoint = endpoint.url, %error, "trying the next node");
+                    }
+                    last = Some(error);
+                }
+                answered => {
+                    self.good.store(index, Ordering::Relaxed);
+                    return answered;
+                }
+            }
+        }
+        // There is at least one endpoint.
+        Err(last.unwrap_or_else(|| unreachable(name, "no endpoint")))
+    }
+
+    /// Asks the endpoint whose wallet has the keys.
+    async fn ask_wallet<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: Params,
+    ) -> Result<T, ChainError> {
+        match self.endpoints.first() {
+            Some(endpoint) => endpoint.ask(name, &params, true).await,
+            None => Err(unreachable(name, "no endpoint")),
+        }
+    }
+}
+
+impl Endpoint {
+    fn new(endpoint: &NodeEndpoint) -> Result<Self, EndpointError> {
+        let bad = |reason: String| EndpointError::Bad {
+            url: endpoint.url.clone(),
+            reason,
+        };
+        // Everything here is a question with one answer, so HTTP serves where the operator
+        // wrote a WebSocket address; nodes serve both at the same place.
+        let url = match endpoint.url.split_once("://") {
+            Some(("ws", rest)) => format!("http://{rest}"),
+            Some(("wss", rest)) => format!("https://{rest}"),
+            _ => endpoint.url.clone(),
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(token) = &endpoint.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+                .map_err(|_| bad("its token has characters that no token has".into()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client = |limit| {
+            HttpClient::builder()
+                .request_timeout(limit)
+                .max_response_size(LARGEST_ANSWER)
+                .set_headers(headers.clone())
+                .build(&url)
+                .map_err(|e| bad(e.to_string()))
+        };
+        Ok(Self {
+            quick: client(CALL_LIMIT)?,
+            patient: client(SEARCH_LIMIT)?,
+            url,
+        })
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: &Params,
+        patient: bool,
+    ) -> Result<T, ChainError> {
+        let client = if patient { &self.patient } else { &self.quick };
+        let array = params.array(name)?;
+        let answer = client.request::<T, _>(name, array).await;
+        answer.map_err(|error| classify(name, error))
+    }
+}
+
+fn unreachable(method: &str, reason: impl ToString) -> ChainError {
+    ChainError::Unreachable {
+        method: method.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// Sorts a client's error by what it means to us.
+fn classify(name: &str, error: ClientError) -> ChainError {
+    let method = name.to_owned();
+    match error {
+        ClientError::Call(said) => {
+            let message = said.message().to_owned();
+            if message.contains("missing permission") {
+                return ChainError::Denied {
+                    method,
+                    reason: message,
+                };
+            }
+            ChainError::Refused {
+                method,
+                code: i64::from(said.code()),
+                message,
+            }
+        }
+        ClientError::ParseError(e) => ChainError::Malformed {
+            method,
+            reason: e.to_string(),
+        },
+        ClientError::Transport(e) => match e.downcast_ref::<transport::Error>() {
+            Some(transport::Error::Rejected {
+                status_code: status_code @ (401 | 403),
+            }) => ChainError::Denied {
+                method,
+                reason: format!("HTTP {status_code}"),
+            },
+            _ => unreachable(name, innermost(&*e)),
+        },
+        other => unreachable(name, other),
+    }
+}
+
+/// Transport errors wrap the reason that a person understands several times.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}
+
+/// Positional parameters; each endpoint that is asked gets them anew.
+#[derive(Default)]
+struct Params(Vec<Result<serde_json::Value, serde_json::Error>>);
+
+impl Params {
+    fn none() -> Self {
+        Self::default()
+    }
+
+    fn add(mut self, value: impl Serialize) -> Self {
+        self.0.push(serde_json::to_value(value));
+        self
+    }
+
+    fn array(&self, name: &str) -> Result<ArrayParams, ChainError> {
+        let malformed = |e: &dyn std::fmt::Display| ChainError::Malformed {
+            method: name.to_owned(),
+            reason: format!("a parameter: {e}"),
+        };
+        let mut array = ArrayParams::new();
+        for value in &self.0 {
+            let value = value.as_ref().map_err(|e| malformed(e))?;
+            array.insert(value).map_err(|e| malformed(&e))?;
+        }
+        Ok(array)
+    }
+}
+
+fn id(miner: ActorId) -> W<Address> {
+    W(Address::new_id(miner))
+}
+
+fn of(miner: ActorId) -> Params {
+    Params::none().add(id(miner))
+}
+
+#[async_trait]
+impl Chain for NodeChain {
+    async fn head(&self) -> Result<TipSet, ChainError> {
+        self.ask(method::CHAIN_HEAD, Params::none()).await
+    }
+
+    async fn network_params(&self) -> Result<NetworkParams, ChainError> {
+        self.ask(method::STATE_GET_NETWORK_PARAMS, Params::none())
+            .await
+    }
+
+    async fn network_version(&self, key: &TipSetKey) -> Result<u32, ChainError> {
+        let params = Params::none().add(key);
+        self.ask(method::STATE_NETWORK_VERSION, params).await
+    }
+
+    async fn lookup_id(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError> {
+        let params = Params::none().add(W(address)).add(key);
+        let found: W<Address> = self.ask(method::STATE_LOOKUP_ID, params).await?;
+        Ok(found.0)
+    }
+
+    async fn account_key(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError> {
+        let params = Params::none().add(W(address)).add(key);
+        let found: W<Address> = self.ask(method::STATE_ACCOUNT_KEY, params).await?;
+        Ok(found.0)
+    }
+
+    async fn actor(&self, address: Address, key: &TipSetKey) -> Result<ActorState, ChainError> {
+        let params = Params::none().add(W(address)).add(key);
+        self.ask(method::STATE_GET_ACTOR, params).await
+    }
+
+    async fn miner_info(&self, miner: ActorId, key: &TipSetKey) -> Result<MinerInfo, ChainError> {
+        self.ask(method::STATE_MINER_INFO, of(miner).add(key)).await
+    }
+
+    async fn miner_allocated(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<BitField, ChainError> {
+        let params = of(miner).add(key);
+        let all: W<BitField> = self.ask(method::STATE_MINER_ALLOCATED, params).await?;
+        Ok(all.0)
+    }
+
+    async fn miner_proving_deadline(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<DeadlineInfo, ChainError> {
+        let params = of(miner).add(key);
+        self.ask(method::STATE_MINER_PROVING_DEADLINE, params).await
+    }
+
+    async fn miner_deadlines(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<Vec<Deadline>, ChainError> {
+        let params = of(miner).add(key);
+        self.ask(method::STATE_MINER_DEADLINES, params).await
+    }
+
+    async fn miner_partitions(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        key: &TipSetKey,
+    ) -> Result<Vec<Partition>, ChainError> {
+        let params = of(miner).add(deadline).add(key);
+        // Go writes an empty slice as null.
+        let all: Option<Vec<Partition>> = self.ask(method::STATE_MINER_PARTITIONS, params).await?;
+        Ok(all.unwrap_or_default())
+    }
+
+    async fn miner_sectors(
+        &self,
+        miner: ActorId,
+        filter: Option<&BitField>,
+        key: &TipSetKey,
+    ) -> Result<Vec<SectorOnChainInfo>, ChainError> {
+        let params = of(miner).add(W(filter.cloned())).add(key);
+        let all: Option<Vec<SectorOnChainInfo>> = self
+            .ask_within(method::STATE_MINER_SECTORS, params, true)
+            .await?;
+        Ok(all.unwrap_or_default())
+    }
+
+    async fn miner_available_balance(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError> {
+        let params = of(miner).add(key);
+        let amount: W<TokenAmount> = self
+            .ask(method::STATE_MINER_AVAILABLE_BALANCE, params)
+            .await?;
+        Ok(amount.0)
+    }
+
+    async fn precommit_info(
+        &self,
+        miner: ActorId,
+        sector: SectorNumber,
+        key: &TipSetKey,
+    ) -> Result<Option<SectorPreCommitOnChainInfo>, ChainError> {
+        let params = of(miner).add(sector).add(key);
+        self.ask(method::STATE_SECTOR_PRE_COMMIT_INFO, params).await
+    }
+
+    async fn sector_info(
+        &self,
+        miner: ActorId,
+        sector: SectorNumber,
+        key: &TipSetKey,
+    ) -> Result<Option<SectorOnChainInfo>, ChainError> {
+        let params = of(miner).add(sector).add(key);
+        self.ask(method::STATE_SECTOR_GET_INFO, params).await
+    }
+
+    async fn sector_partition(
+        &self,
+        miner: ActorId,
+        sector: SectorNumber,
+        key: &TipSetKey,
+    ) -> Result<SectorLocation, ChainError> {
+        let params = of(miner).add(sector).add(key);
+        self.ask(method::STATE_SECTOR_PARTITION, params).await
+    }
+
+    async fn precommit_deposit(
+        &self,
+        miner: ActorId,
+        info: &SectorPreCommitInfo,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError> {
+        let params = of(miner).add(info).add(key);
+        let name = method::STATE_MINER_PRE_COMMIT_DEPOSIT_FOR_POWER;
+        let amount: W<TokenAmount> = self.ask(name, params).await?;
+        Ok(amount.0)
+    }
+
+    async fn initial_pledge(
+        &self,
+        duration: Epoch,
+        size: u64,
+        verified_size: u64,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError> {
+        let params = Params::none()
+            .add(duration)
+            .add(size)
+            .add(verified_size)
+            .add(key);
+        let name = method::STATE_MINER_INITIAL_PLEDGE_FOR_SECTOR;
+        let amount: W<TokenAmount> = self.ask(name, params).await?;
+        Ok(amount.0)
+    }
+
+    async fn ticket_randomness(
+        &self,
+        tag: DomainTag,
+        epoch: Epoch,
+        entropy: &[u8],
+        key: &TipSetKey,
+    ) -> Result<Randomness, ChainError> {
+        let name = method::STATE_GET_RANDOMNESS_FROM_TICKETS;
+        self.ask(name, draw(tag, epoch, entropy, key)).await
+    }
+
+    async fn beacon_randomness(
+        &self,
+        tag: DomainTag,
+        epoch: Epoch,
+        entropy: &[u8],
+        key: &TipSetKey,
+    ) -> Result<Randomness, ChainError> {
+        let name = method::STATE_GET_RANDOMNESS_FROM_BEACON;
+        self.ask(name, draw(tag, epoch, entropy, key)).await
+    }
+
+    async fn estimate_gas_limit(&self, message: &Message) -> Result<i64, ChainError> {
+        let params = Params::none().add(message).add(TipSetKey::HEAD);
+        self.ask_within(method::GAS_ESTIMATE_GAS_LIMIT, params, true)
+            .await
+    }
+
+    async fn estimate_gas_premium(
+        &self,
+        blocks: u64,
+        sender: Address,
+        gas_limit: i64,
+    ) -> Result<TokenAmount, ChainError> {
+        let params = Params::none()
+            .add(blocks)
+            .add(W(sender))
+            .add(gas_limit)
+            .add(TipSetKey::HEAD);
+        let name = method::GAS_ESTIMATE_GAS_PREMIUM;
+        let amount: W<TokenAmount> = self.ask(name, params).await?;
+        Ok(amount.0)
+    }
+
+    async fn estimate_fee_cap(
+        &self,
+        message: &Message,
+        max_queue_blocks: i64,
+    ) -> Result<TokenAmount, ChainError> {
+        let params = Params::none()
+            .add(message)
+            .add(max_queue_blocks)
+            .add(TipSetKey::HEAD);
+        let amount: W<TokenAmount> = self.ask(method::GAS_ESTIMATE_FEE_CAP, params).await?;
+        Ok(amount.0)
+    }
+
+    async fn push_message(
+        &self,
+        message: &Message,
+        spec: &SendSpec,
+    ) -> Result<SignedMessage, ChainError> {
+        let params = Params::none().add(message).add(spec);
+        self.ask_wallet(method::MPOOL_PUSH_MESSAGE, params).await
+    }
+
+    async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError> {
+        let params = Params::none().add(message);
+        let cid: W<Cid> = self.ask_wallet(method::MPOOL_PUSH, params).await?;
+        Ok(cid.0)
+    }
+
+    async fn search_message(
+        &self,
+        cid: Cid,
+        limit: Epoch,
+    ) -> Result<Option<MsgLookup>, ChainError> {
+        let params = Params::none()
+            .add(TipSetKey::HEAD)
+            .add(W(cid))
+            .add(limit)
+            .add(true);
+        self.ask_within(method::STATE_SEARCH_MSG, params, true)
+            .await
+    }
+
+    async fn message(&self, cid: Cid) -> Result<Message, ChainError> {
+        let params = Params::none().add(W(cid));
+        self.ask(method::CHAIN_GET_MESSAGE, params).await
+    }
+}
+
+fn draw(tag: DomainTag, epoch: Epoch, entropy: &[u8], key: &TipSetKey) -> Params {
+    Params::none()
+        .add(tag.number())
+        .add(epoch)
+        .add(Base64(entropy.to_vec()))
+        .add(key)
+}

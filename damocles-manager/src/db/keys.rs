@@ -1,0 +1,105 @@
+//! Keys: big-endian, the miner first, so that their order is the order of numbers and one
+//! miner's records lie together.
+
+use crate::model::{Commitment, MessageId};
+use damocles_types::{ActorId, Epoch, SectorId};
+
+/// Prefix of all keys of a miner; the key of its counter.
+pub(crate) fn miner(miner: ActorId) -> Vec<u8> {
+    miner.to_be_bytes().to_vec()
+}
+
+/// Key of a sector.
+pub(crate) fn sector(id: SectorId) -> Vec<u8> {
+    let mut key = miner(id.miner);
+    key.extend(id.number.to_be_bytes());
+    key
+}
+
+/// Reads what [`sector`] wrote, at the end of a key.
+pub(crate) fn read_sector(key: &[u8]) -> Option<SectorId> {
+    let at = key.len().checked_sub(16)?;
+    let miner = u64::from_be_bytes(key[at..at + 8].try_into().ok()?);
+    let number = u64::from_be_bytes(key[at + 8..].try_into().ok()?);
+    Some(SectorId { miner, number })
+}
+
+/// Prefix of the sectors whose commitment of this kind waits.
+pub(crate) const fn ready_kind(kind: Commitment) -> [u8; 1] {
+    match kind {
+        Commitment::PreCommit => [0],
+        Commitment::Proof => [1],
+    }
+}
+
+/// Key of a sector that waits.
+pub(crate) fn ready(kind: Commitment, id: SectorId) -> Vec<u8> {
+    let mut key = ready_kind(kind).to_vec();
+    key.extend(sector(id));
+    key
+}
+
+/// Key of a message.
+pub(crate) fn message(id: MessageId) -> Vec<u8> {
+    id.0.as_bytes().to_vec()
+}
+
+/// Reads what [`message`] wrote, at the end of a key.
+pub(crate) fn read_message(key: &[u8]) -> Option<MessageId> {
+    let at = key.len().checked_sub(16)?;
+    uuid::Uuid::from_slice(&key[at..]).ok().map(MessageId)
+}
+
+/// Key of a message under a sector.
+pub(crate) fn sector_message(id: SectorId, message_id: MessageId) -> Vec<u8> {
+    let mut key = sector(id);
+    key.extend(message(message_id));
+    key
+}
+
+/// Key of a timeline entry.
+pub(crate) fn timeline(id: SectorId, seq: u64) -> Vec<u8> {
+    let mut key = sector(id);
+    key.extend(seq.to_be_bytes());
+    key
+}
+
+/// An epoch in the order of numbers, negative ones first.
+pub(crate) const fn epoch(epoch: Epoch) -> [u8; 8] {
+    (epoch.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_keys_is_the_order_of_numbers() {
+        let ids = [(1, 5), (1, 256), (2, 0), (256, 1), (u64::MAX, u64::MAX)];
+        let keys: Vec<_> = ids
+            .map(|(m, n)| sector(SectorId::new(m, n)))
+            .into_iter()
+            .collect();
+        assert!(keys.is_sorted());
+        for (key, (m, n)) in keys.iter().zip(ids) {
+            assert_eq!(read_sector(key), Some(SectorId::new(m, n)));
+            assert!(key.starts_with(&miner(m)));
+        }
+        let epochs = [i64::MIN, -900, -1, 0, 1, 900, i64::MAX].map(epoch);
+        assert!(epochs.is_sorted());
+        assert_eq!(read_sector(b"short"), None);
+    }
+
+    #[test]
+    fn keys_under_a_sector_lie_under_it() {
+        let id = SectorId::new(1000, 7);
+        let m = MessageId::new();
+        let key = sector_message(id, m);
+        assert!(key.starts_with(&sector(id)));
+        assert_eq!(read_message(&key), Some(m));
+        assert!(timeline(id, 1) < timeline(id, 256));
+        let wait = ready(Commitment::Proof, id);
+        assert_eq!(read_sector(&wait), Some(id));
+        assert!(wait.starts_with(&ready_kind(Commitment::Proof)));
+    }
+}

@@ -1,0 +1,191 @@
+//! What is stored of sectors, messages and workers. Field names are for ever: a record that an
+//! older version wrote must load (golden files under `tests/records`); new fields have a default.
+
+use crate::model::{MessageId, MessageKind, UnixMs};
+use cid::Cid;
+use damocles_api::{
+    sector::{ReportStateReq, SectorPiece},
+    workers::WorkerPing,
+};
+use damocles_flow::message::MessageState;
+use damocles_node::{SignedMessage, wire};
+use damocles_types::{ActorId, Base64, Commitment, Epoch, SealProof, SectorId, Seed, Ticket};
+use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
+use serde::{Deserialize, Serialize};
+
+/// The version that new records carry.
+pub const VERSION: u32 = 1;
+
+/// A sector. It is *online* while a worker has it, *offline* when it is finished or given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SectorRecord {
+    pub v: u32,
+    pub id: SectorId,
+    pub proof_type: SealProof,
+    pub online: bool,
+    pub allocated_at: UnixMs,
+    /// The ticket last assigned.
+    pub ticket: Option<Ticket>,
+    /// The seed last handed out.
+    pub seed: Option<Seed>,
+    /// Absent for a sector without data.
+    pub pieces: Option<Vec<SectorPiece>>,
+    pub pre: Option<PreCommit>,
+    pub proof: Option<Proof>,
+    /// Where the worker stands, as last reported, and when.
+    pub report: Option<ReportStateReq>,
+    pub reported_at: Option<UnixMs>,
+    pub finalized: bool,
+    pub removed: bool,
+    pub abort_reason: String,
+}
+
+impl SectorRecord {
+    /// A sector whose number was just handed out.
+    pub fn new(id: SectorId, proof_type: SealProof, now: UnixMs) -> Self {
+        Self {
+            v: VERSION,
+            id,
+            proof_type,
+            online: true,
+            allocated_at: now,
+            ticket: None,
+            seed: None,
+            pieces: None,
+            pre: None,
+            proof: None,
+            report: None,
+            reported_at: None,
+            finalized: false,
+            removed: false,
+            abort_reason: String::new(),
+        }
+    }
+
+    /// How the commitment of that kind travels, if it was submitted.
+    pub fn carriage(&self, kind: crate::model::Commitment) -> Option<&Carriage> {
+        match kind {
+            crate::model::Commitment::PreCommit => self.pre.as_ref().map(|p| &p.carriage),
+            crate::model::Commitment::Proof => self.proof.as_ref().map(|p| &p.carriage),
+        }
+    }
+
+    /// The same, to change it.
+    pub fn carriage_mut(&mut self, kind: crate::model::Commitment) -> Option<&mut Carriage> {
+        match kind {
+            crate::model::Commitment::PreCommit => self.pre.as_mut().map(|p| &mut p.carriage),
+            crate::model::Commitment::Proof => self.proof.as_mut().map(|p| &mut p.carriage),
+        }
+    }
+}
+
+/// A precommit as the worker submitted it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreCommit {
+    pub comm_r: Commitment,
+    pub comm_d: Commitment,
+    pub ticket: Ticket,
+    pub carriage: Carriage,
+}
+
+/// A proof as the worker submitted it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    pub bytes: Base64,
+    pub carriage: Carriage,
+}
+
+/// How a commitment gets on chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Carriage {
+    /// Waits to be put into a message.
+    Ready {
+        since: UnixMs,
+        /// To be sent in a message of its own, because a message failed before.
+        alone: bool,
+        /// Why it could not be put into a message yet.
+        error: Option<String>,
+    },
+    /// In this message.
+    In { message: MessageId },
+    /// Found on chain without a message of ours.
+    Found,
+}
+
+/// Limits and factors of a message's fee.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeeRecord {
+    pub gas_over_estimation: f64,
+    pub gas_over_premium: f64,
+    /// attoFIL per unit of gas; 0: as the node estimates.
+    #[serde(with = "wire")]
+    pub gas_fee_cap: TokenAmount,
+}
+
+/// The gas fields of a message; amounts are attoFIL per unit of gas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GasRecord {
+    pub limit: i64,
+    #[serde(with = "wire")]
+    pub fee_cap: TokenAmount,
+    #[serde(with = "wire")]
+    pub premium: TokenAmount,
+}
+
+/// A message on its way to the chain, or arrived.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageRecord {
+    pub v: u32,
+    pub id: MessageId,
+    pub kind: MessageKind,
+    pub miner: ActorId,
+    #[serde(with = "wire")]
+    pub from: Address,
+    #[serde(with = "wire")]
+    pub to: Address,
+    #[serde(with = "wire")]
+    pub value: TokenAmount,
+    pub method: MethodNum,
+    pub params: Base64,
+    pub fee: FeeRecord,
+    /// Epochs on top before it counts as landed.
+    pub confidence: Epoch,
+    /// The sectors it carries, in the order of its parameters.
+    pub sectors: Vec<SectorId>,
+    pub wanted_at: UnixMs,
+
+    pub state: MessageState,
+    /// What was offered at the last push; absent before the first.
+    pub gas: Option<GasRecord>,
+    /// As the node signed it.
+    pub signed: Option<SignedMessage>,
+    /// The name by which the chain knows it; after a replacement of the same nonce, the new one.
+    #[serde(with = "wire")]
+    pub cid: Option<Cid>,
+    pub nonce: Option<u64>,
+    /// Head epoch at the time of the last push.
+    pub pushed_at: Option<Epoch>,
+    /// Epoch of the tipset that executed it.
+    pub epoch: Option<Epoch>,
+    pub exit_code: Option<i64>,
+    pub return_value: Option<Base64>,
+    pub gas_used: Option<i64>,
+    /// Failed attempts at the present step, in a row.
+    pub tries: u32,
+    /// How many of them were refusals.
+    pub refusals: u32,
+    /// Not before this time is the next attempt made.
+    pub retry_at: Option<UnixMs>,
+    /// What the last failed attempt, or the chain, said; and since when attempts fail.
+    pub error: Option<String>,
+    pub failing_since: Option<UnixMs>,
+}
+
+/// A worker as last heard of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    pub v: u32,
+    pub ping: WorkerPing,
+    /// Unix seconds.
+    pub last_ping: i64,
+}

@@ -1,0 +1,48 @@
+//! The tables of the manager's database: one line each, and its version.
+
+use damocles_kv::{Schema, Table};
+
+/// Sector → [`SectorRecord`](super::record::SectorRecord). Key: miner, number.
+pub(crate) const SECTORS: Table = Table("sectors");
+/// Sectors whose precommit or proof waits for a message. Key: commitment, miner, number; no value.
+pub(crate) const READY: Table = Table("ready");
+/// The highest sector number handed out. Key: miner.
+pub(crate) const NUMBERS: Table = Table("sector-numbers");
+/// Message id → [`MessageRecord`](super::record::MessageRecord); ids are in the order of time.
+pub(crate) const MESSAGES: Table = Table("messages");
+/// Messages that are not final yet. Key: message id; no value.
+pub(crate) const MESSAGES_OPEN: Table = Table("messages-open");
+/// Messages that carry a sector. Key: miner, number, message id; no value.
+pub(crate) const SECTOR_MESSAGES: Table = Table("sector-messages");
+/// Attempts at steps as workers reported them. Key: miner, number, seq.
+pub(crate) const TIMELINES: Table = Table("timelines");
+/// Workers by name, with their last ping.
+pub(crate) const WORKERS: Table = Table("workers");
+/// Room kept in persist stores. Key: miner, number.
+pub(crate) const RESERVATIONS: Table = Table("store-reservations");
+/// Which persist store holds a replica. Key: replica, miner, number.
+pub(crate) const REPLICAS: Table = Table("replicas");
+/// WindowPoSts. Key: miner, opening epoch, first partition.
+pub(crate) const POSTS: Table = Table("posts");
+/// WindowPoSts that are not final yet, same keys; no value.
+pub(crate) const POSTS_OPEN: Table = Table("posts-open");
+
+/// The database as this program writes it.
+pub(crate) const SCHEMA: Schema = Schema {
+    owner: "damocles-manager",
+    tables: &[
+        SECTORS,
+        READY,
+        NUMBERS,
+        MESSAGES,
+        MESSAGES_OPEN,
+        SECTOR_MESSAGES,
+        TIMELINES,
+        WORKERS,
+        RESERVATIONS,
+        REPLICAS,
+        POSTS,
+        POSTS_OPEN,
+    ],
+    migrations: &[],
+};

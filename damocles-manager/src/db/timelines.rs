@@ -1,0 +1,80 @@
+//! Timelines: what workers report of the steps that they attempted.
+
+use crate::db::{Db, DbError, keys, schema::TIMELINES};
+use damocles_api::timeline::TimelineEntry;
+use damocles_kv::{Batch, Durability};
+use damocles_types::SectorId;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    v: u32,
+    /// The worker that reported it.
+    instance: String,
+    entry: TimelineEntry,
+}
+
+impl Db {
+    /// Stores entries; one with a known `seq` replaces the old one.
+    pub fn put_timeline(
+        &self,
+        sector: SectorId,
+        instance: &str,
+        entries: Vec<TimelineEntry>,
+    ) -> Result<(), DbError> {
+        let mut batch = Batch::new();
+        for entry in entries {
+            let key = keys::timeline(sector, entry.seq);
+            let stored = Stored {
+                v: super::record::VERSION,
+                instance: instance.to_owned(),
+                entry,
+            };
+            batch.put_json(TIMELINES, key, &stored)?;
+        }
+        // The worker keeps the original.
+        Ok(self.kv().write(batch, Durability::Buffered)?)
+    }
+
+    /// The entries of a sector, in the order of `seq`.
+    pub fn timeline(&self, sector: SectorId) -> Result<Vec<TimelineEntry>, DbError> {
+        let all: Vec<Stored> = self.kv().scan_json(TIMELINES, &keys::sector(sector))?;
+        Ok(all.into_iter().map(|s| s.entry).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(seq: u64, state: &str) -> TimelineEntry {
+        TimelineEntry {
+            seq,
+            state: state.into(),
+            stage: "PC1".into(),
+            queued_at: 1,
+            started_at: None,
+            ended_at: None,
+            child: None,
+            kernel: None,
+            ending: None,
+        }
+    }
+
+    #[test]
+    fn entries_are_kept_per_sector_in_order_and_replaced_by_seq() {
+        let db = Db::in_memory();
+        let (a, b) = (SectorId::new(1000, 1), SectorId::new(1000, 2));
+        db.put_timeline(a, "w", vec![entry(256, "x"), entry(0, "old")])
+            .unwrap();
+        db.put_timeline(b, "w", vec![entry(5, "b")]).unwrap();
+        db.put_timeline(a, "w", vec![entry(0, "new")]).unwrap();
+        let states: Vec<_> = db
+            .timeline(a)
+            .unwrap()
+            .into_iter()
+            .map(|e| (e.seq, e.state))
+            .collect();
+        assert_eq!(states, [(0, "new".to_owned()), (256, "x".to_owned())]);
+    }
+}

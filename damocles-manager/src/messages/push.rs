@@ -1,0 +1,109 @@
+//! Handing a message to somebody who signs and sends it. The one place where backends differ.
+
+use crate::{
+    chain::{Chain, ChainError},
+    db::record::{GasRecord, MessageRecord},
+    messages::fee::{Estimate, price},
+};
+use damocles_node::{Message, SendSpec, SignedMessage};
+use fvm_ipld_encoding::RawBytes;
+use fvm_shared::econ::TokenAmount;
+
+/// Blocks within which a message should get in, for the node's estimate of the premium.
+const PREMIUM_BLOCKS: u64 = 10;
+/// Blocks that it may have to queue, for the node's estimate of the cap (as Lotus asks itself).
+const QUEUE_BLOCKS: i64 = 20;
+
+/// Who signs and sends. Two more are to come: our own key store (sign here, `MpoolPush`,
+/// replace by fee), and venus-messager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    /// The wallet of the node at the first endpoint; the node fills in the nonce and makes one
+    /// message of one id.
+    NodeWallet,
+}
+
+/// The message as it stands in the record, with those gas fields.
+pub(super) fn unsigned(record: &MessageRecord, gas: Option<&GasRecord>) -> Message {
+    let mut message = Message::new(
+        record.from,
+        record.to,
+        record.value.clone(),
+        record.method,
+        RawBytes::new(record.params.0.clone()),
+    );
+    if let Some(gas) = gas {
+        message.gas_limit = gas.limit;
+        message.gas_fee_cap = gas.fee_cap.clone();
+        message.gas_premium = gas.premium.clone();
+    }
+    message
+}
+
+/// Whether two messages do the same: only nonce, gas and fee may differ.
+pub(super) fn same_effect(a: &Message, b: &Message) -> bool {
+    (a.to, a.method, &a.value, &a.params) == (b.to, b.method, &b.value, &b.params)
+}
+
+impl Backend {
+    /// What the message is to cost now.
+    pub(super) async fn price(
+        self,
+        chain: &dyn Chain,
+        record: &MessageRecord,
+    ) -> Result<GasRecord, ChainError> {
+        match self {
+            Self::NodeWallet => {
+                let mut message = unsigned(record, None);
+                let gas_limit = chain.estimate_gas_limit(&message).await?;
+                message.gas_limit = gas_limit;
+                let premium = chain
+                    .estimate_gas_premium(PREMIUM_BLOCKS, record.from, gas_limit)
+                    .await?;
+                let fee_cap = if record.fee.gas_fee_cap.is_positive() {
+                    TokenAmount::default()
+                } else {
+                    message.gas_premium = premium.clone();
+                    chain.estimate_fee_cap(&message, QUEUE_BLOCKS).await?
+                };
+                let estimate = Estimate {
+                    gas_limit,
+                    premium,
+                    fee_cap,
+                };
+                Ok(price(&record.fee, &estimate))
+            }
+        }
+    }
+
+    /// Sends the message, or brings back the one that was sent before under the same id.
+    pub(super) async fn push(
+        self,
+        chain: &dyn Chain,
+        record: &MessageRecord,
+        gas: &GasRecord,
+    ) -> Result<SignedMessage, ChainError> {
+        match self {
+            Self::NodeWallet => {
+                let spec = SendSpec {
+                    max_fee: TokenAmount::default(),
+                    msg_uuid: record.id.0,
+                    maximize_fee_cap: false,
+                };
+                let message = unsigned(record, Some(gas));
+                chain.push_message(&message, &spec).await
+            }
+        }
+    }
+
+    /// Sends a signed message once more, in case the node lost it.
+    pub(super) async fn republish(
+        self,
+        chain: &dyn Chain,
+        signed: &SignedMessage,
+    ) -> Result<(), ChainError> {
+        match self {
+            Self::NodeWallet => chain.push_signed(signed).await.map(drop),
+        }
+    }
+}

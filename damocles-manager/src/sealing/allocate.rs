@@ -1,0 +1,215 @@
+//! Handing out a sector: which miner, which proof type, which number.
+
+use crate::{
+    policy::{MinerPolicy, SectorPolicy},
+    sealing::{Sealing, SealingError},
+};
+use damocles_api::sector::{AllocateSectorSpec, AllocatedSector};
+use damocles_node::TipSetKey;
+use damocles_types::{SealProof, SectorNumber, SectorSize};
+use damocles_types::proof::SealVersion;
+use fvm_ipld_bitfield::BitField;
+use rand::seq::SliceRandom;
+
+/// Highest sector number of the protocol (fvm_shared `MAX_SECTOR_NUMBER`, an i64 on chain).
+const PROTOCOL_MAX: SectorNumber = i64::MAX as u64;
+
+/// The first network version with synthetic PoRep (FIP-0059).
+const SYNTHETIC_SINCE: u32 = 21;
+
+/// The proof type of new sectors (FIP-0003: V1_1 for all; synthetic on request).
+fn proof_type(size: SectorSize, policy: &SectorPolicy, network_version: u32) -> SealProof {
+    let synthetic = policy.use_synthetic && network_version >= SYNTHETIC_SINCE;
+    SealProof {
+        version: if synthetic {
+            SealVersion::V1_1Synthetic
+        } else {
+            SealVersion::V1_1
+        },
+        size,
+    }
+}
+
+/// The first number from `start` on that the chain has not seen. Ranges are skipped whole.
+fn first_free(used: &BitField, start: SectorNumber) -> Option<SectorNumber> {
+    let mut at = start;
+    for range in used.ranges() {
+        if range.contains(&at) {
+            at = range.end;
+        } else if range.start > at {
+            break;
+        }
+    }
+    (at <= PROTOCOL_MAX).then_some(at)
+}
+
+impl Sealing {
+    /// A new sector of one of the miners that the worker serves; each of them has the same
+    /// chance. None: no miner has `[Miners.Sector] Enabled`, fits the worker, and has numbers left.
+    ///
+    /// # Errors
+    /// When no miner could be tried to the end, the first failure.
+    pub async fn allocate(
+        &self,
+        spec: &AllocateSectorSpec,
+    ) -> Result<Option<AllocatedSector>, SealingError> {
+        let allowed = |m: &&MinerPolicy| {
+            m.sector.enabled
+                && (spec.allowed_miners.is_empty() || spec.allowed_miners.contains(&m.actor))
+        };
+        let mut candidates: Vec<_> = self.miners.iter().filter(allowed).collect();
+        candidates.shuffle(&mut rand::thread_rng());
+        let mut failed = None;
+        for miner in candidates {
+            match self.allocate_of(miner, &spec.allowed_proof_types).await {
+                Ok(Some(sector)) => {
+                    tracing::info!(sector = %sector.id, proof = %sector.proof_type, "allocated a sector");
+                    return Ok(Some(sector));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(miner = miner.actor, %error, "no sector of this miner can be had now");
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    async fn allocate_of(
+        &self,
+        miner: &MinerPolicy,
+        proofs: &[SealProof],
+    ) -> Result<Option<AllocatedSector>, SealingError> {
+        let actor = miner.actor;
+        let head = TipSetKey::HEAD;
+        let info = self.chain.miner_info(actor, &head).await?;
+        let Some(size) = SectorSize::from_bytes(info.sector_size) else {
+            let reason = format!("{} is not a sector size", info.sector_size);
+            let method = "StateMinerInfo".to_owned();
+            return Err(crate::chain::ChainError::Malformed { method, reason }.into());
+        };
+        let version = self.chain.network_version(&head).await?;
+        let proof = proof_type(size, &miner.sector, version);
+        if !(proofs.is_empty() || proofs.contains(&proof)) {
+            return Ok(None);
+        }
+        let used = self.chain.miner_allocated(actor, &head).await?;
+        let min = miner.sector.min_number;
+        let max = miner.sector.max_number.unwrap_or(PROTOCOL_MAX);
+        let record = self
+            .db
+            .call(move |db| {
+                db.allocate(actor, proof, min, max, |start| first_free(&used, start))
+                    .map_err(SealingError::from)
+            })
+            .await?;
+        if record.is_none() {
+            tracing::warn!(
+                miner = actor,
+                max,
+                "all sector numbers up to MaxNumber are handed out; raise [Miners.Sector] MaxNumber"
+            );
+        }
+        Ok(record.map(|r| AllocatedSector {
+            id: r.id,
+            proof_type: r.proof_type,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{policy::tests::miner, sealing::tests::room};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn free_numbers_are_found_behind_used_ranges() {
+        let used = BitField::try_from_bits([0, 1, 2, 5, 6, 9]).unwrap();
+        for (start, want) in [(0, 3), (3, 3), (4, 4), (5, 7), (6, 7), (9, 10), (100, 100)] {
+            assert_eq!(first_free(&used, start), Some(want), "{start}");
+        }
+        assert_eq!(first_free(&BitField::new(), 1), Some(1));
+        assert_eq!(first_free(&BitField::new(), u64::MAX), None);
+    }
+
+    #[test]
+    fn proof_types_follow_policy_and_network() {
+        let mut policy = miner(1).sector;
+        let name = |p: &SectorPolicy, v| proof_type(SectorSize::KiB2, p, v).name();
+        assert_eq!(name(&policy, 27), "StackedDrg2KiBV1_1");
+        policy.use_synthetic = true;
+        assert_eq!(name(&policy, 20), "StackedDrg2KiBV1_1");
+        assert_eq!(name(&policy, 21), "StackedDrg2KiBV1_1_Feat_SyntheticPoRep");
+    }
+
+    #[tokio::test]
+    async fn numbers_seen_on_chain_are_passed_over_at_once() {
+        let (room, chain) = room(1000);
+        let used = BitField::try_from_bits(0..100).unwrap();
+        chain.edit().allocated.insert(1000, used);
+        let got = room.allocate(&Default::default()).await.unwrap().unwrap();
+        assert_eq!(got.id.number, 100);
+    }
+
+    #[tokio::test]
+    async fn only_enabled_fitting_miners_are_taken_and_all_of_them() {
+        let (mut room, chain) = room(1000);
+        for actor in [1001, 1002] {
+            chain.add_miner(actor);
+        }
+        let mut off = miner(1002);
+        off.sector.enabled = false;
+        room.set_miners(vec![miner(1000), miner(1001), off]);
+        let mut seen = BTreeSet::new();
+        for _ in 0..64 {
+            let got = room.allocate(&Default::default()).await.unwrap().unwrap();
+            seen.insert(got.id.miner);
+        }
+        assert_eq!(seen, BTreeSet::from([1000, 1001]));
+
+        let only = |miners: &[u64], proofs: &[i64]| AllocateSectorSpec {
+            allowed_miners: miners.to_vec(),
+            allowed_proof_types: proofs
+                .iter()
+                .filter_map(|n| SealProof::from_number(*n))
+                .collect(),
+        };
+        for _ in 0..8 {
+            let got = room.allocate(&only(&[1001], &[])).await.unwrap().unwrap();
+            assert_eq!(got.id.miner, 1001);
+        }
+        for spec in [only(&[1002], &[]), only(&[7], &[]), only(&[], &[8])] {
+            assert!(room.allocate(&spec).await.unwrap().is_none(), "{spec:?}");
+        }
+        assert!(room.allocate(&only(&[], &[5])).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn one_miner_in_trouble_does_not_stop_the_others() {
+        let (mut room, chain) = room(1000);
+        room.set_miners(vec![miner(1000), miner(1999)]);
+        for _ in 0..16 {
+            assert!(room.allocate(&Default::default()).await.unwrap().is_some());
+        }
+        room.set_miners(vec![miner(1999)]);
+        let e = room.allocate(&Default::default()).await.unwrap_err();
+        assert!(e.to_string().contains("actor not found"), "{e}");
+        chain.set_down(true);
+        let e = room.allocate(&Default::default()).await.unwrap_err();
+        assert!(matches!(e, SealingError::Chain(e) if e.is_unreachable()));
+    }
+
+    #[tokio::test]
+    async fn numbers_end_at_the_maximum() {
+        let (mut room, _) = room(1000);
+        let mut policy = miner(1000);
+        policy.sector.min_number = 4;
+        policy.sector.max_number = Some(5);
+        room.set_miners(vec![policy]);
+        let got = room.allocate(&Default::default()).await.unwrap().unwrap();
+        assert_eq!(got.id.number, 5);
+        assert!(room.allocate(&Default::default()).await.unwrap().is_none());
+    }
+}

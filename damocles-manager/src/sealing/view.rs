@@ -1,0 +1,158 @@
+//! Sectors as operators see them: upstream's `SectorState`, made of our records.
+
+use crate::{
+    db::{
+        Db,
+        record::{Carriage, MessageRecord, SectorRecord},
+    },
+    model::{Commitment, MessageId},
+    sealing::{Sealing, SealingError},
+};
+use damocles_api::sector::{
+    CidJson, MessageInfo, PreCommitInfo, ProofInfo, SectorState, TerminateInfo,
+};
+use damocles_types::SectorId;
+
+/// Which sectors are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Online,
+    Offline,
+}
+
+impl std::str::FromStr for Standing {
+    type Err = SealingError;
+
+    fn from_str(s: &str) -> Result<Self, SealingError> {
+        match s {
+            "online" => Ok(Self::Online),
+            "offline" => Ok(Self::Offline),
+            other => Err(SealingError::NotAState(other.to_owned())),
+        }
+    }
+}
+
+/// Upstream's numbers of jobs: 0 all, 1 sealing; the others have no sectors yet.
+fn of_job(job: i64) -> bool {
+    matches!(job, 0 | 1)
+}
+
+fn state(
+    record: SectorRecord,
+    message: impl Fn(MessageId) -> Option<MessageRecord>,
+) -> SectorState {
+    let cid = |kind| match record.carriage(kind) {
+        Some(Carriage::In { message: id }) => message(*id).and_then(|m| m.cid).map(CidJson::from),
+        _ => None,
+    };
+    let waits = |kind| {
+        matches!(record.carriage(kind), Some(Carriage::Ready { .. }))
+            || (matches!(record.carriage(kind), Some(Carriage::In { .. })) && cid(kind).is_none())
+    };
+    let message_info = MessageInfo {
+        pre_commit_cid: cid(Commitment::PreCommit),
+        commit_cid: cid(Commitment::Proof),
+        need_send: Commitment::ALL.into_iter().any(waits),
+    };
+    SectorState {
+        id: record.id,
+        sector_type: record.proof_type,
+        ticket: record.ticket,
+        seed: record.seed,
+        deals: None,
+        pieces: record.pieces,
+        pre: record.pre.map(|p| PreCommitInfo {
+            comm_r: p.comm_r.sealed_cid().into(),
+            comm_d: p.comm_d.unsealed_cid().into(),
+            ticket: p.ticket,
+        }),
+        proof: record.proof.map(|p| ProofInfo { proof: p.bytes }),
+        message_info,
+        terminate_info: TerminateInfo::default(),
+        latest_state: record.report,
+        finalized: record.finalized,
+        removed: record.removed,
+        abort_reason: record.abort_reason,
+        upgraded: false,
+        upgrade_public: None,
+        upgraded_info: None,
+        upgrade_message_id: None,
+        upgrade_landed_epoch: None,
+        imported: false,
+        need_rebuild: false,
+        unsealing: false,
+    }
+}
+
+fn view(db: &Db, record: SectorRecord) -> Result<SectorState, SealingError> {
+    let messages = db.messages_of(record.id)?;
+    Ok(state(record, |id| {
+        messages.iter().find(|m| m.id == id).cloned()
+    }))
+}
+
+impl Sealing {
+    /// Sectors that are `"online"` or `"offline"`, of that job (0 all, 1 sealing).
+    ///
+    /// # Errors
+    /// [`SealingError::NotAState`] for another word.
+    pub async fn sectors(&self, state: &str, job: i64) -> Result<Vec<SectorState>, SealingError> {
+        let online = state.parse::<Standing>()? == Standing::Online;
+        if !of_job(job) {
+            return Ok(Vec::new());
+        }
+        let load = move |db: &Db| {
+            let all = db.sectors(online)?;
+            all.into_iter().map(|r| view(db, r)).collect()
+        };
+        self.db.call(load).await
+    }
+
+    /// One sector; with a state given, only if it is in that one.
+    ///
+    /// # Errors
+    /// [`SealingError::NotAState`]; [`SealingError::NoSector`].
+    pub async fn find(
+        &self,
+        state: Option<&str>,
+        sector: SectorId,
+    ) -> Result<SectorState, SealingError> {
+        let wanted = state.map(str::parse::<Standing>).transpose()?;
+        let load = move |db: &Db| {
+            let record = db.sector(sector)?;
+            let record = record
+                .filter(|r| wanted.is_none_or(|w| r.online == (w == Standing::Online)))
+                .ok_or(SealingError::NoSector(sector))?;
+            view(db, record)
+        };
+        self.db.call(load).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sealing::tests::room;
+
+    #[tokio::test]
+    async fn sectors_are_listed_by_state_and_job() {
+        let (room, _) = room(1000);
+        let a = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        let b = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        room.report_finalized(b).await.unwrap();
+        let ids = async |state: &str, job| {
+            let all = room.sectors(state, job).await.unwrap();
+            all.into_iter().map(|s| s.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("online", 0).await, [a]);
+        assert_eq!(ids("offline", 1).await, [b]);
+        assert!(ids("online", 2).await.is_empty());
+        let wrong = room.sectors("asleep", 0).await;
+        assert!(matches!(wrong, Err(SealingError::NotAState(_))));
+
+        assert!(room.find(None, a).await.is_ok());
+        assert!(room.find(Some("online"), a).await.is_ok());
+        let not_there = room.find(Some("offline"), a).await;
+        assert!(matches!(not_there, Err(SealingError::NoSector(_))));
+    }
+}
