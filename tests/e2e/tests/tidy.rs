@@ -506,7 +506,7 @@ fn every_law_names_a_test_that_exists() {
         }
     }
     for number in 1..=12 {
-        if guards.get(&number).is_none() {
+        if !guards.contains_key(&number) {
             faults.push(format!("law {number} has no test that guards it"));
         }
     }
