@@ -18,6 +18,14 @@ pub mod disk;
 pub mod transfer;
 pub mod fake;
 #[cfg(feature = "proofs")]
+pub mod proofs;
+#[cfg(feature = "proofs")]
+mod http;
+#[cfg(feature = "proofs")]
+pub mod params;
+#[cfg(feature = "proofs")]
+pub mod verify;
+#[cfg(feature = "proofs")]
 pub mod stage;
 
 pub use config::{ConfigFault, Processors, RawProcessors};

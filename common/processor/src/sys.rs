@@ -27,6 +27,14 @@ pub(crate) fn take_stdout() -> io::Result<File> {
     }
 }
 
+/// A file as memory, for reading.
+#[cfg(feature = "proofs")]
+pub(crate) fn map(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: the file is a staged file of a sector whose cache directory the caller has
+    // locked; nobody shortens or rewrites it while a stage reads it.
+    unsafe { memmap2::Mmap::map(file) }
+}
+
 /// Memory of this thread, and of threads that it starts, comes from `node` while that has any.
 pub(crate) fn prefer_numa_node(node: u32) -> io::Result<()> {
     const MPOL_PREFERRED: libc::c_long = 1;

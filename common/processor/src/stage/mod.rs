@@ -1,2 +1,72 @@
-//! placeholder
-pub fn run_processor(stage: crate::Stage) -> anyhow::Result<()> { anyhow::bail!("{stage}") }
+//! The stages: what a child does with a task. Every stage can run twice with the same end,
+//! and its files are synced before it answers.
+
+mod add_pieces;
+mod cache_dir;
+mod parents;
+mod pc1;
+mod pc2;
+mod post;
+mod seal;
+mod source;
+mod tree_d;
+
+pub use cache_dir::{clear_cache, clear_layers};
+
+use crate::{
+    kind::Stage,
+    params,
+    serve::{self, Handler, Progress, TaskError},
+    task::Task,
+    transfer,
+};
+use serde_json::value::RawValue;
+use std::{io, sync::Arc};
+
+/// The whole life of a child: `processor <stage>` of the daemons. Returns when stdin ends;
+/// the caller must then let the process end, whatever still runs. Logs go to stderr.
+pub fn run_processor(stage: Stage) -> anyhow::Result<()> {
+    let output = serve::prepare()?;
+    Ok(serve::serve(stage.name(), io::stdin().lock(), output, handler(stage))?)
+}
+
+/// What a child of this stage does with a task.
+pub fn handler(stage: Stage) -> Arc<Handler> {
+    Arc::new(move |task, progress| dispatch(stage, task, progress))
+}
+
+fn dispatch(stage: Stage, task: &RawValue, progress: &Progress) -> Result<Box<RawValue>, TaskError> {
+    match stage {
+        Stage::AddPieces => run(task, |t| add_pieces::run(&t, progress)),
+        Stage::TreeD => run(task, |t| tree_d::run(&t)),
+        Stage::Pc1 => run(task, |t| pc1::run(&t, progress)),
+        Stage::Pc2 => run(task, |t| pc2::run(&t, progress)),
+        Stage::C1 => run(task, seal::c1),
+        Stage::C2 => run(task, |t| seal::c2(&t)),
+        Stage::Transfer => run(task, |t| transfer::run(&t, progress)),
+        Stage::WindowPost => run(task, |t| post::window(&t)),
+        Stage::WinningPost => run(task, |t| post::winning(&t)),
+        Stage::MakeParams => run(task, |t| params::make(&t)),
+        // Their tasks are defined; the work comes with the plans that need it.
+        Stage::SynthProof | Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(
+            format!("this version has no program for {stage}"),
+        )
+        .hint(format!("name one in [[processors.{stage}]]"))),
+    }
+}
+
+fn run<T: Task>(
+    task: &RawValue,
+    work: impl FnOnce(T) -> Result<T::Output, TaskError>,
+) -> Result<Box<RawValue>, TaskError> {
+    let task = serde_json::from_str(task.get())
+        .map_err(|error| TaskError::permanent(format!("this is no {} task: {error}", T::STAGE)))?;
+    let output = work(task)?;
+    serde_json::value::to_raw_value(&output)
+        .map_err(|error| TaskError::permanent(format!("the output has no JSON form: {error}")))
+}
+
+/// A failure of disk or network below a stage: worth another try.
+fn disk(error: io::Error) -> TaskError {
+    TaskError::temporary(error)
+}

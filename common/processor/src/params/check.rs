@@ -1,0 +1,117 @@
+//! Compares the parameter files with the official digests and with what was made here.
+
+use super::{
+    ParamSet, ParamsError, circuits, directory,
+    manifest::{Manifest, digest},
+    show::{Event, Watcher},
+};
+use damocles_types::SectorSize;
+use std::{fmt, path::Path};
+use storage_proofs_core::parameter_cache::PARAMETERS;
+
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileState {
+    /// The network's own.
+    Official,
+    /// Made on this machine, unchanged since.
+    MadeHere,
+    Missing,
+    /// Neither the official file nor what was made here.
+    Differs { found: String },
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Official => f.pad("ok"),
+            Self::MadeHere => f.pad("made here"),
+            Self::Missing => f.pad("missing"),
+            Self::Differs { found } => f.pad(&format!("differs ({found})")),
+        }
+    }
+}
+
+impl FileState {
+    /// Whether proofs can be made with it.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Official | Self::MadeHere)
+    }
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileCheck {
+    pub name: String,
+    pub state: FileState,
+}
+
+/// Checks the parameters and verifying keys of these sizes; reads every byte of them.
+pub fn check(sizes: &[SectorSize], snap: bool, watcher: &dyn Watcher) -> Result<Vec<FileCheck>, ParamsError> {
+    check_in(&directory(), sizes, snap, watcher)
+}
+
+pub(super) fn check_in(
+    dir: &Path,
+    sizes: &[SectorSize],
+    snap: bool,
+    watcher: &dyn Watcher,
+) -> Result<Vec<FileCheck>, ParamsError> {
+    let manifest = Manifest::load(dir);
+    let mut found = Vec::new();
+    for size in sizes {
+        for circuit in circuits(snap) {
+            let set = ParamSet::of(circuit, *size)?;
+            for name in [set.verifying_key(), set.params()] {
+                watcher.event(Event::Checking { name: name.clone() });
+                let state = state(dir, &name, &manifest)?;
+                found.push(FileCheck { name, state });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, ParamsError> {
+    let path = dir.join(name);
+    if !path.is_file() {
+        return Ok(FileState::Missing);
+    }
+    let found = digest(&path)?;
+    Ok(if PARAMETERS.get(name).is_some_and(|official| official.digest == found) {
+        FileState::Official
+    } else if manifest.0.get(name).is_some_and(|made| made.digest == found) {
+        FileState::MadeHere
+    } else {
+        FileState::Differs { found }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{params::show::Silent, task::Circuit};
+    use std::fs;
+
+    #[test]
+    fn missing_made_here_and_damaged_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = ParamSet::of(Circuit::WinningPost, SectorSize::KiB2).unwrap();
+        for name in set.files() {
+            fs::write(dir.path().join(&name), name.as_bytes()).unwrap();
+        }
+        let mut manifest = Manifest::default();
+        manifest.add(dir.path(), &set.params()).unwrap();
+        manifest.add(dir.path(), &set.verifying_key()).unwrap();
+        manifest.store(dir.path()).unwrap();
+        fs::write(dir.path().join(set.verifying_key()), b"damaged").unwrap();
+
+        let found = check_in(dir.path(), &[SectorSize::KiB2], false, &Silent).unwrap();
+        assert_eq!(found.len(), 6);
+        let state = |name: &str| &found.iter().find(|f| f.name == name).unwrap().state;
+        assert_eq!(*state(&set.params()), FileState::MadeHere);
+        assert!(matches!(state(&set.verifying_key()), FileState::Differs { .. }));
+        let other = ParamSet::of(Circuit::PoRep, SectorSize::KiB2).unwrap();
+        assert_eq!(*state(&other.params()), FileState::Missing);
+    }
+}

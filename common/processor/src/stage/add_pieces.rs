@@ -1,0 +1,153 @@
+//! AddPieces: deals, fillers and nothing at all, through fr32 into the staged file.
+
+use super::{disk, source};
+use crate::{
+    disk::{at, sync_parent},
+    proofs::seal_proof,
+    serve::{Progress, TaskError},
+    task::{AddPieces, Piece, PieceFile},
+};
+use damocles_types::{Commitment, PaddedSize, PieceInfo, SealProof, UnpaddedSize};
+use filecoin_proofs_api::{self as api, UnpaddedBytesAmount};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+};
+
+pub(super) fn run(task: &AddPieces, progress: &Progress) -> Result<Vec<PieceInfo>, TaskError> {
+    let size = task.seal_proof_type.size.bytes();
+    check_layout(&task.pieces, size)?;
+    let path = &task.staged_filepath;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(at(parent)).map_err(disk)?;
+    }
+    // Whatever was there is of an earlier try.
+    crate::disk::remove_if_there(path).map_err(disk)?;
+    let mut staged = File::create_new(path).map_err(at(path)).map_err(disk)?;
+
+    let mut infos = Vec::new();
+    let mut offset = 0;
+    for (i, piece) in task.pieces.iter().enumerate() {
+        progress.note(format!("piece {} of {}", i + 1, task.pieces.len()));
+        staged.seek(SeekFrom::Start(offset)).map_err(at(path)).map_err(disk)?;
+        infos.push(add(task.seal_proof_type, piece, &mut staged)?);
+        offset += piece.piece_size.padded().0;
+    }
+    if task.pieces.is_empty() {
+        infos.push(zeros(PaddedSize(size).unpadded())?);
+    }
+    // The rest is zeros, and zeros need no room on disk.
+    staged.set_len(size).and_then(|()| staged.sync_all()).map_err(at(path)).map_err(disk)?;
+    sync_parent(path).map_err(disk)?;
+    Ok(infos)
+}
+
+/// Pieces lie back to back, each at a multiple of its own size: CommD is made of subtrees.
+fn check_layout(pieces: &[Piece], sector: u64) -> Result<(), TaskError> {
+    let mut offset = 0;
+    for (i, piece) in pieces.iter().enumerate() {
+        let padded = piece.piece_size.padded();
+        let bad = |why: String| Err(TaskError::permanent(format!("piece {i} of {}: {why}", pieces.len())));
+        if !padded.is_valid_piece() || padded.unpadded() != piece.piece_size {
+            return bad(format!("{} is not the unpadded size of a piece", piece.piece_size.0));
+        }
+        if piece.payload_size > piece.piece_size.0 {
+            return bad(format!("its payload of {} bytes is larger than itself", piece.payload_size));
+        }
+        if offset % padded.0 != 0 {
+            return bad(format!("it would begin at {offset}, no multiple of its size {}; fillers are missing", padded.0));
+        }
+        offset += padded.0;
+        if offset > sector {
+            return bad(format!("it ends at {offset}, beyond the sector of {sector} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// The commitment of that many zeros; nothing is written.
+fn zeros(size: UnpaddedSize) -> Result<PieceInfo, TaskError> {
+    let info = filecoin_proofs::pieces::zero_padding(UnpaddedBytesAmount(size.0))?;
+    Ok(PieceInfo {
+        commitment: Commitment(info.commitment),
+        size,
+    })
+}
+
+fn add(proof: SealProof, piece: &Piece, staged: &mut File) -> Result<PieceInfo, TaskError> {
+    let size = piece.piece_size;
+    let source: Box<dyn Read> = match &piece.piece_file {
+        PieceFile::Pledge => return check_cid(piece, zeros(size)?),
+        PieceFile::Local(path) => Box::new(source::local(path, piece.payload_size)?),
+        PieceFile::Url(url) => Box::new(source::url(url)?),
+    };
+    let mut payload = Counted {
+        inner: source.take(piece.payload_size),
+        read: 0,
+        failed: None,
+    };
+    let rest = io::repeat(0).take(size.0 - piece.payload_size);
+    let written = api::seal::write_and_preprocess(
+        seal_proof(proof)?,
+        Read::by_ref(&mut payload).chain(rest),
+        staged,
+        UnpaddedBytesAmount(size.0),
+    );
+    if let Some(error) = payload.failed {
+        return Err(TaskError::temporary(format!("the piece could not be read: {error}")));
+    }
+    if payload.read < piece.payload_size {
+        return Err(TaskError::temporary(format!(
+            "the piece ended after {} of {} bytes",
+            payload.read, piece.payload_size
+        )));
+    }
+    let (info, _) = written?;
+    check_cid(
+        piece,
+        PieceInfo {
+            commitment: Commitment(info.commitment),
+            size,
+        },
+    )
+}
+
+/// The computed commP against the deal's (upstream finds a difference at precommit only).
+fn check_cid(piece: &Piece, info: PieceInfo) -> Result<PieceInfo, TaskError> {
+    let Some(text) = &piece.piece_cid else { return Ok(info) };
+    let wanted = text
+        .parse::<cid::Cid>()
+        .map_err(|error| TaskError::permanent(format!("{text} is no piece CID: {error}")))?;
+    let wanted = Commitment::from_unsealed_cid(&wanted).map_err(TaskError::permanent)?;
+    if wanted == info.commitment {
+        return Ok(info);
+    }
+    Err(TaskError::permanent(format!(
+        "the data of piece {text} has the commitment {}",
+        info.commitment.unsealed_cid()
+    ))
+    .hint("the piece store holds other data under this name; put the right file there and resume"))
+}
+
+/// Counts what is read and keeps the error that the library hides in its own.
+struct Counted<R> {
+    inner: R,
+    read: u64,
+    failed: Option<String>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let done = self.inner.read(block);
+        match &done {
+            Ok(n) => self.read += *n as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.failed = Some(error.to_string()),
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+#[path = "add_pieces_tests.rs"]
+mod tests;

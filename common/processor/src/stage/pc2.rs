@@ -1,0 +1,162 @@
+//! PC2 encodes the sealed file in place, so a run that was killed leaves a file that no
+//! second run may start from. With the staged file at hand the stage can run twice: a mark
+//! says whether a run began and whether it ended, and the sealed file is made again from the
+//! staged one where that is not certain.
+
+use super::{
+    cache_dir::{self, PC2_MARK, PC2_RUNNING, pc2_files},
+    disk,
+};
+use crate::{
+    disk::{at, put, remove_if_there, sibling, sync, sync_parent, write_whole},
+    serve::{Progress, TaskError},
+    task::{Pc2, Pc2Output},
+};
+use damocles_types::{Commitment, SealProof};
+use filecoin_proofs_api::seal::{SealPreCommitPhase1Output, seal_pre_commit_phase2};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    /// Of which PC1 output.
+    pc1: String,
+    /// Absent while the stage runs.
+    done: Option<Done>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Done {
+    output: Pc2Output,
+    sealed: Stamp,
+    /// Lengths of the trees and the auxiliary files.
+    files: BTreeMap<String, u64>,
+}
+
+/// Tells a file from any later one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    mtime: (i64, i64),
+}
+
+pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskError> {
+    let dir = &task.cache_dir;
+    let _lock = cache_dir::lock(dir)?;
+    let pc1out: SealPreCommitPhase1Output = task
+        .pc1out
+        .parse()
+        .map_err(|error| TaskError::permanent(format!("this is no output of PC1: {error}")))?;
+    let digest = blake2b_simd::blake2b(task.pc1out.text().as_bytes()).to_hex()[..32].to_owned();
+    let path = dir.join(PC2_MARK);
+    if let Some(staged) = &task.staged_file {
+        let old: Option<Mark> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(output) = finished(task, &digest, old.as_ref()).map_err(disk)? {
+            tracing::info!("an earlier run has finished; its answer is given again");
+            return Ok(output);
+        }
+        // No mark: the file is as PC1 left it.
+        if old.is_some() || dir.join(PC2_RUNNING).exists() {
+            progress.note("making the sealed file again from the staged one");
+            remake(staged, &task.sealed_file, u64::from(pc1out.registered_proof.sector_size()))?;
+        }
+        let running = Mark { pc1: digest.clone(), done: None };
+        store(&path, &running).map_err(disk)?;
+    } else {
+        // The caller answers for the sealed file; a mark of ours would lie about it.
+        remove_if_there(&path).map_err(disk)?;
+    }
+
+    // The library takes half a tree of an earlier run for a whole one.
+    let leftovers = pc2_files(dir).map_err(disk)?;
+    cache_dir::remove(dir, &leftovers).map_err(disk)?;
+
+    let registered_proof = SealProof::from_name(&format!("{:?}", pc1out.registered_proof))
+        .ok_or_else(|| TaskError::permanent(format!("unknown proof {:?}", pc1out.registered_proof)))?;
+    let comm_d = pc1out.comm_d;
+    progress.note("building trees");
+    let output = seal_pre_commit_phase2(pc1out, dir, &task.sealed_file)?;
+    if output.comm_d != comm_d {
+        return Err(TaskError::permanent("PC2 found another CommD than PC1"));
+    }
+    let output = Pc2Output {
+        registered_proof,
+        comm_r: Commitment(output.comm_r),
+        comm_d: Commitment(output.comm_d),
+    };
+
+    let made = sync_all(task).map_err(disk)?;
+    if task.staged_file.is_some() {
+        let done = Done {
+            output,
+            sealed: stamp(&task.sealed_file).map_err(disk)?,
+            files: made,
+        };
+        let mark = Mark { pc1: digest, done: Some(done) };
+        store(&path, &mark).map_err(disk)?;
+    }
+    remove_if_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
+    Ok(output)
+}
+
+fn store(path: &Path, mark: &Mark) -> io::Result<()> {
+    write_whole(path, &serde_json::to_vec(mark).map_err(io::Error::other)?)
+}
+
+/// The output of an earlier run whose files are all there, untouched.
+fn finished(task: &Pc2, pc1: &str, mark: Option<&Mark>) -> io::Result<Option<Pc2Output>> {
+    let Some(done) = mark.filter(|mark| mark.pc1 == pc1).and_then(|mark| mark.done.as_ref()) else {
+        return Ok(None);
+    };
+    let same = stamp(&task.sealed_file).is_ok_and(|stamp| stamp == done.sealed)
+        && lengths(&task.cache_dir)? == done.files;
+    Ok(same.then_some(done.output))
+}
+
+fn lengths(dir: &Path) -> io::Result<BTreeMap<String, u64>> {
+    pc2_files(dir)?
+        .into_iter()
+        .map(|name| {
+            let path = dir.join(&name);
+            Ok((name, fs::metadata(&path).map_err(at(&path))?.len()))
+        })
+        .collect()
+}
+
+fn stamp(path: &Path) -> io::Result<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = fs::metadata(path).map_err(at(path))?;
+    Ok(Stamp {
+        inode: meta.ino(),
+        length: meta.len(),
+        mtime: (meta.mtime(), meta.mtime_nsec()),
+    })
+}
+
+fn sync_all(task: &Pc2) -> io::Result<BTreeMap<String, u64>> {
+    let made = lengths(&task.cache_dir)?;
+    made.keys().try_for_each(|name| sync(&task.cache_dir.join(name)))?;
+    sync(&task.cache_dir)?;
+    sync(&task.sealed_file)?;
+    sync_parent(&task.sealed_file)?;
+    Ok(made)
+}
+
+/// A fresh copy of the staged data in place of the sealed file.
+fn remake(staged: &Path, sealed: &Path, size: u64) -> Result<(), TaskError> {
+    let part = sibling(sealed, "part").map_err(disk)?;
+    remove_if_there(&part).map_err(disk)?;
+    fs::copy(staged, &part).map_err(|error| {
+        TaskError::permanent(format!("{}: {error}", staged.display()))
+            .hint("without the staged file an interrupted PC2 cannot be repeated; go back to add_pieces")
+    })?;
+    let file = File::options().write(true).open(&part).map_err(at(&part)).map_err(disk)?;
+    file.set_len(size).and_then(|()| file.sync_all()).map_err(at(&part)).map_err(disk)?;
+    put(&part, sealed).map_err(disk)
+}

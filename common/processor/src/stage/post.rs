@@ -1,0 +1,142 @@
+//! WindowPoSt and WinningPoSt. Sectors that cannot be proven are no error of a WindowPoSt but
+//! its answer: they are named, so that the rest can be proven without them.
+
+use crate::{
+    kind::Stage,
+    params,
+    proofs::post_proof,
+    serve::TaskError,
+    task::{Replica, WindowPost, WindowPostOutput, WinningPost, WinningPostOutput, prover_id},
+    verify::{verify_window_post, verify_winning_post},
+};
+use damocles_types::{Base64, Commitment, PoStProof, Randomness, SectorNumber};
+use filecoin_proofs_api::{
+    PrivateReplicaInfo, RegisteredPoStProof, SectorId, StorageProofsError,
+    post::{generate_window_post, generate_winning_post},
+};
+use std::{collections::BTreeMap, fs, io};
+
+pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
+    if matches!(task.proof_type, PoStProof::Winning(_)) {
+        return Err(TaskError::permanent(format!("{} is not a WindowPoSt", task.proof_type)));
+    }
+    params::require(Stage::WindowPost, task.proof_type.size())?;
+    let (proof, replicas) = replicas(task.proof_type, &task.replicas)?;
+    let broken: Vec<SectorNumber> = task
+        .replicas
+        .iter()
+        .filter_map(|replica| match look(replica, task.proof_type) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!("sector {} cannot be proven: {error}", replica.sector_id);
+                Some(replica.sector_id)
+            }
+        })
+        .collect();
+    if !broken.is_empty() {
+        return Ok(faults(broken));
+    }
+    let seed = Randomness(task.seed).as_field_element();
+    let proofs = match generate_window_post(&seed, &replicas, prover_id(task.miner_id)) {
+        Ok(proofs) => proofs,
+        Err(error) => match error.downcast_ref::<StorageProofsError>() {
+            Some(StorageProofsError::FaultySectors(sectors)) => {
+                return Ok(faults(sectors.iter().map(|id| u64::from(*id)).collect()));
+            }
+            _ => return Err(error.into()),
+        },
+    };
+    let proofs = of_one_type(proof, proofs)?;
+    for bytes in &proofs {
+        if !verify_window_post(task.proof_type, task.miner_id, Randomness(task.seed), &sectors(&task.replicas), &bytes.0)? {
+            return Err(unverified());
+        }
+    }
+    Ok(WindowPostOutput {
+        proofs,
+        faults: Vec::new(),
+    })
+}
+
+pub(super) fn winning(task: &WinningPost) -> Result<WinningPostOutput, TaskError> {
+    if !matches!(task.proof_type, PoStProof::Winning(_)) {
+        return Err(TaskError::permanent(format!("{} is not a WinningPoSt", task.proof_type)));
+    }
+    params::require(Stage::WinningPost, task.proof_type.size())?;
+    let (proof, replicas) = replicas(task.proof_type, &task.replicas)?;
+    let seed = Randomness(task.seed).as_field_element();
+    let proofs = of_one_type(proof, generate_winning_post(&seed, &replicas, prover_id(task.miner_id))?)?;
+    for bytes in &proofs {
+        if !verify_winning_post(task.proof_type, task.miner_id, Randomness(task.seed), &sectors(&task.replicas), &bytes.0)? {
+            return Err(unverified());
+        }
+    }
+    Ok(WinningPostOutput { proofs })
+}
+
+fn unverified() -> TaskError {
+    TaskError::permanent("the proof that was made does not verify")
+        .hint("wrong CommR, or damaged parameters: damocles-worker params check")
+}
+
+fn faults(mut faults: Vec<SectorNumber>) -> WindowPostOutput {
+    faults.sort_unstable();
+    faults.dedup();
+    WindowPostOutput {
+        proofs: Vec::new(),
+        faults,
+    }
+}
+
+fn sectors(replicas: &[Replica]) -> Vec<(SectorNumber, Commitment)> {
+    replicas.iter().map(|r| (r.sector_id, r.comm_r)).collect()
+}
+
+type Replicas = BTreeMap<SectorId, PrivateReplicaInfo>;
+
+fn replicas(proof_type: PoStProof, replicas: &[Replica]) -> Result<(RegisteredPoStProof, Replicas), TaskError> {
+    let proof = post_proof(proof_type)?;
+    if replicas.is_empty() {
+        return Err(TaskError::permanent("there is no sector to prove"));
+    }
+    let map: Replicas = replicas
+        .iter()
+        .map(|r| {
+            let info = PrivateReplicaInfo::new(proof, r.comm_r.0, r.cache_dir.clone(), r.sealed_file.clone());
+            (r.sector_id.into(), info)
+        })
+        .collect();
+    if map.len() < replicas.len() {
+        return Err(TaskError::permanent("a sector is named twice"));
+    }
+    Ok((proof, map))
+}
+
+/// The library ends the whole PoSt when a file is not there; one lost sector must not.
+fn look(replica: &Replica, proof: PoStProof) -> io::Result<()> {
+    let length = fs::metadata(&replica.sealed_file)?.len();
+    if length != proof.size().bytes() {
+        return Err(io::Error::other(format!("its sealed file has {length} bytes")));
+    }
+    for name in proof.size().proving_cache_files() {
+        let path = replica.cache_dir.join(&name);
+        fs::File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+    }
+    Ok(())
+}
+
+fn of_one_type(
+    proof: RegisteredPoStProof,
+    proofs: Vec<(RegisteredPoStProof, Vec<u8>)>,
+) -> Result<Vec<Base64>, TaskError> {
+    proofs
+        .into_iter()
+        .map(|(of, bytes)| {
+            if of == proof {
+                Ok(Base64(bytes))
+            } else {
+                Err(TaskError::permanent(format!("the library made a proof of {of:?} instead of {proof:?}")))
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,61 @@
+//! C1 and C2: they read the sealed sector and change nothing.
+
+use crate::{
+    kind::Stage,
+    params,
+    proofs::{pieces, seal_proof},
+    serve::TaskError,
+    task::{C1, C2, C2Output, Opaque, prover_id},
+};
+use damocles_types::SectorSize;
+use filecoin_proofs_api::seal::{
+    SealCommitPhase1Output, SealPreCommitPhase2Output, seal_commit_phase1, seal_commit_phase2, verify_seal,
+};
+
+pub(super) fn c1(task: C1) -> Result<Opaque, TaskError> {
+    let pre_commit = task.pre_commit_output;
+    if pre_commit.registered_proof != task.registered_proof {
+        return Err(TaskError::permanent(format!(
+            "PC2 was done for {}, this is {}",
+            pre_commit.registered_proof, task.registered_proof
+        )));
+    }
+    let output = seal_commit_phase1(
+        &task.cache_path,
+        &task.sealed_file,
+        task.prover_id,
+        task.sector_id.into(),
+        task.ticket,
+        task.seed,
+        SealPreCommitPhase2Output {
+            registered_proof: seal_proof(pre_commit.registered_proof)?,
+            comm_r: pre_commit.comm_r.0,
+            comm_d: pre_commit.comm_d.0,
+        },
+        &pieces(&task.piece_infos)?,
+    )?;
+    Opaque::from_value(&output).map_err(TaskError::permanent)
+}
+
+pub(super) fn c2(task: &C2) -> Result<C2Output, TaskError> {
+    let c1out: SealCommitPhase1Output = task
+        .c1out
+        .parse()
+        .map_err(|error| TaskError::permanent(format!("this is no output of C1: {error}")))?;
+    let proof = c1out.registered_proof;
+    let size = SectorSize::from_bytes(u64::from(proof.sector_size()))
+        .ok_or_else(|| TaskError::permanent(format!("{proof:?} is of no sector size of the network")))?;
+    params::require(Stage::C2, size)?;
+    if prover_id(task.miner_id) != task.prover_id {
+        return Err(TaskError::permanent(format!("prover_id is not that of miner {}", task.miner_id)));
+    }
+    let (comm_r, comm_d, ticket, seed) = (c1out.comm_r, c1out.comm_d, c1out.ticket, c1out.seed);
+    let output = seal_commit_phase2(c1out, task.prover_id, task.sector_id.into())?;
+    // The chain charges for a proof that does not verify; this costs a millisecond.
+    let id = task.sector_id.into();
+    if !verify_seal(proof, comm_r, comm_d, task.prover_id, id, ticket, seed, &output.proof)? {
+        return Err(TaskError::permanent("the proof that C2 made does not verify")
+            .hint("the parameters or the hardware are damaged: damocles-worker params check"));
+    }
+    Ok(C2Output { proof: output.proof })
+}

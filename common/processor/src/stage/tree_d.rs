@@ -1,0 +1,91 @@
+//! The Merkle tree of the unsealed data. Made under another name and renamed when whole,
+//! because the library takes any existing file of that name for a finished tree.
+
+use super::{
+    cache_dir::{self, TREE_D},
+    disk,
+};
+use crate::{
+    disk::{at, put, sync},
+    serve::TaskError,
+    sys,
+    task::TreeD,
+};
+use damocles_types::{Commitment, SectorSize};
+use filecoin_proofs::{DefaultPieceHasher, StoreConfig};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
+use storage_proofs_core::{
+    cache_key::CacheKey,
+    merkle::{BinaryMerkleTree, create_base_merkle_tree},
+    util::NODE_SIZE,
+};
+
+const WORK: &str = ".tree-d";
+
+pub(super) fn run(task: &TreeD) -> Result<bool, TaskError> {
+    let _lock = cache_dir::lock(&task.cache_dir)?;
+    build(&task.staged_file, &task.cache_dir, task.registered_proof.size)?;
+    Ok(true)
+}
+
+/// Builds the tree of `staged` in `dir`, whatever was there, and returns its root (CommD).
+pub(super) fn build(staged: &Path, dir: &Path, size: SectorSize) -> Result<Commitment, TaskError> {
+    let data = File::open(staged).map_err(at(staged)).map_err(disk)?;
+    let length = data.metadata().map_err(at(staged)).map_err(disk)?.len();
+    if length != size.bytes() {
+        return Err(TaskError::permanent(format!(
+            "{} has {length} bytes; a {size} sector has {}",
+            staged.display(),
+            size.bytes()
+        )));
+    }
+    let data = sys::map(&data).map_err(at(staged)).map_err(disk)?;
+    let nodes = data.len() / NODE_SIZE;
+    // Every 32 bytes must be a field element; the library would panic in a worker thread.
+    if data.chunks_exact(NODE_SIZE).any(|node| node[NODE_SIZE - 1] > 0x3f) {
+        return Err(TaskError::permanent(format!("{} is not fr32-padded data", staged.display())));
+    }
+
+    let work = dir.join(WORK);
+    match fs::remove_dir_all(&work) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(at(&work)(error))),
+        _ => {}
+    }
+    fs::create_dir(&work).map_err(at(&work)).map_err(disk)?;
+    let config = StoreConfig::new(&work, CacheKey::CommDTree.to_string(), 0);
+    let tree = create_base_merkle_tree::<BinaryMerkleTree<DefaultPieceHasher>>(Some(config), nodes, &data)?;
+    let mut root = Commitment::default();
+    root.0.copy_from_slice(tree.root().as_ref());
+    drop(tree);
+
+    let made = work.join(TREE_D);
+    sync(&made)
+        .and_then(|()| put(&made, &dir.join(TREE_D)))
+        .and_then(|()| fs::remove_dir(&work).map_err(at(&work)))
+        .map_err(disk)?;
+    Ok(root)
+}
+
+/// The root of the tree that lies in `dir` (it is the last node); none when there is no tree
+/// of the right length.
+pub(super) fn root(dir: &Path, size: SectorSize) -> io::Result<Option<Commitment>> {
+    let path = dir.join(TREE_D);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(&path)(error)),
+    };
+    let node = NODE_SIZE as u64;
+    if file.metadata().map_err(at(&path))?.len() != 2 * size.bytes() - node {
+        return Ok(None);
+    }
+    let mut root = Commitment::default();
+    file.seek(SeekFrom::End(-(NODE_SIZE as i64)))
+        .and_then(|_| file.read_exact(&mut root.0))
+        .map_err(at(&path))?;
+    Ok(Some(root))
+}

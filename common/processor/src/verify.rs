@@ -1,0 +1,101 @@
+//! Verification of proofs: cheap (milliseconds), so the only proof work that a daemon may do
+//! in its own process. Each call says clearly when the verifying key is missing.
+
+use crate::{
+    params::{self, ParamsError},
+    proofs::{post_proof, seal_proof},
+    serve::TaskError,
+    task::{Circuit, prover_id},
+};
+use damocles_types::{ActorId, Commitment, PoStProof, Randomness, SealProof, SectorId, SectorNumber};
+use filecoin_proofs_api::{self as api, PublicReplicaInfo};
+use std::collections::BTreeMap;
+
+impl From<ParamsError> for TaskError {
+    fn from(error: ParamsError) -> Self {
+        let hint = error.hint();
+        let plain = Self::permanent(error);
+        match hint {
+            Some(hint) => plain.hint(hint),
+            None => plain,
+        }
+    }
+}
+
+/// What a seal proof is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal {
+    pub proof_type: SealProof,
+    pub sector: SectorId,
+    pub comm_r: Commitment,
+    pub comm_d: Commitment,
+    pub ticket: Randomness,
+    pub seed: Randomness,
+}
+
+/// Whether `proof` proves the seal. An error means that it could not be found out, or that
+/// the inputs are no proof inputs at all (wrong length, not field elements).
+pub fn verify_seal(seal: &Seal, proof: &[u8]) -> Result<bool, TaskError> {
+    params::require_verifying_key(Circuit::PoRep, seal.proof_type.size)?;
+    api::seal::verify_seal(
+        seal_proof(seal.proof_type)?,
+        seal.comm_r.0,
+        seal.comm_d.0,
+        prover_id(seal.sector.miner),
+        seal.sector.number.into(),
+        seal.ticket.0,
+        seal.seed.0,
+        proof,
+    )
+    .map_err(TaskError::from)
+}
+
+/// Whether `proof` proves all these sectors of `miner` against the randomness of the chain
+/// (whose top bits are cleared here).
+pub fn verify_window_post(
+    proof_type: PoStProof,
+    miner: ActorId,
+    randomness: Randomness,
+    sectors: &[(SectorNumber, Commitment)],
+    proof: &[u8],
+) -> Result<bool, TaskError> {
+    params::require_verifying_key(Circuit::WindowPost, proof_type.size())?;
+    let theirs = post_proof(proof_type)?;
+    api::post::verify_window_post(
+        &randomness.as_field_element(),
+        &[(theirs, proof)],
+        &replicas(theirs, sectors),
+        prover_id(miner),
+    )
+    .map_err(TaskError::from)
+}
+
+/// The same for a WinningPoSt over the challenged sectors.
+pub fn verify_winning_post(
+    proof_type: PoStProof,
+    miner: ActorId,
+    randomness: Randomness,
+    sectors: &[(SectorNumber, Commitment)],
+    proof: &[u8],
+) -> Result<bool, TaskError> {
+    params::require_verifying_key(Circuit::WinningPost, proof_type.size())?;
+    let theirs = post_proof(proof_type)?;
+    api::post::verify_winning_post(
+        &randomness.as_field_element(),
+        proof,
+        &replicas(theirs, sectors),
+        prover_id(miner),
+    )
+    .map_err(TaskError::from)
+}
+
+fn replicas(
+    proof: api::RegisteredPoStProof,
+    sectors: &[(SectorNumber, Commitment)],
+) -> BTreeMap<api::SectorId, PublicReplicaInfo> {
+    sectors
+        .iter()
+        .map(|(number, comm_r)| ((*number).into(), PublicReplicaInfo::new(proof, comm_r.0)))
+        .collect()
+}
+
