@@ -10,6 +10,7 @@ use damocles_daemon::net::Listen;
 use damocles_node::method::Permission;
 use damocles_types::SectorSize;
 
+use crate::fatal::fatal;
 use crate::network::BlockTime;
 use crate::policy::NetworkPolicy;
 use crate::randomness::blake2b256;
@@ -201,7 +202,7 @@ impl Genesis {
             (None, Some(deadlines), Some(window)) => NetworkPolicy::with_periods(deadlines, window),
             _ => NetworkPolicy::default(),
         };
-        policy.validate().map_err(|e| Fatal::new(Exit::Config, e))?;
+        policy.validate().map_err(|e| fatal(Exit::Config, e))?;
         Ok(policy)
     }
 }

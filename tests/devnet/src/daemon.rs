@@ -90,6 +90,7 @@ async fn run(args: Run) -> anyhow::Result<()> {
         "the network is running"
     );
     let ended = services.run(PATIENCE).await;
+    let withdrawn = node.withdraw();
     // Whatever ended it, what the chain has done so far is kept.
     let network = node.network.clone();
     let saved = tokio::task::spawn_blocking(move || network.save())
@@ -97,6 +98,7 @@ async fn run(args: Run) -> anyhow::Result<()> {
         .context("saving the network")?;
     ended?;
     saved.context("saving the network")?;
+    withdrawn?;
     tracing::info!(height = node.network.head().height, "saved and stopped");
     drop(home);
     Ok(())
@@ -115,7 +117,7 @@ fn auth(command: &AuthCommand) -> anyhow::Result<()> {
                 Fatal::new(
                     Exit::NotFound,
                     format!(
-                        "the network has no address yet, for {} cannot be read: {e}",
+                        "the network is not running: {} cannot be read: {e}",
                         path.display()
                     ),
                 )

@@ -36,7 +36,12 @@ pub(super) fn set_block_time(node: &Node, params: Params) -> Answer {
     let milliseconds: u64 = params.get(0)?;
     node.network.set_block_time(match milliseconds {
         0 => BlockTime::Manual,
-        ms => BlockTime::Every(Duration::from_millis(ms)),
+        ms @ 5..=30_000 => BlockTime::Every(Duration::from_millis(ms)),
+        other => {
+            return Err(RpcError::failed(format!(
+                "blocks cannot be made every {other} ms; give 5 to 30000, or 0 for none"
+            )));
+        }
     });
     answer(())
 }

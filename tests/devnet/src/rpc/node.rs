@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use damocles_daemon::exit::Fatal;
+use damocles_daemon::exit::{Exit, Fatal};
 use fvm_shared::address::Address;
 use fvm_shared::econ::TokenAmount;
 use parking_lot::Mutex;
 
 use super::shapes::{self, base58};
 use crate::auth::Auth;
+use crate::fatal::fatal;
 use crate::network::{Network, NetworkConfig};
 use crate::randomness::blake2b256;
 use crate::sent::SentMessages;
+use crate::snapshot::BadSnapshot;
 use crate::wallet::{GenesisKeys, Wallet};
 
 /// Funds of each genesis key.
@@ -44,7 +46,7 @@ impl Node {
         let mut wallet = Wallet::open(repo)?;
         let sent = SentMessages::open(repo)?;
         let network = if Network::exists(repo) {
-            Network::load(repo)?
+            Network::load(repo).map_err(unreadable)?
         } else {
             let keys = wallet.add_genesis_keys(&seed)?;
             let funds = TokenAmount::from_whole(GENESIS_FIL);
@@ -79,6 +81,17 @@ impl Node {
             .map_err(|e| crate::auth::unwritable(&path, &e))
     }
 
+    /// Takes the multiaddress back: nobody listens there any more (Lotus does the same).
+    pub fn withdraw(&self) -> Result<(), Fatal> {
+        let path = self.repo.join(crate::auth::API);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(crate::auth::unwritable(&path, &e))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts back into the pool what was sent but is neither on chain nor pooled: the snapshot
     /// may be older than the last push (Lotus keeps its own messages the same way).
     fn repool(&self) {
@@ -97,6 +110,14 @@ impl Node {
                 }
             }
         }
+    }
+}
+
+/// A snapshot that cannot be used has its own exit code.
+fn unreadable(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<BadSnapshot>() {
+        Ok(bad) => fatal(Exit::Data, bad).into(),
+        Err(other) => other,
     }
 }
 

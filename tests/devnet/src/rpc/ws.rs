@@ -20,8 +20,9 @@ use super::shapes;
 use super::table::Handler;
 use crate::network::{HeadChange, Subscription};
 
-/// Requests of one connection that run at the same time; more wait in the socket.
-const MAX_RUNNING: usize = 64;
+/// Requests of one connection that run at the same time, most of them waiting for the chain;
+/// more wait in the socket.
+const MAX_RUNNING: usize = 1024;
 /// Texts that wait for a slow reader before the senders wait for it.
 const MAX_QUEUED: usize = 256;
 /// go-jsonrpc pings that often.

@@ -7,8 +7,16 @@ use std::process::{Child, Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_damocles-devnet");
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program under test is not one of the daemons' children"
+)]
+fn command(program: &str) -> Command {
+    Command::new(program)
+}
+
 fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = command(PROGRAM);
     command
         .args(args)
         .env_remove("DAMOCLES_LOG")
@@ -46,7 +54,7 @@ impl Running {
     fn stop(mut self) -> i32 {
         let mut child = self.0.take().unwrap();
         let pid = child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        let sent = command("kill").args(["-TERM", &pid]).status();
         assert!(sent.unwrap().success());
         child.wait().unwrap().code().unwrap()
     }
@@ -129,6 +137,15 @@ fn it_serves_stops_on_sigterm_and_goes_on_where_it_was() {
         "{line}"
     );
     assert_eq!(running.stop(), 0);
+    assert!(!repo.join("api").exists(), "nobody listens there any more");
+
+    // A chain that a disk fault cut short is refused and left as it is.
+    let snapshot = repo.join("snapshot.bin");
+    let bytes = std::fs::read(&snapshot).unwrap();
+    std::fs::write(&snapshot, &bytes[..bytes.len() / 2]).unwrap();
+    let refused = output(&["run", "--repo", repo.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(8), "{}", text(&refused.stderr));
+    assert_eq!(std::fs::read(&snapshot).unwrap().len(), bytes.len() / 2);
 }
 
 #[test]
