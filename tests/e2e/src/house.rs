@@ -25,7 +25,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
@@ -185,6 +185,17 @@ impl House {
 
     /// Starts the manager; whether it comes up is another question.
     pub fn spawn_manager(&self) -> Result<()> {
+        self.write_manager_config()?;
+        self.run_manager()
+    }
+
+    /// The manager's config file.
+    pub fn manager_config(&self) -> PathBuf {
+        self.path("manager").join("sector-manager.cfg")
+    }
+
+    /// Makes the manager's home, if it is new, and fills in its config file.
+    pub fn write_manager_config(&self) -> Result<()> {
         let home = self.path("manager");
         if !home.exists() {
             let mut init = process::command(Role::Manager.program())?;
@@ -199,7 +210,12 @@ impl House {
                 );
             }
         }
-        self.render(&self.files.manager, &home.join("sector-manager.cfg"))?;
+        self.render(&self.files.manager, &self.manager_config())
+    }
+
+    /// Starts the manager with the config file that is there.
+    pub fn run_manager(&self) -> Result<()> {
+        let home = self.path("manager");
         forget(&home.join("api"))?;
         let mut command = process::command(Role::Manager.program())?;
         command
@@ -281,6 +297,26 @@ impl House {
             bail!("{} ended with {status} when asked to stop", role.program());
         }
         Ok(())
+    }
+
+    /// Waits until a daemon ends by itself.
+    pub async fn ended(&self, role: Role, limit: Duration) -> Result<ExitStatus> {
+        let status = wait::until(
+            format!("{} to end", role.program()),
+            limit,
+            async || match self.daemon(role).borrow_mut().as_mut() {
+                Some(daemon) => daemon.ended(),
+                None => bail!("{} is not running", role.program()),
+            },
+        )
+        .await?;
+        self.daemon(role).borrow_mut().take();
+        Ok(status)
+    }
+
+    /// What a daemon has said so far.
+    pub fn said(&self, role: Role) -> String {
+        fs::read_to_string(self.log(role)).unwrap_or_default()
     }
 
     /// Stops whatever runs, worker first, and looks for processes that were left behind.

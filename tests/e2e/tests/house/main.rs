@@ -3,3 +3,4 @@
 mod kill_worker;
 mod kill_manager;
 mod demo;
+mod first_contact;
