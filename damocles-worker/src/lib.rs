@@ -1,1 +1,21 @@
-//! damocles-worker: seals sectors, one local state machine per sealing thread
+//! damocles-worker: seals sectors, one local state machine per sealing thread.
+//!
+//! From the ground floor up; a module uses only those above it in this list.
+
+pub mod stores;
+pub mod endpoint;
+pub mod config;
+pub mod document;
+pub mod event;
+pub mod metadb;
+pub mod manager;
+pub mod pieces;
+pub mod control;
+pub mod view;
+pub mod plans;
+pub mod threads;
+pub mod metrics;
+pub mod rpc;
+pub mod ping;
+pub mod daemon;
+pub mod cli;

@@ -1,2 +1,7 @@
-//! placeholder entry point
-fn main() {}
+//! The program damocles-worker: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    damocles_worker::cli::main()
+}

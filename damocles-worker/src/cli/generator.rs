@@ -1,0 +1,66 @@
+//! `generator tree-d`: the tree-d of a sector without data, which all such sectors share.
+
+use anyhow::Context;
+use clap::Subcommand;
+use damocles_daemon::exit::{Exit, Fatal};
+use damocles_processor::{Cancel, Pool, Processors, Stage, StartOptions, task::TreeD};
+use damocles_types::{SealProof, SectorSize};
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write DIR/sc-02-data-tree-d.dat of an all-zero sector
+    #[command(after_help = "\
+Example:
+  damocles-worker generator tree-d -s 32GiB -p /mnt/nvme0
+  then in the config: [processors.static_tree_d] 32GiB = \"/mnt/nvme0/sc-02-data-tree-d.dat\"")]
+    TreeD {
+        /// 2KiB, 8MiB, 512MiB, 32GiB or 64GiB
+        #[arg(short, long, value_name = "SIZE")]
+        sector_size: SectorSize,
+        /// Directory for the file
+        #[arg(short, long, value_name = "DIR")]
+        path: PathBuf,
+    },
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let Command::TreeD { sector_size, path } = &args.command;
+    let dir = path.canonicalize().map_err(|e| {
+        Fatal::new(
+            Exit::NotFound,
+            format!("{} cannot be used: {e}", path.display()),
+        )
+        .hint("make the directory first")
+    })?;
+    // sparse: zeros that need no space
+    let zeros = dir.join(format!(".zeros-{}", std::process::id()));
+    let made = (|| {
+        std::fs::File::create(&zeros)
+            .and_then(|file| file.set_len(sector_size.bytes()))
+            .with_context(|| format!("{} cannot be written", dir.display()))?;
+        let pool = Pool::start(
+            &[Stage::TreeD],
+            &Processors::default(),
+            &StartOptions::own_executable()?,
+        )?;
+        let task = TreeD {
+            registered_proof: SealProof::interactive(*sector_size),
+            staged_file: zeros.clone(),
+            cache_dir: dir.clone(),
+        };
+        pool.run(&task, &Cancel::new(), &mut |_| ())?;
+        anyhow::Ok(())
+    })();
+    // the tree is what counts; a leftover has no size on disk
+    let _ = std::fs::remove_file(&zeros);
+    made?;
+    println!("{}", dir.join(crate::stores::sealing::TREE_D).display());
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The command line. Commands about a running worker go through its RPC; the others need no
+//! worker.
+
+mod generator;
+mod params;
+mod processor;
+mod store;
+mod worker;
+
+use clap::{Parser, Subcommand};
+use damocles_daemon::{build, exit, log};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Seals sectors on this machine; the manager (damocles-manager) gives the work.
+#[derive(Debug, Parser)]
+#[command(name = "damocles-worker", version = build::VERSION, after_help = EXAMPLES, max_term_width = 100)]
+struct Args {
+    #[command(flatten)]
+    log: log::LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  damocles-worker params generate --sector-size 2KiB    make what proofs of a test network need
+  damocles-worker daemon -c worker.toml --config-check  look for faults in a config file
+  damocles-worker daemon -c worker.toml                 seal
+  damocles-worker worker list                           what the threads do, and what they wait for
+  damocles-worker worker pause -i 0                     let thread 0 rest after its present step
+
+Exit codes: 0 well, 1 unexpected, 2 usage, 3 config, 4 not reachable, 5 refused, 6 already running or
+occupied, 7 not found, 8 data of another version or damaged, 9 proof parameters missing.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Seal sectors until told to stop
+    Daemon(DaemonArgs),
+    /// Prepare directories
+    Store(store::Args),
+    /// Look at a running worker and command its threads
+    Worker(worker::Args),
+    /// Proof parameters: make, fetch, check
+    Params(params::Args),
+    /// Make files that several sectors share
+    Generator(generator::Args),
+    /// Compute one stage for a daemon, over stdin and stdout (started by the daemon itself)
+    Processor(processor::Args),
+    /// Show the version
+    Version,
+}
+
+#[derive(Debug, clap::Args)]
+struct DaemonArgs {
+    /// Configuration file
+    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration, say what is wrong, and start nothing
+    #[arg(long)]
+    config_check: bool,
+}
+
+/// Parses, runs, and says how it went.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    exit::run_main(|| run(args))
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    match args.command {
+        Command::Daemon(daemon) => {
+            log::init(&args.log, "info")?;
+            crate::daemon::run(&daemon.config, daemon.config_check)
+        }
+        Command::Processor(processor) => {
+            log::init(&args.log, "info")?;
+            processor::run(&processor)
+        }
+        Command::Store(store) => store::run(&store),
+        Command::Worker(worker) => worker::run(&worker),
+        Command::Params(params) => {
+            log::init(&args.log, "warn")?;
+            params::run(&params)
+        }
+        Command::Generator(generator) => {
+            log::init(&args.log, "warn")?;
+            generator::run(&generator)
+        }
+        Command::Version => {
+            println!("damocles-worker {}", build::version());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,124 @@
+//! `params …`: the Groth parameters that proofs need, in the directory in which the proofs
+//! library looks (FIL_PROOFS_PARAMETER_CACHE).
+
+use clap::Subcommand;
+use damocles_daemon::exit::{Exit, Fatal};
+use damocles_processor::params::{self, DEFAULT_GATEWAY, ParamsError, show::Terminal};
+use damocles_types::SectorSize;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  damocles-worker params generate --sector-size 2KiB         about 9 minutes on 2 cores, once
+  damocles-worker params generate --sector-size 2KiB --snap  for snap upgrades too
+  damocles-worker params fetch --sector-size 32GiB           about 100 GiB; may be interrupted
+  damocles-worker params check --sector-size 2KiB")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make missing parameters of a test network
+    Generate(Which),
+    /// Download the official parameters
+    Fetch {
+        #[command(flatten)]
+        which: Which,
+        /// URL to which a CID is appended
+        #[arg(long, default_value = DEFAULT_GATEWAY, value_name = "URL")]
+        gateway: String,
+    },
+    /// Compare the files with their digests
+    Check(Which),
+}
+
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// 2KiB, 8MiB, 512MiB, 32GiB or 64GiB; several may be given
+    #[arg(short, long, required = true, num_args = 1.., value_name = "SIZE")]
+    sector_size: Vec<SectorSize>,
+    /// The parameters of snap upgrades too
+    #[arg(long)]
+    snap: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let watcher = Terminal::default();
+    match &args.command {
+        Command::Generate(which) => {
+            let program = std::env::current_exe()?;
+            let made = params::generate(&which.sector_size, which.snap, &program, &watcher)
+                .map_err(fatal)?;
+            let where_ = params::directory();
+            match made.len() {
+                0 => println!("nothing was missing in {}", where_.display()),
+                n => println!("{n} sets of parameters made in {}", where_.display()),
+            }
+        }
+        Command::Fetch { which, gateway } => {
+            let got =
+                params::fetch(&which.sector_size, which.snap, gateway, &watcher).map_err(fatal)?;
+            let where_ = params::directory();
+            match got.len() {
+                0 => println!("nothing was missing in {}", where_.display()),
+                n => println!("{n} files fetched into {}", where_.display()),
+            }
+        }
+        Command::Check(which) => check(which, &watcher)?,
+    }
+    Ok(())
+}
+
+fn check(which: &Which, watcher: &Terminal) -> anyhow::Result<()> {
+    let files = params::check(&which.sector_size, which.snap, watcher).map_err(fatal)?;
+    let mut bad = Vec::new();
+    for file in &files {
+        println!("{}  {}", file.state, file.name);
+        if !file.state.is_good() {
+            bad.push(file.name.as_str());
+        }
+    }
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let made_here = which
+        .sector_size
+        .iter()
+        .all(|size| params::is_made_here(*size));
+    let verb = if made_here { "generate" } else { "fetch" };
+    let sizes: Vec<_> = which.sector_size.iter().map(ToString::to_string).collect();
+    Err(Fatal::new(
+        Exit::Parameters,
+        format!(
+            "{} of {} parameter files in {} are missing or wrong",
+            bad.len(),
+            files.len(),
+            params::directory().display()
+        ),
+    )
+    .hint(format!(
+        "remove the wrong ones, then run: damocles-worker params {verb} --sector-size {}",
+        sizes.join(" ")
+    ))
+    .into())
+}
+
+fn fatal(error: ParamsError) -> Fatal {
+    let exit = match &error {
+        ParamsError::Missing(_) => Exit::Parameters,
+        ParamsError::NotMadeHere(_) => Exit::Refused,
+        ParamsError::Fetch { .. } => Exit::Unreachable,
+        ParamsError::Digest { .. } => Exit::Data,
+        ParamsError::Disk(_) | ParamsError::Library(_) | ParamsError::Make { .. } => {
+            Exit::Unexpected
+        }
+    };
+    let hint = error.hint();
+    let fatal = Fatal::new(exit, &error);
+    match hint {
+        Some(hint) => fatal.hint(hint),
+        None => fatal,
+    }
+}

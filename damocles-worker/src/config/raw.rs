@@ -1,0 +1,346 @@
+//! The image of the worker's TOML: upstream's keys, exactly, and new ones of ours after them.
+//! Nothing is decided here; `checked` makes of it what the code works with.
+
+use damocles_daemon::{
+    config::{Kept, KeyDoc, Kind, Legacy, Rules, Sheet, Value},
+    section,
+};
+use damocles_processor::RawProcessors;
+use damocles_types::ByteSize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// A length of time. TOML: text such as `"30s"` or `"1m 30s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        humantime::parse_duration(&text).map(Self).map_err(|_| {
+            de::Error::custom(format!(
+                "{text:?} is not a length of time; write for example \"30s\", \"5m\" or \"1h 30m\""
+            ))
+        })
+    }
+}
+
+impl Value for Span {
+    fn kind() -> Kind {
+        Kind::Leaf("length of time, such as \"30s\"".to_owned())
+    }
+}
+
+/// A number of bytes. TOML: text such as `"32GiB"`, or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(pub ByteSize);
+
+impl Value for Bytes {
+    fn kind() -> Kind {
+        Kind::Leaf("size, such as \"32GiB\"".to_owned())
+    }
+}
+
+/// `[processors]`; the image belongs to the crate that runs them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProcessorsSection(pub RawProcessors);
+
+impl Value for ProcessorsSection {
+    fn kind() -> Kind {
+        let leaf = |name, words: &str, doc: &[&'static str]| KeyDoc {
+            name,
+            doc: doc.to_vec(),
+            kind: Kind::Leaf(words.to_owned()),
+        };
+        let stages = "add_pieces, tree_d, pc1, pc2, synth_proof, c1, c2, snap_encode, snap_prove, \
+                      unseal, transfer, window_post, winning_post";
+        let child = Sheet {
+            doc: vec![
+                "One child process of a stage; `<stage>` is one of",
+                stages,
+                "(each may stand several times), or sealing_daemons for programs that are only kept running.",
+                "A stage without an entry gets one child of the worker's own program, started when first needed.",
+            ],
+            keys: vec![
+                leaf(
+                    "bin",
+                    "path",
+                    &["Program; the worker's own executable when left out."],
+                ),
+                leaf(
+                    "args",
+                    "list of: text",
+                    &["Arguments; `processor <stage>` when left out."],
+                ),
+                leaf(
+                    "stable_wait",
+                    "length of time",
+                    &["How long the child may take to its ready line; `5s` when left out."],
+                ),
+                leaf(
+                    "cgroup.cpuset",
+                    "CPU list, such as \"0-7,16\"",
+                    &["CPUs of the child (and its cgroup)."],
+                ),
+                leaf(
+                    "cgroup.group_name",
+                    "text",
+                    &["Parent cgroup; `vc-worker` when left out."],
+                ),
+                leaf(
+                    "envs",
+                    "table of texts",
+                    &["Environment on top of the inherited one."],
+                ),
+                leaf(
+                    "numa_preferred",
+                    "whole number",
+                    &["NUMA node whose memory is preferred."],
+                ),
+                leaf(
+                    "concurrent",
+                    "whole number, 1 or more",
+                    &["Tasks at once; unlimited when left out."],
+                ),
+                leaf(
+                    "locks",
+                    "list of: text",
+                    &["Names out of `ext_locks`, held while a task runs."],
+                ),
+                leaf(
+                    "auto_restart",
+                    "true or false",
+                    &["Start the child again when it ends; true when left out."],
+                ),
+                leaf(
+                    "inherit_envs",
+                    "true or false",
+                    &["Begin with the worker's environment; true when left out."],
+                ),
+            ],
+            defaults: toml::Table::new(),
+        };
+        Kind::Table(Sheet {
+            doc: vec![
+                "Where stages are computed: child processes, how many at once, and what they share.",
+            ],
+            keys: vec![
+                leaf(
+                    "limitation.concurrent.<stage>",
+                    "whole number, 1 or more",
+                    &["Tasks of a stage at once, over all its children."],
+                ),
+                leaf(
+                    "limitation.staggered.<stage>",
+                    "length of time",
+                    &["Least time between two starts of a stage."],
+                ),
+                leaf(
+                    "limit.<stage>",
+                    "whole number, 1 or more",
+                    &["Older form of `limitation.concurrent`; used only when that is absent."],
+                ),
+                leaf(
+                    "ext_locks.<name>",
+                    "whole number, 1 or more",
+                    &["A named lock and how many tasks may hold it."],
+                ),
+                leaf(
+                    "static_tree_d.<size>",
+                    "path",
+                    &["Ready-made tree-d of a sector without data; see `generator tree-d`."],
+                ),
+                KeyDoc {
+                    name: "<stage>",
+                    doc: Vec::new(),
+                    kind: Kind::Tables(child),
+                },
+            ],
+            defaults: toml::Table::new(),
+        })
+    }
+}
+
+section! {
+    /// Where the worker's own RPC listens, and who may command it.
+    pub struct RpcServer {
+        /// Address to listen on; an IP literal. `0.0.0.0` when left out.
+        "host" host: Option<String> = None;
+        /// Port to listen on; 0 takes a free one. `17890` when left out.
+        "port" port: Option<u16> = None;
+        /// New: file with the secret by which tokens are checked. Callers on the same host need no token;
+        /// from other hosts commands (pause, resume) are refused without one. No file: always refused.
+        "token_secret_file" token_secret_file: Option<PathBuf> = None;
+    }
+}
+
+section! {
+    /// This worker.
+    pub struct WorkerSection {
+        /// Name of the instance, as the manager and its lists show it; the IP that reaches the manager when left out.
+        "name" name: Option<String> = None;
+        "rpc_server" rpc_server: RpcServer = RpcServer::default();
+        /// How often the manager is told that this worker lives; `30s` when left out.
+        "ping_interval" ping_interval: Option<Span> = None;
+        /// Older form of `local_pieces_dirs` for one directory; used only when that is absent.
+        "local_pieces_dir" local_pieces_dir: Option<PathBuf> = None;
+        /// Directories searched for piece files (`<piece cid>` or `<piece cid>.car`) before they are fetched.
+        "local_pieces_dirs" local_pieces_dirs: Option<Vec<PathBuf>> = None;
+        /// Path patterns; every matching directory with a `sectorstore.json` becomes an attached store.
+        "scan_persist_stores" scan_persist_stores: Option<Vec<String>> = None;
+        /// Older spelling of `scan_persist_stores`.
+        "ScanPersistStores" scan_persist_stores_pascal: Option<Vec<String>> = None;
+    }
+}
+
+section! {
+    /// Prometheus metrics, `/healthcheck` and `/readiness` on a port of their own.
+    pub struct MetricsSection {
+        /// Whether to listen. (The same paths are served on the RPC port in any case.)
+        "enable" enable: bool = false;
+        /// Address to listen on; `0.0.0.0:9000` when left out.
+        "http_listen" http_listen: Option<String> = None;
+    }
+}
+
+section! {
+    /// How the manager is reached.
+    pub struct RpcClient {
+        /// Multiaddr (`/ip4/10.0.0.1/tcp/1789`) or URL (`http://10.0.0.1:1789`). Required.
+        "addr" addr: Option<String> = None;
+        /// Headers of every request.
+        "headers" headers: Option<BTreeMap<String, String>> = None;
+        /// New: file with the manager's token; sent as `Authorization: Bearer …`.
+        "token_file" token_file: Option<PathBuf> = None;
+        /// New: longest time that one call may take; `30s` when left out.
+        "timeout" timeout: Option<Span> = None;
+    }
+}
+
+section! {
+    /// The manager that gives work.
+    pub struct SectorManager {
+        "rpc_client" rpc_client: RpcClient = RpcClient::default();
+        /// Token for fetching pieces; handed to the add_pieces processors only, never logged.
+        "piece_token" piece_token: Option<String> = None;
+    }
+}
+
+section! {
+    /// How sectors are sealed. In `[[sealing_thread]]` the same keys under `sealing.` override these,
+    /// and `<location>/config.toml` overrides both between two sectors.
+    pub struct SealingSection {
+        /// Actor ids of the miners to seal for; any when left out.
+        "allowed_miners" allowed_miners: Option<Vec<u64>> = None;
+        /// Sector sizes to seal (2KiB, 8MiB, 512MiB, 32GiB, 64GiB); any when left out.
+        "allowed_sizes" allowed_sizes: Option<Vec<String>> = None;
+        /// Ask for deals; `false` when left out.
+        "enable_deals" enable_deals: Option<bool> = None;
+        /// Seal no sector without deals; `false` when left out.
+        "disable_cc" disable_cc: Option<bool> = None;
+        /// Most deals in a sector.
+        "max_deals" max_deals: Option<u64> = None;
+        /// Least space of a sector that its deals must fill.
+        "min_deal_space" min_deal_space: Option<Bytes> = None;
+        /// How often a step is tried again after a temporary failure; progress clears the count. `5` when left out.
+        "max_retries" max_retries: Option<u32> = None;
+        /// Pause between two sectors; `30s` when left out.
+        "seal_interval" seal_interval: Option<Span> = None;
+        /// Pause before a failed step is tried again, and between two questions for work; `60s` when left out.
+        /// (Upstream's documents say 30s, its code 60s.)
+        "recover_interval" recover_interval: Option<Span> = None;
+        /// Pause between two questions about a message, the seed, or a store's space; `180s` when left out.
+        "rpc_polling_interval" rpc_polling_interval: Option<Span> = None;
+        /// Do not wait until the proof has landed; `false` when left out.
+        "ignore_proof_check" ignore_proof_check: Option<bool> = None;
+        /// Questions for work without success before the thread rests for `seal_interval` and reads its settings anew; `3` when left out.
+        "request_task_max_retries" request_task_max_retries: Option<u32> = None;
+        /// Answer a made-up seed right after PC2, to find broken hardware before the chain does; `false` when left out.
+        "verify_after_pc2" verify_after_pc2: Option<bool> = None;
+    }
+}
+
+section! {
+    /// A sealing thread: one directory, one sector at a time.
+    pub struct ThreadSection {
+        /// Directory on a fast local disk. Made when it does not exist (its parent must). Required.
+        "location" location: Option<PathBuf> = None;
+        /// What it does: `sealer` when left out. Plans snapup, rebuild, unseal and wdpost join later.
+        "plan" plan: Option<String> = None;
+        "sealing" sealing: SealingSection = SealingSection::default();
+    }
+}
+
+section! {
+    /// What `<location>/config.toml` may hold: settings of that thread, read anew between two sectors.
+    pub struct HotSection {
+        /// As in `[[sealing_thread]]`.
+        "plan" plan: Option<String> = None;
+        "sealing" sealing: SealingSection = SealingSection::default();
+    }
+}
+
+section! {
+    /// A store for finished sectors, known to the manager by the same name.
+    pub struct AttachedSection {
+        /// Name; the directory's full path when left out.
+        "name" name: Option<String> = None;
+        /// Directory, usually on a shared file system. Must exist. Required.
+        "location" location: Option<PathBuf> = None;
+        /// Read from it only.
+        "readonly" readonly: bool = false;
+    }
+}
+
+section! {
+    /// The worker's configuration file.
+    pub struct RawConfig {
+        "worker" worker: WorkerSection = WorkerSection::default();
+        "metrics" metrics: MetricsSection = MetricsSection::default();
+        "sector_manager" sector_manager: SectorManager = SectorManager::default();
+        "sealing" sealing: SealingSection = SealingSection::default();
+        "sealing_thread" sealing_thread: Option<Vec<ThreadSection>> = None;
+        "attached" attached: Vec<AttachedSection> = Vec::new();
+        "processors" processors: ProcessorsSection = ProcessorsSection::default();
+    }
+}
+
+/// Keys are matched as they are written (upstream's worker does the same).
+pub(super) const RULES: Rules = Rules {
+    fold_case: false,
+    legacy: &[
+        Legacy {
+            path: "attached_selection.enable_space_weighted",
+            note: "was retired in v0.4 (the manager chooses the store)",
+            kept: Kept::Ignored,
+        },
+        Legacy {
+            path: "attached_selection",
+            note: "was retired in v0.4 (the manager chooses the store)",
+            kept: Kept::Ignored,
+        },
+        Legacy {
+            path: "remote_store",
+            note: "was retired; stores for finished sectors stand in [[attached]]",
+            kept: Kept::Ignored,
+        },
+    ],
+};
+
+/// The same for a thread's own file.
+pub(super) const HOT_RULES: Rules = Rules {
+    fold_case: false,
+    legacy: &[Legacy {
+        path: "location",
+        note: "is given by the main file only",
+        kept: Kept::Ignored,
+    }],
+};

@@ -1,0 +1,270 @@
+//! Good and bad files, the examples, and the reference page.
+
+use super::*;
+use damocles_daemon::exit::Exit;
+use damocles_types::SectorSize;
+use std::{fs, path::PathBuf, time::Duration};
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("hdd")).unwrap();
+        Self { dir }
+    }
+
+    fn text(&self, more: &str) -> String {
+        let dir = self.dir.path().display();
+        format!(
+            "[sector_manager]\nrpc_client.addr = \"/ip4/127.0.0.1/tcp/1789\"\n\
+             [[attached]]\nname = \"hdd\"\nlocation = \"{dir}/hdd\"\n\
+             [[sealing_thread]]\nlocation = \"{dir}/t0\"\n{more}"
+        )
+    }
+
+    fn load_text(&self, text: &str) -> Result<Loaded, Fatal> {
+        let path = self.dir.path().join("worker.toml");
+        fs::write(&path, text).unwrap();
+        load(&path)
+    }
+
+    fn load(&self, more: &str) -> Result<Loaded, Fatal> {
+        self.load_text(&self.text(more))
+    }
+}
+
+#[test]
+fn three_lines_are_enough_and_the_rest_has_upstreams_defaults() {
+    let place = Place::new();
+    let config = place.load("").unwrap().config;
+    assert_eq!(config.listen.to_string(), "0.0.0.0:17890");
+    assert_eq!(config.ping_interval, Duration::from_secs(30));
+    let thread = &config.threads[0];
+    assert_eq!(thread.settings.sealing, Sealing::default());
+    assert_eq!(thread.settings.sealing.max_retries, 5);
+    assert!(
+        !place.dir.path().join("t0").exists(),
+        "loading makes nothing"
+    );
+}
+
+#[test]
+fn layers_lie_over_each_other() {
+    let place = Place::new();
+    let text = place.text(
+        "sealing.max_retries = 7\nsealing.allowed_sizes = [\"2KiB\"]\n\
+         [sealing]\nmax_retries = 6\nseal_interval = \"1s\"\nallowed_miners = [1000]\n",
+    );
+    let config = place.load_text(&text).unwrap().config;
+    let thread = &config.threads[0];
+    let sealing = &thread.settings.sealing;
+    assert_eq!(sealing.max_retries, 7);
+    assert_eq!(sealing.seal_interval, Duration::from_secs(1));
+    assert_eq!(sealing.allowed_miners, [1000]);
+    assert_eq!(sealing.allowed_sizes, [SectorSize::KiB2]);
+    let names: Vec<_> = sealing
+        .allowed_proofs()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "StackedDrg2KiBV1_1",
+            "StackedDrg2KiBV1_1_Feat_SyntheticPoRep",
+            "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"
+        ]
+    );
+
+    let hot = PathBuf::from("config.toml");
+    let settings = thread
+        .with_hot_file(&hot, "[sealing]\nmax_retries = 9\n")
+        .unwrap();
+    assert_eq!(settings.sealing.max_retries, 9);
+    assert_eq!(settings.sealing.seal_interval, Duration::from_secs(1));
+    let faults = thread
+        .with_hot_file(&hot, "plan = \"snapup\"\n[sealing]\nmax_retrys = 9\n")
+        .unwrap_err()
+        .to_string();
+    assert!(faults.contains("not in this version yet"), "{faults}");
+    assert!(faults.contains("did you mean \"max_retries\"?"), "{faults}");
+}
+
+#[test]
+fn the_threads_own_file_is_read_when_it_changes_and_a_fault_stays_a_fault() {
+    let place = Place::new();
+    let config = place.load("").unwrap().config;
+    let thread = &config.threads[0];
+    let path = place.dir.path().join("config.toml");
+    let mut hot = HotFile::new(&path, thread);
+    assert_eq!(hot.settings(thread).unwrap().sealing.max_retries, 5);
+    fs::write(&path, "[sealing]\nmax_retries = \"x\"\n").unwrap();
+    for _ in 0..2 {
+        let failure = hot.settings(thread).unwrap_err();
+        assert_eq!(failure.level, damocles_types::Level::Critical);
+        assert!(failure.hint.is_some());
+    }
+    fs::write(&path, "[sealing]\nmax_retries = 8\n").unwrap();
+    assert_eq!(hot.settings(thread).unwrap().sealing.max_retries, 8);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(hot.settings(thread).unwrap().sealing.max_retries, 5);
+}
+
+#[test]
+fn all_faults_at_once_with_line_and_nearest_key() {
+    let place = Place::new();
+    let error = place
+        .load(
+            "plan = \"sealr\"\nsealing.enable_deal = true\n[worker]\nping_interval = \"0s\"\nrpc_server.host = \"here\"\n\
+             [processors.limitation.concurrent]\npc3 = 1\n[[sealing_thread]]\nplan = \"sealer\"\n[sealing]\nallowed_sizes = [\"3KiB\"]\n",
+        )
+        .unwrap_err();
+    assert_eq!(error.exit, Exit::Config);
+    let text = error.to_string();
+    for part in [
+        ":8: sealing_thread[0].plan: \"sealr\" is not a plan",
+        ":9: sealing_thread[0].sealing.enable_deal: unknown key; did you mean \"enable_deals\"?",
+        ":11: worker.ping_interval: must be longer than nothing",
+        ":12: worker.rpc_server.host: \"here\" is not an IP address",
+        ":14: processors.limitation.concurrent.pc3: \"pc3\" is not a stage",
+        "sealing_thread[1].location: is missing",
+        "sealing.allowed_sizes[0]: \"3KiB\" is not a sector size",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn missing_parts_are_named() {
+    let place = Place::new();
+    let text = place.load_text("").unwrap_err().to_string();
+    for part in [
+        "rpc_client.addr: is missing",
+        "no store for finished sectors",
+        "no sealing thread",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn directories_that_will_not_do_are_faults_and_stay_untouched() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    fs::create_dir(dir.join("t0")).unwrap();
+    fs::write(dir.join("t0/precious"), "x").unwrap();
+    let text = place
+        .load(&format!(
+            "[[sealing_thread]]\nlocation = \"{0}/t0\"\n[[attached]]\nlocation = \"{0}/none\"\n",
+            dir.display()
+        ))
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "is not a sealing store: it has no .holder file but holds precious",
+        "is the location of sealing thread 0 already",
+        "none is not there or not a directory",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    assert_eq!(fs::read_dir(dir.join("t0")).unwrap().count(), 1);
+}
+
+#[test]
+fn retired_keys_are_notices() {
+    let place = Place::new();
+    let loaded = place
+        .load("[attached_selection]\nenable_space_weighted = true\n[remote_store]\nname = \"x\"\n[[processors.pc1]]\nweight = 3\n")
+        .unwrap();
+    let notices: Vec<_> = loaded.notices.iter().map(ToString::to_string).collect();
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert_eq!(loaded.retired, ["processors.pc1[0].weight"]);
+}
+
+#[test]
+fn the_piece_token_goes_to_the_children_that_fetch_only() {
+    let place = Place::new();
+    let text = place.text("").replace(
+        "[sector_manager]",
+        "[sector_manager]\npiece_token = \"secret\"",
+    );
+    let processors = place.load_text(&text).unwrap().config.processors;
+    let stages: Vec<_> = processors.stages.keys().map(|s| s.name()).collect();
+    assert_eq!(stages, ["add_pieces"]);
+    let child = &processors.stages[&damocles_processor::Stage::AddPieces].children[0];
+    assert_eq!(child.envs["PIECE_FETCHER_TOKEN"], "secret");
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// An example with its places filled in.
+fn example(name: &str, place: &Place) -> String {
+    let dir = place.dir.path().display().to_string();
+    fs::read_to_string(repository().join("config-examples").join(name))
+        .unwrap()
+        .replace("@HOME@", &dir)
+        .replace("@STORE@", &format!("{dir}/hdd"))
+        .replace("@MANAGER@", "http://127.0.0.1:1789")
+        .replace("@PORT@", "0")
+        .replace("/mnt/nvme0/", &format!("{dir}/"))
+        .replace("/mnt/hdd1", &format!("{dir}/hdd"))
+}
+
+#[test]
+fn the_demo_example_is_two_threads_of_2kib_with_short_waits() {
+    let place = Place::new();
+    let loaded = place
+        .load_text(&example("worker.demo.toml", &place))
+        .unwrap();
+    assert!(loaded.notices.is_empty() && loaded.retired.is_empty());
+    assert_eq!(loaded.config.threads.len(), 2);
+    for thread in &loaded.config.threads {
+        assert_eq!(thread.settings.sealing.allowed_sizes, [SectorSize::KiB2]);
+        assert!(thread.settings.sealing.rpc_polling_interval <= Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn the_full_example_is_right_commented_or_not() {
+    let place = Place::new();
+    let text = example("worker.toml", &place);
+    place.load_text(&text).unwrap();
+    // Uncommented, every key of it must still be known: "#key = …" and "#[section]".
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {
+                format!("{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let (_, report) = damocles_daemon::config::parse::<RawConfig>(
+        &PathBuf::from("worker.toml"),
+        &uncommented,
+        &raw::RULES,
+    );
+    assert!(report.faults.is_empty(), "{}", report.faults);
+}
+
+#[test]
+fn the_reference_page_is_what_the_declarations_say() {
+    let path = repository().join("docs/config-worker.md");
+    let page = reference();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        found, page,
+        "docs/config-worker.md is old: UPDATE_DOCS=1 cargo test -p damocles-worker"
+    );
+}

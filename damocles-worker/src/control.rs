@@ -1,0 +1,341 @@
+//! How a sealing thread is commanded: pause, resume, resume elsewhere, stop. What a command
+//! means in which standing is a table (`decide`); `Control` is where thread and operator meet.
+//!
+//! A pause takes effect at the next step boundary, and at once while the thread waits, be it
+//! for a processor, a message or the next sector. A running computation is never cut off.
+
+use damocles_flow::State;
+use damocles_processor::Cancel;
+use parking_lot::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How a thread stands towards its operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Working,
+    /// A pause was asked for and has not taken effect.
+    PauseAsked,
+    Paused,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// What an operator wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    Pause,
+    Resume,
+    ResumeAt(State),
+}
+
+/// What is to be done about a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    AskForPause,
+    /// The pause that was asked for is not wanted any more.
+    WithdrawPause,
+    /// Go on, in another state if one is given.
+    Continue(Option<State>),
+}
+
+/// Why a command is not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("a pause was asked for already; it takes effect when the running step ends")]
+    PauseAskedAlready,
+    #[error("the thread is paused already")]
+    PausedAlready,
+    #[error("the thread is not paused")]
+    NotPaused,
+    #[error("the pause has not taken effect yet, so the state cannot be changed")]
+    StillRunning,
+    #[error("the worker is stopping")]
+    Stopping,
+    #[error("{state} is not a state of this thread's plan; its states are {}", names(.known))]
+    ForeignState { state: State, known: Vec<State> },
+    #[error("the sector cannot go on from {state}: {missing} is missing")]
+    Missing { state: State, missing: &'static str },
+    #[error("no sector is at work, so there is no state to go on from")]
+    NoSector,
+}
+
+fn names(states: &[State]) -> String {
+    let names: Vec<_> = states.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// A state in which a paused thread may go on, or what it lacks for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    pub state: State,
+    pub missing: Option<&'static str>,
+}
+
+/// The table of commands. `entrances` are the states of the plan (none: no sector is at work).
+pub fn decide(
+    standing: Standing,
+    command: Command,
+    entrances: &[Entrance],
+) -> Result<Action, Refused> {
+    match (standing, command) {
+        (Standing::Working, Command::Pause) => Ok(Action::AskForPause),
+        (Standing::PauseAsked, Command::Pause) => Err(Refused::PauseAskedAlready),
+        (Standing::Paused, Command::Pause) => Err(Refused::PausedAlready),
+        (Standing::Working, Command::Resume | Command::ResumeAt(_)) => Err(Refused::NotPaused),
+        (Standing::PauseAsked, Command::Resume) => Ok(Action::WithdrawPause),
+        (Standing::PauseAsked, Command::ResumeAt(_)) => Err(Refused::StillRunning),
+        (Standing::Paused, Command::Resume) => Ok(Action::Continue(None)),
+        (Standing::Paused, Command::ResumeAt(state)) => {
+            if entrances.is_empty() {
+                return Err(Refused::NoSector);
+            }
+            match entrances.iter().find(|e| e.state == state) {
+                Some(Entrance { missing: None, .. }) => Ok(Action::Continue(Some(state))),
+                Some(Entrance {
+                    missing: Some(missing),
+                    ..
+                }) => Err(Refused::Missing { state, missing }),
+                None => Err(Refused::ForeignState {
+                    state,
+                    known: entrances.iter().map(|e| e.state).collect(),
+                }),
+            }
+        }
+        (Standing::Stopping, Command::Pause | Command::Resume | Command::ResumeAt(_)) => {
+            Err(Refused::Stopping)
+        }
+    }
+}
+
+/// Why a wait ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    Pause,
+    Stop,
+}
+
+#[derive(Debug)]
+struct Inner {
+    standing: Standing,
+    entrances: Vec<Entrance>,
+    resume_at: Option<State>,
+    /// Calls off the task that the thread waits for.
+    cancel: Option<Cancel>,
+}
+
+/// The meeting place of a thread and its operator.
+#[derive(Debug)]
+pub struct Control {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                standing: Standing::Working,
+                entrances: Vec::new(),
+                resume_at: None,
+                cancel: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl Inner {
+    fn interrupt(&self) -> Option<Interrupt> {
+        match self.standing {
+            Standing::Working => None,
+            Standing::PauseAsked | Standing::Paused => Some(Interrupt::Pause),
+            Standing::Stopping => Some(Interrupt::Stop),
+        }
+    }
+
+    fn call_off(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            cancel.cancel();
+        }
+    }
+}
+
+impl Control {
+    /// The operator's side: obeys or says why not.
+    pub fn command(&self, command: Command) -> Result<Action, Refused> {
+        let mut inner = self.inner.lock();
+        let action = decide(inner.standing, command, &inner.entrances)?;
+        match action {
+            Action::AskForPause => {
+                inner.standing = Standing::PauseAsked;
+                inner.call_off();
+            }
+            Action::WithdrawPause => inner.standing = Standing::Working,
+            Action::Continue(state) => {
+                inner.standing = Standing::Working;
+                inner.resume_at = state;
+            }
+        }
+        drop(inner);
+        self.changed.notify_all();
+        Ok(action)
+    }
+
+    /// The daemon stops; for good.
+    pub fn stop(&self) {
+        let mut inner = self.inner.lock();
+        inner.standing = Standing::Stopping;
+        inner.call_off();
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.inner.lock().standing
+    }
+
+    /// The thread's side: whether it should leave off now.
+    pub fn interrupt(&self) -> Option<Interrupt> {
+        self.inner.lock().interrupt()
+    }
+
+    /// Waits, unless interrupted.
+    pub fn wait(&self, duration: Duration) -> Result<(), Interrupt> {
+        let until = Instant::now() + duration;
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(interrupt) = inner.interrupt() {
+                return Err(interrupt);
+            }
+            if self.changed.wait_until(&mut inner, until).timed_out() {
+                return inner.interrupt().map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    /// A token that a pause or stop calls off; for the next task only.
+    pub fn cancel(&self) -> Cancel {
+        let cancel = Cancel::new();
+        let mut inner = self.inner.lock();
+        if inner.interrupt().is_some() {
+            cancel.cancel();
+        } else {
+            inner.cancel = Some(cancel.clone());
+        }
+        cancel
+    }
+
+    /// Stands still until resumed (with the state to go on from, if another) or stopped.
+    pub fn stay_paused(&self, entrances: Vec<Entrance>) -> Result<Option<State>, Interrupt> {
+        let mut inner = self.inner.lock();
+        if inner.standing != Standing::Stopping {
+            inner.standing = Standing::Paused;
+        }
+        inner.entrances = entrances;
+        inner.resume_at = None;
+        self.changed
+            .wait_while(&mut inner, |i| i.standing == Standing::Paused);
+        match inner.standing {
+            Standing::Stopping => Err(Interrupt::Stop),
+            Standing::Working | Standing::PauseAsked | Standing::Paused => {
+                Ok(inner.resume_at.take())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::Arc, thread};
+
+    #[test]
+    fn every_command_in_every_standing() {
+        use Command::{Pause, Resume, ResumeAt};
+        use Standing::{PauseAsked, Paused, Stopping, Working};
+        let entrances = [
+            Entrance {
+                state: State::TreeDBuilt,
+                missing: None,
+            },
+            Entrance {
+                state: State::C1Done,
+                missing: Some("the output of C1"),
+            },
+        ];
+        let known = vec![State::TreeDBuilt, State::C1Done];
+        let at = ResumeAt(State::TreeDBuilt);
+        for (standing, command, expected) in [
+            (Working, Pause, Ok(Action::AskForPause)),
+            (Working, Resume, Err(Refused::NotPaused)),
+            (Working, at, Err(Refused::NotPaused)),
+            (PauseAsked, Pause, Err(Refused::PauseAskedAlready)),
+            (PauseAsked, Resume, Ok(Action::WithdrawPause)),
+            (PauseAsked, at, Err(Refused::StillRunning)),
+            (Paused, Pause, Err(Refused::PausedAlready)),
+            (Paused, Resume, Ok(Action::Continue(None))),
+            (Paused, at, Ok(Action::Continue(Some(State::TreeDBuilt)))),
+            (
+                Paused,
+                ResumeAt(State::C1Done),
+                Err(Refused::Missing {
+                    state: State::C1Done,
+                    missing: "the output of C1",
+                }),
+            ),
+            (
+                Paused,
+                ResumeAt(State::Unsealed),
+                Err(Refused::ForeignState {
+                    state: State::Unsealed,
+                    known,
+                }),
+            ),
+            (Stopping, Pause, Err(Refused::Stopping)),
+            (Stopping, Resume, Err(Refused::Stopping)),
+            (Stopping, at, Err(Refused::Stopping)),
+        ] {
+            assert_eq!(
+                decide(standing, command, &entrances),
+                expected,
+                "{standing:?} {command:?}"
+            );
+        }
+        assert_eq!(decide(Paused, at, &[]), Err(Refused::NoSector));
+    }
+
+    #[test]
+    fn a_pause_ends_a_wait_and_a_resume_ends_the_pause() {
+        let control = Arc::new(Control::default());
+        let waiting = Arc::clone(&control);
+        let thread = thread::spawn(move || {
+            let first = waiting.wait(Duration::from_secs(600));
+            let resumed = waiting.stay_paused(vec![Entrance {
+                state: State::Allocated,
+                missing: None,
+            }]);
+            (first, resumed)
+        });
+        control.command(Command::Pause).unwrap();
+        while control.standing() != Standing::Paused {
+            thread::yield_now();
+        }
+        control
+            .command(Command::ResumeAt(State::Allocated))
+            .unwrap();
+        let (first, resumed) = thread.join().unwrap();
+        assert_eq!(first, Err(Interrupt::Pause));
+        assert_eq!(resumed, Ok(Some(State::Allocated)));
+        assert_eq!(control.standing(), Standing::Working);
+    }
+
+    #[test]
+    fn stopping_is_final_and_calls_off_what_is_waited_for() {
+        let control = Control::default();
+        let cancel = control.cancel();
+        control.stop();
+        assert!(cancel.is_cancelled() && control.cancel().is_cancelled());
+        assert_eq!(control.wait(Duration::from_secs(600)), Err(Interrupt::Stop));
+        assert_eq!(control.stay_paused(Vec::new()), Err(Interrupt::Stop));
+    }
+}

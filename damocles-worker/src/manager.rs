@@ -1,0 +1,345 @@
+//! The manager as the worker sees it: a blocking facade over the JSON-RPC client. Every call
+//! has a time-out and ends at once when the worker stops. What an error means for a sector is
+//! said here, once.
+
+use crate::endpoint::ManagerAddr;
+use damocles_api::{
+    code::SECTOR_STATE_NOT_FOUND,
+    damocles::DamoclesClient,
+    sealer::SealerClient,
+    sector::{
+        AcquireDealsSpec, AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo,
+        ReportStateReq, SectorPiece, SectorStanding,
+    },
+    store::StoreBasicInfo,
+    submit::{PollStateResp, ProofOnChainInfo, SubmitResp, WaitSeedResp},
+    timeline::TimelineEntry,
+    workers::WorkerPing,
+};
+use damocles_types::{SealProof, SectorId, Ticket};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use jsonrpsee::{
+    core::{ClientError, client::Error},
+    http_client::{HttpClient, HttpClientBuilder},
+    types::error::METHOD_NOT_FOUND_CODE,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// Outputs of C1 never cross this wire; proofs and lists do.
+const LARGEST_BODY: u32 = 64 << 20;
+
+/// Why the manager gave no answer, or not the wanted one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It has no such sector (code 11001).
+    #[error("the manager does not know the sector: {0}")]
+    SectorUnknown(String),
+    #[error("the manager does not offer {0}")]
+    Unsupported(&'static str),
+    /// No token, or a wrong one.
+    #[error("the manager at {addr} refused this worker: {reason}")]
+    Denied { addr: String, reason: String },
+    /// It answered with an error.
+    #[error("the manager failed at {method}: {message}")]
+    Failed {
+        method: &'static str,
+        message: String,
+    },
+    /// It did not answer.
+    #[error("the manager at {addr} cannot be reached: {reason}")]
+    Away { addr: String, reason: String },
+    #[error("the worker is stopping")]
+    Stopping,
+}
+
+/// How the manager is spoken to.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub addr: ManagerAddr,
+    pub headers: BTreeMap<String, String>,
+    /// Never logged.
+    pub token: Option<String>,
+    pub timeout: Duration,
+}
+
+/// The manager; clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Manager(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    addr: ManagerAddr,
+    rpc: HttpClient,
+    runtime: Handle,
+    stop: CancellationToken,
+    timeout: Duration,
+    /// Cleared when a manager answers that it has no timelines.
+    keeps_timelines: AtomicBool,
+}
+
+impl Manager {
+    /// Prepares the client; nothing is sent yet. `runtime` carries the calls, `stop` ends them.
+    pub fn new(
+        connection: &Connection,
+        runtime: Handle,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &connection.headers {
+            headers.insert(name.parse::<HeaderName>()?, HeaderValue::from_str(value)?);
+        }
+        if let Some(token) = &connection.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let rpc = HttpClientBuilder::default()
+            .request_timeout(connection.timeout)
+            .max_request_size(LARGEST_BODY)
+            .max_response_size(LARGEST_BODY)
+            .set_headers(headers)
+            .build(connection.addr.rpc_url())?;
+        Ok(Self(Arc::new(Inner {
+            addr: connection.addr.clone(),
+            rpc,
+            runtime,
+            stop,
+            timeout: connection.timeout,
+            keeps_timelines: AtomicBool::new(true),
+        })))
+    }
+
+    pub fn addr(&self) -> &ManagerAddr {
+        &self.0.addr
+    }
+
+    /// One call from a thread of its own (never from async code).
+    fn call<T>(
+        &self,
+        method: &'static str,
+        call: impl AsyncFnOnce(&HttpClient) -> Result<T, ClientError>,
+    ) -> Result<T, CallError> {
+        self.0.runtime.block_on(self.call_async(method, call))
+    }
+
+    async fn call_async<T>(
+        &self,
+        method: &'static str,
+        call: impl AsyncFnOnce(&HttpClient) -> Result<T, ClientError>,
+    ) -> Result<T, CallError> {
+        let inner = &*self.0;
+        let away = |reason: String| CallError::Away {
+            addr: inner.addr.to_string(),
+            reason,
+        };
+        tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => Err(CallError::Stopping),
+            answer = tokio::time::timeout(inner.timeout, call(&inner.rpc)) => match answer {
+                Err(_) => Err(away(format!("no answer to {method} within {} s", inner.timeout.as_secs_f32()))),
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(self.classify(method, error)),
+            },
+        }
+    }
+
+    fn classify(&self, method: &'static str, error: ClientError) -> CallError {
+        let addr = self.0.addr.to_string();
+        match error {
+            Error::Call(e) if e.code() == SECTOR_STATE_NOT_FOUND => {
+                CallError::SectorUnknown(e.message().to_owned())
+            }
+            Error::Call(e) if e.code() == METHOD_NOT_FOUND_CODE => CallError::Unsupported(method),
+            Error::Call(e) if e.code() == damocles_api::code::NOT_PERMITTED => CallError::Denied {
+                addr,
+                reason: e.message().to_owned(),
+            },
+            Error::Call(e) => CallError::Failed {
+                method,
+                message: e.message().to_owned(),
+            },
+            Error::ParseError(e) => CallError::Failed {
+                method,
+                message: format!("its answer cannot be read: {e}"),
+            },
+            other => {
+                let text = chain(&other);
+                let refused = ["401", "403"].iter().any(|code| text.contains(code));
+                if refused {
+                    CallError::Denied { addr, reason: text }
+                } else {
+                    CallError::Away { addr, reason: text }
+                }
+            }
+        }
+    }
+
+    pub fn allocate_sector(
+        &self,
+        spec: AllocateSectorSpec,
+    ) -> Result<Option<AllocatedSector>, CallError> {
+        self.call("AllocateSector", async |rpc| {
+            rpc.allocate_sector(spec).await
+        })
+    }
+
+    pub fn acquire_deals(
+        &self,
+        sector: SectorId,
+        spec: AcquireDealsSpec,
+    ) -> Result<Option<Vec<SectorPiece>>, CallError> {
+        self.call("AcquireDeals", async |rpc| {
+            rpc.acquire_deals(sector, spec).await
+        })
+    }
+
+    pub fn assign_ticket(&self, sector: SectorId) -> Result<Ticket, CallError> {
+        self.call("AssignTicket", async |rpc| rpc.assign_ticket(sector).await)
+    }
+
+    pub fn submit_pre_commit(
+        &self,
+        sector: AllocatedSector,
+        info: PreCommitOnChainInfo,
+        reset: bool,
+    ) -> Result<SubmitResp, CallError> {
+        self.call("SubmitPreCommit", async |rpc| {
+            rpc.submit_pre_commit(sector, info, reset).await
+        })
+    }
+
+    pub fn poll_pre_commit_state(&self, sector: SectorId) -> Result<PollStateResp, CallError> {
+        self.call("PollPreCommitState", async |rpc| {
+            rpc.poll_pre_commit_state(sector).await
+        })
+    }
+
+    pub fn submit_persisted(
+        &self,
+        sector: SectorId,
+        instance: String,
+        is_upgrade: bool,
+    ) -> Result<bool, CallError> {
+        self.call("SubmitPersistedEx", async |rpc| {
+            rpc.submit_persisted_ex(sector, instance, is_upgrade).await
+        })
+    }
+
+    pub fn wait_seed(&self, sector: SectorId, proof: SealProof) -> Result<WaitSeedResp, CallError> {
+        self.call("WaitSeed", async |rpc| rpc.wait_seed(sector, proof).await)
+    }
+
+    pub fn submit_proof(
+        &self,
+        sector: SectorId,
+        proof: ProofOnChainInfo,
+        reset: bool,
+    ) -> Result<SubmitResp, CallError> {
+        self.call("SubmitProof", async |rpc| {
+            rpc.submit_proof(sector, proof, reset).await
+        })
+    }
+
+    pub fn poll_proof_state(&self, sector: SectorId) -> Result<PollStateResp, CallError> {
+        self.call("PollProofState", async |rpc| {
+            rpc.poll_proof_state(sector).await
+        })
+    }
+
+    pub fn report_state(
+        &self,
+        sector: SectorId,
+        report: ReportStateReq,
+    ) -> Result<SectorStanding, CallError> {
+        self.call("ReportState", async |rpc| {
+            rpc.report_state(sector, report).await
+        })
+    }
+
+    pub fn report_finalized(&self, sector: SectorId) -> Result<(), CallError> {
+        self.call("ReportFinalized", async |rpc| {
+            rpc.report_finalized(sector).await
+        })
+    }
+
+    pub fn report_aborted(&self, sector: SectorId, reason: String) -> Result<(), CallError> {
+        self.call("ReportAborted", async |rpc| {
+            rpc.report_aborted(sector, reason).await
+        })
+    }
+
+    pub fn store_reserve_space(
+        &self,
+        sector: SectorId,
+        size: u64,
+        candidates: Vec<String>,
+    ) -> Result<Option<StoreBasicInfo>, CallError> {
+        self.call("StoreReserveSpace", async |rpc| {
+            rpc.store_reserve_space(sector, size, candidates).await
+        })
+    }
+
+    /// Whether the manager knows a store; asked once at start, from async code.
+    pub async fn store_basic_info(
+        &self,
+        name: String,
+    ) -> Result<Option<StoreBasicInfo>, CallError> {
+        self.call_async("StoreBasicInfo", async |rpc| {
+            rpc.store_basic_info(name).await
+        })
+        .await
+    }
+
+    /// Tells the manager that this worker lives; from async code.
+    pub async fn ping(&self, info: WorkerPing) -> Result<(), CallError> {
+        self.call_async("WorkerPing", async |rpc| rpc.worker_ping(info).await)
+            .await
+    }
+
+    /// Hands over timeline entries. False: this manager keeps none (upstream's does not).
+    pub fn report_timeline(
+        &self,
+        sector: SectorId,
+        instance: String,
+        entries: Vec<TimelineEntry>,
+    ) -> Result<bool, CallError> {
+        if !self.0.keeps_timelines.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let told = self.call("ReportTimeline", async |rpc| {
+            rpc.report_timeline(sector, instance, entries).await
+        });
+        match told {
+            Err(CallError::Unsupported(_)) => {
+                self.0.keeps_timelines.store(false, Ordering::Relaxed);
+                Ok(false)
+            }
+            Ok(()) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An error with its causes, each once.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,185 @@
+//! What a step has at hand, and the ways in which it can end without an outcome.
+
+use crate::{
+    config::Sealing,
+    control::{Control, Interrupt},
+    document::{Document, Output},
+    manager::{CallError, Manager},
+    metadb::{MetaDb, MetaError},
+    pieces::PieceSource,
+    stores::{AttachedStores, SealingStore, SectorPaths},
+    view::{Board, Doing},
+};
+use damocles_api::sector::AllocatedSector;
+use damocles_daemon::clock::Clock;
+use damocles_processor::{Note, Opaque, Pool, ProcessorError, Task};
+use damocles_types::{Failure, Level, SectorId, SectorSize};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+/// What all threads share.
+#[derive(Clone)]
+pub struct World {
+    pub manager: Manager,
+    pub pool: Pool,
+    pub attached: Arc<AttachedStores>,
+    pub pieces: PieceSource,
+    pub clock: Arc<dyn Clock>,
+    /// Ready-made tree-d files of sectors without data.
+    pub static_trees: BTreeMap<SectorSize, PathBuf>,
+}
+
+impl World {
+    pub fn static_tree(&self, size: SectorSize) -> Option<PathBuf> {
+        self.static_trees.get(&size).cloned()
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "World({})", self.manager.addr())
+    }
+}
+
+/// Why a step has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// There is no work now; the reason in words.
+    Idle(String),
+    Failed(Failure),
+    /// The manager cannot be reached: tried again for as long as it takes.
+    Away(Failure),
+    Interrupted(Interrupt),
+}
+
+impl From<Interrupt> for Stop {
+    fn from(interrupt: Interrupt) -> Self {
+        Self::Interrupted(interrupt)
+    }
+}
+
+impl Stop {
+    /// A document that lacks what its state promises.
+    pub fn lacking(what: &str) -> Self {
+        Self::Failed(
+            Failure::permanent(format!("the sector's document lacks {what}")).hint(
+                "resume the thread from an earlier state: damocles-worker worker resume --state …",
+            ),
+        )
+    }
+}
+
+/// What a failed call to the manager means for the sector.
+pub fn call_failed(error: CallError) -> Stop {
+    match error {
+        CallError::SectorUnknown(_) => Stop::Failed(Failure::abort(&error)),
+        CallError::Unsupported(_) => Stop::Failed(
+            Failure::permanent(&error).hint("manager and worker may be of versions that do not go together"),
+        ),
+        CallError::Denied { .. } => Stop::Away(
+            Failure::temporary(&error)
+                .hint("check [sector_manager] rpc_client.token_file; the manager makes tokens with `auth create-token --perm write`"),
+        ),
+        CallError::Failed { .. } => Stop::Failed(Failure::temporary(&error)),
+        CallError::Away { .. } => Stop::Away(
+            Failure::temporary(&error).hint("is the manager running, and rpc_client.addr right? It is tried again by itself"),
+        ),
+        CallError::Stopping => Stop::Interrupted(Interrupt::Stop),
+    }
+}
+
+fn database_failed(error: MetaError) -> Stop {
+    Stop::Failed(error.failure())
+}
+
+/// What the timeline wants to know of an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// When the work began, after any waiting for a processor.
+    pub started_at: Option<u64>,
+    /// `ext(pid: N)`.
+    pub child: Option<String>,
+}
+
+/// A step's surroundings.
+#[derive(Debug)]
+pub struct Step<'a> {
+    pub world: &'a World,
+    pub settings: &'a Sealing,
+    pub store: &'a SealingStore,
+    pub meta: &'a MetaDb,
+    /// None only while there is no sector yet.
+    pub document: Option<&'a Document>,
+    pub control: &'a Control,
+    pub board: &'a Board,
+    pub attempt: Attempt,
+}
+
+impl Step<'_> {
+    pub fn document(&self) -> Result<&Document, Stop> {
+        self.document.ok_or_else(|| Stop::lacking("everything"))
+    }
+
+    pub fn allocated(&self) -> Result<AllocatedSector, Stop> {
+        self.document().map(|d| d.allocated)
+    }
+
+    pub fn sector(&self) -> Result<SectorId, Stop> {
+        self.document().map(Document::sector)
+    }
+
+    pub fn paths(&self) -> Result<SectorPaths, Stop> {
+        self.sector().map(|sector| self.store.paths(sector))
+    }
+
+    /// A large output of an earlier step.
+    pub fn output(&self, which: Output, name: &'static str) -> Result<Opaque, Stop> {
+        let output = self.meta.output(which).map_err(database_failed)?;
+        output.ok_or_else(|| Stop::lacking(name))
+    }
+
+    /// Waits, visibly, unless paused or stopped.
+    pub fn wait(&self, duration: Duration, what: impl Into<String>) -> Result<(), Stop> {
+        self.board.doing(Doing::Waiting(what.into()));
+        let waited = self.control.wait(duration);
+        self.board.doing(Doing::Running(None));
+        Ok(waited?)
+    }
+
+    /// A call to the manager, its failure classified.
+    pub fn ask<T>(&self, call: impl FnOnce(&Manager) -> Result<T, CallError>) -> Result<T, Stop> {
+        call(&self.world.manager).map_err(call_failed)
+    }
+
+    /// Computes in a child process. A pause or stop ends the waiting for it, never the work.
+    pub fn compute<T: Task>(&mut self, task: &T) -> Result<T::Output, Stop> {
+        let cancel = self.control.cancel();
+        let (board, clock) = (self.board, &*self.world.clock);
+        let attempt = &mut self.attempt;
+        attempt.started_at = None;
+        let outcome = self.world.pool.run(task, &cancel, &mut |note| match note {
+            Note::Waiting(what) => board.doing(Doing::Waiting(what)),
+            Note::Running { child, pid } => {
+                tracing::debug!(child, pid, "handed over");
+                board.doing(Doing::Running(Some(pid)));
+                attempt.started_at = Some(clock.now_ms());
+                attempt.child = Some(format!("ext(pid: {pid})"));
+            }
+            Note::Progress(text) => tracing::debug!("{text}"),
+        });
+        board.doing(Doing::Running(None));
+        match outcome {
+            Ok(outcome) => Ok(outcome.output),
+            Err(error @ ProcessorError::Cancelled) => {
+                let interrupt = self.control.interrupt();
+                // a pause that was withdrawn meanwhile: simply try again
+                let withdrawn = || Stop::Failed(Failure::temporary(&error));
+                Err(interrupt.map_or_else(withdrawn, Stop::Interrupted))
+            }
+            Err(error) => Err(Stop::Failed(
+                error
+                    .failure()
+                    .unwrap_or_else(|| Failure::new(Level::Temporary, &error)),
+            )),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a worker makes of the manager's answers to submissions and polls. Pure.
+
+use damocles_api::submit::{OnChainState, PollStateResp, SubmitResp, SubmitResult};
+use damocles_types::Failure;
+
+/// What an answer to a submission means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    Taken,
+    /// Refused, in words: what was submitted can never be taken as it is.
+    Rejected(String),
+    Failed(Failure),
+}
+
+/// What an answer to a poll means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polled {
+    Landed,
+    /// Not yet; what is waited for.
+    Wait(&'static str),
+    /// It failed in a way that another message may cure.
+    TryAgain(String),
+    /// The sector cannot be finished as it is.
+    Lost(String),
+    Failed(Failure),
+}
+
+fn words(desc: Option<String>) -> String {
+    desc.filter(|d| !d.is_empty())
+        .unwrap_or_else(|| "the manager gave no reason".to_owned())
+}
+
+/// Reads the answer to a submission of `what`.
+pub fn submitted(what: &str, answer: SubmitResp) -> Submitted {
+    let desc = words(answer.desc);
+    match answer.res {
+        SubmitResult::Accepted | SubmitResult::DuplicateSubmit => Submitted::Taken,
+        SubmitResult::Rejected => Submitted::Rejected(format!("{what} was rejected: {desc}")),
+        SubmitResult::MismatchedSubmission => Submitted::Failed(
+            Failure::permanent(format!("{what} differs from what the manager has: {desc}")).hint(
+                "compare with `damocles-manager util sealer sectors state`; resume when it is settled, or give the sector up with resume --state Aborted",
+            ),
+        ),
+        SubmitResult::FilesMissed => Submitted::Failed(
+            Failure::permanent(format!("{what} was not taken because files are missing: {desc}"))
+                .hint("check the persist store; resume --state PCLanded moves the files again"),
+        ),
+    }
+}
+
+/// Reads the answer to a poll for the message of `what`.
+pub fn polled(what: &str, answer: PollStateResp) -> Polled {
+    let desc = || words(answer.desc.clone());
+    match answer.state {
+        OnChainState::Landed => Polled::Landed,
+        OnChainState::Pending => Polled::Wait("to go on chain"),
+        OnChainState::Packed => Polled::Wait("to lie deep enough"),
+        OnChainState::Failed => Polled::TryAgain(format!("{what} failed: {}", desc())),
+        OnChainState::ShouldAbort => {
+            Polled::Lost(format!("{what} cannot be made any more: {}", desc()))
+        }
+        OnChainState::NotFound => Polled::Failed(
+            Failure::permanent(format!("the manager has no message of {what}: {}", desc()))
+                .hint("see `damocles-manager util sealer sectors state`, then resume the thread"),
+        ),
+        OnChainState::PermFailed => Polled::Failed(
+            Failure::permanent(format!("{what} failed for good: {}", desc()))
+                .hint("see the message's error at the manager; resume when it is settled"),
+        ),
+    }
+}
+
+/// Whether a refusal is about the ticket's age. The wire has no code for it; both managers
+/// say it in words ("ticket expired").
+pub fn ticket_expired(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    reason.contains("ticket") && ["expired", "too old"].iter().any(|w| reason.contains(w))
+}
+
+/// Whether a refusal says that the proof answers a seed which the chain no longer has
+/// ("bad seed", after a reorganisation).
+pub fn seed_changed(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    reason.contains("seed")
+        && ["bad", "changed", "mismatch"]
+            .iter()
+            .any(|w| reason.contains(w))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damocles_types::Level;
+
+    #[test]
+    fn submissions() {
+        let answer = |res| {
+            submitted(
+                "the proof",
+                SubmitResp {
+                    res,
+                    desc: Some("why".into()),
+                },
+            )
+        };
+        assert_eq!(answer(SubmitResult::Accepted), Submitted::Taken);
+        assert_eq!(answer(SubmitResult::DuplicateSubmit), Submitted::Taken);
+        assert_eq!(
+            answer(SubmitResult::Rejected),
+            Submitted::Rejected("the proof was rejected: why".into())
+        );
+        for res in [
+            SubmitResult::MismatchedSubmission,
+            SubmitResult::FilesMissed,
+        ] {
+            let Submitted::Failed(failure) = answer(res) else {
+                panic!("{res:?}")
+            };
+            assert_eq!(failure.level, Level::Permanent);
+            assert!(failure.hint.is_some() && failure.message.contains("why"));
+        }
+    }
+
+    #[test]
+    fn polls() {
+        let answer = |state| polled("the precommit", PollStateResp { state, desc: None });
+        assert_eq!(answer(OnChainState::Landed), Polled::Landed);
+        assert!(matches!(answer(OnChainState::Pending), Polled::Wait(_)));
+        assert!(matches!(answer(OnChainState::Packed), Polled::Wait(_)));
+        assert!(matches!(answer(OnChainState::Failed), Polled::TryAgain(_)));
+        assert!(matches!(answer(OnChainState::ShouldAbort), Polled::Lost(_)));
+        for state in [OnChainState::NotFound, OnChainState::PermFailed] {
+            assert!(matches!(answer(state), Polled::Failed(f) if f.level == Level::Permanent));
+        }
+    }
+
+    #[test]
+    fn reasons_in_words() {
+        assert!(ticket_expired("ticket expired: seal height: 5, head: 9000"));
+        assert!(ticket_expired(
+            "the precommit was rejected: the ticket of epoch -900 is too old"
+        ));
+        assert!(!ticket_expired("deal expired"));
+        assert!(seed_changed("bad seed: epoch 5"));
+        assert!(!seed_changed("invalid proof"));
+    }
+}
