@@ -64,6 +64,9 @@ pub mod network;
 /// How messages get into the pool.
 pub mod outbox;
 
+/// How errors end the program.
+pub mod fatal;
+
 /// Tokens.
 pub mod auth;
 
