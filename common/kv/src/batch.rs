@@ -50,7 +50,7 @@ impl Batch {
         let key = key.into();
         let bytes = serde_json::to_vec(value).map_err(|source| KvError::Encode {
             table: table.0,
-            key: crate::store::show(&key),
+            key: crate::table::show(&key),
             source,
         })?;
         self.put(table, key, bytes);

@@ -9,14 +9,16 @@
 //!
 //! This crate knows nothing of what is stored: keys are bytes, values are bytes or JSON.
 
-mod schema;
+mod table;
 mod batch;
 mod mem;
 mod rocks;
 mod store;
+mod schema;
 mod open;
 
 pub use batch::{Batch, Durability};
 pub use open::OpenError;
-pub use schema::{Migration, Schema, Table};
-pub use store::{Entry, Kv, KvError};
+pub use schema::{Migration, Schema};
+pub use store::{Entry, Kv};
+pub use table::{KvError, Table};

@@ -2,6 +2,7 @@
 
 use crate::{
     Batch, Durability, Kv, KvError, Schema,
+    mem::Mem,
     rocks::Rocks,
     schema::{META, STAMP_KEY, Stamp},
     store::{Engine, decode},
@@ -55,6 +56,12 @@ pub enum OpenError {
 }
 
 impl Kv {
+    /// The same in memory, for tests; nothing is on disk.
+    pub fn in_memory(schema: &Schema) -> Self {
+        let tables = schema.tables.iter().copied().chain([META]);
+        Self::from_engine(Engine::Mem(Mem::new(tables)))
+    }
+
     /// Opens the database in `dir`, creating directory and database when there is none.
     ///
     /// # Errors

@@ -1,12 +1,8 @@
 //! What a database is made of: whose it is, which tables it has, and how an older one is
 //! brought up to date.
 
-use crate::{Batch, Kv, KvError};
+use crate::{Batch, Kv, KvError, Table};
 use serde::{Deserialize, Serialize};
-
-/// A table, by name. Names are stored; never reuse one for another thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Table(pub &'static str);
 
 /// Brings a database one version further.
 #[derive(Clone, Copy, Debug)]

@@ -1,49 +1,12 @@
 //! The store as its users see it, whatever lies below.
 
-use crate::{
-    Batch, Durability, Table,
-    mem::Mem,
-    rocks::Rocks,
-    schema::{META, Schema},
-};
+use crate::{Batch, Durability, KvError, Table, mem::Mem, rocks::Rocks, table::show};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{ops::ControlFlow, sync::Arc};
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
-
-/// A failed read or write.
-#[derive(Debug, thiserror::Error)]
-pub enum KvError {
-    #[error("the database failed while {doing} table {table:?}: {reason}")]
-    Storage {
-        doing: &'static str,
-        table: &'static str,
-        reason: String,
-    },
-    #[error("table {0:?} is not in the schema of this database")]
-    UnknownTable(&'static str),
-    #[error("the record {key} of table {table:?} cannot be read; it may be damaged")]
-    Decode {
-        table: &'static str,
-        key: String,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("the record {key} for table {table:?} cannot be written as JSON")]
-    Encode {
-        table: &'static str,
-        key: String,
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
-/// Keys in messages: as text where it is text.
-pub(crate) fn show(key: &[u8]) -> String {
-    key.escape_ascii().to_string()
-}
 
 #[derive(Debug)]
 pub(crate) enum Engine {
@@ -69,12 +32,6 @@ impl Kv {
             engine,
             writer: Mutex::new(()),
         }))
-    }
-
-    /// The same in memory, for tests; nothing is on disk.
-    pub fn in_memory(schema: &Schema) -> Self {
-        let tables = schema.tables.iter().copied().chain([META]);
-        Self::from_engine(Engine::Mem(Mem::new(tables)))
     }
 
     /// The value of a key.
@@ -145,11 +102,8 @@ impl Kv {
     ) -> Result<Vec<T>, KvError> {
         let mut out = Vec::new();
         let mut failed = None;
-        self.walk(
-            table,
-            prefix,
-            prefix,
-            |key, value| match decode(table, key, value) {
+        self.walk(table, prefix, prefix, |key, value| {
+            match decode(table, key, value) {
                 Ok(item) => {
                     out.push(item);
                     ControlFlow::Continue(())
@@ -158,8 +112,8 @@ impl Kv {
                     failed = Some(e);
                     ControlFlow::Break(())
                 }
-            },
-        )?;
+            }
+        })?;
         failed.map_or(Ok(out), Err)
     }
 

@@ -120,17 +120,17 @@ fn json_comes_back_and_damage_names_its_record() {
         kv.write(batch, Durability::Synced).unwrap();
         let all: Vec<Note> = kv.scan_json(A, b"").unwrap();
         assert_eq!(all.len(), 2);
-        assert_eq!(
-            kv.get_json::<Note>(A, b"two").unwrap().unwrap().text,
-            "two"
-        );
+        assert_eq!(kv.get_json::<Note>(A, b"two").unwrap().unwrap().text, "two");
         assert_eq!(kv.get_json::<Note>(A, b"three").unwrap(), None);
         put(kv, A, b"two", b"{\"text\":");
         for e in [
             kv.get_json::<Note>(A, b"two").unwrap_err(),
             kv.scan_json::<Note>(A, b"").unwrap_err(),
         ] {
-            assert!(matches!(&e, KvError::Decode { key, .. } if key == "two"), "{e}");
+            assert!(
+                matches!(&e, KvError::Decode { key, .. } if key == "two"),
+                "{e}"
+            );
         }
     });
 }

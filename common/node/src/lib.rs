@@ -10,8 +10,9 @@
 
 pub mod wire;
 
-pub mod chain;
+pub mod key;
 pub mod message;
+pub mod chain;
 pub mod miner;
 pub mod network;
 pub mod wallet;
@@ -21,8 +22,9 @@ pub mod method;
 
 pub use chain::{
     BeaconEntry, BlockHeader, BlockMessages, ChangeKind, ElectionProof, HeadChange, PoStProof,
-    Ticket, TipSet, TipSetKey,
+    Ticket, TipSet,
 };
+pub use key::TipSetKey;
 pub use message::{
     ExecutionTrace, InvocResult, Message, MessageGasCost, MessageReceipt, MessageTrace, MsgLookup,
     ReturnTrace, SendSpec, SignedMessage,

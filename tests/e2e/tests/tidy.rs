@@ -12,7 +12,7 @@ use std::{
 const MAX_LINES: usize = 600;
 
 /// Names that say nothing about what is in the file.
-const BANNED: [&str; 9] = [
+const BANNED: [&str; 8] = [
     "util",
     "utils",
     "helper",
