@@ -18,7 +18,6 @@ const BANNED: [&str; 8] = [
     "helper",
     "helpers",
     "errors",
-    "common",
     "misc",
     "constants",
     "impl",
