@@ -1,1 +1,219 @@
-//! The command line: speaks to the daemon by RPC only.
+//! The command line: what can be typed, and the commands that ask a running daemon.
+//! They speak RPC only and never open the database; running a daemon is `daemon`'s affair.
+
+mod auth;
+mod client;
+mod init;
+mod posts;
+mod sectors;
+mod show;
+mod storage;
+mod workers;
+
+use crate::config;
+use clap::{Args, Parser, Subcommand};
+use client::Reach;
+use damocles_daemon::{
+    auth::Permission,
+    build,
+    exit::{Exit, Fatal},
+    log::LogArgs,
+    net::Listen,
+};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 unexpected, 2 command line, 3 configuration, 4 daemon or node unreachable,
+5 refused, 6 already running or port taken, 7 not found, 8 data of a newer version or of another
+program, 9 proof parameters missing.";
+
+const ROOT_EXAMPLES: &str = "\
+First steps:
+  damocles-manager daemon init                   write a commented sector-manager.cfg
+  damocles-manager daemon run --config-check     check it; nothing is started
+  damocles-manager daemon run --poster           serve workers, prove sectors
+  damocles-manager util sealer sectors list      what is being sealed
+
+";
+
+/// Holds the sector-state database, talks to the Filecoin node, answers the workers, proves sectors.
+#[derive(Debug, Parser)]
+#[command(name = "damocles-manager", version = build::VERSION, after_help = format!("{ROOT_EXAMPLES}{EXIT_CODES}"))]
+pub struct Cli {
+    /// The manager's home [default: DAMOCLES_PATH, or ~/.damocles-manager]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: LogArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Set up or run the daemon
+    #[command(subcommand)]
+    Daemon(DaemonCommand),
+    /// Ask a running manager
+    Util(Util),
+    /// Print the version
+    Version,
+    /// Compute one stage for a parent process, by lines on stdin and stdout
+    #[command(hide = true)]
+    Processor {
+        /// The stage, e.g. window_post
+        stage: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DaemonCommand {
+    /// Write a commented sector-manager.cfg into the home; an existing one is left alone
+    Init,
+    /// Run the daemon
+    #[command(after_help = "\
+Examples:
+  damocles-manager daemon run --poster
+  damocles-manager daemon run --listen 127.0.0.1:0        any free port; <home>/api tells which
+  damocles-manager --home /srv/m1 daemon run --config-check")]
+    Run(RunArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Where to listen for RPC: host:port, :port (every interface) or a multiaddr
+    #[arg(long, default_value = ":1789", value_name = "ADDRESS")]
+    pub listen: Listen,
+    /// Directory of sector-manager.cfg [default: DAMOCLES_CONF_DIR, or the home]
+    #[arg(long, value_name = "DIR")]
+    pub conf_dir: Option<PathBuf>,
+    /// Prove the miners' sectors (WindowPoSt)
+    #[arg(long)]
+    pub poster: bool,
+    /// Check the configuration, print what would hold, and start nothing
+    #[arg(long)]
+    pub config_check: bool,
+}
+
+/// Ask a running manager.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  damocles-manager util sealer sectors list
+  damocles-manager util sealer sectors state 1000 7        state, messages and timeline of a sector
+  damocles-manager util worker list --json | jq '.[].Info.Name'
+  damocles-manager util --api 10.0.0.5:1789 --token $TOKEN storage list")]
+pub struct Util {
+    #[command(flatten)]
+    reach: Reach,
+    #[command(subcommand)]
+    command: UtilCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum UtilCommand {
+    /// Sectors and their proofs
+    #[command(subcommand)]
+    Sealer(Sealer),
+    /// Workers that this manager heard of
+    #[command(subcommand)]
+    Worker(workers::Worker),
+    /// Persist stores
+    #[command(subcommand)]
+    Storage(storage::Storage),
+    /// Tokens for callers on other hosts
+    #[command(subcommand)]
+    Auth(Auth),
+}
+
+#[derive(Debug, Subcommand)]
+enum Sealer {
+    /// Sectors
+    #[command(subcommand)]
+    Sectors(sectors::Sectors),
+    /// How sectors are proven
+    #[command(subcommand)]
+    Proving(posts::Proving),
+}
+
+#[derive(Debug, Subcommand)]
+enum Auth {
+    /// Make a token; reads the secret in the home, so it runs on the manager's host
+    #[command(after_help = "\
+Example, for a worker on another host:
+  damocles-manager util auth create-token --perm write")]
+    CreateToken {
+        /// read, write (workers), sign or admin; each includes those before it
+        #[arg(long)]
+        perm: Permission,
+    },
+}
+
+/// Where the home is.
+///
+/// # Errors
+/// [`Exit::Usage`] when there is none to be found.
+pub fn home(flag: Option<&std::path::Path>) -> Result<PathBuf, Fatal> {
+    config::home_dir(flag, &|name| std::env::var(name).ok()).ok_or_else(|| {
+        Fatal::new(Exit::Usage, "no home: this user has no home directory")
+            .hint("give one with --home")
+    })
+}
+
+/// `daemon init`.
+pub fn init(home: &std::path::Path) -> anyhow::Result<()> {
+    init::run(home)
+}
+
+/// Runs a command that asks the daemon.
+pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
+    let Util { reach, command } = util;
+    match command {
+        UtilCommand::Auth(Auth::CreateToken { perm }) => auth::create_token(&home, perm),
+        UtilCommand::Sealer(Sealer::Sectors(command)) => {
+            sectors::run(&reach.connect(&home)?, command).await
+        }
+        UtilCommand::Sealer(Sealer::Proving(command)) => {
+            posts::run(&reach.connect(&home)?, command).await
+        }
+        UtilCommand::Worker(command) => workers::run(&reach.connect(&home)?, command).await,
+        UtilCommand::Storage(command) => storage::run(&reach.connect(&home)?, command).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound_and_upstreams_forms_parse() {
+        Cli::command().debug_assert();
+        for line in [
+            "damocles-manager daemon run --listen :1789 --poster",
+            "damocles-manager --home /x daemon init",
+            "damocles-manager util --listen 127.0.0.1:1789 sealer sectors list --offline",
+            "damocles-manager util sealer sectors state t01000 7",
+            "damocles-manager util sealer sectors state s-t01000-7 --json",
+            "damocles-manager util worker info w1",
+            "damocles-manager util storage list --json",
+            "damocles-manager util auth create-token --perm write",
+            "damocles-manager version",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+        assert!(
+            Cli::try_parse_from([
+                "damocles-manager",
+                "util",
+                "auth",
+                "create-token",
+                "--perm",
+                "root"
+            ])
+            .is_err()
+        );
+    }
+}

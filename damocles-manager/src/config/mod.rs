@@ -1,1 +1,56 @@
 //! The configuration file: image, checks, and the policies made of it.
+//!
+//! `raw` is the image of the file with upstream's key names, `legacy` lists upstream's keys
+//! that this version knows but does not act upon, `checked` turns the image into policies and
+//! finds all faults at once. Nothing outside this room knows how a policy was written.
+
+mod checked;
+mod duration;
+mod endpoint;
+mod fil;
+mod home;
+mod legacy;
+mod raw;
+mod stores;
+
+pub use checked::{Config, check_file, check_text};
+pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
+
+use damocles_daemon::config::{commented_default, markdown};
+
+/// A duration as the file and the command line write it (`"1h30m"`).
+///
+/// # Errors
+/// One sentence.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<duration::GoDuration>()
+        .map(|d| d.0)
+        .map_err(|e| e.to_string())
+}
+
+/// The file that `daemon init` writes: every key with its default, commented out.
+pub fn default_file() -> String {
+    format!("# Default config:\n{}", commented_default::<raw::Raw>())
+}
+
+/// The reference page `docs/config-manager.md`.
+pub fn reference_page() -> String {
+    let mut page = String::from(
+        "# Configuration of damocles-manager\n\n\
+         This page is generated from the declaration in `damocles-manager/src/config/raw.rs` \
+         (`UPDATE_DOCS=1 cargo test -p damocles-manager --test config_docs`).\n\n\
+         The file is `sector-manager.cfg` in the home, or in `--conf-dir`. Keys match whatever their case. \
+         An unknown key is an error. `damocles-manager daemon run --config-check` checks the file and starts nothing.\n\n",
+    );
+    page.push_str(&markdown::<raw::Raw>());
+    page.push_str("## Keys of upstream that this version does not act upon\n\n");
+    page.push_str("They load; each gives a warning. Those marked *refused when on* are an error when they are switched on, because leaving them out would change what happens on chain or where data goes.\n\n| key | |\n|---|---|\n");
+    for key in legacy::LEGACY {
+        let refused = match key.kept {
+            damocles_daemon::config::Kept::Ignored => "",
+            damocles_daemon::config::Kept::RefusedWhenOn => "; *refused when on*",
+        };
+        page.push_str(&format!("| `{}` | {}{refused} |\n", key.path, key.note));
+    }
+    page
+}

@@ -125,6 +125,15 @@ impl Report {
         }
     }
 
+    /// Notes that something about a key is left out.
+    pub fn notice(&mut self, key: &str, message: impl fmt::Display) {
+        self.notices.push(Notice {
+            line: self.line(key).unwrap_or(0),
+            key: key.to_owned(),
+            message: message.to_string(),
+        });
+    }
+
     /// The line on which a key stands, or the nearest table around it.
     pub fn line(&self, key: &str) -> Option<usize> {
         let mut key = key;

@@ -1,0 +1,191 @@
+//! How a command reaches the manager, and what its failures mean to the person who typed it.
+
+use clap::Args;
+use damocles_api::{
+    MANAGER_DEFAULT_PORT, MANAGER_RPC_PATH,
+    code::{NOT_PERMITTED, SECTOR_STATE_NOT_FOUND},
+};
+use damocles_daemon::exit::{Exit, Fatal};
+use jsonrpsee::{
+    core::ClientError,
+    http_client::{HeaderMap, HeaderValue, HttpClient, transport},
+};
+use std::{path::Path, time::Duration};
+
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+const MAX_ANSWER: u32 = 512 << 20;
+
+/// Which manager, and with what right.
+#[derive(Args, Debug)]
+pub(super) struct Reach {
+    /// The manager's address: host:port, URL or multiaddr [default: what <home>/api says, or 127.0.0.1:1789]
+    #[arg(
+        long,
+        alias = "listen",
+        global = true,
+        env = "DAMOCLES_MANAGER_API",
+        value_name = "ADDRESS"
+    )]
+    api: Option<String>,
+    /// A token, for a manager on another host
+    #[arg(
+        long,
+        global = true,
+        env = "DAMOCLES_MANAGER_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+}
+
+/// A manager to ask.
+#[derive(Debug)]
+pub(super) struct Manager {
+    pub(super) rpc: HttpClient,
+    url: String,
+}
+
+impl Reach {
+    pub(super) fn connect(self, home: &Path) -> Result<Manager, Fatal> {
+        let address = match self.api {
+            Some(given) => given,
+            None => std::fs::read_to_string(home.join(crate::rpc::API_FILE))
+                .map(|text| text.trim().to_owned())
+                .unwrap_or_else(|_| format!("127.0.0.1:{MANAGER_DEFAULT_PORT}")),
+        };
+        let url = url(&address).ok_or_else(|| {
+            Fatal::new(
+                Exit::Usage,
+                format!("{address:?} is not an address of a manager"),
+            )
+            .hint("write for example --api 127.0.0.1:1789")
+        })?;
+        Ok(Manager {
+            rpc: client(&url, self.token.as_deref())?,
+            url,
+        })
+    }
+}
+
+/// A client with limits on time and size.
+pub(super) fn client(url: &str, token: Option<&str>) -> Result<HttpClient, Fatal> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| Fatal::new(Exit::Usage, "the token holds characters that no token has"))?;
+        headers.insert("authorization", value);
+    }
+    HttpClient::builder()
+        .set_headers(headers)
+        .request_timeout(TIME_LIMIT)
+        .max_response_size(MAX_ANSWER)
+        .build(url)
+        .map_err(|e| {
+            Fatal::new(
+                Exit::Usage,
+                format!("{url} is not an address of a daemon: {e}"),
+            )
+        })
+}
+
+/// The RPC address in whatever form it was given.
+fn url(address: &str) -> Option<String> {
+    let host = if let Some(rest) = address.strip_prefix('/') {
+        let parts: Vec<&str> = rest.split('/').collect();
+        match parts[..] {
+            ["ip6", ip, "tcp", port, ..] => format!("[{ip}]:{port}"),
+            ["ip4" | "dns" | "dns4" | "dns6", host, "tcp", port, ..] => format!("{host}:{port}"),
+            _ => return None,
+        }
+    } else {
+        let bare = ["http://", "ws://"]
+            .iter()
+            .find_map(|s| address.strip_prefix(s))
+            .unwrap_or(address);
+        let bare = bare
+            .trim_end_matches('/')
+            .trim_end_matches(MANAGER_RPC_PATH);
+        match bare.strip_prefix(':') {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => bare.to_owned(),
+        }
+    };
+    let (name, port) = host.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    let name = match name {
+        "" | "/" => return None,
+        "0.0.0.0" | "[::]" => "127.0.0.1",
+        name => name,
+    };
+    Some(format!("http://{name}:{port}{MANAGER_RPC_PATH}"))
+}
+
+impl Manager {
+    /// What a failed call means, for `what` was asked.
+    pub(super) fn failed(&self, error: ClientError) -> Fatal {
+        fatal(error, "manager", &self.url)
+    }
+}
+
+/// The sentence, hint and exit code of a failed call.
+pub(super) fn fatal(error: ClientError, who: &str, url: &str) -> Fatal {
+    match error {
+        ClientError::Call(object) => {
+            let message = object.message();
+            match object.code() {
+                NOT_PERMITTED => Fatal::new(Exit::Refused, message).hint("give a token that allows it with --token"),
+                SECTOR_STATE_NOT_FOUND => Fatal::new(Exit::NotFound, message),
+                _ if message.contains("not found") => Fatal::new(Exit::NotFound, message),
+                -32601 => Fatal::new(Exit::Refused, format!("the {who} at {url} does not know this: {message}"))
+                    .hint("it may be of another version; compare with `damocles-manager version`"),
+                _ => Fatal::new(Exit::Refused, format!("the {who} says: {message}")),
+            }
+        }
+        ClientError::Transport(cause) => match cause.downcast_ref::<transport::Error>() {
+            Some(transport::Error::Rejected { status_code: 401 | 403 }) => Fatal::new(
+                Exit::Refused,
+                format!("the {who} at {url} turned this caller away: it needs a token of that manager"),
+            )
+            .hint("make one on its host with `damocles-manager util auth create-token --perm admin`, and give it with --token"),
+            _ => Fatal::new(Exit::Unreachable, format!("the {who} at {url} cannot be reached: {cause}"))
+                .hint("is it running? Name another address with --api, or its home with --home"),
+        },
+        ClientError::RequestTimeout => Fatal::new(
+            Exit::Unreachable,
+            format!("the {who} at {url} gave no answer within {} s", TIME_LIMIT.as_secs()),
+        )
+        .hint("look into its log"),
+        other => Fatal::new(Exit::Unexpected, format!("the {who} at {url} answered strangely: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_an_address() {
+        for text in [
+            ":1789",
+            "127.0.0.1:1789",
+            "0.0.0.0:1789",
+            "http://127.0.0.1:1789",
+            "http://127.0.0.1:1789/rpc/v0",
+            "ws://127.0.0.1:1789/rpc/v0/",
+            "/ip4/127.0.0.1/tcp/1789",
+            "/ip4/127.0.0.1/tcp/1789/http",
+        ] {
+            assert_eq!(
+                url(text).as_deref(),
+                Some("http://127.0.0.1:1789/rpc/v0"),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            url("/ip6/::1/tcp/1").as_deref(),
+            Some("http://[::1]:1/rpc/v0")
+        );
+        for bad in ["", "host", "host:port", "/unix/x", "https"] {
+            assert_eq!(url(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `daemon init`: the first configuration file.
+
+use crate::config::{CONFIG_FILE, default_file};
+use damocles_daemon::exit::{Exit, Fatal};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::Path,
+};
+
+pub(super) fn run(home: &Path) -> anyhow::Result<()> {
+    let path = home.join(CONFIG_FILE);
+    let refused = |what: &str, e: std::io::Error| {
+        Fatal::new(Exit::Refused, format!("{what} {}: {e}", path.display()))
+            .hint("let this user write there, or choose another directory with --home")
+    };
+    fs::create_dir_all(home).map_err(|e| refused("cannot make the directory of", e))?;
+    let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Fatal::new(
+                Exit::Refused,
+                format!("{} exists already and was left as it is", path.display()),
+            )
+            .hint("edit it, or move it away first")
+            .into());
+        }
+        Err(e) => return Err(refused("cannot write", e).into()),
+    };
+    file.write_all(default_file().as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|e| refused("cannot write", e))?;
+    println!(
+        "{} written; set Common.API.Chain, a [[Common.PersistStores]] and a [[Miners]] in it, then: damocles-manager daemon run --config-check",
+        path.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `util worker …`.
+
+use super::{
+    client::{self, Manager},
+    show,
+};
+use clap::Subcommand;
+use damocles_api::{
+    sealer_cli::SealerCliClient,
+    worker::{ThreadInfo, ThreadState, WorkerClient},
+    workers::WorkerPingInfo,
+};
+use damocles_daemon::{
+    clock::{Clock, SystemClock},
+    exit::{Exit, Fatal},
+};
+use serde_json::json;
+use std::time::Duration;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Worker {
+    /// Workers by their last ping
+    #[command(after_help = "\
+Example:
+  damocles-manager util worker list --expiration 5m")]
+    List {
+        /// A worker that did not ping for so long is shown as expired
+        #[arg(long, default_value = "10m")]
+        expiration: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One worker and its sealing threads; asks the worker itself
+    Info {
+        /// The worker's name, or its host:port
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn run(manager: &Manager, command: Worker) -> anyhow::Result<()> {
+    match command {
+        Worker::List { expiration, json } => {
+            let limit = crate::config::duration(&expiration)
+                .map_err(|what| Fatal::new(Exit::Usage, format!("--expiration: {what}")))?;
+            list(manager, limit, json).await
+        }
+        Worker::Info { name, json } => info(manager, &name, json).await,
+    }
+}
+
+fn age(info: &WorkerPingInfo) -> u64 {
+    u64::try_from(SystemClock.now_seconds() - info.last_ping).unwrap_or(0)
+}
+
+async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<()> {
+    let mut workers = manager
+        .rpc
+        .worker_ping_info_list()
+        .await
+        .map_err(|e| manager.failed(e))?;
+    workers.sort_by(|a, b| a.info.name.cmp(&b.info.name));
+    if json {
+        return show::json(&workers);
+    }
+    let mut table = show::table(&[
+        "name",
+        "address",
+        "version",
+        "threads",
+        "empty",
+        "paused",
+        "running",
+        "waiting",
+        "errors",
+        "last ping",
+    ]);
+    for w in &workers {
+        let s = w.info.summary;
+        let age = age(w);
+        let late = if age > limit.as_secs() {
+            " (expired)"
+        } else {
+            ""
+        };
+        table.add_row([
+            w.info.name.clone(),
+            w.info.dest.clone(),
+            w.info.version.clone(),
+            s.threads.to_string(),
+            s.empty.to_string(),
+            s.paused.to_string(),
+            s.running.to_string(),
+            s.waiting.to_string(),
+            s.errors.to_string(),
+            format!("{} ago{late}", show::millis(age * 1000)),
+        ]);
+    }
+    show::print(&table);
+    Ok(())
+}
+
+async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
+    let known = manager
+        .rpc
+        .worker_get_ping_info(name.to_owned())
+        .await
+        .map_err(|e| manager.failed(e))?;
+    let dest = match &known {
+        Some(info) => info.info.dest.clone(),
+        None if name.contains(':') => name.to_owned(),
+        None => {
+            return Err(Fatal::new(Exit::NotFound, format!("the manager never heard of a worker {name:?}"))
+                .hint("`damocles-manager util worker list` shows those it knows; a host:port is asked directly")
+                .into());
+        }
+    };
+    let url = format!("http://{dest}/");
+    let threads = client::client(&url, None)?
+        .worker_list()
+        .await
+        .map_err(|e| client::fatal(e, &format!("worker {name:?}"), &url))?;
+    if json {
+        return show::json(&json!({"worker": known, "threads": threads}));
+    }
+    if let Some(known) = &known {
+        println!(
+            "{} at {}, {}, last ping {} ago\n",
+            known.info.name,
+            known.info.dest,
+            known.info.version,
+            show::millis(age(known) * 1000)
+        );
+    }
+    print_threads(&threads);
+    Ok(())
+}
+
+fn print_threads(threads: &[ThreadInfo]) {
+    let mut table = show::table(&[
+        "#", "location", "plan", "sector", "thread", "for", "state", "stage", "problem",
+    ]);
+    for t in threads {
+        let (thread, seconds) = match &t.thread_state {
+            ThreadState::Idle => ("idle", None),
+            ThreadState::Paused { elapsed } => ("paused", Some(*elapsed)),
+            ThreadState::Running { elapsed, .. } => ("running", Some(*elapsed)),
+            ThreadState::Waiting { elapsed } => ("waiting", Some(*elapsed)),
+        };
+        let thread = match &t.waiting_for {
+            Some(what) => format!("{thread} for {what}"),
+            None => thread.to_owned(),
+        };
+        table.add_row([
+            t.index.to_string(),
+            t.location.clone(),
+            t.plan.clone(),
+            show::or_dash(t.job_id.as_ref()),
+            thread,
+            show::or_dash(seconds.map(|s| show::millis(s * 1000))),
+            t.job_state.clone(),
+            show::or_dash(t.job_stage.as_ref()),
+            show::or_dash(t.last_error.as_ref()),
+        ]);
+    }
+    show::print(&table);
+    for t in threads {
+        if let Some(hint) = &t.hint {
+            println!("hint for #{}: {hint}", t.index);
+        }
+    }
+}

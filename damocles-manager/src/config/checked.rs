@@ -1,0 +1,520 @@
+//! From the file's image to policies: every value checked, all faults at once.
+
+use super::{
+    endpoint,
+    fil::{AddressText, Fil},
+    home::expand,
+    legacy::RULES,
+    raw::{self, Raw},
+    stores,
+};
+use crate::policy::{
+    BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy, SectorPolicy,
+    SendPolicy, StorePolicy,
+};
+use damocles_daemon::{
+    config::{Notice, Report, parse, parse_file},
+    exit::Fatal,
+};
+use damocles_types::Epoch;
+use fvm_shared::{address::Address, econ::TokenAmount};
+use ipnet::IpNet;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What "no limit" means for a time-out: nobody waits for ever.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node that has the wallet, then those that may be asked in its place.
+    pub nodes: Vec<NodeEndpoint>,
+    /// Where the database is; None: `state` in the home.
+    pub database: Option<PathBuf>,
+    pub stores: Vec<StorePolicy>,
+    pub proving: ProvingPolicy,
+    pub miners: Vec<MinerPolicy>,
+    /// Networks whose hosts may do what workers do without a token.
+    pub open_networks: Vec<IpNet>,
+    /// What was left out.
+    pub notices: Vec<Notice>,
+    /// The effective file as TOML, tokens masked.
+    pub effective: String,
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// One [`Fatal`] that lists all faults.
+pub fn check_file(path: &Path) -> Result<Config, Fatal> {
+    let (raw, report) = parse_file(path, &RULES)?;
+    Ok(check(raw, report)?)
+}
+
+/// Checks a file's text; `path` names it in messages.
+///
+/// # Errors
+/// One [`Fatal`] that lists all faults.
+pub fn check_text(path: &Path, text: &str) -> Result<Config, Fatal> {
+    let (raw, report) = parse(path, text, &RULES);
+    Ok(check(raw, report)?)
+}
+
+fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon::config::Faults> {
+    let raw = raw.unwrap_or_default();
+    let effective = masked(raw.clone());
+    let Raw { common, miners } = raw;
+    let raw::Common {
+        scan_persist_stores,
+        api,
+        persist_stores,
+        db,
+        proving,
+        auth,
+    } = common;
+    let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
+    let nodes = nodes(&mut report, api);
+    let database = database(&mut report, db);
+    let stores = all_stores(&mut report, scan_persist_stores, persist_stores);
+    let proving = proving_policy(proving);
+    let open_networks = networks(&mut report, auth);
+    if miners.is_empty() {
+        report.fault(
+            "Miners",
+            "there is no miner to serve; add a [[Miners]] table with its Actor",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    let miners = miners
+        .into_iter()
+        .enumerate()
+        .map(|(i, m)| {
+            let at = format!("Miners[{i}]");
+            if m.actor.is_some_and(|actor| !seen.insert(actor)) {
+                report.fault(
+                    &format!("{at}.Actor"),
+                    "another [[Miners]] table has this actor already",
+                );
+            }
+            miner(&mut report, &at, m, deals_market)
+        })
+        .collect();
+    let notices = report.finish()?;
+    Ok(Config {
+        nodes,
+        database,
+        stores,
+        proving,
+        miners,
+        open_networks,
+        notices,
+        effective,
+    })
+}
+
+fn masked(mut raw: Raw) -> String {
+    let mask = |text: &mut String| {
+        let masked = match endpoint::split_token(text) {
+            (Some(_), address) => Some(format!("***:{address}")),
+            _ => None,
+        };
+        if let Some(masked) = masked {
+            *text = masked;
+        }
+    };
+    let api = &mut raw.common.api;
+    if !api.token.is_empty() {
+        api.token = "***".into();
+    }
+    api.chain.iter_mut().for_each(mask);
+    api.market.iter_mut().for_each(mask);
+    api.gateway.iter_mut().for_each(mask);
+    api.chain_fallbacks.iter_mut().for_each(mask);
+    damocles_daemon::config::defaults_of(&raw).to_string()
+}
+
+fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
+    let raw::Api {
+        chain,
+        chain_fallbacks,
+        token,
+        gateway,
+        market: _,
+    } = api;
+    let first = chain
+        .filter(|c| !c.is_empty())
+        .map(|c| ("Common.API.Chain".to_owned(), c))
+        .or_else(|| {
+            gateway
+                .into_iter()
+                .next()
+                .map(|g| ("Common.API.Gateway".to_owned(), g))
+        });
+    if first.is_none() {
+        report.fault(
+            "Common.API.Chain",
+            "the address of the Filecoin node is missing; write for example Chain = \"/ip4/127.0.0.1/tcp/1234/http\"",
+        );
+    }
+    let others = chain_fallbacks
+        .into_iter()
+        .enumerate()
+        .map(|(i, text)| (format!("Common.API.ChainFallbacks[{i}]"), text));
+    let mut nodes = Vec::new();
+    for (key, text) in first.into_iter().chain(others) {
+        match endpoint::parse(&text, &token) {
+            Ok(node) => nodes.push(node),
+            Err(what) => report.fault(&key, what),
+        }
+    }
+    nodes
+}
+
+fn database(report: &mut Report, db: raw::Db) -> Option<PathBuf> {
+    let raw::Db { driver, rocksdb } = db;
+    match driver.to_ascii_lowercase().as_str() {
+        "rocksdb" => {}
+        "badger" => report.notice(
+            "Common.DB.Driver",
+            "is \"badger\", upstream's local database; this manager keeps its state in RocksDB instead",
+        ),
+        "mongo" | "plugin" => report.fault(
+            "Common.DB.Driver",
+            format!("{driver:?} is not supported by this version; write \"rocksdb\""),
+        ),
+        _ => report.fault("Common.DB.Driver", format!("{driver:?} is not a database driver; write \"rocksdb\"")),
+    }
+    Some(rocksdb.base_dir)
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .map(|dir| here(&dir))
+}
+
+fn here(path: &Path) -> PathBuf {
+    expand(path, &|name| std::env::var(name).ok())
+}
+
+fn all_stores(
+    report: &mut Report,
+    patterns: Vec<String>,
+    given: Vec<raw::PersistStore>,
+) -> Vec<StorePolicy> {
+    let mut names = BTreeSet::new();
+    let mut stores = Vec::new();
+    for (i, raw) in given.into_iter().enumerate() {
+        let at = format!("Common.PersistStores[{i}]");
+        if raw.path.is_empty() {
+            report.fault(&format!("{at}.Path"), "the store's directory is missing");
+            continue;
+        }
+        let path = here(Path::new(&raw.path));
+        let store = stores::configured(raw, path);
+        if !names.insert(store.name.clone()) {
+            let message = format!(
+                "another persist store is called {:?} too; names are unique",
+                store.name
+            );
+            report.fault(&format!("{at}.Name"), message);
+        }
+        stores.push(store);
+    }
+    for (i, pattern) in patterns.iter().enumerate() {
+        let at = format!("Common.ScanPersistStores[{i}]");
+        let scan = stores::scan(&here(Path::new(pattern)).to_string_lossy());
+        if let Some(first) = scan.faults.first() {
+            report.fault(&at, first);
+        }
+        for store in scan.stores {
+            if names.insert(store.name.clone()) {
+                stores.push(store);
+            } else {
+                let message = format!(
+                    "{} is called {:?}, as another persist store is; names are unique",
+                    store.path.display(),
+                    store.name
+                );
+                report.fault(&at, message);
+            }
+        }
+    }
+    stores
+}
+
+fn proving_policy(proving: raw::Proving) -> ProvingPolicy {
+    let raw::Proving {
+        parallel_check_limit,
+        single_check_timeout,
+        partition_check_timeout,
+    } = proving;
+    let limit = |d: Duration| if d.is_zero() { LONGEST } else { d };
+    ProvingPolicy {
+        parallel_check_limit: usize::try_from(parallel_check_limit)
+            .ok()
+            .filter(|n| *n > 0)
+            .unwrap_or(usize::from(u16::MAX)),
+        single_check_timeout: limit(single_check_timeout.0),
+        partition_check_timeout: limit(partition_check_timeout.0),
+    }
+}
+
+fn networks(report: &mut Report, auth: raw::Auth) -> Vec<IpNet> {
+    let raw::Auth { allow_anonymous } = auth;
+    let mut networks = Vec::new();
+    for (i, text) in allow_anonymous.iter().enumerate() {
+        let host = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+        match text.parse::<IpNet>().or_else(|e| host().map_err(|_| e)) {
+            Ok(network) => networks.push(network),
+            Err(_) => report.fault(
+                &format!("Common.Auth.AllowAnonymous[{i}]"),
+                format!("{text:?} is not a network; write for example \"10.0.0.0/8\""),
+            ),
+        }
+    }
+    networks
+}
+
+fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> MinerPolicy {
+    let raw::Miner {
+        actor,
+        sector,
+        commitment,
+        post,
+        sealing,
+    } = raw;
+    let actor = actor.filter(|id| *id > 0).unwrap_or_else(|| {
+        report.fault(
+            &format!("{at}.Actor"),
+            "the miner's actor id is missing; it is the number in its address, 1000 for f01000",
+        );
+        0
+    });
+    let raw::Commitment {
+        confidence,
+        pre,
+        prove,
+    } = commitment;
+    MinerPolicy {
+        actor,
+        sector: sector_policy(
+            report,
+            &format!("{at}.Sector"),
+            sector,
+            sealing,
+            deals_market,
+        ),
+        pre: send(report, &format!("{at}.Commitment.Pre"), pre, 2),
+        prove: send(report, &format!("{at}.Commitment.Prove"), prove, 4),
+        confidence: epochs(report, &format!("{at}.Commitment.Confidence"), confidence),
+        post: post_policy(report, &format!("{at}.PoSt"), post),
+    }
+}
+
+fn sector_policy(
+    report: &mut Report,
+    at: &str,
+    sector: raw::Sector,
+    sealing: raw::Sealing,
+    deals_market: bool,
+) -> SectorPolicy {
+    let raw::Sector {
+        init_number,
+        min_number,
+        max_number,
+        enabled,
+        enable_deals,
+        lifetime_days,
+    } = sector;
+    let raw::Sealing {
+        require_activation_success,
+        require_notification_success,
+        use_synthetic_porep,
+    } = sealing;
+    let min_number = min_number.unwrap_or(init_number);
+    if max_number.is_some_and(|max| max <= min_number) {
+        report.fault(
+            &format!("{at}.MaxNumber"),
+            format!("no number is left between it and MinNumber ({min_number})"),
+        );
+    }
+    if enable_deals {
+        // Upstream without a market seals sectors without deals, and so do we; with one it
+        // would fill them, and leaving that out is not ours to decide.
+        let key = format!("{at}.EnableDeals");
+        if deals_market {
+            report.fault(&key, "deals are not supported by this version; set EnableDeals = false to seal sectors without");
+        } else {
+            report.notice(
+                &key,
+                "is on, but there is no market to take deals from: sectors are sealed without",
+            );
+        }
+    }
+    SectorPolicy {
+        enabled,
+        enable_deals: false,
+        min_number,
+        max_number,
+        lifetime_days,
+        use_synthetic: use_synthetic_porep,
+        require_activation_success,
+        require_notification_success,
+    }
+}
+
+fn send(report: &mut Report, at: &str, raw: raw::Send, threshold: usize) -> SendPolicy {
+    let raw::Send {
+        sender,
+        senders,
+        send_fund,
+        gas_over_estimation,
+        gas_over_premium,
+        gas_fee_cap,
+        max_fee_cap,
+        batch,
+    } = raw;
+    SendPolicy {
+        senders: addresses(sender, senders),
+        send_fund,
+        fee: fee(
+            report,
+            at,
+            gas_over_estimation,
+            gas_over_premium,
+            gas_fee_cap,
+            max_fee_cap,
+        ),
+        batch: batch_policy(report, &format!("{at}.Batch"), batch, threshold),
+    }
+}
+
+fn batch_policy(report: &mut Report, at: &str, raw: raw::Batch, default: usize) -> BatchPolicy {
+    let raw::Batch {
+        threshold,
+        max_wait,
+        check_interval,
+        gas_over_estimation,
+        gas_over_premium,
+        gas_fee_cap,
+        max_fee_cap,
+    } = raw;
+    if check_interval.0.is_zero() {
+        report.fault(
+            &format!("{at}.CheckInterval"),
+            "must be more than 0; write for example \"1m\"",
+        );
+    }
+    BatchPolicy {
+        threshold: threshold.map_or(default, |n| usize::try_from(n.max(1)).unwrap_or(usize::MAX)),
+        max_wait: max_wait.0,
+        check_interval: check_interval.0,
+        fee: fee(
+            report,
+            at,
+            gas_over_estimation,
+            gas_over_premium,
+            gas_fee_cap,
+            max_fee_cap,
+        ),
+    }
+}
+
+fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> PostPolicy {
+    let raw::PoSt {
+        sender,
+        senders,
+        enabled,
+        strict_check,
+        gas_over_estimation,
+        gas_over_premium,
+        gas_fee_cap,
+        max_fee_cap,
+        confidence,
+        submit_confidence,
+        challenge_confidence,
+        max_partitions_per_message,
+    } = raw;
+    let mut positive = |key: &str, n: u64| {
+        let n = i64::try_from(n).unwrap_or(i64::MAX);
+        epochs(report, &format!("{at}.{key}"), n)
+    };
+    let confidence = positive("Confidence", confidence);
+    let submit = positive("SubmitConfidence", submit_confidence);
+    let challenge = positive("ChallengeConfidence", challenge_confidence);
+    PostPolicy {
+        enabled,
+        strict_check,
+        senders: addresses(sender, senders),
+        fee: fee(
+            report,
+            at,
+            gas_over_estimation,
+            gas_over_premium,
+            gas_fee_cap,
+            max_fee_cap,
+        ),
+        confidence,
+        submit_confidence: Some(submit).filter(|n| *n > 0),
+        challenge_confidence: Some(challenge).filter(|n| *n > 0),
+        max_partitions_per_message,
+    }
+}
+
+/// A number of epochs that an operator may mean: not negative, not more than a year.
+fn epochs(report: &mut Report, key: &str, n: i64) -> Epoch {
+    if !(0..=365 * 2880).contains(&n) {
+        report.fault(
+            key,
+            format!("{n} epochs are not possible; it must be between 0 and a year"),
+        );
+    }
+    n
+}
+
+/// Union of both keys, in the operator's order.
+fn addresses(sender: Option<AddressText>, senders: Vec<AddressText>) -> Vec<Address> {
+    let mut all: Vec<Address> = Vec::new();
+    for address in senders.into_iter().chain(sender).filter_map(|a| a.0) {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    all
+}
+
+fn fee(
+    report: &mut Report,
+    at: &str,
+    estimation: f64,
+    premium: f64,
+    cap: Fil,
+    older: Fil,
+) -> FeePolicy {
+    if !(estimation == 0.0 || (estimation >= 1.0 && estimation.is_finite())) {
+        report.fault(
+            &format!("{at}.GasOverEstimation"),
+            format!("{estimation} would let messages run out of gas; write 0 or at least 1"),
+        );
+    }
+    if !(premium >= 0.0 && premium.is_finite()) {
+        report.fault(
+            &format!("{at}.GasOverPremium"),
+            format!("{premium} is not a factor; write 0 or more"),
+        );
+    }
+    FeePolicy {
+        gas_over_estimation: estimation,
+        gas_over_premium: premium,
+        gas_fee_cap: cap
+            .set()
+            .or(older.set())
+            .cloned()
+            .unwrap_or_else(TokenAmount::default),
+    }
+}
+
+#[cfg(test)]
+#[path = "checked_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+//! What the manager's configuration accepts, refuses, and makes of it.
+
+use super::*;
+
+const GOOD: &str = r#"
+[common.api]
+chain = "aa.bb.cc:/ip4/127.0.0.1/tcp/1234/http"
+[[Common.PersistStores]]
+Path = "/stores/one"
+[[Miners]]
+Actor = 1000
+"#;
+
+fn read(text: &str) -> Result<Config, String> {
+    check_text(Path::new("m.cfg"), text).map_err(|e| e.message)
+}
+
+#[test]
+fn defaults_are_upstreams() {
+    let config = read(GOOD).unwrap();
+    assert_eq!(config.nodes[0].url, "http://127.0.0.1:1234/rpc/v1");
+    assert_eq!(config.nodes[0].token.as_deref(), Some("aa.bb.cc"));
+    assert_eq!(config.stores[0].name, "/stores/one");
+    assert_eq!(config.proving, ProvingPolicy::default());
+    let miner = &config.miners[0];
+    assert_eq!(miner.actor, 1000);
+    assert_eq!(
+        (miner.pre.batch.threshold, miner.prove.batch.threshold),
+        (2, 4)
+    );
+    assert_eq!(miner.pre.batch.max_wait, Duration::from_secs(3600));
+    assert_eq!(miner.pre.batch.check_interval, Duration::from_secs(60));
+    assert_eq!(miner.prove.fee, FeePolicy::default());
+    assert_eq!((miner.confidence, miner.post.confidence), (10, 10));
+    assert!(miner.pre.send_fund && miner.post.enabled && miner.post.strict_check);
+    assert_eq!(miner.sector.lifetime_days, 540);
+    assert!(!config.effective.contains("aa.bb"), "{}", config.effective);
+    assert!(
+        config.effective.contains("***:/ip4/127.0.0.1"),
+        "{}",
+        config.effective
+    );
+}
+
+#[test]
+fn a_table_with_some_keys_keeps_the_other_defaults() {
+    let config = read(&format!(
+        "{GOOD}[Miners.Commitment.Pre]\nSendFund = false\nGasFeeCap = \"\"\nMaxFeeCap = \"2 nanofil\"\nSender = \"t01\"\nSenders = [\"f02\", \"t01\"]\n[Miners.post]\nSubmitConfidence = 3\n[Miners.Sector]\nInitNumber = 7\n"
+    ))
+    .unwrap();
+    let miner = &config.miners[0];
+    assert_eq!(miner.pre.batch.threshold, 2);
+    assert!(!miner.pre.send_fund);
+    assert_eq!(miner.pre.fee.gas_fee_cap, TokenAmount::from_nano(2));
+    assert_eq!(miner.pre.senders, [Address::new_id(2), Address::new_id(1)]);
+    assert_eq!(miner.post.submit_confidence, Some(3));
+    assert_eq!(miner.sector.min_number, 7);
+}
+
+#[test]
+fn all_faults_at_once() {
+    let text = r#"
+[Common.API]
+Token = "x"
+[Common.Auth]
+AllowAnonymous = ["10.0.0.0/8", "everybody"]
+[Common.DB]
+Driver = "mongo"
+[[Common.PersistStores]]
+Name = "a"
+[[Common.PersistStores]]
+Path = "/a"
+Name = "same"
+[[Common.PersistStores]]
+Path = "/b"
+Name = "same"
+[[Miners]]
+[Miners.Sector]
+MinNumber = 5
+MaxNumber = 5
+EnableDeals = true
+[Miners.SnapUp]
+Enabled = true
+[Miners.Commitment]
+Confidence = -1
+[Miners.Commitment.Prove]
+GasOverEstimation = 0.5
+GasFeeCap = "5 wei"
+[Miners.Commitment.Prove.Batch]
+CheckInterval = "0s"
+Treshold = 1
+"#;
+    let message = read(text).unwrap_err();
+    let found: Vec<&str> = message.lines().collect();
+    let expected = [
+        "13 faults in m.cfg",
+        "m.cfg:2: Common.API.Chain: the address of the Filecoin node is missing",
+        "m.cfg:5: Common.Auth.AllowAnonymous[1]: \"everybody\" is not a network",
+        "m.cfg:7: Common.DB.Driver: \"mongo\" is not supported",
+        "m.cfg:8: Common.PersistStores[0].Path: the store's directory is missing",
+        "m.cfg:15: Common.PersistStores[2].Name: another persist store is called \"same\"",
+        "m.cfg:16: Miners[0].Actor: the miner's actor id is missing",
+        "m.cfg:19: Miners[0].Sector.MaxNumber: no number is left",
+        "m.cfg:22: Miners[0].SnapUp.Enabled: this is known from upstream, but not supported by this version; switch it off",
+        "m.cfg:24: Miners[0].Commitment.Confidence: -1 epochs are not possible",
+        "m.cfg:26: Miners[0].Commitment.Prove.GasOverEstimation: 0.5 would let messages run out of gas",
+        "m.cfg:27: Miners[0].Commitment.Prove.GasFeeCap: \"5 wei\" is not an amount of FIL",
+        "m.cfg:29: Miners[0].Commitment.Prove.Batch.CheckInterval: must be more than 0",
+        "m.cfg:30: Miners[0].Commitment.Prove.Batch.Treshold: unknown key; did you mean \"Threshold\"?",
+    ];
+    assert_eq!(found.len(), expected.len(), "{message}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{found}\nis not\n{expected}");
+    }
+}
+
+#[test]
+fn deals_are_refused_only_where_they_would_have_been_taken() {
+    let on = format!("{GOOD}[Miners.Sector]\nEnableDeals = true\n");
+    let config = read(&on).unwrap();
+    assert!(
+        config
+            .notices
+            .iter()
+            .any(|n| n.key == "Miners[0].Sector.EnableDeals"),
+        "{:?}",
+        config.notices
+    );
+    let with_market = on.replace("[[Common", "Market = \"http://m:1\"\n[[Common");
+    assert!(
+        read(&with_market)
+            .unwrap_err()
+            .contains("deals are not supported")
+    );
+}
+
+#[test]
+fn the_default_file_loads_and_names_only_what_is_missing() {
+    let message = read(&crate::config::default_file()).unwrap_err();
+    assert!(message.starts_with("2 faults"), "{message}");
+    let uncommented: String = crate::config::default_file()
+        .lines()
+        // keys have no blank after the '#', prose has
+        .filter_map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')))
+        .filter(|l| !l.contains("= #"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    let uncommented = uncommented
+        .replace("[Common.API]\n", "[Common.API]\nChain = \"http://n:1\"\n")
+        .replace("[[Common.PersistStores]]\n", "[[Common.PersistStores]]\n#")
+        .replace("[[Miners]]\n", "[[Miners]]\nActor = 1000\n")
+        .replace("#Path = \"\"", "")
+        .replace("Path = \"\"", "Path = \"/a\"");
+    let config = check_text(Path::new("d.cfg"), &uncommented)
+        .map_err(|e| e.message)
+        .unwrap();
+    let plain = check_text(
+        Path::new("d.cfg"),
+        "[Common.API]\nChain = \"http://n:1\"\n[[Common.PersistStores]]\nPath = \"/a\"\n[[Miners]]\nActor = 1000\n",
+    )
+    .unwrap();
+    assert_eq!(
+        config.miners, plain.miners,
+        "the commented values are the defaults"
+    );
+    assert_eq!((config.proving, config.nodes), (plain.proving, plain.nodes));
+}

@@ -1,0 +1,225 @@
+//! The image of `sector-manager.cfg`: upstream's keys, their defaults, and what they mean.
+//! No checks here; `checked` reads this completely.
+
+use super::{
+    duration::GoDuration,
+    fil::{AddressText, Fil},
+};
+use damocles_daemon::section;
+use std::{collections::BTreeMap, path::PathBuf};
+
+section! {
+    pub struct Raw {
+        "Common" common: Common = Common::default();
+        "Miners" miners: Vec<Miner> = vec![];
+    }
+}
+
+section! {
+    pub struct Common {
+        /// Glob patterns; every directory that matches and holds a `sectorstore.json` is a persist store. Read once, at start.
+        "ScanPersistStores" scan_persist_stores: Vec<String> = vec![];
+        "API" api: Api = Api::default();
+        "PersistStores" persist_stores: Vec<PersistStore> = vec![];
+        "DB" db: Db = Db::default();
+        "Proving" proving: Proving = Proving::default();
+        "Auth" auth: Auth = Auth::default();
+    }
+}
+
+section! {
+    /// The Filecoin node.
+    pub struct Api {
+        /// The node's JSON-RPC v1: a multiaddr (`/ip4/127.0.0.1/tcp/1234/http`) or a URL, with `token:` in front if it has its own token. Required.
+        "Chain" chain: Option<String> = None;
+        /// Further nodes of the same network, asked in turn when the first one does not answer. Messages always go through the first, whose wallet has the keys. New.
+        "ChainFallbacks" chain_fallbacks: Vec<String> = vec![];
+        /// The token for addresses that do not carry one.
+        "Token" token: String = String::new();
+        /// Only its first entry is used, and only when `Chain` is not set, as the node's address.
+        "Gateway" gateway: Vec<String> = vec![];
+        /// The deal market; deals are not supported by this version, so it may not be set together with `EnableDeals`.
+        "Market" market: Option<String> = None;
+    }
+}
+
+section! {
+    /// A place for sealed sectors. Workers know it by the same name.
+    pub struct PersistStore {
+        /// Name; the path when left out. Unique.
+        "Name" name: String = String::new();
+        /// Directory. Required.
+        "Path" path: String = String::new();
+        /// Refuse files that are not regular files (symbolic links, say).
+        "Strict" strict: bool = false;
+        /// Read what is there, put nothing new.
+        "ReadOnly" read_only: bool = false;
+        /// Weight in the random choice among fitting stores; 0 counts as 1.
+        "Weight" weight: u64 = 0;
+        /// Only sectors of these miners, when not empty.
+        "AllowMiners" allow_miners: Vec<u64> = vec![];
+        /// No sectors of these miners, even when allowed.
+        "DenyMiners" deny_miners: Vec<u64> = vec![];
+        /// Passed on to workers unread.
+        "Meta" meta: Option<BTreeMap<String, String>> = None;
+    }
+}
+
+section! {
+    /// Where the manager keeps its state.
+    pub struct Db {
+        /// `rocksdb`. (`badger`, upstream's word for "a local directory", is taken to mean the same; `mongo` and `plugin` are not supported.)
+        "Driver" driver: String = "rocksdb".into();
+        "RocksDB" rocksdb: RocksDb = RocksDb::default();
+    }
+}
+
+section! {
+    pub struct RocksDb {
+        /// Directory of the database; empty: `state` in the home.
+        "BaseDir" base_dir: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// How sectors are checked before a WindowPoSt.
+    pub struct Proving {
+        /// Sectors checked at once; 0 or less: as many as there are.
+        "ParallelCheckLimit" parallel_check_limit: i64 = 128;
+        /// A sector that takes longer is left out of the proof; 0: one day.
+        "SingleCheckTimeout" single_check_timeout: GoDuration = GoDuration::secs(600);
+        /// Sectors not reached in this time are left out of the proof; 0: one day.
+        "PartitionCheckTimeout" partition_check_timeout: GoDuration = GoDuration::secs(1200);
+    }
+}
+
+section! {
+    /// Who may call this manager. New; upstream has no such table, and serves everybody.
+    pub struct Auth {
+        /// Networks whose hosts may do what workers do (read, write) without a token, as `"10.0.0.0/8"`. Hosts elsewhere need a token (`util auth create-token`); this host needs none.
+        "AllowAnonymous" allow_anonymous: Vec<String> = vec![];
+    }
+}
+
+section! {
+    /// A miner that this manager serves.
+    pub struct Miner {
+        /// Actor id, without `f0`. Required.
+        "Actor" actor: Option<u64> = None;
+        "Sector" sector: Sector = Sector::default();
+        "Commitment" commitment: Commitment = Commitment::default();
+        "PoSt" post: PoSt = PoSt::default();
+        "Sealing" sealing: Sealing = Sealing::default();
+    }
+}
+
+section! {
+    /// New sectors.
+    pub struct Sector {
+        /// Older name of `MinNumber`, used when that is not set.
+        "InitNumber" init_number: u64 = 0;
+        /// Numbers handed out are greater than this.
+        "MinNumber" min_number: Option<u64> = None;
+        /// No number greater than this is handed out.
+        "MaxNumber" max_number: Option<u64> = None;
+        /// Whether workers get new sectors.
+        "Enabled" enabled: bool = true;
+        /// Whether sectors take deals; not supported by this version.
+        "EnableDeals" enable_deals: bool = false;
+        /// Lifetime of a sector without deals; 0: the longest that the protocol allows.
+        "LifetimeDays" lifetime_days: u64 = 540;
+    }
+}
+
+section! {
+    /// How sectors are put on chain.
+    pub struct Commitment {
+        /// Epochs on top of a message before it counts as landed.
+        "Confidence" confidence: i64 = 10;
+        "Pre" pre: Send = Send::default();
+        "Prove" prove: Send = Send::default();
+    }
+}
+
+section! {
+    /// One kind of message.
+    pub struct Send {
+        /// Sending address; the miner's worker address when neither this nor `Senders` is set.
+        "Sender" sender: Option<AddressText> = None;
+        /// Sending addresses; the one that may sign and has most funds is taken.
+        "Senders" senders: Vec<AddressText> = vec![];
+        /// Whether deposit or pledge travels with the message, rather than being taken from the miner's balance.
+        "SendFund" send_fund: bool = true;
+        /// Factor on the estimated gas limit; 0: the node's own.
+        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
+        /// Factor on the estimated premium; 0: as estimated.
+        "GasOverPremium" gas_over_premium: f64 = 0.0;
+        /// Highest price per unit of gas; empty: as estimated.
+        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
+        /// Older name of `GasFeeCap`, used when that is empty or zero.
+        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+        "Batch" batch: Batch = Batch::default();
+    }
+}
+
+section! {
+    /// Sectors that go in one message.
+    pub struct Batch {
+        /// So many go at once; 1: each goes alone, without waiting. When left out: 2 for `Pre`, 4 for `Prove`.
+        "Threshold" threshold: Option<u64> = None;
+        /// The oldest one waits no longer than this.
+        "MaxWait" max_wait: GoDuration = GoDuration::secs(3600);
+        /// How often waiting sectors are looked at.
+        "CheckInterval" check_interval: GoDuration = GoDuration::secs(60);
+        /// Factor on the estimated gas limit; 0: the node's own.
+        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
+        /// Factor on the estimated premium; 0: as estimated.
+        "GasOverPremium" gas_over_premium: f64 = 0.0;
+        /// Highest price per unit of gas; empty: as estimated.
+        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
+        /// Older name of `GasFeeCap`, used when that is empty or zero.
+        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+    }
+}
+
+section! {
+    /// WindowPoSt. Also needs `daemon run --poster`.
+    pub struct PoSt {
+        /// Sending address; the miner's worker address when neither this nor `Senders` is set.
+        "Sender" sender: Option<AddressText> = None;
+        /// Sending addresses; the one that may sign and has most funds is taken.
+        "Senders" senders: Vec<AddressText> = vec![];
+        /// Whether this manager proves the miner's sectors.
+        "Enabled" enabled: bool = true;
+        /// Check the files' sizes and read a challenge of each sector before proving.
+        "StrictCheck" strict_check: bool = true;
+        /// Factor on the estimated gas limit; 0: the node's own.
+        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
+        /// Factor on the estimated premium; 0: as estimated.
+        "GasOverPremium" gas_over_premium: f64 = 0.0;
+        /// Highest price per unit of gas; empty: as estimated.
+        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
+        /// Older name of `GasFeeCap`, used when that is empty or zero.
+        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+        /// Epochs on top of a message before it counts as landed.
+        "Confidence" confidence: u64 = 10;
+        /// Epochs after a deadline opened before its proof is sent; 0: 4 of 60, scaled to the network's window.
+        "SubmitConfidence" submit_confidence: u64 = 0;
+        /// Epochs after the challenge before proving begins; 0: 10 of 20, scaled to the network's lookback.
+        "ChallengeConfidence" challenge_confidence: u64 = 0;
+        /// Partitions per message; 0: as many as the protocol allows.
+        "MaxPartitionsPerPoStMessage" max_partitions_per_message: u64 = 0;
+    }
+}
+
+section! {
+    /// How sectors are sealed and activated.
+    pub struct Sealing {
+        /// One sector that cannot be activated refuses the whole message.
+        "RequireActivationSuccess" require_activation_success: bool = false;
+        /// A failed notification refuses the whole message.
+        "RequireNotificationSuccess" require_notification_success: bool = false;
+        /// New sectors use synthetic PoRep, which needs less space while they wait for the chain.
+        "UseSyntheticPoRep" use_synthetic_porep: bool = false;
+    }
+}

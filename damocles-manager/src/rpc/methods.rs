@@ -1,0 +1,62 @@
+//! Every method this manager serves: how many parameters it takes, and what a caller must be
+//! allowed. A test compares the list with what is really registered.
+
+use damocles_daemon::auth::Permission::{self, Admin, Read, Write};
+
+/// A served method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    pub name: &'static str,
+    /// Exact number of positional parameters, as upstream demands it.
+    pub params: usize,
+    pub permission: Permission,
+}
+
+const fn method(name: &'static str, params: usize, permission: Permission) -> Method {
+    Method {
+        name,
+        params,
+        permission,
+    }
+}
+
+/// The methods, by namespace.
+pub const METHODS: &[Method] = &[
+    // what workers call while they seal
+    method("Venus.AllocateSector", 1, Write),
+    method("Venus.AcquireDeals", 2, Write),
+    method("Venus.AssignTicket", 1, Write),
+    method("Venus.SubmitPreCommit", 3, Write),
+    method("Venus.PollPreCommitState", 1, Read),
+    method("Venus.SubmitPersistedEx", 3, Write),
+    method("Venus.SubmitPersisted", 2, Write),
+    method("Venus.WaitSeed", 2, Write),
+    method("Venus.SubmitProof", 3, Write),
+    method("Venus.PollProofState", 1, Read),
+    method("Venus.ReportState", 2, Write),
+    method("Venus.ReportFinalized", 1, Write),
+    method("Venus.ReportAborted", 2, Write),
+    method("Venus.WorkerPing", 1, Write),
+    method("Venus.StoreReserveSpace", 3, Write),
+    method("Venus.StoreBasicInfo", 1, Read),
+    // what operators call
+    method("Venus.ListSectors", 2, Read),
+    method("Venus.FindSector", 2, Read),
+    method("Venus.FindSectorInAllStates", 1, Read),
+    method("Venus.WorkerGetPingInfo", 1, Read),
+    method("Venus.WorkerPingInfoList", 0, Read),
+    method("Venus.WorkerPingInfoRemove", 1, Admin),
+    method("Venus.StoreList", 0, Read),
+    method("Venus.StoreReleaseReserved", 1, Admin),
+    method("Venus.Version", 0, Read),
+    // new of ours
+    method("Damocles.ReportTimeline", 3, Write),
+    method("Damocles.Timeline", 1, Read),
+    method("Damocles.SectorMessages", 1, Read),
+    method("Damocles.WindowPosts", 2, Read),
+];
+
+/// The method of that name.
+pub fn find(name: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|m| m.name == name)
+}

@@ -1,0 +1,63 @@
+//! `Venus.*` as operators' commands call it.
+
+use super::{error::ToRpc, rooms::Rooms};
+use damocles_api::{
+    sealer_cli::SealerCliServer, sector::SectorState, store::StoreDetailedInfo,
+    workers::WorkerPingInfo,
+};
+use damocles_types::SectorId;
+use jsonrpsee::core::{RpcResult, async_trait};
+
+#[async_trait]
+impl SealerCliServer for Rooms {
+    async fn list_sectors(&self, state: String, job: i64) -> RpcResult<Vec<SectorState>> {
+        self.sealing
+            .sectors(&state, job)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn find_sector(&self, state: String, sector: SectorId) -> RpcResult<SectorState> {
+        self.sealing
+            .find(Some(&state), sector)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn find_sector_in_all_states(&self, sector: SectorId) -> RpcResult<SectorState> {
+        self.sealing
+            .find(None, sector)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn worker_get_ping_info(&self, name: String) -> RpcResult<Option<WorkerPingInfo>> {
+        self.sealing.worker(name).await.map_err(ToRpc::to_operator)
+    }
+
+    async fn worker_ping_info_list(&self) -> RpcResult<Vec<WorkerPingInfo>> {
+        self.sealing.workers().await.map_err(ToRpc::to_operator)
+    }
+
+    async fn worker_ping_info_remove(&self, name: String) -> RpcResult<()> {
+        self.sealing
+            .remove_worker(name)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn store_list(&self) -> RpcResult<Vec<StoreDetailedInfo>> {
+        self.stores.list().await.map_err(ToRpc::to_operator)
+    }
+
+    async fn store_release_reserved(&self, sector: SectorId) -> RpcResult<bool> {
+        self.stores
+            .release(sector)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn version(&self) -> RpcResult<String> {
+        Ok(damocles_daemon::build::version())
+    }
+}

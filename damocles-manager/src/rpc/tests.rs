@@ -1,0 +1,486 @@
+//! Golden wire tests: raw JSON as upstream's worker and CLI send it, over real sockets,
+//! compared with the whole answer.
+
+use super::{Counts, Rooms, Serve, run};
+use crate::{
+    chain::{Chain, Facts, HeadFollower, script::ScriptChain},
+    commit::{Commit, ProofsVerifier},
+    db::Db,
+    messages::Engine,
+    policy::{StorePolicy, tests::miner},
+    sealing::Sealing,
+    storage::Stores,
+};
+use damocles_daemon::{
+    auth::{Guard, Permission, Secret},
+    metrics::{Metrics, Readiness},
+};
+use jsonrpsee::{core::client::ClientT, rpc_params, ws_client::WsClientBuilder};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, sync::Arc};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Rooms around a scripted chain at height 1000 with miner t01000, and one persist store.
+pub(super) async fn rooms() -> (Rooms, Metrics, TempDir) {
+    let disk = tempfile::tempdir().unwrap();
+    let chain = Arc::new(ScriptChain::at(1000));
+    chain.add_miner(1000);
+    let chain: Arc<dyn Chain> = chain;
+    let db = Db::in_memory();
+    let facts = Facts::new(chain.clone());
+    let (_, head) = HeadFollower::new(chain.clone(), facts.clone());
+    let miners = Arc::new(vec![miner(1000)]);
+    let store = StorePolicy {
+        name: "persist".into(),
+        path: disk.path().to_owned(),
+        strict: false,
+        read_only: false,
+        weight: 0,
+        allow_miners: vec![],
+        deny_miners: vec![],
+        meta: None,
+    };
+    let messages = Engine::new(db.clone(), chain.clone(), head);
+    let metrics = Metrics::new("damocles_manager");
+    let rooms = Rooms {
+        db: db.clone(),
+        sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone()),
+        commit: Commit::new(
+            db.clone(),
+            chain,
+            facts,
+            messages.clone(),
+            Arc::new(ProofsVerifier),
+            miners,
+        ),
+        stores: Stores::new(db, vec![store]).unwrap(),
+        messages,
+        counts: Counts::register(&metrics),
+    };
+    (rooms, metrics, disk)
+}
+
+/// A server on a free port.
+struct Served {
+    address: SocketAddr,
+    secret: Secret,
+    readiness: Readiness,
+    stop: CancellationToken,
+    server: JoinHandle<anyhow::Result<()>>,
+    disk: TempDir,
+}
+
+async fn serve() -> Served {
+    let (rooms, metrics, disk) = rooms().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let secret = Secret::new(&[1; 32]);
+    let readiness = Readiness::waiting("the node");
+    let stop = CancellationToken::new();
+    let serve = Serve {
+        methods: rooms.methods().unwrap().into(),
+        guard: Guard::new(secret.clone(), vec![]),
+        metrics,
+        readiness: readiness.clone(),
+    };
+    Served {
+        address,
+        secret,
+        readiness,
+        server: tokio::spawn(run(listener, serve, stop.clone())),
+        stop,
+        disk,
+    }
+}
+
+impl Served {
+    /// Sends bytes as they are; status and body of the answer.
+    async fn raw(&self, head: &str, body: &str) -> (u16, String) {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let request = format!(
+            "{head}\r\nHost: manager\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = if head
+            .to_ascii_lowercase()
+            .contains("transfer-encoding: chunked")
+        {
+            let lines: Vec<&str> = body.split("\r\n").collect();
+            lines.chunks(2).filter_map(|c| c.get(1)).copied().collect()
+        } else {
+            body.to_owned()
+        };
+        (status, body)
+    }
+
+    async fn post_with(&self, headers: &str, body: &str) -> (u16, String) {
+        self.raw(
+            &format!("POST /rpc/v0 HTTP/1.1\r\nContent-Type: application/json{headers}"),
+            body,
+        )
+        .await
+    }
+
+    /// Posts a body; the whole answer.
+    async fn post(&self, body: &str) -> Value {
+        let (status, answer) = self.post_with("", body).await;
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// Calls a method with raw parameters; the answer, of which id and version are checked.
+    async fn call(&self, method: &str, params: &str) -> Value {
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","method":"Venus.{method}","params":{params},"id":7}}"#);
+        let mut answer = self.post(&body).await;
+        let object = answer.as_object_mut().unwrap();
+        assert_eq!(object.remove("jsonrpc"), Some(json!("2.0")));
+        assert_eq!(object.remove("id"), Some(json!(7)));
+        assert_eq!(object.len(), 1, "only result or error besides: {object:?}");
+        answer
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.server.await.unwrap().unwrap();
+    }
+}
+
+const SECTOR: &str = r#"{"Miner":1000,"Number":1}"#;
+const UNKNOWN: &str = r#"{"Miner":1000,"Number":99}"#;
+
+#[tokio::test]
+async fn a_sector_begins_as_upstreams_worker_asks() {
+    let it = serve().await;
+    let answer = it
+        .call(
+            "AllocateSector",
+            r#"[{"AllowedMiners":null,"AllowedProofTypes":[5]}]"#,
+        )
+        .await;
+    assert_eq!(
+        answer,
+        json!({"result": {"ID": {"Miner": 1000, "Number": 1}, "ProofType": 5}})
+    );
+    let nothing = it
+        .call(
+            "AllocateSector",
+            r#"[{"AllowedMiners":[7],"AllowedProofTypes":null}]"#,
+        )
+        .await;
+    assert_eq!(nothing, json!({"result": null}));
+    let deals = it
+        .call(
+            "AcquireDeals",
+            &format!(r#"[{SECTOR},{{"MaxDeals":null,"MinUsedSpace":null}}]"#),
+        )
+        .await;
+    assert_eq!(deals, json!({"result": null}));
+    let ticket = it.call("AssignTicket", &format!("[{SECTOR}]")).await;
+    assert_eq!(ticket["result"]["Epoch"], 100);
+    assert_eq!(ticket["result"]["Ticket"].as_str().map(str::len), Some(44));
+    assert_eq!(ticket["result"].as_object().unwrap().len(), 2);
+    let report = r#"{"Worker":{"Instance":"w","Location":"/store"},"StateChange":{"Prev":"Empty","Next":"Allocated","Event":"Allocate(ID)"},"Failure":null}"#;
+    let standing = it
+        .call("ReportState", &format!("[{SECTOR},{report}]"))
+        .await;
+    assert_eq!(
+        standing,
+        json!({"result": {"Id": {"Miner": 1000, "Number": 1}, "Finalized": false, "AbortReason": ""}})
+    );
+    let poll = it.call("PollPreCommitState", &format!("[{SECTOR}]")).await;
+    assert!(
+        poll["error"]["message"].is_string() || poll["result"]["State"].is_u64(),
+        "{poll}"
+    );
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn stores_and_the_end_of_a_sector() {
+    let it = serve().await;
+    it.call(
+        "AllocateSector",
+        r#"[{"AllowedMiners":[],"AllowedProofTypes":[]}]"#,
+    )
+    .await;
+    let path = it.disk.path().to_str().unwrap().to_owned();
+    let store = json!({"Name": "persist", "Path": path, "Strict": false, "ReadOnly": false, "Weight": 0, "Meta": null});
+    let mut room = it
+        .call(
+            "StoreReserveSpace",
+            &format!(r#"[{SECTOR},2048,["persist"]]"#),
+        )
+        .await;
+    let mut info = it.call("StoreBasicInfo", r#"["persist"]"#).await;
+    // a weight of 0 counts as 1 and may be told as either
+    for answer in [&mut room, &mut info] {
+        answer["result"]["Weight"] = json!(0);
+        assert_eq!(*answer, json!({"result": store}));
+    }
+    assert_eq!(
+        it.call("StoreBasicInfo", r#"["nowhere"]"#).await,
+        json!({"result": null})
+    );
+    assert_eq!(
+        it.call(
+            "SubmitPersistedEx",
+            &format!(r#"[{SECTOR},"persist",false]"#)
+        )
+        .await,
+        json!({"result": false})
+    );
+    let list = it.call("StoreList", "[]").await;
+    assert_eq!(list["result"][0]["ReservedBy"][0]["By"], "s-t01000-1");
+    assert_eq!(list["result"][0]["ReservedBy"][0]["Size"], 2048);
+
+    assert_eq!(
+        it.call("ReportFinalized", &format!("[{SECTOR}]")).await,
+        json!({"result": null})
+    );
+    let list = it.call("StoreList", "[]").await;
+    assert_eq!(list["result"][0]["ReservedBy"], json!([]));
+    let offline = it.call("ListSectors", r#"["offline",0]"#).await;
+    let sector = &offline["result"][0];
+    assert_eq!(
+        (&sector["ID"]["Number"], &sector["Finalized"]),
+        (&json!(1), &json!(true))
+    );
+    assert_eq!(
+        sector["MessageInfo"],
+        json!({"PreCommitCid": null, "CommitCid": null, "NeedSend": false})
+    );
+    assert_eq!(
+        it.call("FindSector", &format!(r#"["offline",{SECTOR}]"#))
+            .await["result"],
+        *sector
+    );
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_is_heard() {
+    let it = serve().await;
+    let summary = r#"{"Threads":2,"Empty":1,"Paused":0,"Running":1,"Waiting":0,"Errors":0}"#;
+    let ping = format!(
+        r#"[{{"Name":"w1","Dest":"10.0.0.9:17890","Version":"v0.13.1","Summary":{summary}}}]"#
+    );
+    assert_eq!(it.call("WorkerPing", &ping).await, json!({"result": null}));
+    let list = it.call("WorkerPingInfoList", "[]").await;
+    assert_eq!(
+        list["result"][0]["Info"]["Summary"],
+        serde_json::from_str::<Value>(summary).unwrap()
+    );
+    assert!(list["result"][0]["LastPing"].as_i64().unwrap() > 1_600_000_000);
+    assert_eq!(
+        it.call("WorkerGetPingInfo", r#"["w2"]"#).await,
+        json!({"result": null})
+    );
+    let nameless = it
+        .call("WorkerPing", r#"[{"Name":"","Dest":"","Summary":{}}]"#)
+        .await;
+    assert_eq!(nameless["error"]["code"], 1);
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn unknown_sectors_are_11001_to_workers_and_1_to_operators() {
+    let it = serve().await;
+    let ticket = r#"{"Ticket":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=","Epoch":100}"#;
+    let comm = format!("{:?}", [0_u8; 32]);
+    let pre = format!(
+        r#"[{{"ID":{UNKNOWN},"ProofType":5}},{{"CommR":{comm},"CommD":{comm},"Ticket":{ticket}}},false]"#
+    );
+    let report = format!(
+        r#"[{UNKNOWN},{{"Worker":{{"Instance":"w","Location":"/"}},"StateChange":{{"Prev":"","Next":"","Event":""}},"Failure":null}}]"#
+    );
+    for (method, params) in [
+        ("AcquireDeals", format!("[{UNKNOWN},{{}}]")),
+        ("AssignTicket", format!("[{UNKNOWN}]")),
+        ("SubmitPreCommit", pre),
+        ("PollPreCommitState", format!("[{UNKNOWN}]")),
+        (
+            "SubmitPersistedEx",
+            format!(r#"[{UNKNOWN},"persist",false]"#),
+        ),
+        ("WaitSeed", format!("[{UNKNOWN},5]")),
+        (
+            "SubmitProof",
+            format!(r#"[{UNKNOWN},{{"Proof":"AQE="}},false]"#),
+        ),
+        ("PollProofState", format!("[{UNKNOWN}]")),
+        ("ReportState", report),
+        ("ReportFinalized", format!("[{UNKNOWN}]")),
+        ("ReportAborted", format!(r#"[{UNKNOWN},"why"]"#)),
+        ("StoreReserveSpace", format!("[{UNKNOWN},1,[]]")),
+    ] {
+        let answer = it.call(method, &params).await;
+        let message = "error code 11001: sector state not found: s-t01000-99";
+        assert_eq!(
+            answer,
+            json!({"error": {"code": 11001, "message": message}}),
+            "{method}"
+        );
+    }
+    for (method, params) in [
+        ("FindSector", format!(r#"["online",{UNKNOWN}]"#)),
+        ("FindSectorInAllStates", format!("[{UNKNOWN}]")),
+    ] {
+        let answer = it.call(method, &params).await;
+        assert_eq!(answer["error"]["code"], 1, "{method}");
+        assert!(
+            answer["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("key not found"),
+            "{answer}"
+        );
+    }
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn the_envelope_is_upstreams() {
+    let it = serve().await;
+    // string ids and unknown members of the envelope pass
+    let answer = it.post(r#"{"jsonrpc":"2.0","id":"a-1","method":"Venus.Version","params":[],"meta":{"SpanContext":"x"}}"#).await;
+    assert_eq!(answer["id"], "a-1");
+    assert!(answer["result"].as_str().unwrap().starts_with('v'));
+    for (method, params, code) in [
+        ("AssignTicket", "[]", -32602),
+        ("AssignTicket", &format!("[{SECTOR},1]")[..], -32602),
+        ("Version", "[1]", -32602),
+        ("AssignTicket", SECTOR, -32602),
+        ("AssignTicket", r#"["s-t01000-1"]"#, -32602),
+        ("AllocateSectorsBatch", "[{},1]", -32601),
+        ("WdPoStAllJobs", "[]", -32601),
+    ] {
+        assert_eq!(
+            it.call(method, params).await["error"]["code"],
+            code,
+            "{method} {params}"
+        );
+    }
+    let answer = it.post("{nonsense").await;
+    assert_eq!(
+        (&answer["error"]["code"], &answer["id"]),
+        (&json!(-32700), &json!(null))
+    );
+    let batch = it
+        .post(r#"[{"jsonrpc":"2.0","id":1,"method":"Venus.Version","params":[]}]"#)
+        .await;
+    assert!(batch["error"]["code"].is_i64(), "{batch}");
+    let (status, _) = it.raw("GET /rpc/v0 HTTP/1.1", "").await;
+    assert_eq!(status, 405);
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
+    let it = serve().await;
+    let mut socket = TcpStream::connect(it.address).await.unwrap();
+    let head = "POST /rpc/v0 HTTP/1.1\r\nHost: m\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    drop(socket);
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn permissions_hold_per_method() {
+    let it = serve().await;
+    let version = r#"{"jsonrpc":"2.0","id":1,"method":"Venus.Version","params":[]}"#;
+    let allocate = r#"{"jsonrpc":"2.0","id":1,"method":"Venus.AllocateSector","params":[{}]}"#;
+    let remove = r#"{"jsonrpc":"2.0","id":1,"method":"Venus.WorkerPingInfoRemove","params":["w"]}"#;
+    let bearer = |top| {
+        format!(
+            "\r\nAuthorization: Bearer {}",
+            it.secret.token(top).unwrap()
+        )
+    };
+    for (top, body, allowed) in [
+        (Permission::Read, version, true),
+        (Permission::Read, allocate, false),
+        (Permission::Write, allocate, true),
+        (Permission::Write, remove, false),
+        (Permission::Admin, remove, true),
+    ] {
+        let (status, answer) = it.post_with(&bearer(top), body).await;
+        assert_eq!(status, 200);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let code = if allowed { json!(null) } else { json!(11403) };
+        assert_eq!(answer["error"]["code"], code, "{top} {body} {answer}");
+    }
+    for headers in [
+        "\r\nAuthorization: Bearer a.b.c",
+        "\r\nOrigin: http://evil.example",
+        "\r\nX-Forwarded-For: 1.2.3.4",
+    ] {
+        let (status, text) = it.post_with(headers, version).await;
+        assert_eq!(status, 401, "{headers}");
+        assert!(text.contains("create-token"), "{text}");
+    }
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn websocket_serves_the_same_and_ends_with_the_daemon() {
+    let it = serve().await;
+    let url = format!("ws://{}/rpc/v0", it.address);
+    let client = WsClientBuilder::default().build(&url).await.unwrap();
+    let answer: Value = client
+        .request("Venus.AllocateSector", rpc_params![json!({})])
+        .await
+        .unwrap();
+    assert_eq!(
+        answer,
+        json!({"ID": {"Miner": 1000, "Number": 1}, "ProofType": 5})
+    );
+    let refused = client
+        .request::<Value, _>("Venus.AssignTicket", rpc_params![])
+        .await;
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("takes 1 parameters")
+    );
+    it.stop().await;
+    client.on_disconnect().await;
+    assert!(!client.is_connected());
+}
+
+#[tokio::test]
+async fn monitoring_stands_beside() {
+    let it = serve().await;
+    let (status, body) = it.raw("GET /healthcheck HTTP/1.1", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"OK"}"#));
+    let (status, body) = it.raw("GET /readiness HTTP/1.1", "").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("the node"), "{body}");
+    it.readiness.ready();
+    assert_eq!(it.raw("GET /readiness HTTP/1.1", "").await.0, 200);
+    it.call("AllocateSector", "[{}]").await;
+    let (_, body) = it.raw("GET /metrics HTTP/1.1", "").await;
+    for line in [
+        "damocles_manager_new_sector_total{miner=\"1000\"} 1",
+        "damocles_manager_api_request_duration_ms_count{endpoint=\"Venus.AllocateSector\"} 1",
+        "damocles_manager_info 1",
+    ] {
+        assert!(body.contains(line), "{line} is not in\n{body}");
+    }
+    it.stop().await;
+}

@@ -1,0 +1,126 @@
+//! The manager and its node: the node comes late, does not take the token, or has no such
+//! miner. The node is a real devnet in this process.
+
+mod house;
+
+use clap::Parser;
+use house::{Home, refused, verdict};
+use serde_json::Value;
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+/// Runs a devnet on that port for as long as this process lives.
+fn devnet(repo: &Path, port: u16) {
+    let listen = format!("127.0.0.1:{port}");
+    let cli = damocles_devnet::cli::Cli::try_parse_from([
+        "damocles-devnet",
+        "run",
+        "--repo",
+        repo.to_str().unwrap(),
+        "--listen",
+        &listen,
+        "--block-time",
+        "100ms",
+    ])
+    .unwrap();
+    std::thread::spawn(move || damocles_devnet::daemon::execute(cli));
+    // the file appears when it serves; a directory has no event to wait for without another crate
+    let deadline = Instant::now() + house::PATIENCE;
+    while !repo.join("token").exists() || !repo.join("api").exists() {
+        assert!(Instant::now() < deadline, "the devnet does not come up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn ended((status, log): (ExitStatus, String)) -> (i32, String) {
+    (status.code().unwrap_or(-1), log)
+}
+
+#[test]
+fn the_node_may_come_late_but_must_fit() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let address = format!("/ip4/127.0.0.1/tcp/{port}/http");
+
+    // Nobody there: it serves what needs no chain, and says what it waits for.
+    let repo = tempfile::tempdir().unwrap();
+    let home = Home::good(&address, 1000);
+    let mut waiting = home.start(&[]);
+    waiting.until("waiting for the Filecoin node");
+    waiting.until("listening");
+    let listed = home.run(&["util", "storage", "list", "--json"]);
+    assert!(
+        listed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&listed.stderr)
+    );
+    let stores: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(stores[0]["Name"], "persist");
+    let none = home.run(&["util", "sealer", "sectors", "state", "1000", "7"]);
+    refused(
+        verdict(&none),
+        7,
+        "has no sector s-t01000-7",
+        "sectors list",
+    );
+    let token = home.run(&["util", "auth", "create-token", "--perm", "read"]);
+    assert_eq!(
+        String::from_utf8_lossy(&token.stdout)
+            .trim()
+            .split('.')
+            .count(),
+        3
+    );
+
+    // The node comes, but knows nobody without a token.
+    devnet(repo.path(), port);
+    let (code, log) = ended(waiting.wait());
+    refused(
+        (code, log),
+        5,
+        "does not accept the token",
+        "auth create-token",
+    );
+
+    // With its token the manager works.
+    let token = fs::read_to_string(repo.path().join("token")).unwrap();
+    let with_token = format!("{}:{address}", token.trim());
+    let home = Home::good(&with_token, 1000);
+    let mut works = home.start(&[]);
+    works.until("serving a miner");
+    works.until("ready");
+    assert!(
+        !works.seen.iter().any(|l| l.contains(token.trim())),
+        "no secret in the log"
+    );
+    let (code, log) = ended(works.terminate());
+    assert_eq!(code, 0, "{log}");
+
+    // A miner that is not there, a token that is not the node's.
+    let (code, log) = ended(Home::good(&with_token, 31337).start(&[]).wait());
+    refused(
+        (code, log),
+        7,
+        "no miner 31337 on the node's chain",
+        "Actor",
+    );
+    let (code, log) = ended(
+        Home::good(&format!("aa.bb.cc:{address}"), 1000)
+            .start(&[])
+            .wait(),
+    );
+    refused(
+        (code, log),
+        5,
+        "does not accept the token",
+        "auth create-token",
+    );
+}
