@@ -251,8 +251,7 @@ impl Chain {
             let round = beacon_round(epoch);
             entries.iter().find(|entry| entry.round == round)
         };
-        let entry =
-            entry.ok_or_else(|| anyhow::anyhow!("didn't find beacon for epoch {epoch}"))?;
+        let entry = entry.ok_or_else(|| anyhow::anyhow!("didn't find beacon for epoch {epoch}"))?;
         Ok(blake2b256(&entry.data))
     }
 

@@ -36,10 +36,7 @@ impl Economy {
     pub fn new(circulating_supply: TokenAmount, min_power: u64) -> Self {
         Economy {
             reward: FilterEstimate::new(BigInt::from(EPOCH_REWARD), BigInt::zero()),
-            network_power: FilterEstimate::new(
-                BigInt::from(750_000u64) << 40,
-                BigInt::zero(),
-            ),
+            network_power: FilterEstimate::new(BigInt::from(750_000u64) << 40, BigInt::zero()),
             baseline_power: BigInt::from(2_888_888_880_000_000_000u64),
             circulating_supply,
             min_power,
@@ -48,7 +45,11 @@ impl Economy {
 
     /// Deposit of one precommitted sector.
     pub fn precommit_deposit(&self, sector_size: SectorSize) -> TokenAmount {
-        pre_commit_deposit_for_power(&self.reward, &self.network_power, &qa_power_max(sector_size))
+        pre_commit_deposit_for_power(
+            &self.reward,
+            &self.network_power,
+            &qa_power_max(sector_size),
+        )
     }
 
     /// Initial pledge for quality-adjusted power.
@@ -88,6 +89,9 @@ mod tests {
         assert!(deposit.is_positive() && pledge.is_positive());
         assert!(pledge <= cap);
         assert!(economy.creation_deposit(10).is_positive());
-        assert_eq!(overestimate(&TokenAmount::from_atto(1000)), TokenAmount::from_atto(1100));
+        assert_eq!(
+            overestimate(&TokenAmount::from_atto(1000)),
+            TokenAmount::from_atto(1100)
+        );
     }
 }

@@ -192,7 +192,11 @@ mod tests {
             assert!(!out.refund.is_negative() && !out.miner_tip.is_negative());
         }
         let out = outputs(100, 110, &atto(20), &atto(10), &atto(5));
-        assert_eq!(out.miner_penalty, atto(1000), "the fee cap was below the base fee");
+        assert_eq!(
+            out.miner_penalty,
+            atto(1000),
+            "the fee cap was below the base fee"
+        );
         assert_eq!(out.miner_tip, atto(0));
     }
 

@@ -21,8 +21,8 @@ use crate::power::PowerState;
 use crate::preseal::Presealed;
 use crate::randomness::{beacon_entry, beacon_round, ticket_proof};
 use crate::tree::{
-    BURNT_FUNDS, CRON, DATACAP, FIRST_USER, MARKET, POWER, REWARD, SYSTEM, Tree,
-    VERIFIED_REGISTRY, code,
+    BURNT_FUNDS, CRON, DATACAP, FIRST_USER, MARKET, POWER, REWARD, SYSTEM, Tree, VERIFIED_REGISTRY,
+    code,
 };
 
 /// The genesis miner, t01000.

@@ -64,6 +64,9 @@ pub mod network;
 /// How messages get into the pool.
 pub mod outbox;
 
+/// The network to disk and back.
+pub mod persist;
+
 /// How errors end the program.
 pub mod fatal;
 

@@ -34,7 +34,9 @@ pub enum Refused {
         nonce: u64,
         minimum: TokenAmount,
     },
-    #[error("message from {from} with nonce {nonce} already in mpool: message with nonce already exists")]
+    #[error(
+        "message from {from} with nonce {nonce} already in mpool: message with nonce already exists"
+    )]
     ExistingNonce { from: Address, nonce: u64 },
     #[error("too many pending messages for actor")]
     TooManyPending,

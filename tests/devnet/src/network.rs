@@ -1,20 +1,18 @@
 //! The network as its RPC server sees it: the chain, the message pool and the block
 //! producer behind one handle. Decisions are made below; this floor only orders them.
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use cid::Cid;
-use fvm_ipld_blockstore::Blockstore;
-use fvm_shared::address::{Address, set_current_network, Network as AddressNetwork};
+use fvm_shared::address::{Address, Network as AddressNetwork, set_current_network};
 use fvm_shared::bigint::BigInt;
 use fvm_shared::clock::ChainEpoch;
 use fvm_shared::econ::TokenAmount;
 use fvm_shared::receipt::Receipt;
 use fvm_shared::sector::SectorSize;
-use num_traits::FromPrimitive;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,13 +22,12 @@ use crate::chain::{AcceptedPost, Chain, Lookup, Node};
 use crate::economy::Economy;
 use crate::engine::{Engine, Made};
 use crate::genesis::{self, Endowment, GENESIS_MINER};
-use crate::mempool::{Mempool, Pending};
+use crate::mempool::Mempool;
 use crate::message::SignedMessage;
 use crate::policy::{NetworkPolicy, proofs};
 use crate::preseal;
 use crate::proofs::{RealVerifier, Verifier};
 use crate::randomness::{beacon_entry, beacon_round};
-use crate::snapshot::{self, StoredChain, StoredConfig, StoredNode, StoredPost};
 use crate::store::Store;
 use crate::view::{StateError, StateView};
 
@@ -94,13 +91,13 @@ pub struct Network {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    repo: PathBuf,
+    pub(crate) repo: PathBuf,
     pub(crate) engine: Arc<Engine>,
+    /// Written only by who holds `producing` and `pool`.
     pub(crate) chain: Arc<RwLock<Chain>>,
-    /// Locked after `chain` where both are held.
     pub(crate) pool: Mutex<Mempool>,
     /// Held while a tipset is made.
-    producing: Mutex<()>,
+    pub(crate) producing: Mutex<()>,
     changes: broadcast::Sender<Arc<Vec<HeadChange>>>,
     block_time: watch::Sender<BlockTime>,
     hold: AtomicBool,
@@ -118,9 +115,8 @@ impl Network {
     ) -> anyhow::Result<Network> {
         config.policy.validate()?;
         set_current_network(AddressNetwork::Testnet);
-        std::fs::create_dir_all(&config.repo).with_context(|| {
-            format!("could not make the directory {}", config.repo.display())
-        })?;
+        std::fs::create_dir_all(&config.repo)
+            .with_context(|| format!("could not make the directory {}", config.repo.display()))?;
         let supply = config.funded.iter().map(|(_, funds)| funds).sum();
         let genesis_time = match config.genesis_time {
             Some(seconds) => seconds,
@@ -171,7 +167,7 @@ impl Network {
         ))
     }
 
-    fn assemble(
+    pub(crate) fn assemble(
         repo: PathBuf,
         engine: Engine,
         chain: Chain,
@@ -190,121 +186,6 @@ impl Network {
                 hold: AtomicBool::new(false),
             }),
         }
-    }
-
-    /// Whether `repo` holds a snapshot that `load` would read.
-    pub fn exists(repo: &Path) -> bool {
-        snapshot::path(repo).exists()
-    }
-
-    /// Loads the snapshot; a newer, foreign or damaged one is refused with a
-    /// [`snapshot::BadSnapshot`].
-    pub fn load(repo: &Path) -> anyhow::Result<Network> {
-        set_current_network(AddressNetwork::Testnet);
-        let loaded = snapshot::read(repo)?;
-        let config = loaded.config;
-        let damaged = |why: &str| snapshot::BadSnapshot::Damaged {
-            path: snapshot::path(repo),
-            why: why.to_owned(),
-        };
-        config.policy.validate()?;
-        let sector_size = SectorSize::from_u64(config.sector_size)
-            .ok_or_else(|| damaged("its sector size is unknown"))?;
-        let supply: BigInt = config.circulating_supply.parse()?;
-        let store = Store::default();
-        for (cid, bytes) in &loaded.blocks {
-            store.put_keyed(cid, bytes)?;
-        }
-        let engine = Engine {
-            actor_policy: config.policy.actor_policy(sector_size),
-            economy: Economy::new(
-                TokenAmount::from_atto(supply),
-                config.policy.consensus_miner_min_power,
-            ),
-            policy: config.policy,
-            store,
-            verifier: Arc::new(RealVerifier),
-            sector_size,
-            seed: config.seed,
-            genesis_time: config.genesis_time,
-            producer: GENESIS_MINER,
-        };
-        let mut chain = Chain::default();
-        for stored in loaded.chain.nodes {
-            chain.push(Arc::new(revive(&engine, stored)?), vec![]);
-        }
-        chain.add_posts(loaded.chain.posts.into_iter().map(|post| {
-            let accepted = AcceptedPost {
-                deadline: post.deadline,
-                partition: post.partition,
-                epoch: post.epoch,
-                message: post.message,
-                sectors: post.sectors,
-            };
-            (post.miner, accepted)
-        }));
-        let head = chain.head().ok_or_else(|| damaged("it holds no tipset"))?;
-        ensure!(
-            engine.store.has(&head.post_state)?,
-            damaged("the state of its head is missing")
-        );
-        let mut pool = Mempool::default();
-        for message in loaded.chain.pending {
-            pool.add(Pending {
-                cid: message.cid()?,
-                message,
-            })?;
-        }
-        let block_time = config
-            .block_time_ms
-            .map_or(BlockTime::Manual, |ms| {
-                BlockTime::Every(Duration::from_millis(ms))
-            });
-        Ok(Self::assemble(
-            repo.to_owned(),
-            engine,
-            chain,
-            pool,
-            block_time,
-        ))
-    }
-
-    /// Writes the snapshot (temporary file, then rename).
-    pub fn save(&self) -> anyhow::Result<()> {
-        let inner = &self.inner;
-        let _no_new_tipset = inner.producing.lock();
-        let config = StoredConfig {
-            policy: inner.engine.policy.clone(),
-            seed: inner.engine.seed,
-            sector_size: inner.engine.sector_size as u64,
-            genesis_time: inner.engine.genesis_time,
-            block_time_ms: match self.block_time() {
-                BlockTime::Every(time) => Some(time.as_millis() as u64),
-                BlockTime::Manual => None,
-            },
-            circulating_supply: inner.engine.economy.circulating_supply.atto().to_string(),
-        };
-        let stored = {
-            let chain = inner.chain.read();
-            StoredChain {
-                config: serde_json::to_string(&config)?,
-                nodes: chain.nodes().iter().map(|n| store_form(n)).collect(),
-                posts: chain
-                    .posts()
-                    .iter()
-                    .map(|(miner, post)| StoredPost {
-                        miner: *miner,
-                        deadline: post.deadline,
-                        partition: post.partition,
-                        epoch: post.epoch,
-                        message: post.message,
-                        sectors: post.sectors.clone(),
-                    })
-                    .collect(),
-                pending: inner.pool.lock().all().into_iter().map(|p| p.message).collect(),
-            }
-        };
-        snapshot::write(&inner.repo, &stored, &inner.engine.store.export())
     }
 
     pub fn policy(&self) -> &NetworkPolicy {
@@ -368,14 +249,14 @@ impl Network {
                 .make(&chain, pool, head.tipset.height + rounds)?
         };
         let tipset = node.tipset.clone();
-        let mut chain = inner.chain.write();
-        {
-            let mut pool = inner.pool.lock();
-            for (_, message) in &node.messages {
-                let message = &message.message;
-                pool.drop_below(&message.from, message.sequence + 1);
-            }
+        // The pool stays locked until the head has changed, so that nobody sees a nonce that
+        // is neither pending nor on the chain.
+        let mut pool = inner.pool.lock();
+        for (_, message) in &node.messages {
+            let message = &message.message;
+            pool.drop_below(&message.from, message.sequence + 1);
         }
+        let mut chain = inner.chain.write();
         chain.push(node, posts);
         // Told under the lock, so that a subscriber misses none; nobody listening is fine.
         let _ = inner.changes.send(Arc::new(vec![HeadChange {
@@ -569,33 +450,4 @@ impl Network {
             .map(|(_, post)| post.clone())
             .collect()
     }
-}
-
-fn store_form(node: &Node) -> StoredNode {
-    StoredNode {
-        blocks: node.tipset.blocks.clone(),
-        messages: node.messages.iter().map(|(_, m)| m.clone()).collect(),
-        receipts: node.receipts.clone(),
-        receipts_root: node.receipts_root,
-        post_state: node.post_state,
-        next_base_fee: node.next_base_fee.clone(),
-    }
-}
-
-fn revive(engine: &Engine, stored: StoredNode) -> anyhow::Result<Node> {
-    let [header] = <[_; 1]>::try_from(stored.blocks)
-        .map_err(|blocks| anyhow!("a tipset of {} blocks was stored", blocks.len()))?;
-    let messages = stored
-        .messages
-        .into_iter()
-        .map(|message| Ok((message.cid()?, message)))
-        .collect::<anyhow::Result<_>>()?;
-    Ok(Node {
-        tipset: Arc::new(engine.seal_header(header)?),
-        messages,
-        receipts: stored.receipts,
-        receipts_root: stored.receipts_root,
-        post_state: stored.post_state,
-        next_base_fee: stored.next_base_fee,
-    })
 }

@@ -83,8 +83,8 @@ impl Network {
             )));
         }
         message.verify(&from).map_err(PushError::BadSignature)?;
-        let head = self.head_node();
         let mut pool = self.inner.pool.lock();
+        let head = self.head_node();
         self.take(&mut pool, &head, message)
     }
 
@@ -110,13 +110,12 @@ impl Network {
             ));
         }
         // The nonce is the pool's to give, so the pool stays locked until it holds the message.
-        let head = self.head_node();
         let mut pool = self.inner.pool.lock();
+        let head = self.head_node();
         let (nonce, _) = self.account(&head, &message.from)?;
         message.sequence = pool.next_nonce(&message.from, nonce);
         let cid = cbor_cid(&message).map_err(broken)?;
-        let signature =
-            sign(&message.from, &cid.to_bytes()).map_err(PushError::Sign)?;
+        let signature = sign(&message.from, &cid.to_bytes()).map_err(PushError::Sign)?;
         let signed = SignedMessage { message, signature };
         signed
             .verify(&signed.message.from)
@@ -141,8 +140,7 @@ impl Network {
                 got: inner.sequence,
             });
         }
-        let required =
-            required_funds(&message) + pool.committed_funds(&inner.from, inner.sequence);
+        let required = required_funds(&message) + pool.committed_funds(&inner.from, inner.sequence);
         if balance < required {
             return Err(PushError::NotEnoughFunds { balance, required });
         }
@@ -219,8 +217,7 @@ impl Network {
         let id = tree
             .resolve(from)?
             .ok_or(StateError::ActorNotFound(*from))?;
-        tree.account_key(id)?
-            .ok_or(StateError::NotAnAccount(*from))
+        tree.account_key(id)?.ok_or(StateError::NotAnAccount(*from))
     }
 
     /// Pending messages by sender and nonce.
@@ -232,30 +229,24 @@ impl Network {
     /// Next nonce, pending messages counted (MpoolGetNonce).
     pub fn nonce(&self, addr: &Address) -> Result<u64, StateError> {
         let key = self.sender_key(addr)?;
-        let head = self.head_node();
-        let (nonce, _) = self.account(&head, &key)?;
-        Ok(self.inner.pool.lock().next_nonce(&key, nonce))
+        let pool = self.inner.pool.lock();
+        let (nonce, _) = self.account(&self.head_node(), &key)?;
+        Ok(pool.next_nonce(&key, nonce))
     }
 
     /// Gas that the message would use after the sender's pending ones.
     pub fn estimate_gas_limit(&self, message: &Message) -> Result<u64, PushError> {
         let from = self.sender_key(&message.from)?;
-        let before: Vec<_> = self
-            .inner
-            .pool
-            .lock()
-            .of(&from)
-            .into_iter()
-            .map(|p| p.message)
-            .collect();
-        let chain = self.inner.chain.read();
-        let Some(head) = chain.head() else {
-            unreachable!("a network is only made with a genesis");
+        let (head, before) = {
+            let pool = self.inner.pool.lock();
+            let before: Vec<_> = pool.of(&from).into_iter().map(|p| p.message).collect();
+            (self.head_node(), before)
         };
+        let chain = self.inner.chain.read();
         let applied = self
             .inner
             .engine
-            .dry_run(&chain, head, &before, message)
+            .dry_run(&chain, &head, &before, message)
             .map_err(broken)?;
         if !applied.receipt.exit_code.is_success() {
             return Err(PushError::EstimateFailed {
@@ -295,7 +286,11 @@ impl Network {
 
     /// Fills in gas limit (×1.25), premium and fee cap where they are zero, and caps the fee
     /// (GasEstimateMessageGas).
-    pub fn estimate_gas(&self, mut message: Message, spec: &SendSpec) -> Result<Message, PushError> {
+    pub fn estimate_gas(
+        &self,
+        mut message: Message,
+        spec: &SendSpec,
+    ) -> Result<Message, PushError> {
         if message.gas_limit == 0 {
             let used = self.estimate_gas_limit(&message)?;
             message.gas_limit = (used + used / 4).min(self.policy().block_gas_limit);

@@ -141,8 +141,8 @@ pub fn write<B: AsRef<[u8]>>(
 /// Reads a snapshot.
 pub fn read(repo: &Path) -> anyhow::Result<Loaded> {
     let path = path(repo);
-    let bytes =
-        fs::read(&path).with_context(|| format!("could not read the snapshot {}", path.display()))?;
+    let bytes = fs::read(&path)
+        .with_context(|| format!("could not read the snapshot {}", path.display()))?;
     let damaged = |why: String| BadSnapshot::Damaged {
         path: path.clone(),
         why,

@@ -30,22 +30,70 @@ pub const FIRST_USER: ActorID = 100;
 /// Code CIDs of the v18 "devnet" bundle of builtin actors, as every node of a 2k network
 /// knows them (Lotus `build/builtin_actors_gen.go`).
 pub const CODES: [(&str, &str); 16] = [
-    ("account", "bafk2bzacedpmhtrp2kdjoga2phrbi3f7z7wn25s3tluxoagcu7hsg2ppktxbw"),
-    ("cron", "bafk2bzacedrv5m6tczd6dz6ly3zmenkljnokovduvgkbmgxvsawbalerciieg"),
-    ("datacap", "bafk2bzaceamho7atkl2a7c3m3t24v6tf3wzceaewp3ph6rjmwza3xdy3gmqb6"),
-    ("eam", "bafk2bzaceaxpy4ilqlibpgytnt5ucmju2ooi3bqwca6dngwy6hlzmshyjpafw"),
-    ("ethaccount", "bafk2bzacedsbwrrjywdmxeluuzwfhmam2jmrm6ivj72ggw6qaijcx7ilw5fvk"),
-    ("evm", "bafk2bzacec273j42hyrcaeqms6xuuezkozjhptmyniwtr7y4jzjdoflccn2is"),
-    ("init", "bafk2bzaced23vlf6nemlulavy2ouxuvudxe3jbu4klc74tcgruafrqu2fnt3c"),
-    ("multisig", "bafk2bzacecquc4zxikmjfwsiyzx4tbxlsvauf53c7spf3hdz6jwmkczyqwbrg"),
-    ("paymentchannel", "bafk2bzacecf3jaqzs757hmyxpthnj7vaxr2z6h5v6yubptvqasgabxiubeoim"),
-    ("placeholder", "bafk2bzacedfvut2myeleyq67fljcrw4kkmn5pb5dpyozovj7jpoez5irnc3ro"),
-    ("reward", "bafk2bzacedchalmz2omgitfunbqg5opzcvrlvju77k6dr5zt2poyy7jjzkvwa"),
-    ("storagemarket", "bafk2bzacecjrg6jueodndhwtkaa3n2v2tkjakmzu4c57hrhg5ige4d4kjggcg"),
-    ("storageminer", "bafk2bzacedhvcxgdz2w75izwa5s5dwvsrxsnzkjcbpbresziyrrjrsvjzwvxe"),
-    ("storagepower", "bafk2bzacebydegz3ap6xgejojdu3usfddhyrj476f25ooahgcqko6d7djynas"),
-    ("system", "bafk2bzacedced5maxljwmavukjvtnmknpzoullfcwk3upaz5x5hvvdl2pk24e"),
-    ("verifiedregistry", "bafk2bzaceccqnqgyehy72nkmujvpyibikslvpyxfhpqivzjmbkmdbme5xzm2u"),
+    (
+        "account",
+        "bafk2bzacedpmhtrp2kdjoga2phrbi3f7z7wn25s3tluxoagcu7hsg2ppktxbw",
+    ),
+    (
+        "cron",
+        "bafk2bzacedrv5m6tczd6dz6ly3zmenkljnokovduvgkbmgxvsawbalerciieg",
+    ),
+    (
+        "datacap",
+        "bafk2bzaceamho7atkl2a7c3m3t24v6tf3wzceaewp3ph6rjmwza3xdy3gmqb6",
+    ),
+    (
+        "eam",
+        "bafk2bzaceaxpy4ilqlibpgytnt5ucmju2ooi3bqwca6dngwy6hlzmshyjpafw",
+    ),
+    (
+        "ethaccount",
+        "bafk2bzacedsbwrrjywdmxeluuzwfhmam2jmrm6ivj72ggw6qaijcx7ilw5fvk",
+    ),
+    (
+        "evm",
+        "bafk2bzacec273j42hyrcaeqms6xuuezkozjhptmyniwtr7y4jzjdoflccn2is",
+    ),
+    (
+        "init",
+        "bafk2bzaced23vlf6nemlulavy2ouxuvudxe3jbu4klc74tcgruafrqu2fnt3c",
+    ),
+    (
+        "multisig",
+        "bafk2bzacecquc4zxikmjfwsiyzx4tbxlsvauf53c7spf3hdz6jwmkczyqwbrg",
+    ),
+    (
+        "paymentchannel",
+        "bafk2bzacecf3jaqzs757hmyxpthnj7vaxr2z6h5v6yubptvqasgabxiubeoim",
+    ),
+    (
+        "placeholder",
+        "bafk2bzacedfvut2myeleyq67fljcrw4kkmn5pb5dpyozovj7jpoez5irnc3ro",
+    ),
+    (
+        "reward",
+        "bafk2bzacedchalmz2omgitfunbqg5opzcvrlvju77k6dr5zt2poyy7jjzkvwa",
+    ),
+    (
+        "storagemarket",
+        "bafk2bzacecjrg6jueodndhwtkaa3n2v2tkjakmzu4c57hrhg5ige4d4kjggcg",
+    ),
+    (
+        "storageminer",
+        "bafk2bzacedhvcxgdz2w75izwa5s5dwvsrxsnzkjcbpbresziyrrjrsvjzwvxe",
+    ),
+    (
+        "storagepower",
+        "bafk2bzacebydegz3ap6xgejojdu3usfddhyrj476f25ooahgcqko6d7djynas",
+    ),
+    (
+        "system",
+        "bafk2bzacedced5maxljwmavukjvtnmknpzoullfcwk3upaz5x5hvvdl2pk24e",
+    ),
+    (
+        "verifiedregistry",
+        "bafk2bzaceccqnqgyehy72nkmujvpyibikslvpyxfhpqivzjmbkmdbme5xzm2u",
+    ),
 ];
 
 /// Code CID of a builtin actor by its name in [`CODES`].
@@ -60,7 +108,10 @@ pub fn code(name: &str) -> anyhow::Result<Cid> {
 /// Name of the builtin actor with this code.
 pub fn code_name(code: &Cid) -> Option<&'static str> {
     let text = code.to_string();
-    CODES.iter().find(|(_, c)| *c == text).map(|(name, _)| *name)
+    CODES
+        .iter()
+        .find(|(_, c)| *c == text)
+        .map(|(name, _)| *name)
 }
 
 /// State of an account actor.
@@ -190,7 +241,12 @@ impl Tree {
     }
 
     /// Moves funds.
-    pub fn transfer(&mut self, from: ActorID, to: ActorID, amount: &TokenAmount) -> anyhow::Result<()> {
+    pub fn transfer(
+        &mut self,
+        from: ActorID,
+        to: ActorID,
+        amount: &TokenAmount,
+    ) -> anyhow::Result<()> {
         anyhow::ensure!(!amount.is_negative(), "a transfer cannot be negative");
         self.add_funds(from, &-amount.clone())?;
         self.add_funds(to, amount)
@@ -205,21 +261,13 @@ impl Tree {
             return Ok(None);
         };
         let init: InitState = self.store.read(&init.state)?;
-        let map = AddressMap::load_with_bit_width(
-            &init.address_map,
-            self.store.clone(),
-            HAMT_BIT_WIDTH,
-        )?;
+        let map =
+            AddressMap::load_with_bit_width(&init.address_map, self.store.clone(), HAMT_BIT_WIDTH)?;
         Ok(map.get(&BytesKey(addr.to_bytes()))?.copied())
     }
 
     /// Makes an actor under a new ID and, when given, an address that leads to it.
-    pub fn create(
-        &mut self,
-        addr: &Address,
-        code: Cid,
-        state: Cid,
-    ) -> anyhow::Result<ActorID> {
+    pub fn create(&mut self, addr: &Address, code: Cid, state: Cid) -> anyhow::Result<ActorID> {
         let mut init: InitState = self.state(INIT)?;
         let id = init.next_id;
         init.next_id += 1;
@@ -233,8 +281,7 @@ impl Tree {
     }
 
     fn map_address(&self, map: &Cid, addr: &Address, id: ActorID) -> anyhow::Result<Cid> {
-        let mut map =
-            AddressMap::load_with_bit_width(map, self.store.clone(), HAMT_BIT_WIDTH)?;
+        let mut map = AddressMap::load_with_bit_width(map, self.store.clone(), HAMT_BIT_WIDTH)?;
         map.set(BytesKey(addr.to_bytes()), id)?;
         Ok(map.flush()?)
     }
@@ -251,7 +298,8 @@ impl Tree {
 
     /// Puts the init actor in place.
     pub fn set_up_init(&mut self, network_name: &str, next_id: ActorID) -> anyhow::Result<()> {
-        let address_map = AddressMap::new_with_bit_width(self.store.clone(), HAMT_BIT_WIDTH).flush()?;
+        let address_map =
+            AddressMap::new_with_bit_width(self.store.clone(), HAMT_BIT_WIDTH).flush()?;
         let state = self.store.put(&InitState {
             address_map,
             next_id,

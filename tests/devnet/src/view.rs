@@ -118,9 +118,7 @@ impl StateView {
 
     pub fn actor(&self, addr: &Address) -> Answer<ActorState> {
         let id = self.lookup_id(addr)?;
-        self.tree
-            .actor(id)?
-            .ok_or(StateError::ActorNotFound(*addr))
+        self.tree.actor(id)?.ok_or(StateError::ActorNotFound(*addr))
     }
 
     /// ID of any address.
@@ -318,9 +316,7 @@ impl StateView {
         sector: SectorNumber,
     ) -> Answer<Option<SectorOnChainInfo>> {
         let state = self.miner_state(miner)?;
-        state
-            .get_sector(&self.engine.store, sector)
-            .map_err(broken)
+        state.get_sector(&self.engine.store, sector).map_err(broken)
     }
 
     pub fn precommit_info(
@@ -355,9 +351,8 @@ impl StateView {
                 });
             }
         })?;
-        found.ok_or_else(|| {
-            StateError::NotFound(format!("sector {sector} not due at any deadline"))
-        })
+        found
+            .ok_or_else(|| StateError::NotFound(format!("sector {sector} not due at any deadline")))
     }
 
     /// When the partition's queue lets the sector expire.

@@ -78,7 +78,12 @@ fn broken(error: anyhow::Error) -> ActorError {
 impl Machine<'_> {
     /// Runs one message; `length` is its size on the chain. Errors only if the state itself
     /// cannot be read or written.
-    pub fn apply(&self, tree: &mut Tree, message: &Message, length: usize) -> anyhow::Result<Applied> {
+    pub fn apply(
+        &self,
+        tree: &mut Tree,
+        message: &Message,
+        length: usize,
+    ) -> anyhow::Result<Applied> {
         let inclusion = gas::message_on_chain(length);
         if message.gas_limit < inclusion {
             return Ok(refused(
@@ -130,15 +135,19 @@ impl Machine<'_> {
             limit: message.gas_limit,
             used: inclusion,
         };
-        let (code, value, error, posts) =
-            match self.execute(tree, sender, message, &mut meter) {
-                Ok((value, posts)) => (ExitCode::OK, value, String::new(), posts),
-                Err(e) => {
-                    *tree = before;
-                    let posts = Vec::new();
-                    (e.exit_code(), RawBytes::default(), e.msg().to_owned(), posts)
-                }
-            };
+        let (code, value, error, posts) = match self.execute(tree, sender, message, &mut meter) {
+            Ok((value, posts)) => (ExitCode::OK, value, String::new(), posts),
+            Err(e) => {
+                *tree = before;
+                let posts = Vec::new();
+                (
+                    e.exit_code(),
+                    RawBytes::default(),
+                    e.msg().to_owned(),
+                    posts,
+                )
+            }
+        };
         let gas_used = meter.used.min(message.gas_limit);
         let fees = gas::outputs(
             gas_used,
@@ -339,12 +348,15 @@ impl Machine<'_> {
         meter.charge(gas::CREATE_MINER)?;
         let params: CreateMinerParams = from_slice(message.params.bytes())
             .map_err(|e| ActorError::serialization(format!("failed to decode parameters: {e}")))?;
-        let owner = tree.resolve(&params.owner).map_err(broken)?.ok_or_else(|| {
-            ActorError::illegal_argument(format!(
-                "unable to resolve owner address: {}",
-                params.owner
-            ))
-        })?;
+        let owner = tree
+            .resolve(&params.owner)
+            .map_err(broken)?
+            .ok_or_else(|| {
+                ActorError::illegal_argument(format!(
+                    "unable to resolve owner address: {}",
+                    params.owner
+                ))
+            })?;
         let worker = worker_account(tree, &params.worker)?;
         let id = tree.next_id().map_err(broken)?;
         let robust = robust_address(tree, sender, message.sequence).map_err(broken)?;

@@ -57,7 +57,10 @@ impl GasMeter {
         if self.used > self.limit {
             return Err(ActorError::unchecked(
                 ExitCode::SYS_OUT_OF_GAS,
-                format!("needs at least {} gas, the limit is {}", self.used, self.limit),
+                format!(
+                    "needs at least {} gas, the limit is {}",
+                    self.used, self.limit
+                ),
             ));
         }
         Ok(())
@@ -125,12 +128,7 @@ impl std::fmt::Debug for Runtime<'_> {
 type Outcome = Result<RawBytes, ActorError>;
 
 /// The dispatch table.
-pub fn invoke(
-    rt: &mut Runtime<'_>,
-    state: &mut State,
-    method: u64,
-    params: &RawBytes,
-) -> Outcome {
+pub fn invoke(rt: &mut Runtime<'_>, state: &mut State, method: u64, params: &RawBytes) -> Outcome {
     match method {
         2 => control_addresses(rt, state),
         5 => post::submit_windowed_post(rt, state, decode(params)?),

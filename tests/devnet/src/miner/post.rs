@@ -59,7 +59,9 @@ pub(super) fn submit_windowed_post(
         ));
     }
     let proof_size = info.window_post_proof_type.proof_size().map_err(|e| {
-        ActorError::illegal_state(format!("failed to determine max window post proof size: {e}"))
+        ActorError::illegal_state(format!(
+            "failed to determine max window post proof size: {e}"
+        ))
     })?;
     if proof.proof_bytes.len() > proof_size * params.partitions.len() {
         return refuse(format!(
@@ -111,9 +113,8 @@ pub(super) fn submit_windowed_post(
     let challenged = sectors
         .load_for_proof(&result.sectors, &result.ignored_sectors)
         .map_err(|e| state_error(e, "failed to load sectors for post verification"))?;
-    rt.gas.charge(
-        gas::VERIFY_POST_BASE + gas::VERIFY_POST_SECTOR * challenged.len() as u64,
-    )?;
+    rt.gas
+        .charge(gas::VERIFY_POST_BASE + gas::VERIFY_POST_SECTOR * challenged.len() as u64)?;
     if !verify(rt, current.challenge, &challenged, params.proofs.clone())? {
         return refuse("invalid post was submitted".into());
     }

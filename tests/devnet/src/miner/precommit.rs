@@ -2,7 +2,7 @@
 use fil_actor_miner_state::v18::{
     CollisionPolicy, PreCommitSectorBatchParams2, SectorPreCommitInfo, SectorPreCommitOnChainInfo,
     State, can_pre_commit_seal_proof, is_sealed_sector, is_unsealed_sector,
-    max_prove_commit_duration, sector_deals_max, seal_proof_sector_maximum_lifetime,
+    max_prove_commit_duration, seal_proof_sector_maximum_lifetime, sector_deals_max,
 };
 use fil_actors_shared::v18::ActorError;
 use fil_actors_shared::v18::runtime::Policy;
@@ -22,9 +22,8 @@ pub(super) fn pre_commit_sector_batch2(
     state: &mut State,
     params: PreCommitSectorBatchParams2,
 ) -> Outcome {
-    rt.gas.charge(
-        gas::PRE_COMMIT_BASE + gas::PRE_COMMIT_SECTOR * params.sectors.len() as u64,
-    )?;
+    rt.gas
+        .charge(gas::PRE_COMMIT_BASE + gas::PRE_COMMIT_SECTOR * params.sectors.len() as u64)?;
     if params.sectors.is_empty() {
         return Err(ActorError::illegal_argument("batch empty".into()));
     }
@@ -64,12 +63,15 @@ pub(super) fn pre_commit_sector_batch2(
     let mut records = Vec::with_capacity(params.sectors.len());
     let mut clean_ups = Vec::with_capacity(params.sectors.len());
     for sector in params.sectors {
-        let post = sector.seal_proof.registered_window_post_proof().map_err(|_| {
-            ActorError::illegal_argument(format!(
-                "no Window PoSt proof type for seal proof {}",
-                i64::from(sector.seal_proof)
-            ))
-        })?;
+        let post = sector
+            .seal_proof
+            .registered_window_post_proof()
+            .map_err(|_| {
+                ActorError::illegal_argument(format!(
+                    "no Window PoSt proof type for seal proof {}",
+                    i64::from(sector.seal_proof)
+                ))
+            })?;
         if post != info.window_post_proof_type {
             return Err(ActorError::illegal_argument(format!(
                 "sector Window PoSt proof type {} must match miner Window PoSt proof type {}",
@@ -196,7 +198,10 @@ fn check_expiration(
         ));
     }
     let Some(longest) = seal_proof_sector_maximum_lifetime(sector.seal_proof) else {
-        return refuse(format!("unrecognized seal proof type {:?}", sector.seal_proof));
+        return refuse(format!(
+            "unrecognized seal proof type {:?}",
+            sector.seal_proof
+        ));
     };
     if lifetime > longest {
         return refuse(format!(

@@ -2,22 +2,23 @@
 //! aggregate, and the activation of what they prove. Also the activation of genesis sectors,
 //! which takes the same way without a proof.
 use fil_actor_miner_state::v18::{
-    ERR_NOTIFICATION_SEND_FAILED, MinerInfo, PowerPair, ProveCommitSectors3Params,
-    ProveCommitSectors3Return, SectorActivationManifest, SectorOnChainInfo, SectorOnChainInfoFlags,
-    SectorPreCommitOnChainInfo, State, daily_proof_fee, max_prove_commit_duration,
-    qa_power_for_weight,
+    ERR_NOTIFICATION_REJECTED, ERR_NOTIFICATION_SEND_FAILED, MinerInfo, PowerPair,
+    ProveCommitSectors3Params, ProveCommitSectors3Return, SectorActivationManifest,
+    SectorOnChainInfo, SectorOnChainInfoFlags, SectorPreCommitOnChainInfo, State, daily_proof_fee,
+    max_prove_commit_duration, qa_power_for_weight,
 };
 use fil_actors_shared::v18::runtime::{DomainSeparationTag, Policy};
 use fil_actors_shared::v18::util::stack;
 use fil_actors_shared::v18::{ActorError, BatchReturn, BatchReturnGen};
+use fvm_shared::address::Address;
 use fvm_shared::bigint::BigInt;
 use fvm_shared::econ::TokenAmount;
 use fvm_shared::error::ExitCode;
 use fvm_shared::piece::PieceInfo;
 use fvm_shared::randomness::Randomness;
 use fvm_shared::sector::{
-    AggregateSealVerifyInfo, AggregateSealVerifyProofAndInfos, RegisteredAggregateProof, SectorID,
-    SealVerifyInfo,
+    AggregateSealVerifyInfo, AggregateSealVerifyProofAndInfos, RegisteredAggregateProof,
+    SealVerifyInfo, SectorID,
 };
 use num_traits::Zero;
 
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::gas;
 use crate::proofs;
+use crate::tree::MARKET;
 
 type Activation<'a> = (&'a SectorActivationManifest, &'a SectorPreCommitOnChainInfo);
 
@@ -390,19 +392,25 @@ fn new_sector(
     })
 }
 
-/// Notifications are fire and forget unless the message insists. No actor of this network
-/// takes them (the market actor answers for deals that were never published), so each fails.
+/// Notifications are fire and forget unless the message insists. The market actor has no
+/// deal that it could accept a piece for; no other actor of this network takes any.
 fn check_notifications(sectors: &[Activation<'_>], required: bool) -> Result<(), ActorError> {
     let receiver = sectors
         .iter()
         .flat_map(|(manifest, _)| &manifest.pieces)
         .flat_map(|piece| &piece.notify)
-        .next();
+        .map(|notification| notification.address)
+        .min();
     match receiver {
-        Some(notification) if required => Err(ActorError::unchecked(
-            ERR_NOTIFICATION_SEND_FAILED,
-            format!("no actor takes notifications at {}", notification.address),
-        )),
+        Some(address) if required => {
+            let code = if address == Address::new_id(MARKET) {
+                ERR_NOTIFICATION_REJECTED
+            } else {
+                ERR_NOTIFICATION_SEND_FAILED
+            };
+            let why = format!("sector change rejected by {address}");
+            Err(ActorError::unchecked(code, why))
+        }
         _ => Ok(()),
     }
 }
@@ -450,7 +458,9 @@ pub fn activate_genesis_sectors(
     if !state.deadline_cron_active && !precommits.is_empty() {
         state.deadline_cron_active = true;
         let deadline = state.deadline_info(rt.policy, rt.epoch);
-        rt.effects.cron.push((deadline.last(), super::PROVING_DEADLINE));
+        rt.effects
+            .cron
+            .push((deadline.last(), super::PROVING_DEADLINE));
     }
     Ok(power)
 }

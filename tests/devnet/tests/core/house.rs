@@ -13,9 +13,7 @@ use damocles_devnet::policy::NetworkPolicy;
 use damocles_devnet::preseal::{self, cache_dir, sealed_file};
 use damocles_devnet::proofs::{post_randomness, prover_id};
 use damocles_devnet::view::StateView;
-use fil_actor_miner_state::v18::{
-    PoStPartition, SectorOnChainInfo, SubmitWindowedPoStParams,
-};
+use fil_actor_miner_state::v18::{PoStPartition, SectorOnChainInfo, SubmitWindowedPoStParams};
 use fil_actors_shared::v18::runtime::DomainSeparationTag as Tag;
 use filecoin_proofs_api as api;
 use fvm_ipld_bitfield::BitField;
@@ -30,44 +28,44 @@ use fvm_shared::receipt::Receipt;
 use fvm_shared::sector::{PoStProof, RegisteredPoStProof, SectorSize};
 use serde::Serialize;
 
-pub const MINER: Address = Address::new_id(GENESIS_MINER);
-pub const POST: RegisteredPoStProof = RegisteredPoStProof::StackedDRGWindow2KiBV1P1;
+pub(crate) const MINER: Address = Address::new_id(GENESIS_MINER);
+pub(crate) const POST: RegisteredPoStProof = RegisteredPoStProof::StackedDRGWindow2KiBV1P1;
 
 /// A BLS key made from one byte.
-pub struct Key(PrivateKey);
+pub(crate) struct Key(PrivateKey);
 
 impl Key {
-    pub fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         Key(PrivateKey::new([seed; 32]))
     }
 
-    pub fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         Address::new_bls(&self.0.public_key().as_bytes()).unwrap()
     }
 
-    pub fn sign(&self, bytes: &[u8]) -> Signature {
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
         Signature::new_bls(self.0.sign(bytes).as_bytes())
     }
 
-    pub fn sign_message(&self, message: Message) -> SignedMessage {
+    pub(crate) fn sign_message(&self, message: Message) -> SignedMessage {
         let cid = damocles_devnet::message::cbor_cid(&message).unwrap();
         let signature = self.sign(&cid.to_bytes());
         SignedMessage { message, signature }
     }
 }
 
-pub struct House {
-    pub network: Network,
-    pub owner: Key,
-    pub stranger: Key,
+pub(crate) struct House {
+    pub(crate) network: Network,
+    pub(crate) owner: Key,
+    pub(crate) stranger: Key,
     dir: tempfile::TempDir,
 }
 
-pub fn short_policy() -> NetworkPolicy {
+pub(crate) fn short_policy() -> NetworkPolicy {
     NetworkPolicy::with_periods(6, 10)
 }
 
-pub fn config(repo: &Path, preseal: u64, policy: NetworkPolicy) -> NetworkConfig {
+pub(crate) fn config(repo: &Path, preseal: u64, policy: NetworkPolicy) -> NetworkConfig {
     let (owner, stranger) = (Key::new(1).address(), Key::new(2).address());
     NetworkConfig {
         repo: repo.to_owned(),
@@ -87,11 +85,11 @@ pub fn config(repo: &Path, preseal: u64, policy: NetworkPolicy) -> NetworkConfig
 }
 
 impl House {
-    pub fn new(preseal: u64) -> Self {
+    pub(crate) fn new(preseal: u64) -> Self {
         Self::with(preseal, short_policy())
     }
 
-    pub fn with(preseal: u64, policy: NetworkPolicy) -> Self {
+    pub(crate) fn with(preseal: u64, policy: NetworkPolicy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let network = Network::create(config(dir.path(), preseal, policy)).unwrap();
         House {
@@ -102,24 +100,24 @@ impl House {
         }
     }
 
-    pub fn repo(&self) -> &Path {
+    pub(crate) fn repo(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn state(&self) -> StateView {
+    pub(crate) fn state(&self) -> StateView {
         self.network.state(&TipsetKey::default()).unwrap()
     }
 
-    pub fn mine(&self, n: u64) {
+    pub(crate) fn mine(&self, n: u64) {
         self.network.mine(n).unwrap();
     }
 
-    pub fn height(&self) -> i64 {
+    pub(crate) fn height(&self) -> i64 {
         self.network.head().height
     }
 
     /// An unsigned message of the owner with gas that suffices.
-    pub fn message(&self, to: Address, method: u64, params: RawBytes) -> Message {
+    pub(crate) fn message(&self, to: Address, method: u64, params: RawBytes) -> Message {
         Message {
             version: 0,
             from: self.owner.address(),
@@ -128,13 +126,13 @@ impl House {
             value: TokenAmount::default(),
             method_num: method,
             params,
-            gas_limit: 2_000_000_000,
+            gas_limit: 300_000_000,
             gas_fee_cap: TokenAmount::from_nano(1),
             gas_premium: TokenAmount::from_atto(100_000),
         }
     }
 
-    pub fn push(&self, key: &Key, mut message: Message) -> Result<SignedMessage, PushError> {
+    pub(crate) fn push(&self, key: &Key, mut message: Message) -> Result<SignedMessage, PushError> {
         message.from = key.address();
         self.network
             .push_with(message, &SendSpec::default(), &mut |_, bytes| {
@@ -143,20 +141,20 @@ impl House {
     }
 
     /// Sends as `key`, mines until the receipt is there.
-    pub fn send_as(&self, key: &Key, message: Message) -> Receipt {
+    pub(crate) fn send_as(&self, key: &Key, message: Message) -> Receipt {
         let cid = self.push(key, message).unwrap().cid().unwrap();
         self.mine(2);
         self.lookup(&cid).unwrap().receipt
     }
 
-    pub fn lookup(&self, cid: &cid::Cid) -> Option<Lookup> {
+    pub(crate) fn lookup(&self, cid: &cid::Cid) -> Option<Lookup> {
         self.network
             .search_message(&TipsetKey::default(), cid, -1, true)
             .unwrap()
     }
 
     /// Calls a method of the genesis miner as its owner, with some value to cover deposits.
-    pub fn call<P: Serialize>(&self, method: u64, params: &P) -> Receipt {
+    pub(crate) fn call<P: Serialize>(&self, method: u64, params: &P) -> Receipt {
         let mut message = self.message(MINER, method, RawBytes::serialize(params).unwrap());
         message.value = TokenAmount::from_whole(1);
         self.send_as(&self.owner, message)
@@ -164,7 +162,7 @@ impl House {
 
     /// Mines until the deadline that is open holds partitions and stays open long enough
     /// for a proof to land in it; its index.
-    pub fn until_open_deadline_with_sectors(&self) -> u64 {
+    pub(crate) fn until_open_deadline_with_sectors(&self) -> u64 {
         loop {
             let state = self.state();
             let deadline = state.proving_deadline(&MINER).unwrap();
@@ -176,19 +174,23 @@ impl House {
         }
     }
 
-    pub fn presealed(&self) -> PathBuf {
+    pub(crate) fn presealed(&self) -> PathBuf {
         self.repo().join(preseal::DIRECTORY)
     }
 
     /// A real WindowPoSt of the first partition of the open deadline.
-    pub fn window_post(&self, deadline: u64) -> SubmitWindowedPoStParams {
+    pub(crate) fn window_post(&self, deadline: u64) -> SubmitWindowedPoStParams {
         let partition = &self.state().partitions(&MINER, deadline).unwrap()[0];
         let live = &partition.sectors - &partition.faults;
         self.window_post_of(deadline, &live.iter().collect::<Vec<_>>())
     }
 
     /// The same with these sectors.
-    pub fn window_post_of(&self, deadline: u64, numbers: &[u64]) -> SubmitWindowedPoStParams {
+    pub(crate) fn window_post_of(
+        &self,
+        deadline: u64,
+        numbers: &[u64],
+    ) -> SubmitWindowedPoStParams {
         let parameters = storage_proofs_parameters();
         assert!(
             parameters.iter().all(|path| path.exists()),

@@ -55,7 +55,10 @@ fn a_gap_in_the_nonces_waits_until_it_is_filled() {
     let old = house.network.push(nonce(0)).unwrap_err();
     assert!(matches!(
         old,
-        PushError::NonceTooLow { expected: 2, got: 0 }
+        PushError::NonceTooLow {
+            expected: 2,
+            got: 0
+        }
     ));
 }
 
@@ -87,7 +90,10 @@ fn only_a_quarter_more_premium_replaces_a_message() {
     let strict = house
         .network
         .search_message(&Default::default(), &old, -1, false);
-    assert!(strict.is_err(), "without allow_replaced it is another message");
+    assert!(
+        strict.is_err(),
+        "without allow_replaced it is another message"
+    );
 }
 
 #[test]
@@ -185,7 +191,10 @@ fn a_transfer_to_a_new_key_makes_its_account() {
     assert_eq!(receipt.exit_code, ExitCode::OK);
     let id = house.state().lookup_id(&new).unwrap();
     assert!(id >= 100);
-    assert_eq!(house.state().account_key(&Address::new_id(id)).unwrap(), new);
+    assert_eq!(
+        house.state().account_key(&Address::new_id(id)).unwrap(),
+        new
+    );
 }
 
 #[test]
@@ -254,7 +263,10 @@ fn a_lookup_names_the_tipset_after_and_respects_the_limit() {
         .cid()
         .unwrap();
     house.mine(1);
-    assert!(house.lookup(&cid).is_none(), "no receipt before the next tipset");
+    assert!(
+        house.lookup(&cid).is_none(),
+        "no receipt before the next tipset"
+    );
     let holder = house.network.head();
     house.mine(1);
     let found = house.lookup(&cid).unwrap();

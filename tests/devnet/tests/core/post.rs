@@ -73,7 +73,11 @@ fn wrong_proofs_are_refused() {
                 &Default::default(),
             )
             .unwrap();
-        assert_eq!(receipt.exit_code, ExitCode::USR_ILLEGAL_ARGUMENT, "{why}: {error}");
+        assert_eq!(
+            receipt.exit_code,
+            ExitCode::USR_ILLEGAL_ARGUMENT,
+            "{why}: {error}"
+        );
         error
     };
     let mut wrong = copy(&params);

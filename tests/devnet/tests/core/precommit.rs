@@ -56,7 +56,10 @@ fn a_good_precommit_is_recorded_with_its_deposit() {
     let house = House::new(0);
     house.mine(5);
     let expected = sector(&house, 3);
-    let receipt = house.call(PRE_COMMIT, &batch(vec![expected.clone(), sector(&house, 4)]));
+    let receipt = house.call(
+        PRE_COMMIT,
+        &batch(vec![expected.clone(), sector(&house, 4)]),
+    );
     assert_eq!(receipt.exit_code, ExitCode::OK);
     let state = house.state();
     let found = state.precommit_info(&MINER, 3).unwrap().unwrap();
@@ -144,7 +147,11 @@ fn no_funds_no_precommit() {
         .precommit_deposit_for_power(&MINER, &sector(&house, 1))
         .unwrap();
     let receipt = house.send_as(&house.owner, paid);
-    assert_eq!(receipt.exit_code, ExitCode::OK, "what the node estimates suffices");
+    assert_eq!(
+        receipt.exit_code,
+        ExitCode::OK,
+        "what the node estimates suffices"
+    );
 }
 
 #[test]

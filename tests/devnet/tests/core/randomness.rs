@@ -15,7 +15,12 @@ fn drawing_hashes_tag_digest_round_and_entropy() {
     input.extend_from_slice(&[0, 0, 0, 0, 0, 0, 1, 2]);
     input.extend_from_slice(b"\x43\x00\xe8\x07");
     let expected = Code::Blake2b256.digest(&input);
-    let drawn = draw(&digest, Tag::SealRandomness as i64, 258, b"\x43\x00\xe8\x07");
+    let drawn = draw(
+        &digest,
+        Tag::SealRandomness as i64,
+        258,
+        b"\x43\x00\xe8\x07",
+    );
     assert_eq!(&drawn[..], expected.digest());
 
     let negative = draw(&digest, 9, -1, &[]);

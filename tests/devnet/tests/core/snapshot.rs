@@ -20,7 +20,10 @@ fn a_loaded_network_has_the_same_state_and_makes_the_same_blocks() {
 
     let again = Network::load(house.repo()).unwrap();
     assert_eq!(again.head().key, house.network.head().key);
-    assert_eq!(again.head().parent_state(), house.network.head().parent_state());
+    assert_eq!(
+        again.head().parent_state(),
+        house.network.head().parent_state()
+    );
     assert_eq!(again.pending(), [waiting]);
     assert_eq!(again.policy(), house.network.policy());
     let cid = mined.cid().unwrap();
@@ -56,7 +59,10 @@ fn newer_foreign_and_damaged_files_are_refused_with_a_sentence() {
     let mut newer = good.clone();
     newer[11] = 2;
     assert!(matches!(load(&newer), BadSnapshot::Newer { found: 2, .. }));
-    assert!(matches!(load(b"something else"), BadSnapshot::Foreign { .. }));
+    assert!(matches!(
+        load(b"something else"),
+        BadSnapshot::Foreign { .. }
+    ));
     let cut = &good[..good.len() / 2];
     assert!(matches!(load(cut), BadSnapshot::Damaged { .. }));
     let mut flipped = good.clone();

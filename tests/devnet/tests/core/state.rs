@@ -47,7 +47,10 @@ fn the_deadline_told_is_never_past() {
         opened += u32::from(di.is_open());
         house.mine(1);
     }
-    assert!(opened > 100, "with a cron, the open deadline is the one told");
+    assert!(
+        opened > 100,
+        "with a cron, the open deadline is the one told"
+    );
 }
 
 #[test]
@@ -61,11 +64,7 @@ fn creating_a_miner_costs_a_deposit_and_returns_its_addresses() {
         peer: vec![],
         multiaddrs: vec![],
     };
-    let mut message = house.message(
-        Address::new_id(4),
-        2,
-        RawBytes::serialize(&params).unwrap(),
-    );
+    let mut message = house.message(Address::new_id(4), 2, RawBytes::serialize(&params).unwrap());
     let receipt = house.send_as(&house.stranger, message.clone());
     assert_eq!(receipt.exit_code, ExitCode::USR_INSUFFICIENT_FUNDS);
 
@@ -82,7 +81,10 @@ fn creating_a_miner_costs_a_deposit_and_returns_its_addresses() {
     assert_eq!(balance, message.value);
     let locked = state.miner_state(&made.id_address).unwrap().locked_funds;
     assert!(locked.is_positive() && locked <= balance);
-    assert!(state.available_balance(&made.id_address).unwrap() < TokenAmount::from_atto(balance.atto() / 2));
+    assert!(
+        state.available_balance(&made.id_address).unwrap()
+            < TokenAmount::from_atto(balance.atto() / 2)
+    );
     assert_eq!(state.list_miners().unwrap().len(), 2);
 
     let mut secp_worker = params;
@@ -118,8 +120,7 @@ fn blocks_chain_by_their_cids_and_carry_the_state() {
     assert_eq!(parent.height, head.height - 1);
     let raw = house.network.read_object(&head.key.0[0]).unwrap();
     assert_eq!(damocles_devnet::message::bytes_cid(&raw), head.key.0[0]);
-    let decoded: damocles_devnet::block::BlockHeader =
-        fvm_ipld_encoding::from_slice(&raw).unwrap();
+    let decoded: damocles_devnet::block::BlockHeader = fvm_ipld_encoding::from_slice(&raw).unwrap();
     assert_eq!(decoded, head.blocks[0]);
     assert!(house.network.read_object(&head.parent_state()).is_some());
     assert_eq!(
