@@ -14,7 +14,7 @@ use damocles_flow::post::PostState;
 use damocles_kv::{Batch, Durability, KvError};
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 /// Names a WindowPoSt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,17 +121,20 @@ impl Db {
     /// Writes the records of a window that was looked at for the first time. Partitions that a
     /// stored record of that window has already are left to that one. Returns how many records
     /// were new.
-    pub fn plan_posts(&self, records: &[PostRecord]) -> Result<usize, DbError> {
+    pub fn plan_posts(&self, records: Vec<PostRecord>) -> Result<usize, DbError> {
         self.kv().update(Durability::Synced, |kv, batch| {
             let mut added = 0;
-            for record in records {
+            for mut record in records {
                 let prefix = window(record.key.miner, record.key.open);
                 let stored: Vec<PostRecord> = kv.scan_json(POSTS, &prefix)?;
-                let taken: BTreeSet<u64> =
-                    stored.iter().flat_map(|r| r.partitions.clone()).collect();
-                let known = stored.iter().any(|r| r.key == record.key);
-                if !known && record.partitions.iter().all(|p| !taken.contains(p)) {
-                    put(batch, record)?;
+                let taken = |p: &u64| {
+                    let has = |r: &PostRecord| r.key.first == *p || r.partitions.contains(p);
+                    stored.iter().any(has)
+                };
+                record.partitions.retain(|p| !taken(p));
+                if let Some(first) = record.partitions.first() {
+                    record.key.first = *first;
+                    put(batch, &record)?;
                     added += 1;
                 }
             }
@@ -243,25 +246,29 @@ mod tests {
     #[test]
     fn planning_twice_writes_once() {
         let db = Db::in_memory();
-        let window = [record(1000, 60, &[0, 1, 2]), record(1000, 60, &[3])];
-        assert_eq!(db.plan_posts(&window).unwrap(), 2);
-        let mut proved = window[0].clone();
+        let window = || vec![record(1000, 60, &[0, 1, 2]), record(1000, 60, &[3])];
+        assert_eq!(db.plan_posts(window()).unwrap(), 2);
+        let mut proved = window().remove(0);
         proved.state = PostState::Proved;
         db.put_post(&proved).unwrap();
-        assert_eq!(db.plan_posts(&window).unwrap(), 0);
+        assert_eq!(db.plan_posts(window()).unwrap(), 0);
         assert_eq!(db.post(proved.key).unwrap(), Some(proved));
-        // another grouping after the operator changed the limit: nothing is proven twice
-        let regrouped = [record(1000, 60, &[1]), record(1000, 60, &[4])];
-        assert_eq!(db.plan_posts(&regrouped).unwrap(), 1);
+        // another grouping after the operator changed the limit: nothing is proven twice, and
+        // nothing is left out
+        let regrouped = vec![record(1000, 60, &[1]), record(1000, 60, &[2, 4])];
+        assert_eq!(db.plan_posts(regrouped).unwrap(), 1);
+        let all = db.unfinished_posts(1000).unwrap();
+        let partitions: Vec<_> = all.into_iter().map(|r| r.partitions).collect();
+        assert_eq!(partitions, [vec![0, 1, 2], vec![3], vec![4]]);
     }
 
     #[test]
     fn finished_records_leave_the_list_of_work_and_stay_in_the_history() {
         let db = Db::in_memory();
         for open in [-60, 0, 60] {
-            db.plan_posts(&[record(1000, open, &[0])]).unwrap();
+            db.plan_posts(vec![record(1000, open, &[0])]).unwrap();
         }
-        db.plan_posts(&[record(1001, 60, &[0])]).unwrap();
+        db.plan_posts(vec![record(1001, 60, &[0])]).unwrap();
         let mut done = record(1000, 0, &[0]);
         done.state = PostState::Landed;
         db.put_post(&done).unwrap();

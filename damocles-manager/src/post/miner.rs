@@ -13,8 +13,11 @@ use crate::{
 };
 use damocles_flow::post::PostEvent;
 use damocles_types::Epoch;
-use std::{collections::HashSet, sync::Arc};
-use tokio::task::JoinSet;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// What the tasks of one miner share.
@@ -23,29 +26,36 @@ pub(super) struct Context {
     pub(super) policy: MinerPolicy,
 }
 
+/// Final records are kept for so many proving periods.
+const KEPT_PERIODS: Epoch = 30;
+
 /// What is known of the chain, from one question per head.
 #[derive(Clone)]
 struct Now {
     head: Head,
     windows: Vec<Window>,
     timing: Timing,
+    /// Epochs of a proving period.
+    period: Epoch,
 }
 
-/// What a finished task was about.
-enum Done {
-    Planned(Window, bool),
+/// What a task works on.
+#[derive(Clone, Copy)]
+enum Work {
+    Window(Epoch),
     Record(PostKey),
 }
 
 pub(super) struct MinerLoop {
     context: Arc<Context>,
     now: Option<Now>,
+    /// Openings whose records are written.
     planned: HashSet<Epoch>,
-    planning: HashSet<Epoch>,
-    busy: HashSet<PostKey>,
+    running: HashMap<Id, Work>,
     /// What was started at this head: nothing is started twice at one head.
     started: HashSet<Action>,
-    tasks: JoinSet<Done>,
+    /// True: it did what it was to do.
+    tasks: JoinSet<bool>,
 }
 
 impl MinerLoop {
@@ -54,8 +64,7 @@ impl MinerLoop {
             context: Arc::new(Context { parts, policy }),
             now: None,
             planned: HashSet::new(),
-            planning: HashSet::new(),
-            busy: HashSet::new(),
+            running: HashMap::new(),
             started: HashSet::new(),
             tasks: JoinSet::new(),
         }
@@ -78,7 +87,7 @@ impl MinerLoop {
                         self.look(head).await;
                     }
                 }
-                Some(done) = self.tasks.join_next() => self.finished(done),
+                Some(done) = self.tasks.join_next_with_id() => self.finished(done),
             }
             self.start().await;
         }
@@ -89,31 +98,21 @@ impl MinerLoop {
     pub(super) async fn settle(&mut self, head: Head) {
         self.look(head).await;
         self.start().await;
-        while let Some(done) = self.tasks.join_next().await {
+        while let Some(done) = self.tasks.join_next_with_id().await {
             self.finished(done);
             self.start().await;
         }
     }
 
-    fn finished(&mut self, done: Result<Done, tokio::task::JoinError>) {
-        match done {
-            Ok(Done::Planned(window, written)) => {
-                self.planning.remove(&window.open);
-                if written {
-                    self.planned.insert(window.open);
-                }
-            }
-            Ok(Done::Record(key)) => {
-                self.busy.remove(&key);
-            }
-            Err(error) => {
-                // which task it was is lost; the next head finds all of them idle again
-                tracing::error!(%error, "a WindowPoSt task ended badly; please report this");
-                if self.tasks.is_empty() {
-                    self.busy.clear();
-                    self.planning.clear();
-                }
-            }
+    fn finished(&mut self, done: Result<(Id, bool), JoinError>) {
+        let (id, did) = done.unwrap_or_else(|error| {
+            tracing::error!(%error, "a WindowPoSt task ended badly; please report this");
+            (error.id(), false)
+        });
+        if let Some(Work::Window(open)) = self.running.remove(&id)
+            && did
+        {
+            self.planned.insert(open);
         }
     }
 
@@ -130,6 +129,7 @@ impl MinerLoop {
                     .retain(|open| windows.iter().any(|w| w.open == *open));
                 self.now = Some(Now {
                     timing: Timing::new(&self.context.policy.post, &di),
+                    period: di.wpost_proving_period,
                     windows,
                     head,
                 });
@@ -160,64 +160,70 @@ impl MinerLoop {
                 return;
             }
         };
-        let planned = &self.planned | &self.planning;
+        let mut planned = self.planned.clone();
+        let mut busy = HashSet::new();
+        for work in self.running.values() {
+            match work {
+                Work::Window(open) => drop(planned.insert(*open)),
+                Work::Record(key) => drop(busy.insert(*key)),
+            }
+        }
         let actions = schedule::actions(&View {
             head: now.head.height,
             windows: &now.windows,
             timing: now.timing,
             records: &records,
             planned: &planned,
-            busy: &self.busy,
+            busy: &busy,
         });
         for action in actions {
-            if !self.started.insert(action) {
-                continue;
-            }
-            let context = self.context.clone();
-            let now = now.clone();
-            match action {
-                Action::Plan(window) => {
-                    self.planning.insert(window.open);
-                    self.tasks
-                        .spawn(async move { context.plan_or_log(window, &now).await });
-                }
-                Action::Prove(key)
-                | Action::Submit(key)
-                | Action::Follow(key)
-                | Action::Expire(key) => {
-                    let Some(record) = records.iter().find(|r| r.key == key) else {
-                        continue;
-                    };
-                    self.busy.insert(key);
-                    let record = record.clone();
-                    self.tasks.spawn(async move {
-                        context.step(action, record, &now).await;
-                        Done::Record(key)
-                    });
-                }
+            if self.started.insert(action) {
+                self.begin(action, &records, now.clone());
             }
         }
+    }
+
+    fn begin(&mut self, action: Action, records: &[PostRecord], now: Now) {
+        let context = self.context.clone();
+        let (task, work) = match action {
+            Action::Plan(window) => {
+                let plan = async move { context.plan_or_log(window, &now).await };
+                (self.tasks.spawn(plan), Work::Window(window.open))
+            }
+            Action::Prove(key)
+            | Action::Submit(key)
+            | Action::Follow(key)
+            | Action::Expire(key) => {
+                let Some(record) = records.iter().find(|r| r.key == key).cloned() else {
+                    return;
+                };
+                let step = async move { context.step(action, record, &now).await };
+                (self.tasks.spawn(step), Work::Record(key))
+            }
+        };
+        self.running.insert(task.id(), work);
     }
 }
 
 impl Context {
-    async fn plan_or_log(&self, window: Window, now: &Now) -> Done {
-        let written = self.plan(window, &now.head).await;
+    async fn plan_or_log(&self, window: Window, now: &Now) -> bool {
+        let written = self.plan(window, now).await;
         if let Err(error) = &written {
             tracing::warn!(
                 miner = self.policy.actor, deadline = window.index, open = window.open, %error,
                 "could not find out what to prove; trying again at the next head"
             );
         }
-        Done::Planned(window, written.is_ok())
+        written.is_ok()
     }
 
-    /// Writes a record for every batch of partitions that has something due.
-    async fn plan(&self, window: Window, head: &Head) -> Result<(), StepError> {
+    /// Writes a record for every batch of partitions that has something due, and forgets
+    /// those of long ago.
+    async fn plan(&self, window: Window, now: &Now) -> Result<(), StepError> {
         let miner = self.policy.actor;
         let chain = &self.parts.chain;
         let partitions = chain
-            .miner_partitions(miner, window.index, &head.key)
+            .miner_partitions(miner, window.index, &now.head.key)
             .await?;
         let max = self.policy.post.max_partitions_per_message;
         let records: Vec<_> = batch::groups(&partitions, max)
@@ -237,10 +243,11 @@ impl Context {
             })
             .collect();
         let batches = records.len();
-        let added = self
-            .parts
+        let added = self.parts.db.call(move |db| db.plan_posts(records)).await?;
+        let before = window.open.saturating_sub(KEPT_PERIODS * now.period);
+        self.parts
             .db
-            .call(move |db| db.plan_posts(&records))
+            .call(move |db| db.forget_posts(miner, before))
             .await?;
         tracing::info!(
             miner,
@@ -255,24 +262,25 @@ impl Context {
     }
 
     /// Takes a record one step further; a failure is written into it.
-    async fn step(&self, action: Action, record: PostRecord, now: &Now) {
-        let before = record.clone();
+    async fn step(&self, action: Action, record: PostRecord, now: &Now) -> bool {
+        let (key, close) = (record.key, record.close);
         let result = match action {
-            Action::Plan(_) => return,
+            Action::Plan(_) => return false,
             Action::Prove(_) => {
                 // What is not proven when the deadline closes needs not be proven.
                 tokio::select! {
                     result = self.prove(record, &now.head) => result,
-                    () = self.closed(before.close) => return,
+                    () = self.closed(close) => return false,
                 }
             }
             Action::Submit(_) => self.submit(record, &now.head).await,
             Action::Follow(_) => self.follow(record, &now.head, now.timing).await,
             Action::Expire(_) => self.expire(record).await,
         };
-        if let Err(error) = result {
-            self.failed(before.key, action, &error, now).await;
+        if let Err(error) = &result {
+            self.failed(key, action, error, now).await;
         }
+        result.is_ok()
     }
 
     /// Returns when the head has reached `epoch`.

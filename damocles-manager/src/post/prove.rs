@@ -17,7 +17,7 @@ use futures::{StreamExt, stream};
 use fvm_ipld_bitfield::BitField;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// More sectors than any partition has (2349 for 32GiB); a longer list is a broken answer.
@@ -96,7 +96,7 @@ impl Context {
             }
             let proof = one_proof(output.proofs)?;
             let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
-            self.check(miner, proof_type, seed, &proof, replicas)
+            self.check(miner, proof_type, challenge, &proof, replicas)
                 .await?;
             record.proof = Some(StoredProof {
                 kind: proof_type.number(),
@@ -197,7 +197,7 @@ impl Context {
             .map(|info| async move { (info.sector_number, self.look(miner, size, &info).await) })
             .buffer_unordered(parallel);
         // Sectors that are not reached in time are as good as on a store that does not answer.
-        let deadline = tokio::time::sleep(limits.partition_check_timeout);
+        let deadline = tokio::time::sleep(or_long(limits.partition_check_timeout));
         tokio::pin!(deadline);
         loop {
             let (number, result) = tokio::select! {
@@ -244,7 +244,7 @@ impl Context {
             None => Replica::Normal,
         };
         let sector = SectorId::new(miner, info.sector_number);
-        let limit = self.parts.proving.single_check_timeout;
+        let limit = or_long(self.parts.proving.single_check_timeout);
         let files = self
             .parts
             .stores
@@ -291,14 +291,14 @@ impl Context {
         &self,
         miner: u64,
         proof_type: PoStProof,
-        seed: [u8; 32],
+        challenge: Randomness,
         proof: &Base64,
         replicas: BTreeMap<SectorNumber, Commitment>,
     ) -> Result<(), StepError> {
         let claim = Claim {
             miner,
             proof_type,
-            seed,
+            challenge,
             proof: proof.clone(),
             replicas,
         };
@@ -307,6 +307,15 @@ impl Context {
         }
         let why = "the prover's proof does not verify; it was not sent";
         Err(StepError::NotNow(why.to_owned()))
+    }
+}
+
+/// No time-out at all is a day: longer than any window.
+fn or_long(limit: Duration) -> Duration {
+    if limit.is_zero() {
+        Duration::from_secs(24 * 3600)
+    } else {
+        limit
     }
 }
 

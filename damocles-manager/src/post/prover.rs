@@ -4,13 +4,11 @@
 
 use async_trait::async_trait;
 use damocles_processor::{
-    Cancel, Pool, ProcessorError, prover_id,
+    Cancel, Pool, ProcessorError,
     task::{WindowPost, WindowPostOutput},
+    verify::verify_window_post,
 };
-use damocles_types::{ActorId, Base64, Commitment, PoStProof, SectorNumber, SectorSize};
-use filecoin_proofs_api::{
-    PublicReplicaInfo, RegisteredPoStProof, SectorId as ApiSectorId, post::verify_window_post,
-};
+use damocles_types::{ActorId, Base64, Commitment, PoStProof, Randomness, SectorNumber};
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
@@ -32,8 +30,8 @@ pub enum ProveError {
 pub struct Claim {
     pub miner: ActorId,
     pub proof_type: PoStProof,
-    /// The challenge, as a field element.
-    pub seed: [u8; 32],
+    /// As the chain drew it.
+    pub challenge: Randomness,
     pub proof: Base64,
     pub replicas: BTreeMap<SectorNumber, Commitment>,
 }
@@ -97,65 +95,31 @@ impl Prover for PoolProver {
 }
 
 fn verify(claim: &Claim) -> Result<bool, ProveError> {
-    let kind = api_type(claim.proof_type)
-        .ok_or_else(|| ProveError::Verify(format!("{} is no WindowPoSt", claim.proof_type)))?;
-    let replicas = claim
-        .replicas
-        .iter()
-        .map(|(n, c)| (ApiSectorId::from(*n), PublicReplicaInfo::new(kind, c.0)))
-        .collect();
+    let sectors: Vec<_> = claim.replicas.iter().map(|(n, c)| (*n, *c)).collect();
     verify_window_post(
-        &claim.seed,
-        &[(kind, &claim.proof.0)],
-        &replicas,
-        prover_id(claim.miner),
+        claim.proof_type,
+        claim.miner,
+        claim.challenge,
+        &sectors,
+        &claim.proof.0,
     )
-    .map_err(|e| ProveError::Verify(format!("{e:#}")))
-}
-
-/// The proofs library's name for a type; none for WinningPoSt.
-fn api_type(proof: PoStProof) -> Option<RegisteredPoStProof> {
-    use RegisteredPoStProof as R;
-    use SectorSize as S;
-    Some(match proof {
-        PoStProof::Winning(_) => return None,
-        PoStProof::WindowV1(S::KiB2) => R::StackedDrgWindow2KiBV1,
-        PoStProof::WindowV1(S::MiB8) => R::StackedDrgWindow8MiBV1,
-        PoStProof::WindowV1(S::MiB512) => R::StackedDrgWindow512MiBV1,
-        PoStProof::WindowV1(S::GiB32) => R::StackedDrgWindow32GiBV1,
-        PoStProof::WindowV1(S::GiB64) => R::StackedDrgWindow64GiBV1,
-        PoStProof::WindowV1_1(S::KiB2) => R::StackedDrgWindow2KiBV1_2,
-        PoStProof::WindowV1_1(S::MiB8) => R::StackedDrgWindow8MiBV1_2,
-        PoStProof::WindowV1_1(S::MiB512) => R::StackedDrgWindow512MiBV1_2,
-        PoStProof::WindowV1_1(S::GiB32) => R::StackedDrgWindow32GiBV1_2,
-        PoStProof::WindowV1_1(S::GiB64) => R::StackedDrgWindow64GiBV1_2,
+    .map_err(|e| match e.hint {
+        Some(hint) => ProveError::Verify(format!("{}; {hint}", e.message)),
+        None => ProveError::Verify(e.message),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn types_have_the_same_names_here_and_in_the_library() {
-        for number in 5..15 {
-            let proof = PoStProof::from_number(number).unwrap();
-            let api = api_type(proof).unwrap();
-            assert_eq!(format!("{api:?}"), proof.name());
-        }
-        assert_eq!(
-            api_type(PoStProof::Winning(SectorSize::KiB2)),
-            None,
-            "a WinningPoSt is not verified here"
-        );
-    }
+    use damocles_types::SectorSize;
 
     #[test]
     fn nonsense_is_not_a_proof() {
         let claim = |proof: Vec<u8>, replicas: &[u64]| Claim {
             miner: 1000,
             proof_type: PoStProof::WindowV1_1(SectorSize::KiB2),
-            seed: [1; 32],
+            challenge: Randomness([1; 32]),
             proof: Base64(proof),
             replicas: replicas.iter().map(|n| (*n, Commitment([1; 32]))).collect(),
         };

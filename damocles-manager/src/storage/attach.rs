@@ -11,6 +11,13 @@ use crate::{
 };
 use damocles_types::{SectorId, SectorSize};
 use std::{collections::BTreeMap, io, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Key in a store's `Meta`; with the value `true` the store is looked through at every start.
+pub const ATTACH_META: &str = "damocles.attach";
+
+/// A store that could not be read at the start is tried again so often.
+const ATTACH_AGAIN: Duration = Duration::from_secs(60);
 
 /// Directories are read in one go, whatever they hold.
 const SCAN_LIMIT: Duration = Duration::from_secs(600);
@@ -29,6 +36,56 @@ pub struct Attached {
 }
 
 impl Stores {
+    /// Attaches the stores whose `Meta` says so, waiting for those that are away; then only
+    /// waits for `stop`.
+    ///
+    /// # Errors
+    /// None; the result fits a service.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut left = self.flagged();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                away = self.attach_all(left) => left = away,
+            }
+            if left.is_empty() {
+                stop.cancelled().await;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(ATTACH_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Names of the stores that are to be looked through at the start.
+    pub(super) fn flagged(&self) -> Vec<String> {
+        let flagged = self.0.stores.iter().filter(|s| {
+            let flag = s
+                .policy
+                .meta
+                .as_ref()
+                .and_then(|meta| meta.get(ATTACH_META));
+            flag.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        });
+        flagged.map(|s| s.policy.name.clone()).collect()
+    }
+
+    /// Attaches these stores, both kinds of replica; those that did not answer come back.
+    pub(super) async fn attach_all(&self, names: Vec<String>) -> Vec<String> {
+        let mut away = Vec::new();
+        for name in names {
+            for replica in [Replica::Normal, Replica::Upgrade] {
+                if let Err(error) = self.attach(&name, replica).await {
+                    tracing::warn!(store = name, %error, "cannot look for the store's sectors; trying again");
+                    away.push(name);
+                    break;
+                }
+            }
+        }
+        away
+    }
+
     /// Looks through the store for replicas `s-t0M-N` whose files are all there, and writes
     /// those into the index that it does not know yet. Doing it again changes nothing.
     ///

@@ -16,7 +16,7 @@ mod locate;
 mod reserve;
 
 pub use crate::db::stores::{Location, Replica, Reservation};
-pub use attach::Attached;
+pub use attach::{ATTACH_META, Attached};
 pub use choose::Refusal;
 pub use disk::{Flaw, FlawKind, Space, Unreachable};
 pub use locate::{Located, NotUsable};

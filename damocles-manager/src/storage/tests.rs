@@ -330,3 +330,29 @@ async fn attaching_finds_whole_sectors_once() {
     assert_eq!(nothing, Attached::default());
     assert!(stores.attach("nobody", Replica::Normal).await.is_err());
 }
+
+#[tokio::test]
+async fn flagged_stores_are_attached_at_the_start_and_waited_for() {
+    let house = House::new(&["a", "plain"]);
+    house.put("a", 1);
+    house.put("plain", 2);
+    let flagged = |name| StorePolicy {
+        meta: Some([(ATTACH_META.to_owned(), "true".to_owned())].into()),
+        ..house.policy(name)
+    };
+    let stores = house.start(vec![flagged("a"), flagged("late"), house.policy("plain")]);
+    let away = stores.attach_all(stores.flagged()).await;
+    assert_eq!(away, ["late"]);
+    let mut known = Vec::new();
+    put_sector(&house.path("late"), sector(3));
+    assert_eq!(stores.attach_all(away).await, Vec::<String>::new());
+    for number in [1, 2, 3] {
+        let found = stores.locate(sector(number), Replica::Normal).await;
+        known.push(found.unwrap().is_some());
+    }
+    assert_eq!(
+        known,
+        [true, false, true],
+        "only where the operator says so"
+    );
+}

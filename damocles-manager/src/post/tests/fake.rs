@@ -417,6 +417,7 @@ impl Prover for FakeProver {
     }
 
     async fn verify(&self, claim: Claim) -> Result<bool, ProveError> {
-        Ok(claim.proof.0 == proof_of(claim.seed, &claim.replicas))
+        let seed = claim.challenge.as_field_element();
+        Ok(claim.proof.0 == proof_of(seed, &claim.replicas))
     }
 }

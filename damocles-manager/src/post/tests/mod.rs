@@ -445,7 +445,7 @@ async fn a_restart_before_the_prover_was_asked_goes_on() {
             state,
             ..PostRecord::planned(key, 1, 40, CLOSE)
         };
-        house.db.plan_posts(&[record]).unwrap();
+        house.db.plan_posts(vec![record]).unwrap();
         let mut poster = house.start();
         house.at(&mut poster, SEND).await;
         assert_eq!(house.states(), [PostState::Submitted], "killed in {state}");
@@ -495,6 +495,7 @@ async fn two_posters_do_not_prove_the_same_partition() {
     house.at(&mut poster, START).await;
     house.chain.0.lock().submitted = vec![0];
     house.at(&mut poster, SEND).await;
+    house.at(&mut poster, SEND + 1).await;
     // what is left is proven anew, as the stored proof covers both
     assert_eq!(house.proven(), [vec![1, 2], vec![2]]);
     let params = house.params();
@@ -518,6 +519,7 @@ async fn another_challenge_after_a_reorganisation_is_proven_anew() {
     house.at(&mut poster, START).await;
     house.chain.0.lock().fork = 1;
     house.at(&mut poster, SEND).await;
+    house.at(&mut poster, SEND + 1).await;
     assert_eq!(house.states(), [PostState::Submitted]);
     assert_eq!(house.proven().len(), 2);
     assert_eq!(house.one().randomness.unwrap().0, [40 ^ 1; 32]);

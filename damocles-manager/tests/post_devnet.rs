@@ -1,0 +1,322 @@
+//! The poster on a real network in this process: presealed sectors are kept proven over two
+//! proving periods, with real proofs made by a child process, through a restart of the poster
+//! in the middle. Blocks are made when the test says so; nothing is timed.
+//!
+//! Needs the 2KiB WindowPoSt parameters in the parameter cache (`make test` sees to that).
+
+use damocles_devnet::{
+    cli::Genesis,
+    network::BlockTime,
+    rpc::{self, Node},
+    start,
+};
+use damocles_manager::{
+    chain::{Chain, Head, NodeChain},
+    db::Db,
+    messages::Engine,
+    policy::{
+        BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy, SectorPolicy,
+        SendPolicy, StorePolicy,
+    },
+    post::{self, Parts, PoolProver, Prover},
+    storage::{Replica, Stores},
+};
+use damocles_node::TipSetKey;
+use damocles_processor::{Pool, Processors, Stage, StartOptions};
+use damocles_types::{ActorId, Epoch, SectorNumber, SectorSize};
+use fvm_shared::address::{Address, Network, set_current_network};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+const MINER: ActorId = 1000;
+const SECTORS: u64 = 2;
+const DEADLINES: u64 = 4;
+const WINDOW: Epoch = 10;
+/// The last epochs of a window, in which the proof must be on its way.
+const LATE: Epoch = 3;
+/// No step of the test takes so long, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn policy() -> MinerPolicy {
+    let fee = FeePolicy::default();
+    let send = SendPolicy {
+        senders: vec![],
+        send_fund: true,
+        fee: fee.clone(),
+        batch: BatchPolicy {
+            threshold: 1,
+            max_wait: Duration::ZERO,
+            check_interval: Duration::from_secs(60),
+            fee: fee.clone(),
+        },
+    };
+    MinerPolicy {
+        actor: MINER,
+        sector: SectorPolicy {
+            enabled: false,
+            enable_deals: false,
+            min_number: 0,
+            max_number: None,
+            lifetime_days: 0,
+            use_synthetic: false,
+            require_activation_success: false,
+            require_notification_success: false,
+        },
+        pre: send.clone(),
+        prove: send,
+        confidence: 2,
+        post: PostPolicy {
+            enabled: true,
+            strict_check: true,
+            senders: vec![],
+            fee,
+            confidence: 2,
+            submit_confidence: None,
+            challenge_confidence: None,
+            max_partitions_per_message: 0,
+        },
+    }
+}
+
+struct House {
+    _dir: TempDir,
+    node: Arc<Node>,
+    chain: Arc<dyn Chain>,
+    head: watch::Sender<Option<Head>>,
+    db: Db,
+    stores: Stores,
+    prover: Arc<dyn Prover>,
+    stop_node: CancellationToken,
+}
+
+impl House {
+    async fn new() -> Self {
+        set_current_network(Network::Testnet);
+        let dir = tempfile::tempdir().unwrap();
+        let genesis = Genesis {
+            sector_size: SectorSize::KiB2,
+            preseal: SECTORS,
+            seed: Some([7; 32]),
+            policy: None,
+            proving_period_deadlines: Some(DEADLINES),
+            challenge_window: Some(WINDOW),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let repo = dir.path().to_owned();
+        let multiaddr = format!("/ip4/127.0.0.1/tcp/{}/http", address.port());
+        let open = move || start::open(&repo, &genesis, BlockTime::Manual, multiaddr);
+        let node = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
+        let node = Arc::new(node);
+        node.announce().unwrap();
+        let stop_node = CancellationToken::new();
+        tokio::spawn(rpc::serve(listener, node.clone(), stop_node.clone()));
+
+        let token = std::fs::read_to_string(dir.path().join("token")).unwrap();
+        let endpoint = NodeEndpoint {
+            url: format!("http://{address}/rpc/v1"),
+            token: Some(token.trim().to_owned()),
+        };
+        let db = Db::in_memory();
+        Self {
+            chain: Arc::new(NodeChain::new(&[endpoint]).unwrap()),
+            head: watch::channel(None).0,
+            stores: presealed(&db, dir.path()).await,
+            prover: Arc::new(PoolProver::new(pool())),
+            db,
+            node,
+            stop_node,
+            _dir: dir,
+        }
+    }
+
+    /// Starts poster and message engine, as a start of the manager does.
+    fn start(&self) -> Services {
+        let head = self.head.subscribe();
+        let engine = Engine::new(self.db.clone(), self.chain.clone(), head.clone());
+        let parts = Parts {
+            db: self.db.clone(),
+            chain: self.chain.clone(),
+            head,
+            messages: engine.clone(),
+            stores: self.stores.clone(),
+            prover: self.prover.clone(),
+            proving: ProvingPolicy::default(),
+        };
+        let stop = CancellationToken::new();
+        let mut set = JoinSet::new();
+        set.spawn(engine.run(stop.clone()));
+        set.spawn(post::run(parts, vec![policy()], stop.clone()));
+        Services { stop, set }
+    }
+
+    /// One more block.
+    async fn mine(&self) -> Epoch {
+        let network = self.node.network.clone();
+        let mine = move || network.mine(1).map(|_| ());
+        tokio::task::spawn_blocking(mine).await.unwrap().unwrap();
+        let tip = self.chain.head().await.unwrap();
+        let height = tip.height;
+        self.head.send_replace(Some(Head {
+            height,
+            key: tip.cids,
+            timestamp: 0,
+        }));
+        height
+    }
+
+    /// Partitions of a deadline that must be proven, with their sectors.
+    async fn due(&self, deadline: u64) -> BTreeMap<u64, BTreeSet<SectorNumber>> {
+        let head = TipSetKey::HEAD;
+        let partitions = self.chain.miner_partitions(MINER, deadline, &head).await;
+        let live = (0..).zip(partitions.unwrap());
+        live.map(|(i, p)| (i, p.live_sectors.iter().collect::<BTreeSet<_>>()))
+            .filter(|(_, sectors)| !sectors.is_empty())
+            .collect()
+    }
+
+    /// Waits until the proof of the window that opened at `open` has left for the node.
+    async fn on_its_way(&self, open: Epoch) {
+        let left = async {
+            let mut look = tokio::time::interval(Duration::from_millis(10));
+            loop {
+                look.tick().await;
+                let posts = post::window_posts(&self.db, MINER, 8).await.unwrap();
+                let mine = posts.iter().filter(|p| p.open == open);
+                let sent = |p: &&damocles_api::post::WindowPostRecord| p.message.is_some();
+                if posts.iter().any(|p| p.open == open) && mine.clone().all(|p| sent(&p)) {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, left).await.is_err() {
+            let posts = post::window_posts(&self.db, MINER, 8).await.unwrap();
+            panic!("the proof of the window at {open} was not sent: {posts:#?}");
+        }
+    }
+}
+
+struct Services {
+    stop: CancellationToken,
+    set: JoinSet<anyhow::Result<()>>,
+}
+
+impl Services {
+    async fn end(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.set.join_next().await {
+            ended.unwrap().unwrap();
+        }
+    }
+}
+
+async fn presealed(db: &Db, repo: &Path) -> Stores {
+    let store = StorePolicy {
+        name: "presealed".into(),
+        path: repo.join("presealed"),
+        strict: true,
+        read_only: true,
+        weight: 0,
+        allow_miners: vec![],
+        deny_miners: vec![],
+        meta: None,
+    };
+    let stores = Stores::new(db.clone(), vec![store]).unwrap();
+    let found = stores.attach("presealed", Replica::Normal).await.unwrap();
+    assert_eq!(found.added.len() as u64, SECTORS, "{found:?}");
+    stores
+}
+
+/// The manager's own executable as the prover, as in production.
+fn pool() -> Pool {
+    let options = StartOptions {
+        program: env!("CARGO_BIN_EXE_damocles-manager").into(),
+        idle: Duration::from_secs(60),
+    };
+    Pool::start(&[Stage::WindowPost], &Processors::default(), &options).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn presealed_sectors_stay_proven_over_two_periods_and_a_restart() {
+    let house = House::new().await;
+    let mut services = Some(house.start());
+    // Opening epochs of windows that had to be proven, with what was due in them.
+    let mut windows: BTreeMap<Epoch, (u64, BTreeMap<u64, BTreeSet<SectorNumber>>)> =
+        BTreeMap::new();
+    let mut restarted = false;
+    let first = house.chain.head().await.unwrap().height;
+    let period = WINDOW * DEADLINES as Epoch;
+    let end = first + 2 * period + 2 * WINDOW;
+    loop {
+        let height = house.mine().await;
+        let head = TipSetKey::HEAD;
+        let di = house.chain.miner_proving_deadline(MINER, &head).await;
+        let di = di.unwrap();
+        let in_window = di.open <= height && height < di.close;
+        let due = house.due(di.index).await;
+        if in_window && !due.is_empty() {
+            windows.insert(di.open, (di.index, due));
+            if height == di.close - LATE {
+                house.on_its_way(di.open).await;
+                if !restarted && let Some(running) = services.take() {
+                    // the message is in the pool and in no block
+                    running.end().await;
+                    services = Some(house.start());
+                    restarted = true;
+                }
+            }
+        }
+        if height >= end {
+            break;
+        }
+    }
+    assert!(restarted);
+    let head = house.chain.head().await.unwrap().height;
+    windows.retain(|open, _| open + WINDOW <= head);
+    assert!(windows.len() >= 2, "{windows:?}");
+
+    let posts = house.node.network.accepted_posts(&Address::new_id(MINER));
+    for (open, (deadline, due)) in &windows {
+        for (partition, sectors) in due {
+            let covering: Vec<_> = posts
+                .iter()
+                .filter(|p| (p.deadline, p.partition) == (*deadline, *partition))
+                .filter(|p| (*open..open + WINDOW).contains(&p.epoch))
+                .collect();
+            assert_eq!(covering.len(), 1, "window {open}: {posts:?}");
+            let proven: BTreeSet<_> = covering[0].sectors.iter().copied().collect();
+            assert_eq!(&proven, sectors, "window {open}");
+        }
+    }
+    for deadline in 0..DEADLINES {
+        let partitions = house
+            .chain
+            .miner_partitions(MINER, deadline, &TipSetKey::HEAD)
+            .await
+            .unwrap();
+        assert!(partitions.iter().all(|p| p.faulty_sectors.is_empty()));
+    }
+    let sent: BTreeSet<_> = posts.iter().map(|p| p.message).collect();
+    let shown = post::window_posts(&house.db, MINER, 100).await.unwrap();
+    for record in shown.iter().filter(|r| windows.contains_key(&r.open)) {
+        assert!(
+            ["Submitted", "Landed"].contains(&record.state.as_str()),
+            "{record:?}"
+        );
+        assert!(record.skipped.is_empty(), "{record:?}");
+        let cid = record.message.unwrap().cid;
+        assert!(sent.contains(&cid), "{record:?}");
+    }
+    assert!(shown.iter().any(|r| r.state == "Landed"), "{shown:?}");
+    if let Some(running) = services {
+        running.end().await;
+    }
+    house.stop_node.cancel();
+}
