@@ -27,6 +27,8 @@ pub struct Script {
     pub down: bool,
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
+    /// Gas estimates are refused with this.
+    pub estimate_refusal: Option<String>,
     /// The next push is taken, but its answer is lost.
     pub lose_answer: bool,
     pub challenge_delay: Epoch,
@@ -402,8 +404,12 @@ impl Chain for ScriptChain {
     }
 
     async fn estimate_gas_limit(&self, _: &Message) -> Result<i64, ChainError> {
-        let _ = self.up("GasEstimateGasLimit")?;
-        Ok(1_000_000)
+        let method = "GasEstimateGasLimit";
+        let script = self.up(method)?;
+        match &script.estimate_refusal {
+            Some(why) => Err(refused(method, why.clone())),
+            None => Ok(1_000_000),
+        }
     }
 
     async fn estimate_gas_premium(

@@ -1,1 +1,219 @@
 //! Precommits and proofs of sectors on their way to the chain: what is sent together, and when.
+//!
+//! ```text
+//! SubmitPreCommit, SubmitProof ──checks──► db: ready ──┐ wake
+//!                                                      ▼
+//!              driver: batch (pure) ─► params ─► db: message wanted + sectors in it, one batch
+//!                                                      │
+//! PollPreCommitState, PollProofState ◄── db, chain ◄───┘ messages
+//! ```
+//! One method per RPC, for `rpc` to call: [`Commit::submit_pre_commit`],
+//! [`Commit::poll_pre_commit`], [`Commit::submit_proof`], [`Commit::poll_proof`]; and a
+//! service, [`Commit::run`]. [`CommitError::NoSector`] becomes code 11001 on the wire.
+//!
+//! The driver takes no input: what waits is in the database. A sector is in one living message
+//! at most, so nothing is sent twice.
+
+mod batch;
+mod driver;
+mod expiration;
+mod poll;
+mod precommit;
+mod prove;
+mod verify;
+
+pub use verify::{ProofsVerifier, SealVerdict, Verifier};
+
+use crate::{
+    chain::{Chain, ChainError, Facts},
+    db::{
+        Db, DbError,
+        record::{Carriage, MessageRecord, SectorRecord},
+    },
+    messages::{Engine, EngineError},
+    model::Commitment,
+    policy::MinerPolicy,
+};
+use damocles_api::submit::{SubmitResp, SubmitResult};
+use damocles_flow::message::MessageState;
+use damocles_types::{SectorId, SectorSize};
+use fvm_shared::sector::RegisteredSealProof;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Why a submission could not be judged, or a state not be told. Asking again may help.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The sector is not known, or is not online (code 11001).
+    #[error("sector state not found: {0}")]
+    NoSector(SectorId),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Db(DbError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("miner {0} is not in the config; add it to [[Miners]]")]
+    NoMiner(u64),
+    #[error("the proof could not be verified: {0}")]
+    Verify(String),
+    #[error("the parameters of a message could not be encoded: {0}")]
+    Encode(#[from] fvm_ipld_encoding::Error),
+}
+
+impl From<DbError> for CommitError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::NoSector(id) => Self::NoSector(id),
+            other => Self::Db(other),
+        }
+    }
+}
+
+/// The room that brings commitments on chain; clones share it.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    db: Db,
+    chain: Arc<dyn Chain>,
+    facts: Facts,
+    engine: Engine,
+    verifier: Arc<dyn Verifier>,
+    miners: Arc<Vec<MinerPolicy>>,
+    wake: Arc<Notify>,
+}
+
+impl Commit {
+    pub fn new(
+        db: Db,
+        chain: Arc<dyn Chain>,
+        facts: Facts,
+        engine: Engine,
+        verifier: Arc<dyn Verifier>,
+        miners: Arc<Vec<MinerPolicy>>,
+    ) -> Self {
+        Self {
+            db,
+            chain,
+            facts,
+            engine,
+            verifier,
+            miners,
+            wake: Arc::default(),
+        }
+    }
+
+    fn miner(&self, actor: u64) -> Result<&MinerPolicy, CommitError> {
+        self.miners
+            .iter()
+            .find(|m| m.actor == actor)
+            .ok_or(CommitError::NoMiner(actor))
+    }
+
+    async fn online(&self, sector: SectorId) -> Result<SectorRecord, CommitError> {
+        Ok(self.db.call(move |db| db.online(sector)).await?)
+    }
+
+    /// How far a commitment has come.
+    async fn stage(&self, carriage: &Carriage) -> Result<Stage, CommitError> {
+        Ok(match carriage {
+            Carriage::Ready { error, .. } => Stage::Waits(error.clone()),
+            Carriage::Found => Stage::Found,
+            Carriage::Dropped { why } => Stage::Dropped(why.clone()),
+            Carriage::In { message } => {
+                let id = *message;
+                match self.db.call(move |db| db.message(id)).await? {
+                    Some(message) => Stage::In(Box::new(message)),
+                    None => Stage::Dropped(format!("message {id} is not in the database")),
+                }
+            }
+        })
+    }
+}
+
+/// How far a commitment has come on its way.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// For a message; why it is not in one yet, if something went wrong.
+    Waits(Option<String>),
+    In(Box<MessageRecord>),
+    Found,
+    Dropped(String),
+}
+
+impl Stage {
+    /// Whether it may still land, or has landed: then nothing else may be sent.
+    fn lives(&self) -> bool {
+        match self {
+            Self::Waits(_) | Self::Found => true,
+            Self::Dropped(_) => false,
+            Self::In(message) => !matches!(
+                message.state,
+                MessageState::Failed | MessageState::Rejected
+            ),
+        }
+    }
+}
+
+/// What to do with a submission, given the one before it. Pure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// It was taken before.
+    Accept,
+    /// Another one was taken before.
+    Mismatch,
+    /// It is to be checked and stored; alone: the message before it failed.
+    Take { alone: bool },
+}
+
+fn again(before: Option<&Stage>, same: bool, reset: bool) -> Again {
+    match before {
+        None => Again::Take { alone: false },
+        Some(Stage::Waits(_)) if !same && reset => Again::Take { alone: false },
+        Some(stage) if stage.lives() && same => Again::Accept,
+        Some(stage) if stage.lives() => Again::Mismatch,
+        Some(stage) if reset => Again::Take {
+            alone: matches!(stage, Stage::In(_)),
+        },
+        Some(_) if same => Again::Accept,
+        Some(_) => Again::Mismatch,
+    }
+}
+
+/// What the checks of a submission say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Check {
+    /// It may be sent.
+    Good,
+    /// The chain has it already.
+    Found,
+    /// The chain has, or we have, something else.
+    Mismatch(String),
+    /// It can never be taken.
+    Reject(String),
+}
+
+fn answer(res: SubmitResult, desc: Option<String>) -> SubmitResp {
+    SubmitResp { res, desc }
+}
+
+fn taken(kind: Commitment, sector: SectorId) -> SubmitResp {
+    tracing::info!(%sector, %kind, "accepted");
+    answer(SubmitResult::Accepted, None)
+}
+
+/// The chain's proof type; numbers are the same on both sides.
+fn chain_proof(proof: damocles_types::SealProof) -> RegisteredSealProof {
+    RegisteredSealProof::from(proof.number())
+}
+
+/// CommD of a sector without data: the root of a tree of zeros.
+fn zero_comm_d(size: SectorSize) -> Option<damocles_types::Commitment> {
+    let proof = chain_proof(damocles_types::SealProof::interactive(size));
+    let cid = fil_actor_miner_state::v18::CompactCommD::empty()
+        .get_cid(proof)
+        .ok()?;
+    damocles_types::Commitment::from_unsealed_cid(&cid).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,8 @@ pub enum Carriage {
     In { message: MessageId },
     /// Found on chain without a message of ours.
     Found,
+    /// Cannot go on chain as it was submitted; whoever submitted it decides.
+    Dropped { why: String },
 }
 
 /// Limits and factors of a message's fee.
@@ -189,3 +191,7 @@ pub struct WorkerRecord {
     /// Unix seconds.
     pub last_ping: i64,
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -179,3 +179,6 @@ impl Engine {
         sender::choose(&*self.chain, miner, senders, key).await
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

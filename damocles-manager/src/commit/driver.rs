@@ -1,0 +1,272 @@
+//! The reconciler: makes messages of the sectors that wait, as often as it is woken.
+
+use crate::{
+    commit::{
+        Commit, CommitError,
+        batch::{self, Waiting},
+        precommit, prove,
+    },
+    db::{
+        DbError,
+        record::{Carriage, SectorRecord},
+    },
+    messages::Intent,
+    model::{Commitment, MessageId, unix_ms},
+    policy::{MinerPolicy, SendPolicy},
+};
+use damocles_kv::Durability;
+use damocles_node::{TipSet, TipSetKey};
+use damocles_types::{SealProof, SectorId};
+use fvm_ipld_encoding::RawBytes;
+use fvm_shared::{MethodNum, econ::TokenAmount};
+use std::{collections::BTreeMap, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One sector's part of a message.
+#[derive(Debug)]
+pub(super) struct Part<P> {
+    pub(super) sector: SectorId,
+    pub(super) params: P,
+    pub(super) value: TokenAmount,
+}
+
+/// Why a sector is left out of a message.
+#[derive(Debug)]
+pub(super) enum Drop {
+    /// It stays ready and is tried again.
+    NotNow(String),
+    /// It cannot go as it was submitted.
+    Never(String),
+    /// The chain has it already.
+    Found,
+}
+
+/// A message, not yet from anybody.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) method: MethodNum,
+    pub(super) params: RawBytes,
+    pub(super) value: TokenAmount,
+    /// In the order of the parameters.
+    pub(super) sectors: Vec<SectorId>,
+}
+
+fn send_policy(miner: &MinerPolicy, kind: Commitment) -> &SendPolicy {
+    match kind {
+        Commitment::PreCommit => &miner.pre,
+        Commitment::Proof => &miner.prove,
+    }
+}
+
+impl Commit {
+    /// Works until `stop`.
+    ///
+    /// # Errors
+    /// None; the result fits a service.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let intervals = self.miners.iter().flat_map(|m| {
+            [
+                m.pre.batch.check_interval,
+                m.prove.batch.check_interval,
+            ]
+        });
+        let interval = intervals
+            .min()
+            .unwrap_or(LONGEST_INTERVAL)
+            .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.reconcile() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(interval) => {}
+            }
+        }
+    }
+
+    /// Makes every message that is due now.
+    pub(super) async fn reconcile(&self) {
+        for kind in Commitment::ALL {
+            if let Err(error) = self.reconcile_kind(kind).await {
+                tracing::error!(%kind, %error, "waiting sectors cannot be read from the database");
+            }
+        }
+    }
+
+    async fn reconcile_kind(&self, kind: Commitment) -> Result<(), DbError> {
+        let ready = self.db.call(move |db| db.ready(kind)).await?;
+        // Sectors of one message have one miner and one proof type.
+        let mut groups: BTreeMap<(u64, SealProof), Vec<SectorRecord>> = BTreeMap::new();
+        for record in ready {
+            let group = (record.id.miner, record.proof_type);
+            groups.entry(group).or_default().push(record);
+        }
+        for ((actor, _), group) in groups {
+            let Ok(miner) = self.miner(actor) else {
+                let why = format!("miner {actor} is not in the config any more");
+                self.note(kind, &group, &why).await;
+                continue;
+            };
+            let waiting: Vec<Waiting> = group.iter().map(|r| waiting(r, kind)).collect();
+            let policy = &send_policy(miner, kind).batch;
+            for batch in batch::plan(&waiting, policy, batch::cap(kind), unix_ms()) {
+                let batch: Vec<_> = batch.into_iter().map(|i| group[i].clone()).collect();
+                if let Err(error) = self.send(kind, miner, &batch).await {
+                    self.note(kind, &batch, &error.to_string()).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one message of these sectors, or of those that can go.
+    async fn send(
+        &self,
+        kind: Commitment,
+        miner: &MinerPolicy,
+        batch: &[SectorRecord],
+    ) -> Result<(), CommitError> {
+        let head = self.chain.head().await?;
+        let built = match kind {
+            Commitment::PreCommit => {
+                let mut parts = Vec::with_capacity(batch.len());
+                for record in batch {
+                    let part = self.pre_commit_part(miner, record, &head).await?;
+                    parts.extend(self.keep(kind, record, part).await);
+                }
+                (!parts.is_empty()).then(|| precommit::message(parts))
+            }
+            Commitment::Proof => {
+                let mut parts = Vec::with_capacity(batch.len());
+                for record in batch {
+                    let part = self.proof_part(miner, record, &head).await?;
+                    parts.extend(self.keep(kind, record, part).await);
+                }
+                (!parts.is_empty()).then(|| prove::message(miner, parts))
+            }
+        };
+        match built {
+            Some(built) => self.want(kind, miner, built?, &head).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn want(
+        &self,
+        kind: Commitment,
+        miner: &MinerPolicy,
+        built: Built,
+        head: &TipSet,
+    ) -> Result<(), CommitError> {
+        let policy = send_policy(miner, kind);
+        let from = self
+            .engine
+            .choose_sender(miner.actor, &policy.senders, &TipSetKey::HEAD)
+            .await?;
+        let fee = if built.sectors.len() > 1 {
+            &policy.batch.fee
+        } else {
+            &policy.fee
+        };
+        let intent = Intent {
+            kind: kind.message_kind(),
+            miner: miner.actor,
+            from,
+            value: built.value,
+            method: built.method,
+            params: built.params,
+            fee: fee.clone(),
+            confidence: miner.confidence,
+            sectors: built.sectors,
+        };
+        let message = intent.record(MessageId::new());
+        let (id, sectors) = (message.id, message.sectors.len());
+        let value = message.value.clone();
+        self.db
+            .call(move |db| db.send_commitments(kind, &message))
+            .await?;
+        self.engine.wake();
+        tracing::info!(message = %id, %kind, miner = miner.actor, sectors, %value, head = head.height, "a message is wanted");
+        Ok(())
+    }
+
+    /// The part, unless the sector is left out, which is noted in its record.
+    async fn keep<P>(
+        &self,
+        kind: Commitment,
+        record: &SectorRecord,
+        part: Result<Part<P>, Drop>,
+    ) -> Option<Part<P>> {
+        let now = match part {
+            Ok(part) => return Some(part),
+            Err(Drop::NotNow(why)) => {
+                self.note(kind, std::slice::from_ref(record), &why).await;
+                return None;
+            }
+            Err(Drop::Never(why)) => Carriage::Dropped { why },
+            Err(Drop::Found) => Carriage::Found,
+        };
+        tracing::warn!(sector = %record.id, %kind, ?now, "a sector needs no message, or can have none");
+        self.set(kind, record.id, now).await;
+        None
+    }
+
+    /// Writes into the records why their sectors still wait.
+    async fn note(&self, kind: Commitment, batch: &[SectorRecord], why: &str) {
+        for record in batch {
+            let Some(Carriage::Ready {
+                since,
+                alone,
+                error,
+            }) = record.carriage(kind)
+            else {
+                continue;
+            };
+            if error.as_deref() == Some(why) {
+                continue;
+            }
+            tracing::warn!(sector = %record.id, %kind, why, "a sector waits on");
+            let noted = Carriage::Ready {
+                since: *since,
+                alone: *alone,
+                error: Some(why.to_owned()),
+            };
+            self.set(kind, record.id, noted).await;
+        }
+    }
+
+    /// Changes how a sector's commitment travels, if it still waits.
+    async fn set(&self, kind: Commitment, id: SectorId, to: Carriage) {
+        let change = move |db: &crate::db::Db| {
+            db.change(id, Durability::Synced, |record| {
+                if let Some(carriage @ Carriage::Ready { .. }) = record.carriage_mut(kind) {
+                    *carriage = to;
+                }
+                Ok::<_, DbError>(())
+            })
+        };
+        if let Err(error) = self.db.call(change).await {
+            tracing::error!(sector = %id, %kind, %error, "a sector's record could not be changed");
+        }
+    }
+}
+
+fn waiting(record: &SectorRecord, kind: Commitment) -> Waiting {
+    match record.carriage(kind) {
+        Some(Carriage::Ready { since, alone, .. }) => Waiting {
+            since: *since,
+            alone: *alone,
+        },
+        // It changed since it was listed; storing the message will notice.
+        _ => Waiting {
+            since: unix_ms(),
+            alone: false,
+        },
+    }
+}

@@ -1,0 +1,285 @@
+//! Precommits: what may be submitted, and the message that carries them.
+
+use crate::{
+    chain::{ChainError, DomainTag, entropy},
+    commit::{
+        Again, Check, Commit, CommitError, again, answer, chain_proof,
+        driver::{Built, Drop, Part},
+        expiration::{self, TICKET_LIFE},
+        taken, zero_comm_d,
+    },
+    db::{
+        Db, DbError,
+        record::{Carriage, PreCommit, SectorRecord},
+    },
+    model::{Commitment, unix_ms},
+    policy::MinerPolicy,
+};
+use damocles_api::{
+    sector::{AllocatedSector, PreCommitOnChainInfo},
+    submit::{SubmitResp, SubmitResult},
+};
+use damocles_kv::Durability;
+use damocles_node::{SectorPreCommitInfo, TipSet, TipSetKey};
+use damocles_types::{Epoch, SectorId};
+use fil_actor_miner_state::v18::{self as actor, CompactCommD, PreCommitSectorBatchParams2};
+use fvm_shared::econ::TokenAmount;
+
+/// Whether a ticket may still be used. Pure.
+fn ticket_age(head: Epoch, ticket: Epoch) -> Check {
+    if ticket > head {
+        Check::Reject(format!("the ticket's epoch {ticket} lies above the head {head}"))
+    } else if head - ticket > TICKET_LIFE {
+        Check::Reject(format!(
+            "the ticket of epoch {ticket} expired: it is {} epochs old, and {TICKET_LIFE} are allowed",
+            head - ticket
+        ))
+    } else {
+        Check::Good
+    }
+}
+
+impl Commit {
+    /// Takes CommR, CommD and ticket of a sector. `reset`: a new message is wanted, because
+    /// the one before failed; while that one lives, nothing else is sent.
+    ///
+    /// # Errors
+    /// [`CommitError::NoSector`]; whatever keeps the submission from being judged.
+    pub async fn submit_pre_commit(
+        &self,
+        sector: AllocatedSector,
+        info: PreCommitOnChainInfo,
+        reset: bool,
+    ) -> Result<SubmitResp, CommitError> {
+        let id = sector.id;
+        let record = self.online(id).await?;
+        self.miner(id.miner)?;
+        if record.proof_type != sector.proof_type {
+            let why = format!("it was allocated as {}", record.proof_type);
+            return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
+        }
+        let before = match &record.pre {
+            Some(pre) => Some(self.stage(&pre.carriage).await?),
+            None => None,
+        };
+        let same = record.pre.as_ref().is_some_and(|p| {
+            (p.comm_r, p.comm_d, p.ticket) == (info.comm_r, info.comm_d, info.ticket)
+        });
+        let alone = match again(before.as_ref(), same, reset) {
+            Again::Accept => return Ok(answer(SubmitResult::Accepted, None)),
+            Again::Mismatch => {
+                let why = "another precommit of this sector was submitted before".to_owned();
+                return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
+            }
+            Again::Take { alone } => alone,
+        };
+        let carriage = match self.check_pre_commit(&record, &info).await? {
+            Check::Good => Carriage::Ready {
+                since: unix_ms(),
+                alone,
+                error: None,
+            },
+            Check::Found => Carriage::Found,
+            Check::Mismatch(why) => {
+                return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
+            }
+            Check::Reject(why) => {
+                tracing::warn!(sector = %id, why, "rejected a precommit");
+                return Ok(answer(SubmitResult::Rejected, Some(why)));
+            }
+        };
+        let seen = record.pre;
+        let store = move |db: &Db| {
+            db.change_online(id, Durability::Synced, |record| {
+                if record.pre != seen {
+                    return Err(CommitError::from(DbError::Changed(id)));
+                }
+                record.pre = Some(PreCommit {
+                    comm_r: info.comm_r,
+                    comm_d: info.comm_d,
+                    ticket: info.ticket,
+                    carriage,
+                });
+                Ok(())
+            })
+        };
+        self.db.call(store).await?;
+        self.wake.notify_one();
+        Ok(taken(Commitment::PreCommit, id))
+    }
+
+    async fn check_pre_commit(
+        &self,
+        record: &SectorRecord,
+        info: &PreCommitOnChainInfo,
+    ) -> Result<Check, CommitError> {
+        let id = record.id;
+        let head = self.chain.head().await?;
+        let key = &head.cids;
+        let sealed = info.comm_r.sealed_cid();
+        if let Some(proven) = self.chain.sector_info(id.miner, id.number, key).await? {
+            return Ok(if proven.sealed_cid == sealed {
+                Check::Found
+            } else {
+                Check::Mismatch(format!("the chain has it with CommR {}", proven.sealed_cid))
+            });
+        }
+        if let Some(on_chain) = self.chain.precommit_info(id.miner, id.number, key).await? {
+            let theirs = (on_chain.info.sealed_cid, on_chain.info.seal_rand_epoch);
+            return Ok(if theirs == (sealed, info.ticket.epoch) {
+                Check::Found
+            } else {
+                Check::Mismatch(format!(
+                    "the chain has a precommit with CommR {} and ticket epoch {}",
+                    theirs.0, theirs.1
+                ))
+            });
+        }
+        if self.chain.miner_allocated(id.miner, key).await?.get(id.number) {
+            let why = "its number was used on chain before, and its precommit is gone";
+            return Ok(Check::Reject(why.into()));
+        }
+        let has_data = record.pieces.as_ref().is_some_and(|p| !p.is_empty());
+        if !has_data && zero_comm_d(record.proof_type.size) != Some(info.comm_d) {
+            let why = format!("CommD {} is not that of a sector without data", info.comm_d);
+            return Ok(Check::Mismatch(why));
+        }
+        self.check_ticket(id, info, &head).await
+    }
+
+    async fn check_ticket(
+        &self,
+        id: SectorId,
+        info: &PreCommitOnChainInfo,
+        head: &TipSet,
+    ) -> Result<Check, CommitError> {
+        let age = ticket_age(head.height, info.ticket.epoch);
+        if age != Check::Good {
+            return Ok(age);
+        }
+        let drawn = self
+            .chain
+            .ticket_randomness(
+                DomainTag::SealRandomness,
+                info.ticket.epoch,
+                &entropy(id.miner),
+                &head.cids,
+            )
+            .await?;
+        if drawn != info.ticket.ticket {
+            let why = format!(
+                "the ticket is not the chain's of epoch {}",
+                info.ticket.epoch
+            );
+            return Ok(Check::Reject(why));
+        }
+        Ok(Check::Good)
+    }
+
+    /// One sector's part of a precommit message.
+    pub(super) async fn pre_commit_part(
+        &self,
+        policy: &MinerPolicy,
+        record: &SectorRecord,
+        head: &TipSet,
+    ) -> Result<Result<Part<actor::SectorPreCommitInfo>, Drop>, CommitError> {
+        let id = record.id;
+        let Some(pre) = &record.pre else {
+            return Ok(Err(Drop::Never("there is no precommit".into())));
+        };
+        let on_chain = self
+            .chain
+            .precommit_info(id.miner, id.number, &head.cids)
+            .await?;
+        if let Some(on_chain) = on_chain {
+            let same = on_chain.info.sealed_cid == pre.comm_r.sealed_cid();
+            return Ok(Err(if same {
+                Drop::Found
+            } else {
+                Drop::Never("the chain has another precommit of it".into())
+            }));
+        }
+        if let Check::Reject(why) = ticket_age(head.height, pre.ticket.epoch) {
+            return Ok(Err(Drop::Never(why)));
+        }
+        let facts = expiration::Facts {
+            head: head.height,
+            ticket: pre.ticket.epoch,
+            challenge_delay: self.facts.challenge_delay().await?,
+            network_version: self.chain.network_version(&head.cids).await?,
+        };
+        let expiration = expiration::of_cc(policy.sector.lifetime_days, facts);
+        let has_data = record.pieces.as_ref().is_some_and(|p| !p.is_empty());
+        let unsealed = has_data.then(|| pre.comm_d.unsealed_cid());
+        let asked = SectorPreCommitInfo {
+            seal_proof: record.proof_type.number(),
+            sector_number: id.number,
+            sealed_cid: pre.comm_r.sealed_cid(),
+            seal_rand_epoch: pre.ticket.epoch,
+            deal_ids: Vec::new(),
+            expiration,
+            unsealed_cid: unsealed,
+        };
+        let value = if policy.pre.send_fund {
+            let deposit = self
+                .chain
+                .precommit_deposit(id.miner, &asked, &TipSetKey::HEAD)
+                .await;
+            match deposit {
+                Ok(deposit) => deposit,
+                Err(error @ ChainError::Refused { .. }) => {
+                    return Ok(Err(Drop::NotNow(error.to_string())));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        } else {
+            TokenAmount::default()
+        };
+        let params = actor::SectorPreCommitInfo {
+            seal_proof: chain_proof(record.proof_type),
+            sector_number: id.number,
+            sealed_cid: asked.sealed_cid,
+            seal_rand_epoch: asked.seal_rand_epoch,
+            deal_ids: Vec::new(),
+            expiration,
+            unsealed_cid: CompactCommD::new(unsealed),
+        };
+        Ok(Ok(Part {
+            sector: id,
+            params,
+            value,
+        }))
+    }
+}
+
+/// The message of some precommits (PreCommitSectorBatch2).
+pub(super) fn message(
+    mut parts: Vec<Part<actor::SectorPreCommitInfo>>,
+) -> Result<Built, CommitError> {
+    parts.sort_by_key(|p| p.sector.number);
+    let value = parts.iter().map(|p| p.value.clone()).sum();
+    let sectors = parts.iter().map(|p| p.sector).collect();
+    let params = PreCommitSectorBatchParams2 {
+        sectors: parts.into_iter().map(|p| p.params).collect(),
+    };
+    Ok(Built {
+        method: actor::Method::PreCommitSectorBatch2 as u64,
+        params: fvm_ipld_encoding::RawBytes::serialize(&params)?,
+        value,
+        sectors,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_age() {
+        let good = |head, ticket| ticket_age(head, ticket) == Check::Good;
+        assert!(good(100, -800), "a young chain");
+        assert!(good(3780, 0));
+        assert!(!good(3781, 0));
+        assert!(!good(10, 11));
+    }
+}
