@@ -79,7 +79,9 @@ fn check_surroundings(config: &Config, report: &mut Report) {
             report.fault(&key, flat(&faults));
         }
     }
-    if let Err(error) = attached_stores(config) {
+    // a missing directory has been named already
+    let all_there = config.attached.iter().all(|store| store.location.is_dir());
+    if all_there && let Err(error) = attached_stores(config) {
         let key = match error {
             StoreError::Pattern { .. } | StoreError::Description { .. } => {
                 "worker.scan_persist_stores"

@@ -129,7 +129,7 @@ fn all_faults_at_once_with_line_and_nearest_key() {
         ":9: sealing_thread[0].sealing.enable_deal: unknown key; did you mean \"enable_deals\"?",
         ":11: worker.ping_interval: must be longer than nothing",
         ":12: worker.rpc_server.host: \"here\" is not an IP address",
-        ":14: processors.limitation.concurrent.pc3: \"pc3\" is not a stage",
+        ":13: processors.limitation.concurrent.pc3: \"pc3\" is not a stage",
         "sealing_thread[1].location: is missing",
         "sealing.allowed_sizes[0]: \"3KiB\" is not a sector size",
     ] {
@@ -208,10 +208,12 @@ fn repository() -> PathBuf {
 /// An example with its places filled in.
 fn example(name: &str, place: &Place) -> String {
     let dir = place.dir.path().display().to_string();
+    for made in ["threads", "persist"] {
+        fs::create_dir_all(place.dir.path().join(made)).unwrap();
+    }
     fs::read_to_string(repository().join("config-examples").join(name))
         .unwrap()
         .replace("@HOME@", &dir)
-        .replace("@STORE@", &format!("{dir}/hdd"))
         .replace("@MANAGER@", "http://127.0.0.1:1789")
         .replace("@PORT@", "0")
         .replace("/mnt/nvme0/", &format!("{dir}/"))

@@ -1,0 +1,401 @@
+//! The whole plan, and what an operator may do meanwhile.
+
+use crate::{
+    fake_manager::{poll, resp},
+    rig::{Rig, done, runtime},
+    until,
+};
+use damocles_api::{
+    submit::{OnChainState, SubmitResult},
+    timeline::Ending,
+    worker::ThreadState,
+};
+use damocles_flow::State;
+use damocles_processor::{Cancel, Stage, task::C2};
+use damocles_types::SectorId;
+use damocles_worker::control::{Command, Refused, Standing};
+
+const ROAD: [State; 17] = [
+    State::Empty,
+    State::Allocated,
+    State::DealsAcquired,
+    State::PieceAdded,
+    State::TreeDBuilt,
+    State::TicketAssigned,
+    State::PC1Done,
+    State::PC2Done,
+    State::PCSubmitted,
+    State::PCLanded,
+    State::Persisted,
+    State::PersistanceSubmitted,
+    State::SeedAssigned,
+    State::C1Done,
+    State::C2Done,
+    State::ProofSubmitted,
+    State::Finished,
+];
+
+#[test]
+fn a_sector_from_nothing_to_proven() {
+    let rig = Rig::new(1);
+    rig.manager
+        .script()
+        .poll_precommit
+        .push_back(poll(OnChainState::Pending, ""));
+    rig.manager
+        .script()
+        .poll_proof
+        .push_back(poll(OnChainState::Packed, ""));
+    let running = rig.start();
+    rig.wait_done(&running, 1);
+    running.stop();
+
+    let sector = SectorId::new(1000, 1);
+    assert_eq!(rig.manager.script().done, [sector]);
+    assert_eq!(
+        rig.persisted(sector),
+        [
+            "cache/s-t01000-1/p_aux",
+            "cache/s-t01000-1/sc-02-data-tree-r-last.dat",
+            "cache/s-t01000-1/t_aux",
+            "sealed/s-t01000-1"
+        ]
+    );
+    assert_eq!(
+        std::fs::read_dir(rig.location().join("data"))
+            .unwrap()
+            .count(),
+        0
+    );
+    assert_eq!(rig.document(), None);
+
+    let timeline = rig.timeline();
+    let states: Vec<_> = timeline.iter().map(|e| e.state.clone()).collect();
+    assert_eq!(states, ROAD.map(|s| s.to_string()));
+    for entry in &timeline {
+        assert!(
+            matches!(entry.ending, Some(Ending::Done { .. })),
+            "{entry:?}"
+        );
+        assert!(
+            entry.queued_at <= entry.started_at.unwrap() && entry.started_at <= entry.ended_at,
+            "{entry:?}"
+        );
+        let computes = [
+            "AddPieces",
+            "TreeD",
+            "PC1",
+            "PC2",
+            "PersistFiles",
+            "C1",
+            "C2",
+        ]
+        .contains(&entry.stage.as_str());
+        assert_eq!(entry.child.is_some(), computes, "{entry:?}");
+    }
+    let script = rig.manager.script();
+    let told: Vec<_> = script.timeline.values().cloned().collect();
+    assert_eq!(told, timeline, "the manager has the same timeline");
+    let events: Vec<_> = script
+        .reports
+        .iter()
+        .map(|(_, r)| r.state_change.event.clone())
+        .collect();
+    assert_eq!(
+        events,
+        [
+            "Allocate",
+            "AcquireDeals",
+            "AddPiece",
+            "BuildTreeD",
+            "AssignTicket",
+            "PC1",
+            "PC2",
+            "SubmitPC",
+            "CheckPC",
+            "Persist",
+            "SubmitPersistance",
+            "AssignSeed",
+            "C1",
+            "C2",
+            "SubmitProof",
+            "Finish"
+        ]
+    );
+    let first = &script.reports[0].1;
+    assert_eq!(
+        (
+            first.state_change.prev.as_str(),
+            first.state_change.next.as_str()
+        ),
+        ("Empty", "Allocated")
+    );
+    assert_eq!(script.resets, [("precommit", false), ("proof", false)]);
+}
+
+#[test]
+fn sectors_follow_each_other_and_then_the_thread_is_idle() {
+    let rig = Rig::new(2);
+    let running = rig.start();
+    rig.wait_done(&running, 2);
+    until("an idle thread", || {
+        running.board.info().waiting_for.as_deref() == Some("the manager has no sector to give")
+    });
+    assert_eq!(running.board.info().thread_state, ThreadState::Idle);
+    running.stop();
+    assert_eq!(rig.runs(Stage::C2), 2);
+    assert_eq!(
+        rig.timeline().len(),
+        ROAD.len(),
+        "the last sector's timeline only"
+    );
+}
+
+#[test]
+fn a_pause_takes_effect_while_waiting_for_a_processor() {
+    let rig = Rig::with(1, None, "[limitation.concurrent]\nc2 = 1\n");
+    let gate = rig.orders.join("gate");
+    rig.order_once(Stage::C2, &format!("wait {}", gate.display()));
+    // somebody else's C2 holds the only place
+    let pool = rig.pool().clone();
+    let other = std::thread::spawn(move || {
+        let task = C2 {
+            c1out: damocles_processor::Opaque::from_text("{}").unwrap(),
+            prover_id: [0; 32],
+            sector_id: 99,
+            miner_id: 1,
+        };
+        pool.run(&task, &Cancel::new(), &mut |_| ()).unwrap();
+    });
+    until("the other C2", || rig.runs(Stage::C2) == 1);
+
+    let running = rig.start();
+    until("waiting for c2", || {
+        let info = running.board.info();
+        info.job_stage.as_deref() == Some("C2")
+            && matches!(info.thread_state, ThreadState::Waiting { .. })
+    });
+    let info = running.board.info();
+    assert!(
+        info.waiting_for
+            .as_deref()
+            .is_some_and(|w| w.contains("c2")),
+        "{info:?}"
+    );
+    running.control.command(Command::Pause).unwrap();
+    until("the pause", || {
+        running.control.standing() == Standing::Paused
+    });
+    assert!(matches!(
+        running.board.info().thread_state,
+        ThreadState::Paused { .. }
+    ));
+
+    std::fs::write(&gate, "").unwrap();
+    other.join().unwrap();
+    running.control.command(Command::Resume).unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(rig.runs(Stage::C1), 1);
+    assert_eq!(rig.runs(Stage::C2), 2, "one of the other's, one of ours");
+    let interrupted = rig
+        .timeline()
+        .iter()
+        .filter(|e| e.ending == Some(Ending::Interrupted))
+        .count();
+    assert_eq!(interrupted, 1);
+}
+
+#[test]
+fn resume_goes_only_where_the_sector_can_go_on() {
+    let rig = Rig::new(1);
+    rig.manager.script().no_seed = true;
+    let running = rig.start();
+    until("waiting for the seed", || {
+        running
+            .board
+            .info()
+            .waiting_for
+            .is_some_and(|w| w.contains("the seed"))
+    });
+    assert_eq!(
+        running.control.command(Command::Resume),
+        Err(Refused::NotPaused)
+    );
+    running.control.command(Command::Pause).unwrap();
+    until("the pause", || {
+        running.control.standing() == Standing::Paused
+    });
+    let refusal = |state| {
+        running
+            .control
+            .command(Command::ResumeAt(state))
+            .unwrap_err()
+    };
+    assert!(matches!(
+        refusal(State::Unsealed),
+        Refused::ForeignState { .. }
+    ));
+    for (state, missing) in [
+        (
+            State::Empty,
+            "nothing: a sector has been allocated already (give it up with Aborted)",
+        ),
+        (State::SeedAssigned, "the seed"),
+        (State::C1Done, "the seed"),
+        (State::Finished, "the seed"),
+    ] {
+        assert_eq!(refusal(state), Refused::Missing { state, missing });
+    }
+    assert_eq!(running.control.standing(), Standing::Paused);
+
+    // back to the start of PC1, with a new ticket: the manager is asked for a new precommit
+    rig.manager.script().no_seed = false;
+    running
+        .control
+        .command(Command::ResumeAt(State::TreeDBuilt))
+        .unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    let script = rig.manager.script();
+    assert_eq!(script.tickets, 2);
+    assert_eq!(
+        script.resets,
+        [("precommit", false), ("precommit", true), ("proof", false)]
+    );
+    assert!(
+        script
+            .reports
+            .iter()
+            .any(|(_, r)| r.state_change.event == "SetState")
+    );
+    assert_eq!((rig.runs(Stage::TreeD), rig.runs(Stage::Pc1)), (1, 2));
+}
+
+#[test]
+fn an_operator_gives_a_sector_up() {
+    let rig = Rig::new(1);
+    rig.manager.script().full = true;
+    let running = rig.start();
+    until("waiting for space", || {
+        running
+            .board
+            .info()
+            .waiting_for
+            .is_some_and(|w| w.contains("space in one of the stores hdd"))
+    });
+    running.control.command(Command::Pause).unwrap();
+    until("the pause", || {
+        running.control.standing() == Standing::Paused
+    });
+    running
+        .control
+        .command(Command::ResumeAt(State::Aborted))
+        .unwrap();
+    until("the sector's end", || running.board.info().job_id.is_none());
+    running.stop();
+    assert_eq!(rig.document(), None);
+    let script = rig.manager.script();
+    assert_eq!(
+        script.aborted,
+        [(
+            SectorId::new(1000, 1),
+            "given up by the operator".to_owned()
+        )]
+    );
+    assert_eq!(
+        std::fs::read_dir(rig.location().join("data"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn messages_that_fail_are_asked_for_anew() {
+    let rig = Rig::new(1);
+    {
+        let mut script = rig.manager.script();
+        script
+            .poll_precommit
+            .push_back(poll(OnChainState::Failed, "out of gas"));
+        script
+            .poll_proof
+            .push_back(poll(OnChainState::Failed, "out of gas"));
+    }
+    let running = rig.start();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(
+        rig.manager.script().resets,
+        [
+            ("precommit", false),
+            ("precommit", true),
+            ("proof", false),
+            ("proof", true)
+        ]
+    );
+    assert_eq!((rig.runs(Stage::Pc2), rig.runs(Stage::C2)), (1, 1));
+}
+
+#[test]
+fn an_expired_ticket_and_a_changed_seed_lead_back_instead_of_losing_the_sector() {
+    let rig = Rig::new(1);
+    {
+        let mut script = rig.manager.script();
+        let expired = resp(
+            SubmitResult::Rejected,
+            "ticket expired: seal height: 5, head: 9000",
+        );
+        script.submit_precommit.push_back(expired);
+        script
+            .submit_proof
+            .push_back(resp(SubmitResult::Rejected, "bad seed: it changed"));
+    }
+    let running = rig.start();
+    rig.wait_done(&running, 1);
+    running.stop();
+    let timeline = rig.timeline();
+    assert_eq!(done(&timeline, State::TicketAssigned), 2);
+    assert_eq!(done(&timeline, State::DealsAcquired), 1);
+    assert_eq!(done(&timeline, State::SeedAssigned), 2);
+    let script = rig.manager.script();
+    assert_eq!(script.tickets, 2);
+    assert_eq!(script.given, 1);
+    assert_eq!(
+        script.resets,
+        [
+            ("precommit", false),
+            ("precommit", true),
+            ("proof", false),
+            ("proof", true)
+        ]
+    );
+}
+
+#[test]
+fn a_sector_that_the_manager_is_done_with_is_cleared() {
+    let rig = Rig::new(1);
+    rig.manager.script().no_seed = true;
+    let running = rig.start();
+    until("waiting for the seed", || {
+        running
+            .board
+            .info()
+            .waiting_for
+            .is_some_and(|w| w.contains("the seed"))
+    });
+    {
+        let mut script = rig.manager.script();
+        script.finalized = Some("given up at the manager".to_owned());
+        script.no_seed = false;
+    }
+    until("the sector's end", || running.board.info().job_id.is_none());
+    running.stop();
+    assert_eq!(rig.document(), None);
+    assert!(
+        rig.manager.script().aborted.is_empty(),
+        "the manager knows it already"
+    );
+    let _ = runtime();
+}

@@ -1,0 +1,303 @@
+//! A manager that says yes, unless told otherwise. Real HTTP, the real traits.
+
+use damocles_api::{
+    code,
+    damocles::{DamoclesServer, MessageView},
+    post::WindowPostRecord,
+    sealer::SealerServer,
+    sector::{
+        AcquireDealsSpec, AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo,
+        ReportStateReq, SectorPiece, SectorStanding,
+    },
+    store::StoreBasicInfo,
+    submit::{
+        OnChainState, PollStateResp, ProofOnChainInfo, SubmitResp, SubmitResult, WaitSeedResp,
+    },
+    timeline::TimelineEntry,
+    workers::WorkerPing,
+};
+use damocles_types::{ActorId, Randomness, SealProof, SectorId, SectorSize, Seed, Ticket};
+use jsonrpsee::{
+    RpcModule,
+    core::{RpcResult, async_trait},
+    server::{Server, ServerHandle},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+/// What it was told, and what it is to say.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    /// Sectors that it gives; then none.
+    pub(crate) sectors: u64,
+    pub(crate) given: u64,
+    /// Answers that come before the usual one.
+    pub(crate) submit_precommit: VecDeque<SubmitResp>,
+    pub(crate) poll_precommit: VecDeque<PollStateResp>,
+    pub(crate) submit_proof: VecDeque<SubmitResp>,
+    pub(crate) poll_proof: VecDeque<PollStateResp>,
+    /// The seed is kept back.
+    pub(crate) no_seed: bool,
+    /// It has lost all sectors.
+    pub(crate) forgetful: bool,
+    /// It gives no space.
+    pub(crate) full: bool,
+    /// What it says of a sector that is reported.
+    pub(crate) finalized: Option<String>,
+
+    pub(crate) tickets: u64,
+    pub(crate) resets: Vec<(&'static str, bool)>,
+    pub(crate) reports: Vec<(SectorId, ReportStateReq)>,
+    pub(crate) timeline: BTreeMap<(SectorId, u64), TimelineEntry>,
+    pub(crate) done: Vec<SectorId>,
+    pub(crate) aborted: Vec<(SectorId, String)>,
+    pub(crate) pings: Vec<WorkerPing>,
+}
+
+#[derive(Clone, Debug)]
+struct Fake(Arc<Mutex<Script>>);
+
+pub(crate) struct FakeManager {
+    script: Arc<Mutex<Script>>,
+    pub(crate) address: SocketAddr,
+    handle: ServerHandle,
+}
+
+pub(crate) fn resp(res: SubmitResult, desc: &str) -> SubmitResp {
+    SubmitResp {
+        res,
+        desc: Some(desc.to_owned()),
+    }
+}
+
+pub(crate) fn poll(state: OnChainState, desc: &str) -> PollStateResp {
+    PollStateResp {
+        state,
+        desc: Some(desc.to_owned()),
+    }
+}
+
+impl FakeManager {
+    /// Serves on `address` (port 0: any) and gives `sectors` sectors.
+    pub(crate) async fn start(address: SocketAddr, sectors: u64) -> Self {
+        let script = Arc::new(Mutex::new(Script {
+            sectors,
+            ..Script::default()
+        }));
+        let fake = Fake(Arc::clone(&script));
+        let mut module = RpcModule::new(());
+        module.merge(SealerServer::into_rpc(fake.clone())).unwrap();
+        module.merge(DamoclesServer::into_rpc(fake)).unwrap();
+        let server = Server::builder().build(address).await.unwrap();
+        let address = server.local_addr().unwrap();
+        Self {
+            script,
+            address,
+            handle: server.start(module),
+        }
+    }
+
+    pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Goes away; what it was told stays.
+    pub(crate) async fn stop(self) -> Arc<Mutex<Script>> {
+        self.handle.stop().unwrap();
+        self.handle.stopped().await;
+        self.script
+    }
+}
+
+impl Fake {
+    fn script(&self) -> RpcResult<MutexGuard<'_, Script>> {
+        let script = self.0.lock().unwrap();
+        if script.forgetful {
+            return Err(code::sector_state_not_found("any"));
+        }
+        Ok(script)
+    }
+}
+
+#[async_trait]
+impl SealerServer for Fake {
+    async fn allocate_sector(
+        &self,
+        spec: AllocateSectorSpec,
+    ) -> RpcResult<Option<AllocatedSector>> {
+        let proof_type = SealProof::interactive(SectorSize::KiB2);
+        assert!(spec.allowed_proof_types.contains(&proof_type));
+        let mut script = self.0.lock().unwrap();
+        if script.given == script.sectors {
+            return Ok(None);
+        }
+        script.given += 1;
+        Ok(Some(AllocatedSector {
+            id: SectorId::new(1000, script.given),
+            proof_type,
+        }))
+    }
+
+    async fn acquire_deals(
+        &self,
+        _: SectorId,
+        _: AcquireDealsSpec,
+    ) -> RpcResult<Option<Vec<SectorPiece>>> {
+        drop(self.script()?);
+        Ok(None)
+    }
+
+    async fn assign_ticket(&self, _: SectorId) -> RpcResult<Ticket> {
+        let mut script = self.script()?;
+        script.tickets += 1;
+        Ok(Ticket {
+            ticket: Randomness([script.tickets as u8; 32]),
+            epoch: 5,
+        })
+    }
+
+    async fn submit_pre_commit(
+        &self,
+        _: AllocatedSector,
+        _: PreCommitOnChainInfo,
+        reset: bool,
+    ) -> RpcResult<SubmitResp> {
+        let mut script = self.script()?;
+        script.resets.push(("precommit", reset));
+        let usual = resp(SubmitResult::Accepted, "");
+        Ok(script.submit_precommit.pop_front().unwrap_or(usual))
+    }
+
+    async fn poll_pre_commit_state(&self, _: SectorId) -> RpcResult<PollStateResp> {
+        let usual = poll(OnChainState::Landed, "");
+        Ok(self.script()?.poll_precommit.pop_front().unwrap_or(usual))
+    }
+
+    async fn submit_persisted_ex(
+        &self,
+        _: SectorId,
+        instance: String,
+        upgrade: bool,
+    ) -> RpcResult<bool> {
+        drop(self.script()?);
+        Ok(instance == "hdd" && !upgrade)
+    }
+
+    async fn submit_persisted(&self, _: SectorId, _: String) -> RpcResult<bool> {
+        Ok(false)
+    }
+
+    async fn wait_seed(&self, _: SectorId, _: SealProof) -> RpcResult<WaitSeedResp> {
+        let no_seed = self.script()?.no_seed;
+        Ok(WaitSeedResp {
+            should_wait: no_seed,
+            delay: if no_seed { 3600 } else { 0 },
+            seed: (!no_seed).then_some(Seed {
+                seed: Randomness([9; 32]),
+                epoch: 155,
+            }),
+        })
+    }
+
+    async fn submit_proof(
+        &self,
+        _: SectorId,
+        _: ProofOnChainInfo,
+        reset: bool,
+    ) -> RpcResult<SubmitResp> {
+        let mut script = self.script()?;
+        script.resets.push(("proof", reset));
+        let usual = resp(SubmitResult::Accepted, "");
+        Ok(script.submit_proof.pop_front().unwrap_or(usual))
+    }
+
+    async fn poll_proof_state(&self, _: SectorId) -> RpcResult<PollStateResp> {
+        let usual = poll(OnChainState::Landed, "");
+        Ok(self.script()?.poll_proof.pop_front().unwrap_or(usual))
+    }
+
+    async fn report_state(
+        &self,
+        id: SectorId,
+        report: ReportStateReq,
+    ) -> RpcResult<SectorStanding> {
+        let mut script = self.script()?;
+        script.reports.push((id, report));
+        Ok(SectorStanding {
+            id,
+            finalized: script.finalized.is_some(),
+            abort_reason: script.finalized.clone().unwrap_or_default(),
+        })
+    }
+
+    async fn report_finalized(&self, sector: SectorId) -> RpcResult<()> {
+        self.script()?.done.push(sector);
+        Ok(())
+    }
+
+    async fn report_aborted(&self, sector: SectorId, reason: String) -> RpcResult<()> {
+        self.script()?.aborted.push((sector, reason));
+        Ok(())
+    }
+
+    async fn worker_ping(&self, info: WorkerPing) -> RpcResult<()> {
+        self.0.lock().unwrap().pings.push(info);
+        Ok(())
+    }
+
+    async fn store_reserve_space(
+        &self,
+        _: SectorId,
+        size: u64,
+        candidates: Vec<String>,
+    ) -> RpcResult<Option<StoreBasicInfo>> {
+        assert_eq!((size, candidates), (4096, vec!["hdd".to_owned()]));
+        let full = self.script()?.full;
+        Ok((!full).then(|| StoreBasicInfo {
+            name: "hdd".into(),
+            ..StoreBasicInfo::default()
+        }))
+    }
+
+    async fn store_basic_info(&self, name: String) -> RpcResult<Option<StoreBasicInfo>> {
+        Ok((name == "hdd").then(|| StoreBasicInfo {
+            name,
+            ..StoreBasicInfo::default()
+        }))
+    }
+}
+
+#[async_trait]
+impl DamoclesServer for Fake {
+    async fn report_timeline(
+        &self,
+        sector: SectorId,
+        _: String,
+        entries: Vec<TimelineEntry>,
+    ) -> RpcResult<()> {
+        let mut script = self.0.lock().unwrap();
+        for entry in entries {
+            script.timeline.insert((sector, entry.seq), entry);
+        }
+        Ok(())
+    }
+
+    async fn timeline(&self, _: SectorId) -> RpcResult<Vec<TimelineEntry>> {
+        Ok(Vec::new())
+    }
+
+    async fn sector_messages(&self, _: SectorId) -> RpcResult<Vec<MessageView>> {
+        Ok(Vec::new())
+    }
+
+    async fn window_posts(&self, _: ActorId, _: u32) -> RpcResult<Vec<WindowPostRecord>> {
+        Ok(Vec::new())
+    }
+}

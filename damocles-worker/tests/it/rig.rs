@@ -1,0 +1,280 @@
+//! One sealing thread with everything around it: a store, a persist store, a pool of fake
+//! children, a fake manager. It can be "killed" at a probe and started again.
+
+use crate::{NEVER, fake_manager::FakeManager, until};
+use damocles_api::timeline::{Ending, TimelineEntry};
+use damocles_daemon::clock::SystemClock;
+use damocles_flow::{PlanName, State};
+use damocles_kv::{Batch, Durability, Kv, Table};
+use damocles_processor::{Pool, Processors, RawProcessors, Stage, StartOptions, fake};
+use damocles_types::SectorId;
+use damocles_worker::{
+    config,
+    control::Control,
+    manager::{Connection, Manager},
+    metadb::{MetaDb, SCHEMA},
+    pieces::PieceSource,
+    plans::World,
+    stores::SealingStore,
+    threads::{Engine, Probe, Reporter},
+    view::Board,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+const STAGES: [Stage; 7] = [
+    Stage::AddPieces,
+    Stage::TreeD,
+    Stage::Pc1,
+    Stage::Pc2,
+    Stage::C1,
+    Stage::C2,
+    Stage::Transfer,
+];
+
+/// The runtime of all fake managers and clients.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().unwrap())
+}
+
+/// `fake-processor`, which cargo builds beside the tests.
+fn fake_processor() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let target = test.parent().and_then(Path::parent).unwrap();
+    let program = target.join("examples/fake-processor");
+    assert!(
+        program.is_file(),
+        "{} is missing: run all of `cargo test -p damocles-worker`",
+        program.display()
+    );
+    program
+}
+
+/// A pool whose children obey files in `dir`.
+pub(crate) fn pool(dir: &Path, more: &str) -> Pool {
+    let mut toml = String::new();
+    for stage in STAGES {
+        toml.push_str(&format!(
+            "[[{stage}]]\nbin = {:?}\nargs = [\"processor\", \"{stage}\"]\nstable_wait = \"60s\"\nenvs = {{ {} = {:?} }}\n",
+            fake_processor().display().to_string(),
+            fake::DIR_ENV,
+            dir.display().to_string(),
+        ));
+    }
+    let raw: RawProcessors = toml::from_str(&format!("{toml}{more}")).unwrap();
+    let processors: Processors = raw.check().unwrap();
+    let options = StartOptions {
+        program: fake_processor(),
+        idle: NEVER,
+    };
+    Pool::start(&STAGES, &processors, &options).unwrap()
+}
+
+pub(crate) struct Rig {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) manager: FakeManager,
+    pool: Pool,
+    /// Where the children's orders are.
+    pub(crate) orders: PathBuf,
+}
+
+pub(crate) struct Running {
+    pub(crate) control: Arc<Control>,
+    pub(crate) board: Arc<Board>,
+    thread: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Tells the thread to stop and waits for its end.
+    pub(crate) fn stop(self) {
+        self.control.stop();
+        self.stop.cancel();
+        self.thread.join().unwrap();
+    }
+
+    /// Waits until the thread ends by itself.
+    pub(crate) fn ended(self) {
+        until("the thread's end", || self.thread.is_finished());
+        self.thread.join().unwrap();
+    }
+}
+
+impl Rig {
+    /// A rig with children of its own.
+    pub(crate) fn new(sectors: u64) -> Self {
+        Self::with(sectors, None, "")
+    }
+
+    /// `shared`: a pool and the directory of its orders.
+    pub(crate) fn with(sectors: u64, shared: Option<(&Pool, &Path)>, processors: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("hdd")).unwrap();
+        let (pool, orders) = match shared {
+            Some((pool, orders)) => (pool.clone(), orders.to_owned()),
+            None => {
+                let orders = dir.path().join("orders");
+                fs::create_dir(&orders).unwrap();
+                (pool(&orders, processors), orders)
+            }
+        };
+        let manager = runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), sectors));
+        Self {
+            dir,
+            manager,
+            pool,
+            orders,
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Tells the children of a stage what to do with the next task.
+    pub(crate) fn order_once(&self, stage: Stage, order: &str) {
+        fs::write(self.orders.join(format!("{stage}.once")), order).unwrap();
+    }
+
+    /// How often children began a task of the stage.
+    pub(crate) fn runs(&self, stage: Stage) -> usize {
+        let log = fs::read_to_string(self.orders.join("log")).unwrap_or_default();
+        log.lines()
+            .filter(|line| line.starts_with(&format!("{stage} ")) && line.ends_with(" start"))
+            .count()
+    }
+
+    pub(crate) fn location(&self) -> PathBuf {
+        self.dir.path().join("t0")
+    }
+
+    pub(crate) fn start(&self) -> Running {
+        self.start_with(None, "")
+    }
+
+    pub(crate) fn start_probed(&self, probe: Probe) -> Running {
+        self.start_with(Some(probe), "")
+    }
+
+    /// Starts the thread; `sealing` are more lines of `[sealing]`.
+    pub(crate) fn start_with(&self, probe: Option<Probe>, sealing: &str) -> Running {
+        let dir = self.dir.path().display();
+        let file = self.dir.path().join("worker.toml");
+        let text = format!(
+            "[sector_manager]\nrpc_client.addr = \"{}\"\n\
+             [[attached]]\nname = \"hdd\"\nlocation = \"{dir}/hdd\"\n\
+             [[sealing_thread]]\nlocation = \"{dir}/t0\"\n\
+             [sealing]\nallowed_sizes = [\"2KiB\"]\nseal_interval = \"5ms\"\nrecover_interval = \"5ms\"\n\
+             rpc_polling_interval = \"5ms\"\n{sealing}",
+            self.manager.url()
+        );
+        fs::write(&file, text).unwrap();
+        let config = config::load(&file).unwrap().config;
+        let attached = config::attached_stores(&config).unwrap();
+        let stop = CancellationToken::new();
+        let connection = Connection {
+            addr: config.manager.addr.clone(),
+            headers: Default::default(),
+            token: None,
+            timeout: Duration::from_secs(20),
+        };
+        let manager = Manager::new(&connection, runtime().handle().clone(), stop.clone()).unwrap();
+        let control = Arc::new(Control::default());
+        let board = Arc::new(Board::new(0, self.location(), PlanName::Sealer));
+        let engine = Engine {
+            config: config.threads[0].clone(),
+            world: World {
+                manager: manager.clone(),
+                pool: self.pool.clone(),
+                attached: Arc::new(attached),
+                pieces: PieceSource {
+                    enabled: false,
+                    dirs: Vec::new(),
+                    manager: config.manager.addr.clone(),
+                },
+                clock: Arc::new(SystemClock),
+                static_trees: Default::default(),
+            },
+            reporter: Reporter {
+                manager,
+                instance: "rig".into(),
+                location: self.location().display().to_string(),
+            },
+            control: Arc::clone(&control),
+            board: Arc::clone(&board),
+            probe,
+        };
+        let thread = std::thread::spawn(move || engine.run());
+        Running {
+            control,
+            board,
+            thread,
+            stop,
+        }
+    }
+
+    /// Waits until so many sectors are done with at the manager, and cleared here.
+    pub(crate) fn wait_done(&self, running: &Running, sectors: usize) {
+        until("the sectors' end", || {
+            self.manager.script().done.len() >= sectors && running.board.info().job_id.is_none()
+        });
+    }
+
+    /// The thread's timeline; the thread must not be running.
+    pub(crate) fn timeline(&self) -> Vec<TimelineEntry> {
+        MetaDb::open(&self.location().join("meta"))
+            .unwrap()
+            .timeline()
+            .unwrap()
+    }
+
+    /// Puts bytes in the place of the sector's document.
+    pub(crate) fn put_document(&self, bytes: &[u8]) {
+        SealingStore::open(&self.location()).unwrap();
+        let kv = Kv::open(&self.location().join("meta"), &SCHEMA).unwrap();
+        let mut batch = Batch::new();
+        batch.put(Table("sector"), "now", bytes);
+        kv.write(batch, Durability::Synced).unwrap();
+    }
+
+    pub(crate) fn document(&self) -> Option<Vec<u8>> {
+        let kv = Kv::open(&self.location().join("meta"), &SCHEMA).unwrap();
+        kv.get(Table("sector"), b"now").unwrap()
+    }
+
+    /// Files of a sector in the persist store.
+    pub(crate) fn persisted(&self, sector: SectorId) -> Vec<String> {
+        let hdd = self.dir.path().join("hdd");
+        let mut found = Vec::new();
+        for dir in [hdd.join("sealed"), hdd.join(format!("cache/{sector}"))] {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                found.push(
+                    entry
+                        .path()
+                        .strip_prefix(&hdd)
+                        .unwrap()
+                        .display()
+                        .to_string(),
+                );
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+/// How often each state's step ended well.
+pub(crate) fn done(timeline: &[TimelineEntry], state: State) -> usize {
+    timeline
+        .iter()
+        .filter(|e| e.state == state.to_string() && matches!(e.ending, Some(Ending::Done { .. })))
+        .count()
+}

@@ -1,0 +1,203 @@
+//! Failures: which heal by themselves, which wait for a person, and what is lost (nothing).
+
+use crate::{
+    fake_manager::{FakeManager, resp},
+    rig::{Rig, done, runtime},
+    until,
+};
+use damocles_api::{submit::SubmitResult, timeline::Ending, worker::ThreadState};
+use damocles_flow::State;
+use damocles_processor::Stage;
+use damocles_types::{Level, SectorId};
+use damocles_worker::control::{Command, Standing};
+
+fn failures(rig: &Rig, state: State) -> Vec<Level> {
+    let timeline = rig.timeline();
+    let of_state = timeline
+        .into_iter()
+        .filter(|e| e.state == state.to_string());
+    of_state
+        .filter_map(|e| match e.ending {
+            Some(Ending::Failed { level, .. }) => Some(level),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_child_that_is_killed_in_the_middle_costs_one_attempt() {
+    let rig = Rig::new(1);
+    rig.order_once(Stage::Pc2, "die");
+    let running = rig.start();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(failures(&rig, State::PC1Done), [Level::Temporary]);
+    assert_eq!((rig.runs(Stage::Pc1), rig.runs(Stage::Pc2)), (1, 2));
+    let script = rig.manager.script();
+    let failure = script
+        .reports
+        .iter()
+        .find_map(|(_, r)| r.failure.clone())
+        .unwrap();
+    assert_eq!(failure.level, "Temporary");
+    assert!(failure.desc.contains("was lost"), "{}", failure.desc);
+}
+
+#[test]
+fn what_a_person_must_look_at_pauses_with_a_hint_and_goes_on_after_resume() {
+    let rig = Rig::new(1);
+    rig.order_once(Stage::C2, "error no parameters");
+    let running = rig.start();
+    until("the pause", || {
+        running.control.standing() == Standing::Paused
+    });
+    let info = running.board.info();
+    assert!(matches!(info.thread_state, ThreadState::Paused { .. }));
+    assert_eq!(
+        info.last_error.as_deref(),
+        Some("permanent: c2 failed: no parameters")
+    );
+    assert_eq!(info.job_state, "C1Done");
+    running.control.command(Command::Resume).unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!((rig.runs(Stage::C1), rig.runs(Stage::C2)), (1, 2));
+}
+
+#[test]
+fn temporary_failures_wait_for_a_person_when_they_are_too_many() {
+    let rig = Rig::new(1);
+    std::fs::write(rig.orders.join("tree_d"), "temporary disk busy").unwrap();
+    let running = rig.start_with(None, "max_retries = 2\n");
+    until("the pause", || {
+        running.control.standing() == Standing::Paused
+    });
+    let error = running.board.info().last_error.unwrap();
+    assert_eq!(error, "permanent: failed 3 times: tree_d failed: disk busy");
+    assert!(running.board.info().hint.is_some());
+    std::fs::remove_file(rig.orders.join("tree_d")).unwrap();
+    running.control.command(Command::Resume).unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(rig.runs(Stage::TreeD), 4);
+    assert_eq!(done(&rig.timeline(), State::PieceAdded), 1);
+}
+
+#[test]
+fn a_rejected_precommit_gives_the_sector_up_and_the_next_one_begins() {
+    let rig = Rig::new(2);
+    rig.manager
+        .script()
+        .submit_precommit
+        .push_back(resp(SubmitResult::Rejected, "invalid deals"));
+    let running = rig.start();
+    rig.wait_done(&running, 1);
+    running.stop();
+    let script = rig.manager.script();
+    let reason = "the precommit was rejected: invalid deals".to_owned();
+    assert_eq!(script.aborted, [(SectorId::new(1000, 1), reason)]);
+    assert_eq!(script.done, [SectorId::new(1000, 2)]);
+    let told = script.timeline.get(&(SectorId::new(1000, 1), 7)).unwrap();
+    assert!(
+        matches!(
+            &told.ending,
+            Some(Ending::Failed {
+                level: Level::Abort,
+                ..
+            })
+        ),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_sector_that_the_manager_does_not_know_is_given_up() {
+    let rig = Rig::new(1);
+    rig.manager.script().no_seed = true;
+    let running = rig.start();
+    until("waiting for the seed", || {
+        running
+            .board
+            .info()
+            .waiting_for
+            .is_some_and(|w| w.contains("the seed"))
+    });
+    rig.manager.script().forgetful = true;
+    until("the sector's end", || running.board.info().job_id.is_none());
+    running.stop();
+    assert_eq!(rig.document(), None);
+}
+
+#[test]
+fn a_manager_that_is_away_costs_no_attempts() {
+    let mut rig = Rig::new(1);
+    rig.manager.script().no_seed = true;
+    let running = rig.start_with(None, "max_retries = 0\n");
+    until("waiting for the seed", || {
+        running
+            .board
+            .info()
+            .waiting_for
+            .is_some_and(|w| w.contains("the seed"))
+    });
+    let address = rig.manager.address;
+    let away = std::mem::replace(
+        &mut rig.manager,
+        runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0)),
+    );
+    runtime().block_on(away.stop());
+    until("the thread to say so", || {
+        running
+            .board
+            .info()
+            .last_error
+            .is_some_and(|e| e.contains("cannot be reached"))
+    });
+    assert!(running.board.info().hint.is_some());
+    rig.manager = runtime().block_on(FakeManager::start(address, 0));
+    rig.wait_done(&running, 1);
+    running.stop();
+    let timeline = rig.timeline();
+    assert_eq!(failures(&rig, State::PersistanceSubmitted), []);
+    assert_eq!(done(&timeline, State::PersistanceSubmitted), 1);
+    assert_eq!(rig.runs(Stage::Pc1), 1);
+}
+
+#[test]
+fn a_document_that_cannot_be_read_pauses_its_thread_and_stays() {
+    for (bytes, words) in [
+        (
+            &br#"{"version":1,"plan":"sealer","state":"PC1D"#[..],
+            "is damaged",
+        ),
+        (
+            &br#"{"version":99}"#[..],
+            "has version 99; this program knows up to 1",
+        ),
+    ] {
+        let rig = Rig::new(1);
+        rig.put_document(bytes);
+        let running = rig.start();
+        until("the pause", || {
+            running.control.standing() == Standing::Paused
+        });
+        let info = running.board.info();
+        let error = info.last_error.unwrap();
+        assert!(
+            error.starts_with("critical: ") && error.contains(words),
+            "{error}"
+        );
+        assert!(info.hint.is_some());
+        running.control.command(Command::Resume).unwrap();
+        until("the pause again", || {
+            running.control.standing() == Standing::Paused
+        });
+        running.stop();
+        assert_eq!(rig.document().as_deref(), Some(bytes));
+        assert_eq!(
+            rig.manager.script().given,
+            0,
+            "no new sector over an unread one"
+        );
+    }
+}
