@@ -114,7 +114,7 @@ mod tests {
         let local = dir.path().join(format!("{cid}.car"));
         std::fs::write(&local, b"x").unwrap();
         assert_eq!(
-            source.locate(&[deal.clone()]).unwrap()[0].piece_file,
+            source.locate(std::slice::from_ref(&deal)).unwrap()[0].piece_file,
             PieceFile::Local(local)
         );
         assert!(

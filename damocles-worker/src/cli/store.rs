@@ -3,7 +3,7 @@
 use crate::stores::{SealingStore, StoreError};
 use clap::Subcommand;
 use damocles_daemon::exit::{Exit, Fatal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -30,10 +30,11 @@ struct Locations {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let (locations, make): (_, fn(&PathBuf) -> Result<(), Fatal>) = match &args.command {
-        Command::SealingInit(locations) => (locations, sealing),
-        Command::FileInit(locations) => (locations, plain),
+    let make = |path: &Path| match &args.command {
+        Command::SealingInit(_) => sealing(path),
+        Command::FileInit(_) => plain(path),
     };
+    let (Command::SealingInit(locations) | Command::FileInit(locations)) = &args.command;
     // each is tried; the first failure decides the exit code
     let mut failed: Option<Fatal> = None;
     for path in &locations.loc {
@@ -46,7 +47,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     failed.map_or(Ok(()), |fatal| Err(fatal.into()))
 }
 
-fn sealing(path: &PathBuf) -> Result<(), Fatal> {
+fn sealing(path: &Path) -> Result<(), Fatal> {
     match SealingStore::init(path) {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -60,7 +61,7 @@ fn sealing(path: &PathBuf) -> Result<(), Fatal> {
     }
 }
 
-fn plain(path: &PathBuf) -> Result<(), Fatal> {
+fn plain(path: &Path) -> Result<(), Fatal> {
     std::fs::create_dir_all(path).map_err(|e| {
         Fatal::new(
             Exit::Refused,

@@ -33,7 +33,7 @@ impl Engine {
             Ok(next) => next,
             Err(illegal) => {
                 let failure =
-                    Failure::critical(&illegal).hint("this is a fault in the program; report it");
+                    Failure::critical(illegal).hint("this is a fault in the program; report it");
                 return self.failed(desk, plan, document, state, failure, entry);
             }
         };
