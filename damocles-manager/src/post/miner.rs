@@ -249,15 +249,17 @@ impl Context {
             .db
             .call(move |db| db.forget_posts(miner, before))
             .await?;
-        tracing::info!(
-            miner,
-            deadline = window.index,
-            open = window.open,
-            close = window.close,
-            batches,
-            added,
-            "a WindowPoSt is due"
-        );
+        if batches > 0 {
+            tracing::info!(
+                miner,
+                deadline = window.index,
+                open = window.open,
+                close = window.close,
+                batches,
+                added,
+                "a WindowPoSt is due"
+            );
+        }
         Ok(())
     }
 

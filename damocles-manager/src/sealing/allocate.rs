@@ -104,7 +104,11 @@ impl Sealing {
                     .map_err(SealingError::from)
             })
             .await?;
-        if record.is_none() {
+        // idle workers ask again and again; it is said once
+        let mut exhausted = self.exhausted.lock();
+        if record.is_some() {
+            exhausted.remove(&actor);
+        } else if exhausted.insert(actor) {
             tracing::warn!(
                 miner = actor,
                 max,

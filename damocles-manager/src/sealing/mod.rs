@@ -27,8 +27,9 @@ use crate::{
     policy::MinerPolicy,
 };
 use damocles_api::sector::{AcquireDealsSpec, SectorPiece};
-use damocles_types::{SealProof, SectorId};
-use std::sync::Arc;
+use damocles_types::{ActorId, SealProof, SectorId};
+use parking_lot::Mutex;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Why a worker did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,8 @@ pub struct Sealing {
     chain: Arc<dyn Chain>,
     facts: Facts,
     miners: Arc<Vec<MinerPolicy>>,
+    /// Miners whose numbers are used up.
+    exhausted: Arc<Mutex<BTreeSet<ActorId>>>,
 }
 
 impl Sealing {
@@ -79,6 +82,7 @@ impl Sealing {
             chain,
             facts,
             miners,
+            exhausted: Arc::default(),
         }
     }
 
