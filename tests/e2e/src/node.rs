@@ -11,6 +11,7 @@ use damocles_node::{
 use damocles_types::{ActorId, Epoch};
 use fvm_ipld_bitfield::BitField;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Method number of PreCommitSectorBatch2.
 pub const PRE_COMMIT: u64 = 28;
@@ -93,6 +94,17 @@ impl Node {
     pub async fn hold_messages(&self, on: bool) -> Result<()> {
         self.rpc
             .call::<Value>(method::DEVNET_HOLD_MESSAGES, [json!(on)])
+            .await
+            .map(drop)
+    }
+
+    /// Time between two blocks.
+    pub async fn set_block_time(&self, time: Duration) -> Result<()> {
+        self.rpc
+            .call::<Value>(
+                method::DEVNET_SET_BLOCK_TIME,
+                [json!(time.as_millis() as u64)],
+            )
             .await
             .map(drop)
     }

@@ -517,7 +517,9 @@ fn is_test(text: &str, name: &str) -> bool {
     let Some(at) = text.find(&format!("fn {name}(")) else {
         return false;
     };
-    let head: String = text[..at]
+    // from the line before `fn` upwards, to the end of whatever stands before the item
+    let above = text[..at].rfind('\n').map_or("", |end| &text[..end]);
+    let head: String = above
         .lines()
         .rev()
         .take_while(|line| !line.trim_end().ends_with('}') && !line.trim().is_empty())
@@ -527,7 +529,8 @@ fn is_test(text: &str, name: &str) -> bool {
 
 #[test]
 fn a_named_test_must_be_one() {
-    let text = "#[test]\nfn real() {}\n\nfn plain() {}\n\n#[tokio::test]\nasync fn later() {}\n";
+    let text =
+        "#[test]\nfn real() {}\n\nfn plain() {}\n\n    #[tokio::test]\n    async fn later() {}\n";
     assert!(is_test(text, "real"));
     assert!(is_test(text, "later"));
     assert!(!is_test(text, "plain"));

@@ -247,12 +247,18 @@ impl Demo<'_> {
                     .cloned();
             }
             let job = state.id.to_string();
+            let thread = threads
+                .iter()
+                .find(|thread| thread.job_id.as_ref() == Some(&job))
+                .cloned();
+            // the worker knows the step that runs now, the manager those that ended
+            let timeline = match &thread {
+                Some(thread) => self.house.worker_timeline(thread.index).await?,
+                None => self.house.timeline(state.id).await?,
+            };
             sectors.push(Sector {
-                timeline: self.house.timeline(state.id).await?,
-                thread: threads
-                    .iter()
-                    .find(|thread| thread.job_id.as_ref() == Some(&job))
-                    .cloned(),
+                timeline,
+                thread,
                 state,
                 chain,
             });
