@@ -18,7 +18,7 @@ pub mod script;
 
 pub use facts::Facts;
 pub use head::{Head, HeadFollower};
-pub use node::NodeChain;
+pub use node::{EndpointError, NodeChain};
 pub use randomness::{DomainTag, entropy};
 
 use async_trait::async_trait;
@@ -36,10 +36,14 @@ use fvm_shared::{address::Address, econ::TokenAmount};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChainError {
     /// Nobody answered in time: ask again later.
-    #[error("the Filecoin node does not answer {method} ({reason}); check Common.API.Chain and the node")]
+    #[error(
+        "the Filecoin node does not answer {method} ({reason}); check Common.API.Chain and the node"
+    )]
     Unreachable { method: String, reason: String },
     /// The token is wrong or allows too little.
-    #[error("the Filecoin node refuses our token for {method} ({reason}); put a token with permission \"sign\" into the config")]
+    #[error(
+        "the Filecoin node refuses our token for {method} ({reason}); put a token with permission \"sign\" into the config"
+    )]
     Denied { method: String, reason: String },
     /// The node was asked and said no; asking again may or may not help.
     #[error("the Filecoin node refused {method}: {message}")]
@@ -188,10 +192,7 @@ pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
     async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError>;
     /// Looks `limit` epochs back for a message that was executed, -1 for all; a replacement
     /// of the same nonce is found as well.
-    async fn search_message(
-        &self,
-        cid: Cid,
-        limit: Epoch,
-    ) -> Result<Option<MsgLookup>, ChainError>;
+    async fn search_message(&self, cid: Cid, limit: Epoch)
+    -> Result<Option<MsgLookup>, ChainError>;
     async fn message(&self, cid: Cid) -> Result<Message, ChainError>;
 }

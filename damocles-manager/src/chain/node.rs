@@ -20,11 +20,7 @@ use fvm_ipld_bitfield::BitField;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use jsonrpsee::{
-    core::{
-        ClientError,
-        client::ClientT,
-        params::ArrayParams,
-    },
+    core::{ClientError, client::ClientT, params::ArrayParams},
     http_client::{HttpClient, transport},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -44,7 +40,9 @@ const LARGEST_ANSWER: u32 = 512 << 20;
 pub enum EndpointError {
     #[error("no Filecoin node is configured; set Common.API.Chain")]
     None,
-    #[error("{url:?} is not a node's address: {reason}; write for example /ip4/127.0.0.1/tcp/1234 or http://127.0.0.1:1234/rpc/v1")]
+    #[error(
+        "{url:?} is not a node's address: {reason}; write for example /ip4/127.0.0.1/tcp/1234 or http://127.0.0.1:1234/rpc/v1"
+    )]
     Bad { url: String, reason: String },
 }
 
@@ -72,18 +70,27 @@ impl NodeChain {
         if endpoints.is_empty() {
             return Err(EndpointError::None);
         }
-        let endpoints = endpoints.iter().map(Endpoint::new).collect::<Result<_, _>>()?;
+        let endpoints = endpoints
+            .iter()
+            .map(Endpoint::new)
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             endpoints,
             good: AtomicUsize::new(0),
         })
     }
 
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        params: Params,
-    ) -> Result<T, ChainError> {
+    /// What a token allows at the node whose wallet has the keys: `read`, `write`, `sign`,
+    /// `admin` (`Filecoin.AuthVerify`).
+    ///
+    /// # Errors
+    /// [`ChainError::Denied`] or [`ChainError::Refused`] for a token that is not the node's.
+    pub async fn token_allows(&self, token: &str) -> Result<Vec<String>, ChainError> {
+        self.ask_wallet(method::AUTH_VERIFY, Params::none().add(token))
+            .await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, name: &str, params: Params) -> Result<T, ChainError> {
         self.ask_within(name, params, false).await
     }
 

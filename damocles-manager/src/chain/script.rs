@@ -109,9 +109,7 @@ impl ScriptChain {
         script
             .miners
             .insert(miner, serde_json::from_value(info).unwrap());
-        script
-            .balances
-            .insert(worker, TokenAmount::from_whole(100));
+        script.balances.insert(worker, TokenAmount::from_whole(100));
         script
             .balances
             .insert(Address::new_id(101), TokenAmount::from_whole(50));
@@ -369,10 +367,7 @@ impl Chain for ScriptChain {
         _: u64,
         _: &TipSetKey,
     ) -> Result<TokenAmount, ChainError> {
-        Ok(self
-            .up("StateMinerInitialPledgeForSector")?
-            .pledge
-            .clone())
+        Ok(self.up("StateMinerInitialPledgeForSector")?.pledge.clone())
     }
 
     async fn ticket_randomness(

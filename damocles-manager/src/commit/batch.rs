@@ -102,10 +102,7 @@ mod tests {
     fn what_failed_before_goes_alone_and_at_once() {
         let mut waiting = at(&[99, 99, 99]);
         waiting[1].alone = true;
-        assert_eq!(
-            plan(&waiting, &policy(4, 10), 256, 100_000),
-            [vec![1]]
-        );
+        assert_eq!(plan(&waiting, &policy(4, 10), 256, 100_000), [vec![1]]);
         assert_eq!(
             plan(&waiting, &policy(2, 10), 256, 100_000),
             [vec![1], vec![0, 2]]

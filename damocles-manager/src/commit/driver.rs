@@ -67,12 +67,10 @@ impl Commit {
     /// # Errors
     /// None; the result fits a service.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let intervals = self.miners.iter().flat_map(|m| {
-            [
-                m.pre.batch.check_interval,
-                m.prove.batch.check_interval,
-            ]
-        });
+        let intervals = self
+            .miners
+            .iter()
+            .flat_map(|m| [m.pre.batch.check_interval, m.prove.batch.check_interval]);
         let interval = intervals
             .min()
             .unwrap_or(LONGEST_INTERVAL)

@@ -146,10 +146,9 @@ impl Stage {
         match self {
             Self::Waits(_) | Self::Found => true,
             Self::Dropped(_) => false,
-            Self::In(message) => !matches!(
-                message.state,
-                MessageState::Failed | MessageState::Rejected
-            ),
+            Self::In(message) => {
+                !matches!(message.state, MessageState::Failed | MessageState::Rejected)
+            }
         }
     }
 }

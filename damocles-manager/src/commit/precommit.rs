@@ -28,7 +28,9 @@ use fvm_shared::econ::TokenAmount;
 /// Whether a ticket may still be used. Pure.
 fn ticket_age(head: Epoch, ticket: Epoch) -> Check {
     if ticket > head {
-        Check::Reject(format!("the ticket's epoch {ticket} lies above the head {head}"))
+        Check::Reject(format!(
+            "the ticket's epoch {ticket} lies above the head {head}"
+        ))
     } else if head - ticket > TICKET_LIFE {
         Check::Reject(format!(
             "the ticket of epoch {ticket} expired: it is {} epochs old, and {TICKET_LIFE} are allowed",
@@ -135,7 +137,12 @@ impl Commit {
                 ))
             });
         }
-        if self.chain.miner_allocated(id.miner, key).await?.get(id.number) {
+        if self
+            .chain
+            .miner_allocated(id.miner, key)
+            .await?
+            .get(id.number)
+        {
             let why = "its number was used on chain before, and its precommit is gone";
             return Ok(Check::Reject(why.into()));
         }

@@ -154,7 +154,9 @@ impl Commit {
         let verdict = tokio::task::spawn_blocking(move || verifier.verify(&seal, &bytes.0)).await;
         match verdict {
             Ok(Ok(SealVerdict::Good)) => Ok(Check::Good),
-            Ok(Ok(SealVerdict::Bad(why))) => Ok(Check::Reject(format!("the proof is wrong: {why}"))),
+            Ok(Ok(SealVerdict::Bad(why))) => {
+                Ok(Check::Reject(format!("the proof is wrong: {why}")))
+            }
             Ok(Err(why)) => Err(CommitError::Verify(why)),
             Err(_) => Err(CommitError::Verify("the verifier's thread ended".into())),
         }

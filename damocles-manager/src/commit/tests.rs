@@ -213,15 +213,30 @@ fn submissions_after_submissions() {
         ),
         (
             Some(Stage::Found),
-            [Again::Accept, Again::Accept, Again::Mismatch, Again::Mismatch],
+            [
+                Again::Accept,
+                Again::Accept,
+                Again::Mismatch,
+                Again::Mismatch,
+            ],
         ),
         (
             Some(message(S::Pushed)),
-            [Again::Accept, Again::Accept, Again::Mismatch, Again::Mismatch],
+            [
+                Again::Accept,
+                Again::Accept,
+                Again::Mismatch,
+                Again::Mismatch,
+            ],
         ),
         (
             Some(message(S::Landed)),
-            [Again::Accept, Again::Accept, Again::Mismatch, Again::Mismatch],
+            [
+                Again::Accept,
+                Again::Accept,
+                Again::Mismatch,
+                Again::Mismatch,
+            ],
         ),
         (
             Some(message(S::Failed)),
@@ -259,8 +274,9 @@ async fn a_precommit_goes_on_chain() {
     let message = &messages[0];
     assert_eq!((message.method, message.miner), (28, 1000));
     assert_eq!(message.value, TokenAmount::from_whole(1));
-    let params: PreCommitSectorBatchParams2 =
-        RawBytes::new(message.params.0.clone()).deserialize().unwrap();
+    let params: PreCommitSectorBatchParams2 = RawBytes::new(message.params.0.clone())
+        .deserialize()
+        .unwrap();
     assert_eq!(params.sectors.len(), 1);
     let sector = &params.sectors[0];
     assert_eq!(sector.sector_number, id.number);
@@ -425,7 +441,9 @@ async fn a_failed_message_is_followed_by_one_of_its_own_when_asked_for() {
         assert_eq!(messages.len(), 2);
         assert_eq!(messages[1].sectors, [id], "what failed goes alone");
     }
-    house.run(&house.messages(a)[1], 16, RawBytes::default()).await;
+    house
+        .run(&house.messages(a)[1], 16, RawBytes::default())
+        .await;
     assert_eq!(house.pre_state(a).await.0, OnChainState::PermFailed);
 }
 
@@ -528,9 +546,14 @@ async fn a_proof_goes_on_chain() {
     let messages = house.messages(id);
     let message = messages.last().unwrap();
     assert_eq!(message.method, 34);
-    assert_eq!(message.value, TokenAmount::from_whole(2), "pledge − deposit");
-    let params: ProveCommitSectors3Params =
-        RawBytes::new(message.params.0.clone()).deserialize().unwrap();
+    assert_eq!(
+        message.value,
+        TokenAmount::from_whole(2),
+        "pledge − deposit"
+    );
+    let params: ProveCommitSectors3Params = RawBytes::new(message.params.0.clone())
+        .deserialize()
+        .unwrap();
     assert_eq!(params.sector_activations[0].sector_number, id.number);
     assert_eq!(params.sector_proofs[0].to_vec(), b"proof");
     assert!(params.aggregate_proof.is_empty() && params.aggregate_proof_type.is_none());

@@ -58,11 +58,7 @@ impl Db {
         self.load(SECTOR_MESSAGES, &keys::sector(sector))
     }
 
-    fn load(
-        &self,
-        list: damocles_kv::Table,
-        prefix: &[u8],
-    ) -> Result<Vec<MessageRecord>, DbError> {
+    fn load(&self, list: damocles_kv::Table, prefix: &[u8]) -> Result<Vec<MessageRecord>, DbError> {
         let mut ids = Vec::new();
         self.kv().walk(list, prefix, prefix, |key, _| {
             ids.extend(keys::read_message(key));
@@ -91,11 +87,8 @@ impl Db {
             let record: Option<MessageRecord> = kv.get_json(MESSAGES, &keys::message(id))?;
             let mut record = record.ok_or(DbError::NoMessage(id))?;
             let state = record.state;
-            record.state = MessageFlow::next(state, event).ok_or(DbError::IllegalStep {
-                id,
-                state,
-                event,
-            })?;
+            record.state =
+                MessageFlow::next(state, event).ok_or(DbError::IllegalStep { id, state, event })?;
             // A step forward ends the row of failed attempts at the one before.
             record.tries = 0;
             record.retry_at = None;

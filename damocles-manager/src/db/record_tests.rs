@@ -173,3 +173,62 @@ fn stored_records_load() {
         golden(name, &carriage);
     }
 }
+
+#[test]
+fn stored_posts_and_replicas_load() {
+    use crate::db::{
+        posts::{PostKey, PostRecord, ProvenPartition, StoredProof},
+        stores::{Location, Replica, Reservation},
+    };
+    use damocles_flow::post::PostState;
+    let key = PostKey {
+        miner: 1000,
+        open: 60,
+        first: 3,
+    };
+    let planned = PostRecord {
+        partitions: vec![3, 4],
+        ..PostRecord::planned(key, 1, 40, 120)
+    };
+    let proved = PostRecord {
+        state: PostState::Submitted,
+        randomness: Some(Randomness([8; 32])),
+        proof: Some(StoredProof {
+            kind: 10,
+            bytes: Base64(vec![9; 192]),
+            partitions: vec![ProvenPartition {
+                index: 3,
+                skipped: vec![7],
+            }],
+        }),
+        skipped: vec![(7, "its file is missing".into())],
+        proving_ms: Some(1200),
+        message: Some(message_id(3)),
+        landed_at: Some(70),
+        tries: 2,
+        retry_at: Some(65),
+        error: Some("the prover was killed".into()),
+        ..planned.clone()
+    };
+    golden("post-planned-v1", &planned);
+    golden("post-v1", &proved);
+    let sector = SectorId::new(1000, 7);
+    golden(
+        "reservation-v1",
+        &Reservation {
+            sector,
+            store: "store-1".into(),
+            size: 4096,
+            at: 1_700_000_000,
+        },
+    );
+    golden(
+        "location-v1",
+        &Location {
+            sector,
+            replica: Replica::Upgrade,
+            sealed: "store-1".into(),
+            cache: "store-2".into(),
+        },
+    );
+}

@@ -278,15 +278,10 @@ impl Engine {
         let id = record.id;
         let text = error.to_string();
         let refused = matches!(error, ChainError::Refused { .. });
-        if refused
-            && record.state == MessageState::Wanted
-            && record.refusals + 1 >= MOST_REFUSALS
-        {
+        if refused && record.state == MessageState::Wanted && record.refusals + 1 >= MOST_REFUSALS {
             tracing::error!(%id, kind = %record.kind, miner = record.miner, error = text, "the node refuses a message; given up");
             self.db
-                .call(move |db| {
-                    db.step_message(id, MessageEvent::Refuse, |m| m.error = Some(text))
-                })
+                .call(move |db| db.step_message(id, MessageEvent::Refuse, |m| m.error = Some(text)))
                 .await?;
             return Ok(());
         }

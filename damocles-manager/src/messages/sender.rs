@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(choose(&[id(101), id(100)]).await.unwrap(), id(100));
         assert_eq!(choose(&[id(103), id(101)]).await.unwrap(), id(101));
         let none = choose(&[id(103)]).await.unwrap_err();
-        assert!(none.to_string().contains("t0103"), "{none}");
+        assert!(none.to_string().contains("0103: actor not found"), "{none}");
         chain.set_down(true);
         let down = choose(&[id(100)]).await.unwrap_err();
         assert!(matches!(down, EngineError::Chain(e) if e.is_unreachable()));

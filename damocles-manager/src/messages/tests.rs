@@ -357,7 +357,10 @@ async fn a_node_in_trouble_with_one_message_does_not_hold_up_others() {
     let second = rig.wanted().await;
     // the first one waits for its next try
     rig.engine.reconcile().await.unwrap();
-    assert_eq!((rig.state(first), rig.state(second)), (S::Wanted, S::Pushed));
+    assert_eq!(
+        (rig.state(first), rig.state(second)),
+        (S::Wanted, S::Pushed)
+    );
 }
 
 #[tokio::test]

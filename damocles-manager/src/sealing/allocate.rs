@@ -6,8 +6,8 @@ use crate::{
 };
 use damocles_api::sector::{AllocateSectorSpec, AllocatedSector};
 use damocles_node::TipSetKey;
-use damocles_types::{SealProof, SectorNumber, SectorSize};
 use damocles_types::proof::SealVersion;
+use damocles_types::{SealProof, SectorNumber, SectorSize};
 use fvm_ipld_bitfield::BitField;
 use rand::seq::SliceRandom;
 

@@ -51,7 +51,9 @@ pub enum SealingError {
     NotAState(String),
     #[error("a worker's ping needs a name and a destination")]
     NamelessWorker,
-    #[error("deals of {0} cannot be acquired: this version seals sectors without data; set [Miners.Sector] EnableDeals = false")]
+    #[error(
+        "deals of {0} cannot be acquired: this version seals sectors without data; set [Miners.Sector] EnableDeals = false"
+    )]
     NoMarket(SectorId),
 }
 
@@ -137,7 +139,12 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn deals_are_off_unless_wanted_and_unknown_sectors_are_refused() {
         let (mut room, _) = room(1000);
-        let id = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        let id = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
         let deals = room.acquire_deals(id, Default::default()).await.unwrap();
         assert!(deals.is_none());
         let unknown = SectorId::new(1000, 99);

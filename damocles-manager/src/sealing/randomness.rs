@@ -140,7 +140,12 @@ mod tests {
     #[tokio::test]
     async fn tickets_lie_900_epochs_back_and_are_fresh_each_time() {
         let (room, chain) = room(100);
-        let id = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        let id = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
         let young = room.assign_ticket(id).await.unwrap();
         assert_eq!(young.epoch, -800);
         chain.advance(1000);
@@ -157,7 +162,12 @@ mod tests {
     async fn a_seed_is_waited_for_then_given_and_stored() {
         let (room, chain) = room(1000);
         let proof = SealProof::from_number(5).unwrap();
-        let id = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        let id = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
         let early = room.wait_seed(id, proof).await;
         assert!(matches!(early, Err(SealingError::NotPreCommitted(_))));
 

@@ -1,7 +1,10 @@
 //! What workers report: where sectors stand, what was attempted, and that they are alive.
 
 use crate::{
-    db::{Db, record::{VERSION, WorkerRecord}},
+    db::{
+        Db,
+        record::{VERSION, WorkerRecord},
+    },
     model::unix_ms,
     sealing::{Sealing, SealingError},
 };
@@ -164,7 +167,11 @@ impl Sealing {
     /// # Errors
     /// A failing database.
     pub async fn worker(&self, name: String) -> Result<Option<WorkerPingInfo>, SealingError> {
-        Ok(self.db.call(move |db| db.worker(&name)).await?.map(Into::into))
+        Ok(self
+            .db
+            .call(move |db| db.worker(&name))
+            .await?
+            .map(Into::into))
     }
 
     /// Forgets a worker.
@@ -193,10 +200,18 @@ mod tests {
     #[tokio::test]
     async fn a_report_is_stored_while_online_and_answered_afterwards() {
         let (room, _) = room(1000);
-        let id = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        let id = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
         let standing = room.report_state(id, report("Allocated")).await.unwrap();
         assert!(!standing.finalized && standing.abort_reason.is_empty());
-        assert_eq!(room.db.online(id).unwrap().report, Some(report("Allocated")));
+        assert_eq!(
+            room.db.online(id).unwrap().report,
+            Some(report("Allocated"))
+        );
 
         room.report_aborted(id, "no disk".into()).await.unwrap();
         let standing = room.report_state(id, report("Later")).await.unwrap();
@@ -210,8 +225,18 @@ mod tests {
     #[tokio::test]
     async fn finishing_and_giving_up_can_be_repeated_but_not_mixed() {
         let (room, _) = room(1000);
-        let finished = room.allocate(&Default::default()).await.unwrap().unwrap().id;
-        let aborted = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        let finished = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
+        let aborted = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
         for _ in 0..2 {
             room.report_finalized(finished).await.unwrap();
             room.report_aborted(aborted, String::new()).await.unwrap();

@@ -137,8 +137,18 @@ mod tests {
     #[tokio::test]
     async fn sectors_are_listed_by_state_and_job() {
         let (room, _) = room(1000);
-        let a = room.allocate(&Default::default()).await.unwrap().unwrap().id;
-        let b = room.allocate(&Default::default()).await.unwrap().unwrap().id;
+        let a = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
+        let b = room
+            .allocate(&Default::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
         room.report_finalized(b).await.unwrap();
         let ids = async |state: &str, job| {
             let all = room.sectors(state, job).await.unwrap();

@@ -1,0 +1,425 @@
+//! Sealing, commitments and message engine on a real network in this process: numbers,
+//! tickets, a batch of two precommits in one message, seeds; the daemon's parts die between
+//! the steps and begin again from the database on disk. Blocks are made when the test says so.
+
+use damocles_api::{
+    sector::{AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo},
+    submit::{OnChainState, SubmitResult},
+};
+use damocles_devnet::{
+    cli::Genesis,
+    network::BlockTime,
+    rpc::{self, Node},
+    start,
+};
+use damocles_flow::message::MessageState;
+use damocles_kv::OpenError;
+use damocles_manager::{
+    chain::{Chain, ChainError, Facts, Head, NodeChain},
+    commit::{Commit, SealVerdict, Verifier},
+    db::{Db, record::MessageRecord},
+    messages::Engine,
+    policy::{
+        BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, SectorPolicy, SendPolicy,
+    },
+    sealing::Sealing,
+};
+use damocles_node::TipSetKey;
+use damocles_processor::verify::Seal;
+use damocles_types::{Commitment, Epoch, SectorId, SectorSize};
+use fvm_shared::address::{Address, Network, set_current_network};
+use std::{path::Path, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+const MINER: u64 = 1000;
+const CONFIDENCE: Epoch = 3;
+/// No step of the tests takes so long, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// CommD of a 2KiB sector of zeros.
+const ZERO_COMM_D: Commitment = Commitment([
+    252, 126, 146, 130, 150, 229, 22, 250, 173, 233, 134, 178, 143, 146, 212, 74, 79, 36, 185, 53,
+    72, 82, 35, 55, 106, 121, 144, 39, 188, 24, 248, 51,
+]);
+
+fn policy() -> MinerPolicy {
+    let fee = FeePolicy::default();
+    let send = SendPolicy {
+        senders: vec![],
+        send_fund: true,
+        fee: fee.clone(),
+        batch: BatchPolicy {
+            threshold: 2,
+            max_wait: Duration::from_secs(3600),
+            check_interval: Duration::from_millis(200),
+            fee: fee.clone(),
+        },
+    };
+    MinerPolicy {
+        actor: MINER,
+        sector: SectorPolicy {
+            enabled: true,
+            enable_deals: false,
+            min_number: 0,
+            max_number: None,
+            lifetime_days: 540,
+            use_synthetic: false,
+            require_activation_success: false,
+            require_notification_success: false,
+        },
+        pre: send.clone(),
+        prove: send,
+        confidence: CONFIDENCE,
+        post: PostPolicy {
+            enabled: false,
+            strict_check: true,
+            senders: vec![],
+            fee,
+            confidence: 2,
+            submit_confidence: None,
+            challenge_confidence: None,
+            max_partitions_per_message: 0,
+        },
+    }
+}
+
+/// The network.
+struct Net {
+    dir: TempDir,
+    node: Arc<Node>,
+    url: String,
+    token: String,
+}
+
+impl Net {
+    async fn new() -> Self {
+        set_current_network(Network::Testnet);
+        let dir = tempfile::tempdir().unwrap();
+        let genesis = Genesis {
+            sector_size: SectorSize::KiB2,
+            preseal: 0,
+            seed: Some([3; 32]),
+            policy: None,
+            proving_period_deadlines: None,
+            challenge_window: None,
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let repo = dir.path().join("devnet");
+        std::fs::create_dir(&repo).unwrap();
+        let place = repo.clone();
+        let multiaddr = format!("/ip4/127.0.0.1/tcp/{}/http", address.port());
+        let open = move || start::open(&place, &genesis, BlockTime::Manual, multiaddr);
+        let node = Arc::new(tokio::task::spawn_blocking(open).await.unwrap().unwrap());
+        node.announce().unwrap();
+        tokio::spawn(rpc::serve(listener, node.clone(), CancellationToken::new()));
+        let token = std::fs::read_to_string(repo.join("token")).unwrap();
+        Self {
+            dir,
+            node,
+            url: format!("http://{address}/rpc/v1"),
+            token: token.trim().to_owned(),
+        }
+    }
+
+    fn endpoint(&self, token: Option<&str>) -> NodeEndpoint {
+        NodeEndpoint {
+            url: self.url.clone(),
+            token: token.map(str::to_owned),
+        }
+    }
+
+    fn chain(&self) -> Arc<NodeChain> {
+        let endpoint = self.endpoint(Some(&self.token));
+        Arc::new(NodeChain::new(&[endpoint]).unwrap())
+    }
+}
+
+/// The parts of a manager, as long as it lives.
+struct Manager {
+    db: Db,
+    chain: Arc<NodeChain>,
+    sealing: Sealing,
+    commit: Commit,
+    head: watch::Sender<Option<Head>>,
+    services: JoinSet<anyhow::Result<()>>,
+}
+
+#[derive(Debug)]
+struct Believes;
+
+impl Verifier for Believes {
+    fn verify(&self, _: &Seal, _: &[u8]) -> Result<SealVerdict, String> {
+        Ok(SealVerdict::Good)
+    }
+}
+
+impl Manager {
+    async fn start(net: &Net, home: &Path) -> Self {
+        let chain = net.chain();
+        let db = reopen(home).await;
+        let (head, heads) = watch::channel(None);
+        let facts = Facts::new(chain.clone());
+        let engine = Engine::new(db.clone(), chain.clone(), heads);
+        let miners = Arc::new(vec![policy()]);
+        let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone());
+        let commit = Commit::new(
+            db.clone(),
+            chain.clone(),
+            facts,
+            engine.clone(),
+            Arc::new(Believes),
+            miners,
+        );
+        let stop = CancellationToken::new();
+        let mut services = JoinSet::new();
+        services.spawn(engine.run(stop.clone()));
+        services.spawn(commit.clone().run(stop));
+        let this = Self {
+            db,
+            chain,
+            sealing,
+            commit,
+            head,
+            services,
+        };
+        this.look().await;
+        this
+    }
+
+    /// Tells the engine what the head is.
+    async fn look(&self) -> Epoch {
+        let tip = self.chain.head().await.unwrap();
+        let height = tip.height;
+        self.head.send_replace(Some(Head {
+            height,
+            key: tip.cids,
+            timestamp: 0,
+        }));
+        height
+    }
+
+    async fn mine(&self, net: &Net, blocks: u64) -> Epoch {
+        for _ in 0..blocks {
+            let network = net.node.network.clone();
+            let mine = move || network.mine(1).map(|_| ());
+            tokio::task::spawn_blocking(mine).await.unwrap().unwrap();
+            self.look().await;
+        }
+        self.look().await
+    }
+
+    /// All at once, wherever it is.
+    async fn die(mut self) {
+        self.services.shutdown().await;
+    }
+
+    async fn submit(&self, sector: AllocatedSector) {
+        let ticket = self.sealing.assign_ticket(sector.id).await.unwrap();
+        let info = PreCommitOnChainInfo {
+            comm_r: comm_r(sector.id),
+            comm_d: ZERO_COMM_D,
+            ticket,
+        };
+        let resp = self.commit.submit_pre_commit(sector, info, false).await;
+        let resp = resp.unwrap();
+        assert_eq!(resp.res, SubmitResult::Accepted, "{:?}", resp.desc);
+    }
+
+    /// The only message of the sector, when it is so far.
+    async fn message(&self, id: SectorId, state: MessageState) -> MessageRecord {
+        let reached = async {
+            let mut look = tokio::time::interval(Duration::from_millis(10));
+            loop {
+                look.tick().await;
+                let all = self.db.messages_of(id).unwrap();
+                assert!(all.len() <= 1, "{all:#?}");
+                if let Some(message) = all.into_iter().find(|m| m.state == state) {
+                    return message;
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(message) => message,
+            Err(_) => panic!("never {state}: {:#?}", self.db.messages_of(id).unwrap()),
+        }
+    }
+}
+
+/// A verb that was under way on a blocking thread when its daemon died holds the database to
+/// its end.
+async fn reopen(home: &Path) -> Db {
+    let open = async {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            look.tick().await;
+            match Db::open(home) {
+                Err(OpenError::Busy { .. }) => {}
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, open).await.unwrap()
+}
+
+fn comm_r(id: SectorId) -> Commitment {
+    let mut bytes = [0x11; 32];
+    bytes[0] = u8::try_from(id.number).unwrap();
+    Commitment(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_precommits_land_in_one_message_through_three_deaths() {
+    let net = Net::new().await;
+    let home = net.dir.path().join("manager");
+    let spec = AllocateSectorSpec::default();
+
+    let manager = Manager::start(&net, &home).await;
+    manager.mine(&net, 5).await;
+    let info = manager.chain.miner_info(MINER, &TipSetKey::HEAD).await;
+    let worker = info.unwrap().worker;
+    let nonce = async |m: &Manager| {
+        let actor = m.chain.actor(worker, &TipSetKey::HEAD).await;
+        actor.unwrap().nonce
+    };
+    let before = nonce(&manager).await;
+    let a = manager.sealing.allocate(&spec).await.unwrap().unwrap();
+    manager.submit(a).await;
+    let b = manager.sealing.allocate(&spec).await.unwrap().unwrap();
+    assert_ne!(a.id, b.id);
+    let poll = manager.commit.poll_pre_commit(a.id).await.unwrap();
+    assert_eq!(poll.state, OnChainState::Pending, "one alone waits");
+    manager.die().await;
+
+    // It was dead while one sector waited. The second one comes, and both go; the node takes
+    // messages but puts none into blocks.
+    net.node.network.hold_messages(true);
+    let manager = Manager::start(&net, &home).await;
+    manager.submit(b).await;
+    let pushed = manager.message(a.id, MessageState::Pushed).await;
+    assert_eq!(pushed.sectors, [a.id, b.id]);
+    manager.mine(&net, 2).await;
+    manager.die().await;
+
+    // It was dead between push and landing.
+    net.node.network.hold_messages(false);
+    let manager = Manager::start(&net, &home).await;
+    manager.mine(&net, 2).await;
+    let packed = manager.message(a.id, MessageState::Packed).await;
+    assert_eq!((packed.id, packed.cid), (pushed.id, pushed.cid));
+    manager.die().await;
+
+    let manager = Manager::start(&net, &home).await;
+    manager.mine(&net, CONFIDENCE as u64 + 2).await;
+    let landed = manager.message(b.id, MessageState::Landed).await;
+    assert_eq!((landed.id, landed.exit_code), (pushed.id, Some(0)));
+    assert_eq!(nonce(&manager).await, before + 1, "exactly one message");
+    for id in [a.id, b.id] {
+        let poll = manager.commit.poll_pre_commit(id).await.unwrap();
+        assert_eq!(poll.state, OnChainState::Landed);
+        let key = TipSetKey::HEAD;
+        let on_chain = manager.chain.precommit_info(MINER, id.number, &key).await;
+        let on_chain = on_chain.unwrap().unwrap();
+        assert_eq!(on_chain.info.sealed_cid, comm_r(id).sealed_cid());
+    }
+
+    // Submitted again it stays the same; numbers that the chain has seen are not given out.
+    manager.submit_again(a).await;
+    let c = manager.sealing.allocate(&spec).await.unwrap().unwrap();
+    assert!(c.id.number > b.id.number);
+
+    // The seed comes after the network's delay.
+    let wait = manager.sealing.wait_seed(a.id, a.proof_type).await.unwrap();
+    assert!(wait.should_wait && wait.delay > 0);
+    let facts = Facts::new(manager.chain.clone());
+    let delay = facts.challenge_delay().await.unwrap();
+    manager.mine(&net, delay as u64 + 6).await;
+    let seed = manager.sealing.wait_seed(a.id, a.proof_type).await.unwrap();
+    let key = TipSetKey::HEAD;
+    let on_chain = manager.chain.precommit_info(MINER, a.id.number, &key).await;
+    let epoch = on_chain.unwrap().unwrap().pre_commit_epoch;
+    assert_eq!(seed.seed.unwrap().epoch, epoch + delay);
+    manager.die().await;
+}
+
+impl Manager {
+    async fn submit_again(&self, sector: AllocatedSector) {
+        let record = self.db.online(sector.id).unwrap();
+        let pre = record.pre.unwrap();
+        let info = PreCommitOnChainInfo {
+            comm_r: pre.comm_r,
+            comm_d: pre.comm_d,
+            ticket: pre.ticket,
+        };
+        for reset in [false, true] {
+            let resp = self.commit.submit_pre_commit(sector, info, reset).await;
+            assert_eq!(resp.unwrap().res, SubmitResult::Accepted);
+        }
+        self.message(sector.id, MessageState::Landed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_fail_over_and_troubles_are_told_apart() {
+    let net = Net::new().await;
+    let dead = NodeEndpoint {
+        // nobody listens on the discard port
+        url: "http://127.0.0.1:9/rpc/v1".into(),
+        token: None,
+    };
+    let key = TipSetKey::HEAD;
+    let good = net.endpoint(Some(&net.token));
+    let both = NodeChain::new(&[dead.clone(), good.clone()]).unwrap();
+    assert_eq!(both.head().await.unwrap().height, 0);
+    let info = both.miner_info(MINER, &key).await.unwrap();
+    assert_eq!(info.sector_size, 2048);
+    // The wallet is the first node's: pushing waits for that one.
+    let message = damocles_node::Message::send(info.worker, info.worker, Default::default());
+    let pushed = both.push_message(&message, &Default::default()).await;
+    assert!(pushed.unwrap_err().is_unreachable());
+
+    let none = NodeChain::new(&[dead]).unwrap();
+    assert!(none.head().await.unwrap_err().is_unreachable());
+
+    let chain = net.chain();
+    let e = chain.miner_info(31337, &key).await.unwrap_err();
+    assert!(matches!(e, ChainError::Refused { .. }), "{e}");
+    let unknown = chain.precommit_info(MINER, 999, &key).await.unwrap();
+    assert!(unknown.is_none());
+    let sectors = chain.miner_sectors(MINER, None, &key).await.unwrap();
+    assert!(sectors.is_empty());
+    assert_eq!(
+        chain.lookup_id(info.worker, &key).await.unwrap(),
+        info.worker
+    );
+    let account = chain.account_key(info.worker, &key).await.unwrap();
+    assert_ne!(account, info.worker);
+    assert_eq!(chain.lookup_id(account, &key).await.unwrap(), info.worker);
+    assert_eq!(Address::new_id(MINER).id().unwrap(), MINER);
+
+    let wrong = NodeChain::new(&[net.endpoint(Some("aa.bb.cc"))]).unwrap();
+    let e = wrong.head().await.unwrap_err();
+    assert!(matches!(e, ChainError::Denied { .. }), "{e}");
+    let anonymous = NodeChain::new(&[net.endpoint(None)]).unwrap();
+    let pushed = anonymous.push_message(&message, &Default::default()).await;
+    let e = pushed.unwrap_err();
+    assert!(matches!(e, ChainError::Denied { .. }), "{e}");
+    assert!(!format!("{e} {e:?} {chain:?}").contains(&net.token));
+
+    // A WebSocket address serves as well.
+    let ws = NodeEndpoint {
+        url: good.url.replace("http://", "ws://"),
+        ..good
+    };
+    assert!(NodeChain::new(&[ws]).unwrap().head().await.is_ok());
+    for url in ["", "nonsense", "ftp://x"] {
+        let endpoint = NodeEndpoint {
+            url: url.into(),
+            token: None,
+        };
+        assert!(NodeChain::new(&[endpoint]).is_err(), "{url:?}");
+    }
+    assert!(NodeChain::new(&[]).is_err());
+}
