@@ -85,8 +85,9 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let metrics = Metrics::new("damocles_manager");
     let readiness = Readiness::waiting("the Filecoin node");
     let miners = Arc::new(config.miners.clone());
-    let chain: Arc<dyn Chain> =
-        Arc::new(NodeChain::new(&config.nodes).map_err(|e| Fatal::new(Exit::Config, e))?);
+    let node = NodeChain::new(&config.nodes).map_err(|e| Fatal::new(Exit::Config, e))?;
+    let node = Arc::new(node);
+    let chain: Arc<dyn Chain> = node.clone();
     let facts = Facts::new(chain.clone());
     let (follower, head) = HeadFollower::new(chain.clone(), facts.clone());
     let stores =
@@ -121,6 +122,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         readiness: readiness.clone(),
     };
     services.spawn("rpc", rpc::run(listener, serve, stop.clone()));
+    services.spawn("stores", stores.clone().run(stop.clone()));
     services.spawn("head", follower.run(stop.clone()));
     services.spawn("messages", messages.clone().run(stop.clone()));
     services.spawn("commit", commit.run(stop.clone()));
@@ -148,7 +150,8 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         );
     }
     let watch = NodeWatch {
-        chain,
+        node,
+        token: config.nodes.first().and_then(|n| n.token.clone()),
         facts,
         miners,
         readiness: readiness.clone(),
@@ -281,7 +284,8 @@ fn publish(path: &Path, address: SocketAddr) -> Result<(), Fatal> {
 /// Waits for the node, checks at first contact what only the node knows, and keeps saying
 /// whether it is there.
 struct NodeWatch {
-    chain: Arc<dyn Chain>,
+    node: Arc<NodeChain>,
+    token: Option<String>,
     facts: Facts,
     miners: Arc<Vec<MinerPolicy>>,
     readiness: Readiness,
@@ -335,8 +339,9 @@ impl NodeWatch {
     /// Our token is taken, and every configured miner exists.
     async fn introduce(&self) -> Result<(), Meeting> {
         self.facts.block_delay().await.map_err(Meeting::of)?;
+        self.token_signs().await?;
         for miner in self.miners.iter() {
-            match self.chain.miner_info(miner.actor, &TipSetKey::HEAD).await {
+            match self.node.miner_info(miner.actor, &TipSetKey::HEAD).await {
                 Ok(info) => {
                     tracing::info!(miner = miner.actor, sector_size = info.sector_size, worker = %info.worker, "serving a miner");
                 }
@@ -353,6 +358,37 @@ impl NodeWatch {
             }
         }
         Ok(())
+    }
+
+    /// A token that may not sign is found now, not when the first sector wants its message.
+    async fn token_signs(&self) -> Result<(), Meeting> {
+        let Some(token) = &self.token else {
+            tracing::warn!(
+                "Common.API.Chain carries no token: the node may be read, but it will sign no message of this manager"
+            );
+            return Ok(());
+        };
+        match self.node.token_allows(token).await {
+            Ok(allowed) if allowed.iter().any(|p| p == "sign") => Ok(()),
+            Ok(allowed) => Err(Meeting::Never(
+                Fatal::new(
+                    Exit::Refused,
+                    format!(
+                        "the token in Common.API allows only {:?} at the Filecoin node",
+                        allowed.join(", ")
+                    ),
+                )
+                .hint(TOKEN_HINT),
+            )),
+            Err(e @ (ChainError::Unreachable { .. } | ChainError::Denied { .. })) => {
+                Err(Meeting::of(e))
+            }
+            // not every node has the method; then the first message shows it
+            Err(error) => {
+                tracing::debug!(%error, "the node does not tell what our token allows");
+                Ok(())
+            }
+        }
     }
 
     async fn keep_watching(&self, head: &mut watch::Receiver<Option<Head>>) {
@@ -390,12 +426,18 @@ enum Meeting {
     Never(Fatal),
 }
 
+const TOKEN_HINT: &str =
+    "make one there with `auth create-token --perm sign` and write Chain = \"<token>:<address>\"";
+
 impl Meeting {
     fn of(error: ChainError) -> Self {
         match error {
             ChainError::Denied { .. } => Self::Never(
-                Fatal::new(Exit::Refused, "the Filecoin node does not accept the token in Common.API")
-                    .hint("make one there with `auth create-token --perm sign` and write Chain = \"<token>:<address>\""),
+                Fatal::new(
+                    Exit::Refused,
+                    "the Filecoin node does not accept the token in Common.API",
+                )
+                .hint(TOKEN_HINT),
             ),
             other => Self::Later(other.to_string()),
         }

@@ -1,5 +1,8 @@
 //! One attempt at a proof: challenge, sectors, files, prover, verification. Each stage is
 //! stored before the next one begins.
+//!
+//! Of the files only presence and size are looked at here (upstream's `StrictCheck` also reads
+//! a vanilla proof of each): the prover reads them all anyway, and names those that it cannot.
 
 use crate::{
     chain::{DomainTag, Head, entropy},
@@ -63,8 +66,9 @@ impl Context {
             record.error = Some("nothing in these partitions is due any more".to_owned());
             return self.store(&record).await;
         }
-        let sorted = self.sort(&record, &due, proof_type.size(), head).await?;
-        let (found, mut bad) = self.patience(&record, sorted)?;
+        let mut sorted = self.sort(&record, &due, proof_type.size(), head).await?;
+        self.patience(&record, &mut sorted)?;
+        let Sorted { found, mut bad, .. } = sorted;
 
         advance(&mut record, PostEvent::Start)?;
         self.store(&record).await?;
@@ -254,37 +258,22 @@ impl Context {
     }
 
     /// Before the deadline opens, a store that does not answer is waited for; from then on
-    /// its sectors are left out.
-    fn patience(
-        &self,
-        record: &PostRecord,
-        sorted: Sorted,
-    ) -> Result<
-        (
-            BTreeMap<SectorNumber, Found>,
-            BTreeMap<SectorNumber, String>,
-        ),
-        StepError,
-    > {
-        let Sorted {
-            found,
-            mut bad,
-            away,
-        } = sorted;
+    /// its sectors count as bad.
+    fn patience(&self, record: &PostRecord, sorted: &mut Sorted) -> Result<(), StepError> {
         let open = {
             let head = self.parts.head.borrow();
             head.as_ref().is_none_or(|h| h.height >= record.key.open)
         };
-        if let Some((number, why)) = away.iter().next()
+        if let Some((number, why)) = sorted.away.iter().next()
             && !open
         {
             return Err(StepError::NotNow(format!(
                 "{} sectors cannot be looked at (sector {number}: {why}); waiting for them until the deadline opens",
-                away.len()
+                sorted.away.len()
             )));
         }
-        bad.extend(away);
-        Ok((found, bad))
+        sorted.bad.append(&mut sorted.away);
+        Ok(())
     }
 
     async fn check(
