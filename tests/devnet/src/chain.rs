@@ -61,8 +61,8 @@ pub struct Lookup {
     "found message with equal nonce as the one we are looking for that is NOT a valid replacement message (wanted {wanted}, found {found})"
 )]
 pub struct OtherCall {
-    pub wanted: Cid,
-    pub found: Cid,
+    pub wanted: String,
+    pub found: String,
 }
 
 /// The chain from genesis to the head.
@@ -224,8 +224,8 @@ impl Chain {
             && landed.params == asked.params;
         if !same_call || !allow_replaced {
             return Err(OtherCall {
-                wanted: *wanted,
-                found: *found,
+                wanted: wanted.to_string(),
+                found: found.to_string(),
             });
         }
         Ok(Some((*at, *i)))

@@ -212,4 +212,40 @@ mod tests {
         let cheap = [(atto(150), BLOCK_GAS_TARGET + 1)];
         assert_eq!(next_base_fee(&atto(800), &cheap, &minimum), atto(850));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn the_base_fee_moves_by_an_eighth_at_most_and_never_below_its_minimum(
+            base in 100u64..1_000_000_000_000,
+            paid in proptest::collection::vec((0u64..1_000_000_000, 1u64..10_000_000_000), 0..20),
+        ) {
+            let (base, minimum) = (TokenAmount::from_atto(base), atto(100));
+            let paid: Vec<_> = paid
+                .into_iter()
+                .map(|(premium, limit)| (TokenAmount::from_atto(premium), limit))
+                .collect();
+            let next = next_base_fee(&base, &paid, &minimum);
+            let step = TokenAmount::from_atto((base.atto() + 7) / 8);
+            proptest::prop_assert!(next >= minimum);
+            proptest::prop_assert!(next <= &base + &step);
+            proptest::prop_assert!(next >= minimum.max(base - step));
+        }
+
+        #[test]
+        fn a_fee_is_never_more_than_the_deposit(
+            used in 0u64..10_000_000_000,
+            spare in 0u64..10_000_000_000,
+            base in 0u64..10_000_000_000,
+            premium in 0u64..1_000_000_000,
+            room in 0u64..10_000_000_000,
+        ) {
+            let limit = used + spare;
+            let (base, premium) = (TokenAmount::from_atto(base), TokenAmount::from_atto(premium));
+            let cap = &premium + TokenAmount::from_atto(room);
+            let out = outputs(used, limit, &base, &cap, &premium);
+            let parts = [&out.base_fee_burn, &out.over_estimation_burn, &out.miner_tip, &out.refund];
+            proptest::prop_assert!(parts.iter().all(|part| !part.is_negative()));
+            proptest::prop_assert_eq!(parts.into_iter().sum::<TokenAmount>(), cap * limit);
+        }
+    }
 }

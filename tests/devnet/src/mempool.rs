@@ -91,6 +91,16 @@ impl Mempool {
         Ok(queue.insert(nonce, pending))
     }
 
+    /// Enters a message that waits no more (of a snapshot).
+    pub fn remember(&mut self, cid: Cid, message: SignedMessage) {
+        self.seen.insert(cid, message);
+    }
+
+    /// Every message that was ever taken.
+    pub fn all_seen(&self) -> impl Iterator<Item = (&Cid, &SignedMessage)> {
+        self.seen.iter()
+    }
+
     /// A message that waits or once waited.
     pub fn seen(&self, cid: &Cid) -> Option<&SignedMessage> {
         self.seen.get(cid)

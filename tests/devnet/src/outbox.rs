@@ -55,6 +55,9 @@ pub enum PushError {
     State(#[from] StateError),
 }
 
+/// Signs bytes with the key of an address; a sentence if it cannot.
+pub type Sign<'a> = dyn FnMut(&Address, &[u8]) -> Result<Signature, String> + 'a;
+
 /// MessageSendSpec.
 #[derive(Clone, Debug, Default)]
 pub struct SendSpec {
@@ -94,7 +97,7 @@ impl Network {
         &self,
         mut message: Message,
         spec: &SendSpec,
-        sign: &mut dyn FnMut(&Address, &[u8]) -> Result<Signature, String>,
+        sign: &mut Sign<'_>,
     ) -> Result<SignedMessage, PushError> {
         if message.sequence != 0 {
             return Err(PushError::Invalid(format!(

@@ -86,6 +86,9 @@ impl Network {
                 message,
             })?;
         }
+        for message in loaded.chain.replaced {
+            pool.remember(message.cid()?, message);
+        }
         let block_time = config.block_time_ms.map_or(BlockTime::Manual, |ms| {
             BlockTime::Every(Duration::from_millis(ms))
         });
@@ -114,7 +117,15 @@ impl Network {
             circulating_supply: inner.engine.economy.circulating_supply.atto().to_string(),
         };
         let stored = {
+            let pool = inner.pool.lock();
             let chain = inner.chain.read();
+            let pending: Vec<_> = pool.all();
+            let replaced = pool
+                .all_seen()
+                .filter(|(cid, _)| chain.message(cid).is_none())
+                .filter(|(cid, _)| pending.iter().all(|p| p.cid != **cid))
+                .map(|(_, message)| message.clone())
+                .collect();
             StoredChain {
                 config: serde_json::to_string(&config)?,
                 nodes: chain.nodes().iter().map(|n| store_form(n)).collect(),
@@ -130,13 +141,8 @@ impl Network {
                         sectors: post.sectors.clone(),
                     })
                     .collect(),
-                pending: inner
-                    .pool
-                    .lock()
-                    .all()
-                    .into_iter()
-                    .map(|p| p.message)
-                    .collect(),
+                pending: pending.into_iter().map(|p| p.message).collect(),
+                replaced,
             }
         };
         snapshot::write(&inner.repo, &stored, &inner.engine.store.export())

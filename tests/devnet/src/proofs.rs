@@ -234,7 +234,10 @@ mod tests {
             cid: commcid::piece_commitment_v1_to_cid(&zero_piece_commitment(PaddedPieceSize(256)))
                 .unwrap(),
         };
-        assert_eq!(unsealed_cid(PROOF, &[piece.clone()]).unwrap(), zero);
+        assert_eq!(
+            unsealed_cid(PROOF, std::slice::from_ref(&piece)).unwrap(),
+            zero
+        );
         assert_eq!(unsealed_cid(PROOF, &[piece.clone(), piece]).unwrap(), zero);
     }
 

@@ -88,6 +88,8 @@ pub struct StoredChain {
     pub nodes: Vec<StoredNode>,
     pub posts: Vec<StoredPost>,
     pub pending: Vec<SignedMessage>,
+    /// Messages that were replaced in the pool and may still be asked for.
+    pub replaced: Vec<SignedMessage>,
 }
 
 #[derive(Serialize)]

@@ -103,9 +103,28 @@ fn prove(house: &House, store: &Path, sealed: &Sealed) -> api::seal::SealCommitP
     api::seal::seal_commit_phase2(phase1, prover_id(GENESIS_MINER), sealed.number.into()).unwrap()
 }
 
+/// Aggregation needs a structured reference string. Real networks have one from a ceremony;
+/// here one is made where it is missing, large enough for every aggregate of 2KiB sectors.
+fn make_srs() {
+    use filecoin_proofs::{
+        DefaultPieceHasher, PoRepConfig, SectorShape2KiB, parameters::public_params,
+    };
+    use storage_proofs_core::{api_version::ApiVersion, compound_proof::CompoundProof};
+    use storage_proofs_porep::stacked::{StackedCircuit, StackedCompound, StackedDrg};
+
+    let config = PoRepConfig::new_groth16(2048, [0; 32], ApiVersion::V1_1_0);
+    let params = public_params::<SectorShape2KiB>(&config).unwrap();
+    <StackedCompound<SectorShape2KiB, DefaultPieceHasher> as CompoundProof<
+        StackedDrg<'_, SectorShape2KiB, DefaultPieceHasher>,
+        StackedCircuit<SectorShape2KiB, DefaultPieceHasher>,
+    >>::srs_key(Some(&mut rand::rngs::OsRng), &params, 1024)
+    .unwrap();
+}
+
 #[test]
 #[ignore = "a SNARK of 40 s for each of five sectors"]
 fn sectors_are_proven_one_by_one_and_as_an_aggregate_and_then_kept_proven() {
+    make_srs();
     let house = House::new(0);
     house.mine(5);
     let store = house.repo().join(preseal::DIRECTORY);

@@ -105,7 +105,7 @@ fn a_replacement_that_is_another_call_does_not_count() {
         .push(house.owner.sign_message(message.clone()))
         .unwrap();
     message.value = TokenAmount::from_whole(2);
-    message.gas_premium = message.gas_premium * 2u64;
+    message.gas_premium *= 2u64;
     house
         .network
         .push(house.owner.sign_message(message))

@@ -45,6 +45,25 @@ fn a_loaded_network_has_the_same_state_and_makes_the_same_blocks() {
 }
 
 #[test]
+fn a_replaced_message_is_still_found_after_a_restart() {
+    let house = House::new(0);
+    let mut message = house.message(house.stranger.address(), 0, RawBytes::default());
+    let old = house
+        .network
+        .push(house.owner.sign_message(message.clone()));
+    message.gas_premium *= 2u64;
+    let new = house.network.push(house.owner.sign_message(message));
+    house.mine(2);
+    house.network.save().unwrap();
+    let again = Network::load(house.repo()).unwrap();
+    let found = again
+        .search_message(&Default::default(), &old.unwrap(), -1, true)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.message, new.unwrap());
+}
+
+#[test]
 fn newer_foreign_and_damaged_files_are_refused_with_a_sentence() {
     let house = House::new(0);
     house.network.save().unwrap();
