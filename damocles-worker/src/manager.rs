@@ -20,7 +20,7 @@ use damocles_types::{SealProof, SectorId, Ticket};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use jsonrpsee::{
     core::{ClientError, client::Error},
-    http_client::{HttpClient, HttpClientBuilder},
+    http_client::{HttpClient, HttpClientBuilder, transport::Error as TransportError},
     types::error::METHOD_NOT_FOUND_CODE,
 };
 use std::{
@@ -171,15 +171,16 @@ impl Manager {
                 method,
                 message: format!("its answer cannot be read: {e}"),
             },
-            other => {
-                let text = chain(&other);
-                let refused = ["401", "403"].iter().any(|code| text.contains(code));
-                if refused {
-                    CallError::Denied { addr, reason: text }
-                } else {
-                    CallError::Away { addr, reason: text }
-                }
-            }
+            other => match rejected_status(&other) {
+                Some(401 | 403) => CallError::Denied {
+                    addr,
+                    reason: chain(&other),
+                },
+                _ => CallError::Away {
+                    addr,
+                    reason: chain(&other),
+                },
+            },
         }
     }
 
@@ -326,6 +327,17 @@ impl Manager {
             Ok(()) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The HTTP status of an answer that is no JSON-RPC.
+pub(crate) fn rejected_status(error: &ClientError) -> Option<u16> {
+    let Error::Transport(cause) = error else {
+        return None;
+    };
+    match cause.downcast_ref::<TransportError>() {
+        Some(TransportError::Rejected { status_code }) => Some(*status_code),
+        _ => None,
     }
 }
 

@@ -1,11 +1,12 @@
 //! `generator tree-d`: the tree-d of a sector without data, which all such sectors share.
 
+use crate::stores::sealing::TREE_D;
 use anyhow::Context;
 use clap::Subcommand;
 use damocles_daemon::exit::{Exit, Fatal};
 use damocles_processor::{Cancel, Pool, Processors, Stage, StartOptions, task::TreeD};
 use damocles_types::{SealProof, SectorSize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -39,28 +40,33 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         )
         .hint("make the directory first")
     })?;
+    // in a directory of its own, beside: the tree appears whole or not at all
+    let work = dir.join(format!(".tree-d-{}", std::process::id()));
+    let made = make(*sector_size, &work, &dir);
+    // best effort: what is left would only be in the way of people
+    let _ = std::fs::remove_dir_all(&work);
+    super::say(made?.display())
+}
+
+fn make(size: SectorSize, work: &Path, dir: &Path) -> anyhow::Result<PathBuf> {
     // sparse: zeros that need no space
-    let zeros = dir.join(format!(".zeros-{}", std::process::id()));
-    let made = (|| {
-        std::fs::File::create(&zeros)
-            .and_then(|file| file.set_len(sector_size.bytes()))
-            .with_context(|| format!("{} cannot be written", dir.display()))?;
-        let pool = Pool::start(
-            &[Stage::TreeD],
-            &Processors::default(),
-            &StartOptions::own_executable()?,
-        )?;
-        let task = TreeD {
-            registered_proof: SealProof::interactive(*sector_size),
-            staged_file: zeros.clone(),
-            cache_dir: dir.clone(),
-        };
-        pool.run(&task, &Cancel::new(), &mut |_| ())?;
-        anyhow::Ok(())
-    })();
-    // the tree is what counts; a leftover has no size on disk
-    let _ = std::fs::remove_file(&zeros);
-    made?;
-    println!("{}", dir.join(crate::stores::sealing::TREE_D).display());
-    Ok(())
+    let zeros = work.join("zeros");
+    std::fs::create_dir(work)
+        .and_then(|()| std::fs::File::create(&zeros))
+        .and_then(|file| file.set_len(size.bytes()))
+        .with_context(|| format!("{} cannot be written", dir.display()))?;
+    let pool = Pool::start(
+        &[Stage::TreeD],
+        &Processors::default(),
+        &StartOptions::own_executable()?,
+    )?;
+    let task = TreeD {
+        registered_proof: SealProof::interactive(size),
+        staged_file: zeros,
+        cache_dir: work.to_owned(),
+    };
+    pool.run(&task, &Cancel::new(), &mut |_| ())?;
+    let tree = dir.join(TREE_D);
+    std::fs::rename(work.join(TREE_D), &tree)?;
+    Ok(tree)
 }

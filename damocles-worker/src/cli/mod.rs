@@ -9,7 +9,12 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 use damocles_daemon::{build, exit, log};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Seals sectors on this machine; the manager (damocles-manager) gives the work.
 #[derive(Debug, Parser)]
@@ -86,10 +91,16 @@ fn run(args: Args) -> anyhow::Result<()> {
             log::init(&args.log, "warn")?;
             generator::run(&generator)
         }
-        Command::Version => {
-            println!("damocles-worker {}", build::version());
-            Ok(())
-        }
+        Command::Version => say(format_args!("damocles-worker {}", build::version())),
+    }
+}
+
+/// A line on stdout. A reader that has seen enough (`| head`) is no error.
+fn say(line: impl Display) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `params …`: the Groth parameters that proofs need, in the directory in which the proofs
 //! library looks (FIL_PROOFS_PARAMETER_CACHE).
 
+use super::say;
 use clap::Subcommand;
 use damocles_daemon::exit::{Exit, Fatal};
 use damocles_processor::params::{self, DEFAULT_GATEWAY, ParamsError, show::Terminal};
@@ -53,8 +54,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                 .map_err(fatal)?;
             let where_ = params::directory();
             match made.len() {
-                0 => println!("nothing was missing in {}", where_.display()),
-                n => println!("{n} sets of parameters made in {}", where_.display()),
+                0 => say(format_args!("nothing was missing in {}", where_.display()))?,
+                n => say(format_args!(
+                    "{n} sets of parameters made in {}",
+                    where_.display()
+                ))?,
             }
         }
         Command::Fetch { which, gateway } => {
@@ -62,8 +66,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                 params::fetch(&which.sector_size, which.snap, gateway, &watcher).map_err(fatal)?;
             let where_ = params::directory();
             match got.len() {
-                0 => println!("nothing was missing in {}", where_.display()),
-                n => println!("{n} files fetched into {}", where_.display()),
+                0 => say(format_args!("nothing was missing in {}", where_.display()))?,
+                n => say(format_args!("{n} files fetched into {}", where_.display()))?,
             }
         }
         Command::Check(which) => check(which, &watcher)?,
@@ -75,7 +79,7 @@ fn check(which: &Which, watcher: &Terminal) -> anyhow::Result<()> {
     let files = params::check(&which.sector_size, which.snap, watcher).map_err(fatal)?;
     let mut bad = Vec::new();
     for file in &files {
-        println!("{}  {}", file.state, file.name);
+        say(format_args!("{}  {}", file.state, file.name))?;
         if !file.state.is_good() {
             bad.push(file.name.as_str());
         }

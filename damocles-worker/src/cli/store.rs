@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut failed: Option<Fatal> = None;
     for path in &locations.loc {
         match make(path) {
-            Ok(()) => println!("{}: ready", path.display()),
+            Ok(()) => super::say(format_args!("{}: ready", path.display()))?,
             Err(fatal) if failed.is_none() => failed = Some(fatal),
             Err(fatal) => eprintln!("error: {fatal}"),
         }

@@ -1,6 +1,6 @@
 //! `worker …`: a running worker, asked and commanded through its RPC.
 
-use crate::config;
+use crate::{config, manager::rejected_status};
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use damocles_api::{
@@ -93,12 +93,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         Ok(()) => Ok(()),
         Err(Told::Call(error)) => Err(call_fatal(&host, error).into()),
         Err(Told::Fatal(fatal)) => Err(fatal.into()),
+        Err(Told::Other(error)) => Err(error),
     }
 }
 
 enum Told {
     Call(ClientError),
     Fatal(Fatal),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Told {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
 }
 
 impl From<ClientError> for Told {
@@ -111,7 +119,7 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
     match &args.command {
         Command::List => {
             let threads = client.worker_list().await?;
-            show(args.json, &threads, || list_table(&threads));
+            show(args.json, &threads, || list_table(&threads))?;
         }
         Command::Pause(Index { index }) => {
             let asked = client.worker_pause(*index).await?;
@@ -122,7 +130,7 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
             }
             show(args.json, &asked, || {
                 format!("thread #{index} pauses as soon as its present step allows")
-            });
+            })?;
         }
         Command::Resume {
             index: Index { index },
@@ -139,23 +147,26 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
             show(args.json, &resumed, || match state {
                 Some(state) => format!("thread #{index} goes on from {state}"),
                 None => format!("thread #{index} goes on"),
-            });
+            })?;
         }
         Command::Timeline(Index { index }) => {
             let entries = client.worker_timeline(*index).await?;
-            show(args.json, &entries, || timeline_table(&entries));
+            show(args.json, &entries, || timeline_table(&entries))?;
         }
     }
     Ok(())
 }
 
-fn show<T: serde::Serialize>(json: bool, value: &T, text: impl FnOnce() -> String) {
-    let text = if json {
-        serde_json::to_string_pretty(value).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
+fn show<T: serde::Serialize>(
+    json: bool,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    super::say(if json {
+        serde_json::to_string_pretty(value)?
     } else {
         text()
-    };
-    println!("{text}");
+    })
 }
 
 fn host(args: &Args) -> Result<String, Fatal> {
@@ -208,7 +219,7 @@ fn call_fatal(host: &str, error: ClientError) -> Fatal {
             .hint("run it on the worker's own host, or give --token-file"),
         Error::Call(e) => Fatal::new(Exit::Refused, e.message())
             .hint("see `damocles-worker worker list` for the thread's plan and state"),
-        other if other.to_string().contains("401") => Fatal::new(
+        other if rejected_status(&other) == Some(401) => Fatal::new(
             Exit::Refused,
             format!("the worker at {host} does not accept the token"),
         )

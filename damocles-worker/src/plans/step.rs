@@ -169,12 +169,10 @@ impl Step<'_> {
         board.doing(Doing::Running(None));
         match outcome {
             Ok(outcome) => Ok(outcome.output),
-            Err(error @ ProcessorError::Cancelled) => {
-                let interrupt = self.control.interrupt();
-                // a pause that was withdrawn meanwhile: simply try again
-                let withdrawn = || Stop::Failed(Failure::temporary(&error));
-                Err(interrupt.map_or_else(withdrawn, Stop::Interrupted))
-            }
+            // a pause that was withdrawn meanwhile is no reason to stay
+            Err(ProcessorError::Cancelled) => Err(Stop::Interrupted(
+                self.control.interrupt().unwrap_or(Interrupt::Pause),
+            )),
             Err(error) => Err(Stop::Failed(
                 error
                     .failure()

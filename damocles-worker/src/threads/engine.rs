@@ -67,6 +67,8 @@ pub(super) enum After {
     Ended,
     /// Nothing to do; ask again later.
     Idle,
+    /// A person has looked: begin the round anew from what is on disk.
+    Reload,
 }
 
 impl Engine {
@@ -97,13 +99,8 @@ impl Engine {
                 self.board.idle("resting between two sectors");
             }
             if let Round::Rest | Round::Idle = round {
-                match self.control.wait(settings.sealing.seal_interval) {
-                    Ok(()) => {}
-                    Err(Interrupt::Pause) => {
-                        self.paused(Vec::new())?;
-                    }
-                    Err(Interrupt::Stop) => return Err(Over),
-                }
+                // an interrupt is dealt with at the top of the next round
+                let _ = self.control.wait(settings.sealing.seal_interval);
             }
         }
     }
@@ -182,6 +179,7 @@ impl Engine {
             match self.attempt(desk, plan, &mut document, state, entry, &mut open_entry)? {
                 After::On => idle = 0,
                 After::Ended => return Ok(Round::Rest),
+                After::Reload => return Ok(Round::Again),
                 After::Idle => {
                     idle += 1;
                     if idle > desk.settings.sealing.request_task_max_retries {
@@ -390,8 +388,7 @@ impl Engine {
         self.log_failure(&failure);
         self.board.error(Some(failure));
         self.pause_here(desk, plan, document.as_mut())?;
-        self.show(desk.settings.plan, document.as_ref());
-        Ok(After::On)
+        Ok(After::Reload)
     }
 }
 

@@ -461,3 +461,38 @@ fn missing_parameters_are_said_at_start_and_have_an_exit_code() {
     child.wait().unwrap();
     assert!(said.is_some_and(|line| line.contains("params generate --sector-size 2KiB")));
 }
+
+#[test]
+fn a_shared_tree_d_is_made_whole_and_alone() {
+    let place = Place::new();
+    let made = program()
+        .args(["generator", "tree-d", "-s", "2KiB", "-p"])
+        .arg(place.dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made));
+    let tree = place.dir.path().join("sc-02-data-tree-d.dat");
+    assert_eq!(fs::metadata(&tree).unwrap().len(), 2 * 2048 - 32);
+    let mut names: Vec<_> = fs::read_dir(place.dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["hdd", "sc-02-data-tree-d.dat"]);
+    // a thread takes it for sectors without data
+    let more = format!(
+        "[worker]\nrpc_server.port = 0\n[processors.static_tree_d]\n2KiB = \"{}\"\n",
+        tree.display()
+    );
+    let file = place.config(nobody(), &more);
+    let check = daemon(&file).arg("--config-check").output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check));
+    let mut none = program();
+    none.args(["generator", "tree-d", "-s", "2KiB", "-p", "/no/such"]);
+    fails(
+        &mut none,
+        7,
+        "/no/such cannot be used",
+        "make the directory",
+    );
+}
