@@ -63,9 +63,11 @@ impl Rocks {
         &mut self,
         tables: impl Iterator<Item = Table>,
     ) -> Result<(), rocksdb::Error> {
+        // One set of options, so that the tables share one cache.
+        let options = table_options();
         for table in tables {
             if self.0.cf_handle(table.0).is_none() {
-                self.0.create_cf(table.0, &table_options())?;
+                self.0.create_cf(table.0, &options)?;
             }
         }
         Ok(())

@@ -413,13 +413,13 @@ impl Chain for ScriptChain {
         _: Address,
         _: i64,
     ) -> Result<TokenAmount, ChainError> {
-        let _ = self.up("GasEstimateGasPremium")?;
-        Ok(TokenAmount::from_atto(100_000))
+        self.up("GasEstimateGasPremium")
+            .map(|_| TokenAmount::from_atto(100_000))
     }
 
     async fn estimate_fee_cap(&self, _: &Message, _: i64) -> Result<TokenAmount, ChainError> {
-        let _ = self.up("GasEstimateFeeCap")?;
-        Ok(TokenAmount::from_nano(1))
+        self.up("GasEstimateFeeCap")
+            .map(|_| TokenAmount::from_nano(1))
     }
 
     async fn push_message(

@@ -47,6 +47,13 @@ pub(super) fn plan(
     out
 }
 
+/// When the oldest of these will have waited long enough, unless more come before.
+pub(super) fn due(waiting: &[Waiting], policy: &BatchPolicy) -> Option<UnixMs> {
+    let max_wait = u64::try_from(policy.max_wait.as_millis()).unwrap_or(u64::MAX);
+    let oldest = waiting.iter().map(|w| w.since).min()?;
+    Some(oldest.saturating_add(max_wait))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +103,13 @@ mod tests {
             "no message above its cap"
         );
         assert_eq!(plan_at(&[200], 2, 10, 256, 100), none, "a clock set back");
+    }
+
+    #[test]
+    fn the_oldest_decides_when_to_look_again() {
+        assert_eq!(due(&[], &policy(9, 10)), None);
+        assert_eq!(due(&at(&[7, 5, 9]), &policy(9, 10)), Some(15_000));
+        assert_eq!(due(&at(&[7]), &policy(9, u64::MAX / 1000)), Some(u64::MAX));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
         record::{Carriage, SectorRecord},
     },
     messages::Intent,
-    model::{Commitment, MessageId, unix_ms},
+    model::{Commitment, MessageId, UnixMs, unix_ms},
     policy::{MinerPolicy, SendPolicy},
 };
 use damocles_kv::Durability;
@@ -76,28 +76,40 @@ impl Commit {
             .unwrap_or(LONGEST_INTERVAL)
             .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = self.reconcile() => {}
-            }
+                due = self.reconcile() => due,
+            };
+            // What is overdue by now could not be sent; it is tried again at the interval.
+            let left = due
+                .map(|at| at.saturating_sub(unix_ms()))
+                .filter(|ms| *ms > 0);
+            let pause = left.map_or(interval, |ms| Duration::from_millis(ms).min(interval));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Makes every message that is due now.
-    pub(super) async fn reconcile(&self) {
+    /// Makes every message that is due now; the time at which the next batch will have waited
+    /// long enough.
+    pub(super) async fn reconcile(&self) -> Option<UnixMs> {
+        let mut due = None;
         for kind in Commitment::ALL {
-            if let Err(error) = self.reconcile_kind(kind).await {
-                tracing::error!(%kind, %error, "waiting sectors cannot be read from the database");
+            match self.reconcile_kind(kind).await {
+                Ok(None) => {}
+                Ok(Some(at)) => due = Some(due.map_or(at, |d: UnixMs| d.min(at))),
+                Err(error) => {
+                    tracing::error!(%kind, %error, "waiting sectors cannot be read from the database");
+                }
             }
         }
+        due
     }
 
-    async fn reconcile_kind(&self, kind: Commitment) -> Result<(), DbError> {
+    async fn reconcile_kind(&self, kind: Commitment) -> Result<Option<UnixMs>, DbError> {
         let ready = self.db.call(move |db| db.ready(kind)).await?;
         // Sectors of one message have one miner and one proof type.
         let mut groups: BTreeMap<(u64, SealProof), Vec<SectorRecord>> = BTreeMap::new();
@@ -105,6 +117,7 @@ impl Commit {
             let group = (record.id.miner, record.proof_type);
             groups.entry(group).or_default().push(record);
         }
+        let mut due = None;
         for ((actor, _), group) in groups {
             let Ok(miner) = self.miner(actor) else {
                 let why = format!("miner {actor} is not in the config any more");
@@ -113,14 +126,18 @@ impl Commit {
             };
             let waiting: Vec<Waiting> = group.iter().map(|r| waiting(r, kind)).collect();
             let policy = &send_policy(miner, kind).batch;
-            for batch in batch::plan(&waiting, policy, batch::cap(kind), unix_ms()) {
+            let batches = batch::plan(&waiting, policy, batch::cap(kind), unix_ms());
+            if batches.is_empty() {
+                due = due.into_iter().chain(batch::due(&waiting, policy)).min();
+            }
+            for batch in batches {
                 let batch: Vec<_> = batch.into_iter().map(|i| group[i].clone()).collect();
                 if let Err(error) = self.send(kind, miner, &batch).await {
                     self.note(kind, &batch, &error.to_string()).await;
                 }
             }
         }
-        Ok(())
+        Ok(due)
     }
 
     /// Makes one message of these sectors, or of those that can go.

@@ -2,7 +2,7 @@
 
 use crate::{
     commit::{Commit, CommitError, Stage},
-    db::record::{MessageRecord, SectorRecord},
+    db::record::{Carriage, MessageRecord, SectorRecord},
     messages::{Verdict, of_exit_code},
     model::Commitment,
 };
@@ -117,14 +117,12 @@ impl Commit {
             let why = "its message landed, but the chain does not have it".to_owned();
             return Ok(state(OnChainState::ShouldAbort, Some(why)));
         };
-        let head = self.chain.head().await?.height;
-        let confidence = self.miner(id.miner)?.confidence;
-        let found = matches!(
-            record.carriage(kind),
-            Some(crate::db::record::Carriage::Found)
-        );
-        if found && head - since < confidence {
-            return Ok(state(OnChainState::Packed, None));
+        // A message of ours is deep enough by the time it is called landed; what we found, not.
+        if matches!(record.carriage(kind), Some(Carriage::Found)) {
+            let head = self.chain.head().await?.height;
+            if head - since < self.miner(id.miner)?.confidence {
+                return Ok(state(OnChainState::Packed, None));
+            }
         }
         Ok(state(OnChainState::Landed, None))
     }

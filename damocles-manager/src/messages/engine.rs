@@ -21,9 +21,19 @@ use tokio_util::sync::CancellationToken;
 const AT_ONCE: usize = 8;
 /// A pushed message that is not on chain after so many epochs is sent to the node again.
 const REPUBLISH_AFTER: Epoch = 20;
-/// Unfinished messages are looked at at least so often, for the sake of those that wait to be
-/// tried again.
-const LONGEST_SLEEP: Duration = Duration::from_secs(2);
+/// How long to leave a database alone that could not be read.
+const AFTER_DB_ERROR: Duration = Duration::from_secs(5);
+
+/// When there will be something to do, unless the engine is woken before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// When a message is wanted.
+    Idle,
+    /// When the chain has moved.
+    AtHead,
+    /// Then, or when the chain has moved.
+    In(Duration),
+}
 
 impl Engine {
     /// Works until `stop`. What is under way then is taken up at the next start.
@@ -33,42 +43,40 @@ impl Engine {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut head = self.head.clone();
         loop {
-            let open = tokio::select! {
+            let next = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                open = self.reconcile() => open,
+                next = self.reconcile() => next,
             };
-            let open = open.unwrap_or_else(|error| {
+            let next = next.unwrap_or_else(|error| {
                 tracing::error!(%error, "messages cannot be read from the database");
-                true
+                Next::In(AFTER_DB_ERROR)
             });
-            let again = async {
-                if open {
-                    tokio::time::sleep(LONGEST_SLEEP).await;
-                } else {
-                    std::future::pending::<()>().await;
+            let timer = async {
+                match next {
+                    Next::In(pause) => tokio::time::sleep(pause).await,
+                    Next::Idle | Next::AtHead => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.wake.notified() => {}
-                changed = head.changed(), if open => {
+                changed = head.changed(), if next != Next::Idle => {
                     if changed.is_err() {
-                        // the daemon is stopping
+                        // whoever follows the head is gone: the daemon is stopping
                         stop.cancelled().await;
                     }
                 }
-                () = again => {}
+                () = timer => {}
             }
         }
     }
 
-    /// Takes every unfinished message as far as it goes now. True: some are left.
+    /// Takes every unfinished message as far as it goes now, and says when to do so again.
     ///
     /// # Errors
     /// The list cannot be read. What goes wrong with one message is noted in its record.
-    pub(super) async fn reconcile(&self) -> Result<bool, DbError> {
+    pub(super) async fn reconcile(&self) -> Result<Next, DbError> {
         let open = self.db.call(|db| db.open_messages()).await?;
-        let left = !open.is_empty();
         stream::iter(open)
             .for_each_concurrent(AT_ONCE, |record| async move {
                 let id = record.id;
@@ -77,7 +85,13 @@ impl Engine {
                 }
             })
             .await;
-        Ok(left)
+        let left = self.db.call(|db| db.open_messages()).await?;
+        let retry = left.iter().filter_map(|m| m.retry_at).min();
+        Ok(match retry {
+            Some(at) => Next::In(Duration::from_millis(at.saturating_sub(unix_ms()).max(1))),
+            None if left.is_empty() => Next::Idle,
+            None => Next::AtHead,
+        })
     }
 
     async fn advance(&self, record: MessageRecord) -> Result<(), EngineError> {
@@ -294,7 +308,7 @@ impl Engine {
                 db.note_message(id, |m| {
                     m.tries = m.tries.saturating_add(1);
                     m.refusals = m.refusals.saturating_add(refused.into());
-                    m.retry_at = Some(now + pause(m.tries).as_millis() as u64);
+                    m.retry_at = Some(now + pause(m.tries, refused).as_millis() as u64);
                     m.error = Some(text);
                     m.failing_since.get_or_insert(now);
                 })

@@ -76,12 +76,12 @@ mod tests {
     fn the_richest_allowed_one_is_taken() {
         let fil = TokenAmount::from_whole;
         let allowed = [id(1), id(2)];
-        let cases: [(&[(u64, u8)], Option<u64>); 5] = [
-            (&[(1, 5), (2, 6)], Some(2)),
-            (&[(1, 6), (2, 6)], Some(1)),
-            (&[(3, 9), (1, 0)], Some(1)),
-            (&[(3, 9)], None),
-            (&[], None),
+        let cases = [
+            (vec![(1, 5), (2, 6)], Some(2)),
+            (vec![(1, 6), (2, 6)], Some(1)),
+            (vec![(3, 9), (1, 0)], Some(1)),
+            (vec![(3, 9)], None),
+            (vec![], None),
         ];
         for (candidates, want) in cases {
             let candidates: Vec<_> = candidates.iter().map(|(n, f)| (id(*n), fil(*f))).collect();

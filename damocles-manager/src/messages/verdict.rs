@@ -32,10 +32,11 @@ pub fn of_exit_code(code: i64) -> Verdict {
 /// the node looks for its id first.
 pub(super) const MOST_REFUSALS: u32 = 5;
 
-/// How long to wait after the `tries`th failed attempt in a row.
-pub(super) fn pause(tries: u32) -> Duration {
-    let seconds = 1_u64 << tries.clamp(1, 6);
-    Duration::from_secs(seconds)
+/// How long to wait after the `tries`th failed attempt in a row: up to a minute where the
+/// node said no, a few seconds where nobody answered.
+pub(super) fn pause(tries: u32, refused: bool) -> Duration {
+    let longest = if refused { 6 } else { 3 };
+    Duration::from_secs(1 << tries.clamp(1, longest))
 }
 
 #[cfg(test)]
@@ -60,10 +61,10 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
-        let pauses: Vec<_> = [0, 1, 2, 3, 6, 7, u32::MAX]
-            .into_iter()
-            .map(|t| pause(t).as_secs())
-            .collect();
-        assert_eq!(pauses, [2, 2, 4, 8, 64, 64, 64]);
+        let tries = [0, 1, 2, 3, 6, 7, u32::MAX];
+        let refused = tries.map(|t| pause(t, true).as_secs());
+        assert_eq!(refused, [2, 2, 4, 8, 64, 64, 64]);
+        let unanswered = tries.map(|t| pause(t, false).as_secs());
+        assert_eq!(unanswered, [2, 2, 4, 8, 8, 8, 8]);
     }
 }

@@ -85,7 +85,12 @@ fn state(
 }
 
 fn view(db: &Db, record: SectorRecord) -> Result<SectorState, SealingError> {
-    let messages = db.messages_of(record.id)?;
+    let mut messages = Vec::new();
+    for kind in Commitment::ALL {
+        if let Some(Carriage::In { message }) = record.carriage(kind) {
+            messages.extend(db.message(*message)?);
+        }
+    }
     Ok(state(record, |id| {
         messages.iter().find(|m| m.id == id).cloned()
     }))
