@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -153,11 +153,7 @@ impl Demo<'_> {
             match self.look().await {
                 Ok(deadline) => {
                     unanswered = None;
-                    let rows: Vec<_> = {
-                        let now = unix_millis();
-                        let rows = self.sectors.iter().map(|s| s.row(now, &deadline));
-                        rows.collect()
-                    };
+                    let rows: Vec<_> = self.sectors.iter().map(|s| s.row(&deadline)).collect();
                     self.screen.show(deadline.current_epoch, &rows);
                     let now: Vec<_> = rows
                         .iter()
@@ -247,18 +243,12 @@ impl Demo<'_> {
                     .cloned();
             }
             let job = state.id.to_string();
-            let thread = threads
-                .iter()
-                .find(|thread| thread.job_id.as_ref() == Some(&job))
-                .cloned();
-            // the worker knows the step that runs now, the manager those that ended
-            let timeline = match &thread {
-                Some(thread) => self.house.worker_timeline(thread.index).await?,
-                None => self.house.timeline(state.id).await?,
-            };
             sectors.push(Sector {
-                timeline,
-                thread,
+                timeline: self.house.timeline(state.id).await?,
+                thread: threads
+                    .iter()
+                    .find(|thread| thread.job_id.as_ref() == Some(&job))
+                    .cloned(),
                 state,
                 chain,
             });
@@ -334,9 +324,4 @@ fn accepted(
     messages: Vec<damocles_node::devnet::MessageRecord>,
 ) -> Option<damocles_node::devnet::MessageRecord> {
     messages.into_iter().find(|message| message.exit_code == 0)
-}
-
-fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,6 +1,10 @@
 //! Where a sector stands, in words: made of what manager, worker and chain say. Pure.
 
-use damocles_api::{sector::SectorState, timeline::TimelineEntry, worker::ThreadInfo};
+use damocles_api::{
+    sector::SectorState,
+    timeline::TimelineEntry,
+    worker::{ThreadInfo, ThreadState},
+};
 use damocles_node::{
     DeadlineInfo, SectorLocation,
     devnet::{MessageRecord, PostRecord},
@@ -58,10 +62,7 @@ impl Sector {
             return Some(format!("given up: {}", self.state.abort_reason));
         }
         let thread = self.thread.as_ref()?;
-        let paused = matches!(
-            thread.thread_state,
-            damocles_api::worker::ThreadState::Paused { .. }
-        );
+        let paused = matches!(thread.thread_state, ThreadState::Paused { .. });
         let error = thread.last_error.as_ref().filter(|_| paused)?;
         let hint = thread.hint.as_ref().map(|hint| format!("; hint: {hint}"));
         Some(format!(
@@ -71,8 +72,8 @@ impl Sector {
         ))
     }
 
-    /// The line of the screen, given the time (Unix milliseconds) and the miner's deadline.
-    pub fn row(&self, now: u64, deadline: &DeadlineInfo) -> Row {
+    /// The line of the screen, given the miner's deadline.
+    pub fn row(&self, deadline: &DeadlineInfo) -> Row {
         let row = |stage: &str, elapsed, note| Row {
             sector: self.id(),
             stage: stage.to_owned(),
@@ -86,45 +87,30 @@ impl Sector {
             );
             return row("proven", None, note);
         }
-        let current = self
-            .timeline
-            .iter()
-            .rev()
-            .find(|entry| entry.ending.is_none());
-        if let Some(entry) = current {
-            let begun = entry.started_at.unwrap_or(entry.queued_at);
-            let elapsed = Duration::from_millis(now.saturating_sub(begun));
-            return row(&entry.stage, Some(elapsed), self.doing(entry));
+        if let Some((epoch, place)) = self.chain.activation.zip(self.chain.location) {
+            let note = format!("since epoch {epoch}; {}", until_proven(place, deadline));
+            return row("active", None, note);
         }
-        match (self.chain.activation, self.chain.location) {
-            (Some(epoch), Some(place)) => {
-                let note = format!("since epoch {epoch}; {}", until_proven(place, deadline));
-                row("active", None, note)
-            }
-            (Some(epoch), None) => row("active", None, format!("since epoch {epoch}")),
-            _ => row("-", None, "between two steps".to_owned()),
-        }
-    }
-
-    fn doing(&self, entry: &TimelineEntry) -> String {
-        let thread = self.thread.as_ref();
-        if let Some(what) = thread.and_then(|thread| thread.waiting_for.as_ref()) {
-            return format!("waits for {what}");
-        }
-        if entry.started_at.is_none() {
-            return "waits for its turn".to_owned();
-        }
-        let waits = match entry.stage.as_str() {
-            "WaitPCLanded" => "waits for the precommit message to land",
-            "WaitSeed" => "waits for the seed's epoch",
-            "WaitProofLanded" => "waits for the proof message to land",
-            _ => "",
+        let Some(thread) = &self.thread else {
+            return row("-", None, "between two steps".to_owned());
         };
-        match (&entry.child, waits) {
-            (_, waits) if !waits.is_empty() => waits.to_owned(),
-            (Some(child), _) if !child.is_empty() => format!("computes in {child}"),
-            _ => "at work".to_owned(),
-        }
+        let stage = thread.job_stage.as_deref().unwrap_or("-");
+        let (elapsed, note) = match &thread.thread_state {
+            ThreadState::Running { elapsed, proc } => match proc {
+                Some(proc) => (Some(*elapsed), format!("computes in {proc}")),
+                None => (Some(*elapsed), "at work".to_owned()),
+            },
+            ThreadState::Waiting { elapsed } => {
+                let what = thread.waiting_for.as_deref().unwrap_or("its turn");
+                (Some(*elapsed), format!("waits for {what}"))
+            }
+            ThreadState::Paused { elapsed } => {
+                let why = thread.last_error.as_deref().unwrap_or("an operator");
+                (Some(*elapsed), format!("paused: {why}"))
+            }
+            ThreadState::Idle => (None, String::new()),
+        };
+        row(stage, elapsed.map(Duration::from_secs), note)
     }
 }
 
@@ -151,7 +137,6 @@ fn until_proven(place: SectorLocation, now: &DeadlineInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use damocles_api::{timeline::Ending, worker::ThreadState};
 
     fn deadline(index: u64, current: Epoch) -> DeadlineInfo {
         DeadlineInfo {
@@ -170,77 +155,54 @@ mod tests {
         }
     }
 
-    fn entry(stage: &str, started_at: Option<u64>, ending: Option<Ending>) -> TimelineEntry {
-        TimelineEntry {
-            seq: 0,
-            state: "PC1Done".into(),
-            stage: stage.into(),
-            queued_at: 1_000,
-            started_at,
-            ended_at: None,
-            child: Some("ext(pid: 7)".into()),
-            kernel: None,
-            ending,
-        }
-    }
-
-    fn sector(timeline: Vec<TimelineEntry>) -> Sector {
+    fn sector(thread_state: ThreadState) -> Sector {
         let state = serde_json::from_str(r#"{"ID":{"Miner":1000,"Number":1},"SectorType":5}"#);
         Sector {
             state: state.unwrap(),
-            timeline,
-            thread: None,
+            timeline: Vec::new(),
+            thread: Some(ThreadInfo {
+                location: "/s".into(),
+                plan: "sealer".into(),
+                job_id: Some("s-t01000-1".into()),
+                index: 0,
+                thread_state,
+                job_state: "PC1Done".into(),
+                job_stage: Some("PC2".into()),
+                last_error: Some("permanent: no space".into()),
+                waiting_for: Some("a free pc2 process".into()),
+                hint: Some("free some".into()),
+            }),
             chain: OnChain::default(),
         }
     }
 
     #[test]
-    fn a_running_stage_shows_since_when_and_in_which_child() {
-        let done = Some(Ending::Done {
-            next: "PC1Done".into(),
+    fn a_row_tells_computing_from_waiting() {
+        let running = sector(ThreadState::Running {
+            elapsed: 3,
+            proc: Some("ext(pid: 7)".into()),
         });
-        let mut it = sector(vec![
-            entry("PC1", Some(1_000), done),
-            entry("PC2", Some(2_000), None),
-        ]);
-        let row = it.row(5_000, &deadline(0, 1));
+        let row = running.row(&deadline(0, 1));
         assert_eq!(row.stage, "PC2");
         assert_eq!(row.elapsed, Some(Duration::from_secs(3)));
         assert_eq!(row.note, "computes in ext(pid: 7)");
-        it.timeline[1].started_at = None;
-        let row = it.row(5_000, &deadline(0, 1));
+        let waiting = sector(ThreadState::Waiting { elapsed: 4 });
+        let row = waiting.row(&deadline(0, 1));
         assert_eq!(row.elapsed, Some(Duration::from_secs(4)));
-        assert_eq!(row.note, "waits for its turn");
+        assert_eq!(row.note, "waits for a free pc2 process");
     }
 
     #[test]
     fn a_paused_thread_with_an_error_is_trouble_and_a_retrying_one_is_not() {
-        let mut it = sector(vec![]);
-        let mut thread = ThreadInfo {
-            location: "/s".into(),
-            plan: "sealer".into(),
-            job_id: Some("s-t01000-1".into()),
-            index: 0,
-            thread_state: ThreadState::Running {
-                elapsed: 1,
-                proc: None,
-            },
-            job_state: "PC1Done".into(),
-            job_stage: None,
-            last_error: Some("permanent: no space".into()),
-            waiting_for: None,
-            hint: Some("free some".into()),
-        };
-        it.thread = Some(thread.clone());
-        assert_eq!(it.trouble(), None);
-        thread.thread_state = ThreadState::Paused { elapsed: 1 };
-        it.thread = Some(thread);
+        let waiting = sector(ThreadState::Waiting { elapsed: 1 });
+        assert_eq!(waiting.trouble(), None);
+        let mut paused = sector(ThreadState::Paused { elapsed: 1 });
         assert_eq!(
-            it.trouble().unwrap(),
+            paused.trouble().unwrap(),
             "stopped in PC1Done: permanent: no space; hint: free some"
         );
-        it.state.abort_reason = "ticket expired".into();
-        assert_eq!(it.trouble().unwrap(), "given up: ticket expired");
+        paused.state.abort_reason = "ticket expired".into();
+        assert_eq!(paused.trouble().unwrap(), "given up: ticket expired");
     }
 
     #[test]
