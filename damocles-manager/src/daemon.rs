@@ -312,7 +312,8 @@ impl NodeWatch {
     }
 
     async fn first_contact(&self) -> Result<(), Fatal> {
-        let mut said: Option<tokio::time::Instant> = None;
+        // the follower of the head says it first
+        let mut said = tokio::time::Instant::now();
         loop {
             match self.introduce().await {
                 Ok(()) => {
@@ -324,10 +325,10 @@ impl NodeWatch {
                 Err(Meeting::Later(reason)) => {
                     self.readiness
                         .wait_for(format!("the Filecoin node: {reason}"));
-                    if said.is_none_or(|at| at.elapsed() >= REMIND) {
-                        tracing::warn!("waiting for the Filecoin node: {reason}");
-                        systemd::status("waiting for the Filecoin node");
-                        said = Some(tokio::time::Instant::now());
+                    systemd::status("waiting for the Filecoin node");
+                    if said.elapsed() >= REMIND {
+                        tracing::warn!("still waiting for the Filecoin node: {reason}");
+                        said = tokio::time::Instant::now();
                     }
                 }
                 Err(Meeting::Never(fatal)) => return Err(fatal),

@@ -80,23 +80,22 @@ fn the_node_may_come_late_but_must_fit() {
         3
     );
 
-    // The node comes, but knows nobody without a token.
+    // The node comes: work begins, as far as it goes without a token.
     devnet(repo.path(), port);
-    let (code, log) = ended(waiting.wait());
-    refused(
-        (code, log),
-        5,
-        "does not accept the token",
-        "auth create-token",
-    );
+    waiting.until("serving a miner");
+    waiting.until("the Filecoin node answers; ready");
+    assert!(waiting.seen.iter().any(|l| l.contains("carries no token")));
+    let (code, log) = ended(waiting.terminate());
+    assert_eq!(code, 0, "{log}");
 
-    // With its token the manager works.
+    // With its token nothing is missing.
     let token = fs::read_to_string(repo.path().join("token")).unwrap();
     let with_token = format!("{}:{address}", token.trim());
     let home = Home::good(&with_token, 1000);
     let mut works = home.start(&[]);
     works.until("serving a miner");
-    works.until("ready");
+    works.until("the Filecoin node answers; ready");
+    assert!(!works.seen.iter().any(|l| l.contains("carries no token")));
     assert!(
         !works.seen.iter().any(|l| l.contains(token.trim())),
         "no secret in the log"
@@ -112,6 +111,14 @@ fn the_node_may_come_late_but_must_fit() {
         "no miner 31337 on the node's chain",
         "Actor",
     );
+    let keys = damocles_devnet::auth::Auth::load(repo.path()).unwrap();
+    let read_only = keys.token(damocles_node::method::Permission::Read).unwrap();
+    let (code, log) = ended(
+        Home::good(&format!("{read_only}:{address}"), 1000)
+            .start(&[])
+            .wait(),
+    );
+    refused((code, log), 5, "allows only \"read\"", "--perm sign");
     let (code, log) = ended(
         Home::good(&format!("aa.bb.cc:{address}"), 1000)
             .start(&[])

@@ -219,6 +219,20 @@ fn classify(name: &str, error: ClientError) -> ChainError {
                 method,
                 reason: format!("HTTP {status_code}"),
             },
+            // A gateway in front of the node says 502 to 504 while the node is away. Every other
+            // status is the node's own word on the request: Lotus answers an unknown method or
+            // wrong parameters with 500, and asking again would never end.
+            Some(transport::Error::Rejected { status_code })
+                if !matches!(status_code, 429 | 502..=504) =>
+            {
+                ChainError::Refused {
+                    method,
+                    code: i64::from(*status_code),
+                    message: format!(
+                        "HTTP {status_code}: it does not know the method or not these parameters"
+                    ),
+                }
+            }
             _ => unreachable(name, innermost(&*e)),
         },
         other => unreachable(name, other),

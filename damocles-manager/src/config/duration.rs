@@ -6,12 +6,12 @@ use std::{fmt, str::FromStr, time::Duration};
 
 /// A duration in a configuration file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GoDuration(pub Duration);
+pub(super) struct GoDuration(pub Duration);
 
 /// A text that is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a duration; write for example \"1h30m\" or \"15s\"")]
-pub struct DurationError(String);
+pub(super) struct DurationError(String);
 
 const UNITS: [(&str, u128); 8] = [
     ("ns", 1),
@@ -25,7 +25,7 @@ const UNITS: [(&str, u128); 8] = [
 ];
 
 impl GoDuration {
-    pub const fn secs(seconds: u64) -> Self {
+    pub(super) const fn secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 }

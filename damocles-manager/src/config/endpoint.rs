@@ -30,7 +30,7 @@ pub(super) fn split_token(text: &str) -> (Option<&str>, &str) {
 ///
 /// # Errors
 /// One sentence.
-pub fn parse(text: &str, shared_token: &str) -> Result<NodeEndpoint, String> {
+pub(super) fn parse(text: &str, shared_token: &str) -> Result<NodeEndpoint, String> {
     let (own, address) = split_token(text.trim());
     let token = own
         .map(str::to_owned)
@@ -46,7 +46,7 @@ pub fn parse(text: &str, shared_token: &str) -> Result<NodeEndpoint, String> {
 fn from_url(address: &str) -> Result<String, String> {
     let schemes = ["http://", "https://", "ws://", "wss://"];
     let host = schemes.iter().find_map(|s| address.strip_prefix(s));
-    if !host.is_some_and(|h| !h.trim_end_matches('/').is_empty()) {
+    if host.is_none_or(|h| h.trim_end_matches('/').is_empty()) {
         return Err(
             "is neither a multiaddr nor a URL; write for example \"/ip4/127.0.0.1/tcp/1234/http\" or \"http://127.0.0.1:1234\", with \"token:\" in front if need be"
                 .to_owned(),

@@ -11,20 +11,20 @@ use std::{fmt, str::FromStr};
 
 /// An amount: `"5 nanoFIL"`, `"0.1 fil"`, `"1attofil"`; the empty text means "not set".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fil(pub Option<TokenAmount>);
+pub(super) struct Fil(pub Option<TokenAmount>);
 
 /// A text that is no amount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an amount of FIL; write for example \"5 nanoFIL\" or \"0.1 FIL\"")]
-pub struct FilError(String);
+pub(super) struct FilError(String);
 
 impl Fil {
-    pub fn nano(n: u64) -> Self {
+    pub(super) fn nano(n: u64) -> Self {
         Self(Some(TokenAmount::from_nano(n)))
     }
 
     /// The amount when it is set and not zero.
-    pub fn set(&self) -> Option<&TokenAmount> {
+    pub(super) fn set(&self) -> Option<&TokenAmount> {
         self.0.as_ref().filter(|amount| !amount.is_zero())
     }
 }
@@ -114,7 +114,7 @@ impl Value for Fil {
 
 /// An address, `f…` or `t…`; `<empty>` means "not set".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AddressText(pub Option<Address>);
+pub(super) struct AddressText(pub Option<Address>);
 
 impl FromStr for AddressText {
     type Err = String;

@@ -4,7 +4,7 @@
 use damocles_daemon::config::{Kept, Legacy, Rules};
 
 /// How this file's keys are matched: whatever their case, as upstream's parser does.
-pub const RULES: Rules = Rules {
+pub(super) const RULES: Rules = Rules {
     fold_case: true,
     legacy: LEGACY,
 };
@@ -36,7 +36,7 @@ const fn retired(path: &'static str) -> Legacy {
     }
 }
 
-pub const LEGACY: &[Legacy] = &[
+pub(super) const LEGACY: &[Legacy] = &[
     ignored("Common.API.Messager"),
     ignored("Common.API.ChainEventInterval"),
     ignored("Common.Plugins"),

@@ -9,14 +9,14 @@ use damocles_daemon::section;
 use std::{collections::BTreeMap, path::PathBuf};
 
 section! {
-    pub struct Raw {
+    pub(super) struct Raw {
         "Common" common: Common = Common::default();
         "Miners" miners: Vec<Miner> = vec![];
     }
 }
 
 section! {
-    pub struct Common {
+    pub(super) struct Common {
         /// Glob patterns; every directory that matches and holds a `sectorstore.json` is a persist store. Read once, at start.
         "ScanPersistStores" scan_persist_stores: Vec<String> = vec![];
         "API" api: Api = Api::default();
@@ -29,7 +29,7 @@ section! {
 
 section! {
     /// The Filecoin node.
-    pub struct Api {
+    pub(super) struct Api {
         /// The node's JSON-RPC v1: a multiaddr (`/ip4/127.0.0.1/tcp/1234/http`) or a URL, with `token:` in front if it has its own token. Required.
         "Chain" chain: Option<String> = None;
         /// Further nodes of the same network, asked in turn when the first one does not answer. Messages always go through the first, whose wallet has the keys. New.
@@ -45,7 +45,7 @@ section! {
 
 section! {
     /// A place for sealed sectors. Workers know it by the same name.
-    pub struct PersistStore {
+    pub(super) struct PersistStore {
         /// Name; the path when left out. Unique.
         "Name" name: String = String::new();
         /// Directory. Required.
@@ -67,7 +67,7 @@ section! {
 
 section! {
     /// Where the manager keeps its state.
-    pub struct Db {
+    pub(super) struct Db {
         /// `rocksdb`. (`badger`, upstream's word for "a local directory", is taken to mean the same; `mongo` and `plugin` are not supported.)
         "Driver" driver: String = "rocksdb".into();
         "RocksDB" rocksdb: RocksDb = RocksDb::default();
@@ -75,7 +75,7 @@ section! {
 }
 
 section! {
-    pub struct RocksDb {
+    pub(super) struct RocksDb {
         /// Directory of the database; empty: `state` in the home.
         "BaseDir" base_dir: PathBuf = PathBuf::new();
     }
@@ -83,7 +83,7 @@ section! {
 
 section! {
     /// How sectors are checked before a WindowPoSt.
-    pub struct Proving {
+    pub(super) struct Proving {
         /// Sectors checked at once; 0 or less: as many as there are.
         "ParallelCheckLimit" parallel_check_limit: i64 = 128;
         /// A sector that takes longer is left out of the proof; 0: one day.
@@ -95,7 +95,7 @@ section! {
 
 section! {
     /// Who may call this manager. New; upstream has no such table, and serves everybody.
-    pub struct Auth {
+    pub(super) struct Auth {
         /// Networks whose hosts may do what workers do (read, write) without a token, as `"10.0.0.0/8"`. Hosts elsewhere need a token (`util auth create-token`); this host needs none.
         "AllowAnonymous" allow_anonymous: Vec<String> = vec![];
     }
@@ -103,7 +103,7 @@ section! {
 
 section! {
     /// A miner that this manager serves.
-    pub struct Miner {
+    pub(super) struct Miner {
         /// Actor id, without `f0`. Required.
         "Actor" actor: Option<u64> = None;
         "Sector" sector: Sector = Sector::default();
@@ -115,7 +115,7 @@ section! {
 
 section! {
     /// New sectors.
-    pub struct Sector {
+    pub(super) struct Sector {
         /// Older name of `MinNumber`, used when that is not set.
         "InitNumber" init_number: u64 = 0;
         /// Numbers handed out are greater than this.
@@ -133,7 +133,7 @@ section! {
 
 section! {
     /// How sectors are put on chain.
-    pub struct Commitment {
+    pub(super) struct Commitment {
         /// Epochs on top of a message before it counts as landed.
         "Confidence" confidence: i64 = 10;
         "Pre" pre: Send = Send::default();
@@ -143,7 +143,7 @@ section! {
 
 section! {
     /// One kind of message.
-    pub struct Send {
+    pub(super) struct Send {
         /// Sending address; the miner's worker address when neither this nor `Senders` is set.
         "Sender" sender: Option<AddressText> = None;
         /// Sending addresses; the one that may sign and has most funds is taken.
@@ -164,7 +164,7 @@ section! {
 
 section! {
     /// Sectors that go in one message.
-    pub struct Batch {
+    pub(super) struct Batch {
         /// So many go at once; 1: each goes alone, without waiting. When left out: 2 for `Pre`, 4 for `Prove`.
         "Threshold" threshold: Option<u64> = None;
         /// The oldest one waits no longer than this.
@@ -184,7 +184,7 @@ section! {
 
 section! {
     /// WindowPoSt. Also needs `daemon run --poster`.
-    pub struct PoSt {
+    pub(super) struct PoSt {
         /// Sending address; the miner's worker address when neither this nor `Senders` is set.
         "Sender" sender: Option<AddressText> = None;
         /// Sending addresses; the one that may sign and has most funds is taken.
@@ -214,7 +214,7 @@ section! {
 
 section! {
     /// How sectors are sealed and activated.
-    pub struct Sealing {
+    pub(super) struct Sealing {
         /// One sector that cannot be activated refuses the whole message.
         "RequireActivationSuccess" require_activation_success: bool = false;
         /// A failed notification refuses the whole message.

@@ -57,6 +57,6 @@ pub const METHODS: &[Method] = &[
 ];
 
 /// The method of that name.
-pub fn find(name: &str) -> Option<&'static Method> {
+pub(super) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|m| m.name == name)
 }

@@ -18,11 +18,11 @@ struct Category {
     category: &'static str,
 }
 
+/// A gauge's categories with their counts.
+type Counted = Vec<(&'static str, i64)>;
+
 /// Threads by state, and workers by the age of their ping, in seconds.
-fn census(
-    workers: &[WorkerPingInfo],
-    now: i64,
-) -> (Vec<(&'static str, i64)>, Vec<(&'static str, i64)>) {
+fn census(workers: &[WorkerPingInfo], now: i64) -> (Counted, Counted) {
     let sum = |pick: fn(&WorkerPingInfo) -> u32| workers.iter().map(|w| i64::from(pick(w))).sum();
     let threads = vec![
         ("empty", sum(|w| w.info.summary.empty)),

@@ -1,4 +1,5 @@
 //! The real binary under test: started on a temporary home, its log read line by line.
+#![allow(dead_code, reason = "every test program uses a part of it")]
 
 use std::{
     fs,
@@ -11,14 +12,14 @@ use std::{
 use tempfile::TempDir;
 
 /// Long enough for a busy machine; nothing waits so long unless it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary, with nothing inherited that would change what it does.
 #[expect(
     clippy::disallowed_methods,
     reason = "a test starts the program that it tests"
 )]
-pub fn manager() -> Command {
+pub(crate) fn manager() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_damocles-manager"));
     for name in [
         "DAMOCLES_PATH",
@@ -34,20 +35,20 @@ pub fn manager() -> Command {
 }
 
 /// A home with a configuration file in it.
-pub struct Home {
-    pub dir: TempDir,
+pub(crate) struct Home {
+    pub(crate) dir: TempDir,
 }
 
 impl Home {
     /// With this file.
-    pub fn with(config: &str) -> Self {
+    pub(crate) fn with(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("sector-manager.cfg"), config).unwrap();
         Self { dir }
     }
 
     /// With a good file, whose node is at that address and whose miner has that id.
-    pub fn good(node: &str, actor: u64) -> Self {
+    pub(crate) fn good(node: &str, actor: u64) -> Self {
         let home = Self::with("");
         let store = home.path().join("persist");
         fs::create_dir(&store).unwrap();
@@ -58,12 +59,12 @@ impl Home {
         home
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().to_owned()
     }
 
     /// Runs a command on the home to its end.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         manager()
             .arg("--home")
             .arg(self.dir.path())
@@ -73,16 +74,16 @@ impl Home {
     }
 
     /// Starts the daemon on any free port.
-    pub fn start(&self, args: &[&str]) -> Daemon {
+    pub(crate) fn start(&self, args: &[&str]) -> Daemon {
         Daemon::start(self.dir.path(), args)
     }
 }
 
 /// A running daemon; killed when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     lines: Receiver<String>,
-    pub seen: Vec<String>,
+    pub(crate) seen: Vec<String>,
 }
 
 impl Daemon {
@@ -112,7 +113,7 @@ impl Daemon {
     }
 
     /// Waits for a line of the log.
-    pub fn until(&mut self, text: &str) -> String {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(line) = self
             .lines
@@ -127,14 +128,14 @@ impl Daemon {
     }
 
     /// Asks it to stop, and waits.
-    pub fn terminate(mut self) -> (ExitStatus, String) {
+    pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         self.end()
     }
 
     /// Waits until it ends by itself; status and everything it logged.
-    pub fn wait(mut self) -> (ExitStatus, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         self.end()
     }
 
@@ -169,14 +170,14 @@ impl Drop for Daemon {
 }
 
 /// Exit code, and the `error:` and `hint:` lines of what was printed.
-pub fn verdict(output: &Output) -> (i32, String) {
+pub(crate) fn verdict(output: &Output) -> (i32, String) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code().unwrap_or(-1), text)
 }
 
 /// Asserts the exit code, the sentence and the hint of a program that refused.
 #[track_caller]
-pub fn refused((code, text): (i32, String), expected: i32, sentence: &str, hint: &str) {
+pub(crate) fn refused((code, text): (i32, String), expected: i32, sentence: &str, hint: &str) {
     assert_eq!(code, expected, "{text}");
     let error = text
         .lines()

@@ -39,7 +39,8 @@ fn section_markdown(out: &mut String, sheet: &Sheet, path: &str, header: &str) {
             _ => None,
         })
         .collect();
-    if !header.is_empty() && !(leaves.is_empty() && sheet.doc.is_empty()) {
+    let says_something = !leaves.is_empty() || !sheet.doc.is_empty();
+    if !header.is_empty() && says_something {
         // writing to a String cannot fail
         let _ = writeln!(out, "## `{header}`\n");
         if !sheet.doc.is_empty() {

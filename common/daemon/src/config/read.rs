@@ -3,12 +3,13 @@
 
 use super::{
     fault::{Fault, Faults, Report},
-    rules::{Lines, Reader, Rules},
+    rules::{Lines, Reader, Rules, join},
     tree::At,
 };
 use crate::exit::{Exit, Fatal};
 use serde::de::DeserializeOwned;
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -66,7 +67,17 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str, rules: &Rules) -> (Op
         return (None, report);
     }
     let span = root.span();
-    let root = Spanned::new(span, DeValue::Table(root.into_inner()));
+    let mut root = root.into_inner();
+    if rules.fold_case {
+        merge_by_case(&mut root, "", &mut |key: &Spanned<_>, path| {
+            report.faults.push(Fault {
+                line: Some(lines.of(key.span().start)),
+                key: path,
+                message: "given twice".to_owned(),
+            });
+        });
+    }
+    let root = Spanned::new(span, DeValue::Table(root));
     let reader = Reader {
         rules,
         lines: &lines,
@@ -99,6 +110,57 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str, rules: &Rules) -> (Op
     report.notices.sort_by_key(|n| n.line);
     report.notices.dedup();
     (value, report)
+}
+
+/// Makes one table of those whose names differ in case only, as `[Common.API]` and
+/// `[[common.PersistStores]]` have it; a key that stands in both is a fault.
+fn merge_by_case<'a>(
+    table: &mut DeTable<'a>,
+    path: &str,
+    twice: &mut impl FnMut(&Spanned<Cow<'a, str>>, String),
+) {
+    let mut entries: Vec<_> = std::mem::take(table).into_iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    let mut firsts: BTreeMap<String, Spanned<Cow<'a, str>>> = BTreeMap::new();
+    for (key, mut node) in entries {
+        let full = join(path, key.get_ref());
+        let first = firsts
+            .entry(key.get_ref().to_ascii_lowercase())
+            .or_insert_with(|| key.clone());
+        let same = table
+            .get_mut(first.get_ref().as_ref())
+            .map(Spanned::get_mut);
+        match (same, node.get_mut()) {
+            (Some(DeValue::Table(into)), DeValue::Table(from)) => {
+                for (key, node) in std::mem::take(from) {
+                    if into.contains_key(key.get_ref().as_ref()) {
+                        twice(&key, join(&full, key.get_ref()));
+                    } else {
+                        into.insert(key, node);
+                    }
+                }
+            }
+            // two values: both stay, for the struct's reader to complain with both lines
+            _ => {
+                table.insert(key, node);
+            }
+        }
+    }
+    for (key, node) in table.iter_mut() {
+        let full = join(path, key.get_ref());
+        match node.get_mut() {
+            DeValue::Table(inner) => merge_by_case(inner, &full, twice),
+            DeValue::Array(list) => {
+                for inner in list.iter_mut().filter_map(|v| match v.get_mut() {
+                    DeValue::Table(inner) => Some(inner),
+                    _ => None,
+                }) {
+                    merge_by_case(inner, &full, twice);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -170,3 +170,19 @@ fn later_checks_add_faults_at_the_right_line() {
         "2 faults in x.cfg\n  x.cfg:2: Api.Retries: must be a whole number, 0 or more, but is the text \"x\"\n  x.cfg:3: Miners[0].Actor: is missing"
     );
 }
+
+#[test]
+fn tables_whose_names_differ_in_case_are_one() {
+    let (value, report) = read("[api]\nchain = \"a\"\n[Api]\nRetries = 2\n");
+    assert!(report.faults.is_empty(), "{}", report.faults);
+    let api = value.unwrap().api;
+    assert_eq!((api.chain.as_deref(), api.retries), (Some("a"), 2));
+    assert_eq!(
+        faults("[api]\nchain = \"a\"\n[Api]\nchain = \"b\"\n"),
+        ["4: Api.chain: given twice"]
+    );
+    assert_eq!(
+        faults("[api]\nchain = \"a\"\n[Api]\nChain = \"b\"\n"),
+        ["4: Api.Chain: given twice; it stands on line 2 too"]
+    );
+}
