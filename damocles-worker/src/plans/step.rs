@@ -10,7 +10,7 @@ use crate::{
     stores::{AttachedStores, SealingStore, SectorPaths},
     view::{Board, Doing},
 };
-use damocles_api::sector::AllocatedSector;
+use damocles_api::{sector::AllocatedSector, timeline::TimelineEntry};
 use damocles_daemon::clock::Clock;
 use damocles_processor::{Note, Opaque, Pool, ProcessorError, Task};
 use damocles_types::{Failure, Level, SectorId, SectorSize};
@@ -91,15 +91,6 @@ fn database_failed(error: MetaError) -> Stop {
     Stop::Failed(error.failure())
 }
 
-/// What the timeline wants to know of an attempt.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attempt {
-    /// When the work began, after any waiting for a processor.
-    pub started_at: Option<u64>,
-    /// `ext(pid: N)`.
-    pub child: Option<String>,
-}
-
 /// A step's surroundings.
 #[derive(Debug)]
 pub struct Step<'a> {
@@ -111,7 +102,8 @@ pub struct Step<'a> {
     pub document: Option<&'a Document>,
     pub control: &'a Control,
     pub board: &'a Board,
-    pub attempt: Attempt,
+    /// The attempt as the timeline will have it.
+    pub entry: TimelineEntry,
 }
 
 impl Step<'_> {
@@ -154,15 +146,17 @@ impl Step<'_> {
     pub fn compute<T: Task>(&mut self, task: &T) -> Result<T::Output, Stop> {
         let cancel = self.control.cancel();
         let (board, clock) = (self.board, &*self.world.clock);
-        let attempt = &mut self.attempt;
-        attempt.started_at = None;
+        let (meta, entry, has_sector) = (self.meta, &mut self.entry, self.document.is_some());
         let outcome = self.world.pool.run(task, &cancel, &mut |note| match note {
             Note::Waiting(what) => board.doing(Doing::Waiting(what)),
             Note::Running { child, pid } => {
                 tracing::debug!(child, pid, "handed over");
                 board.doing(Doing::Running(Some(pid)));
-                attempt.started_at = Some(clock.now_ms());
-                attempt.child = Some(format!("ext(pid: {pid})"));
+                entry.started_at.get_or_insert_with(|| clock.now_ms());
+                entry.child = Some(format!("ext(pid: {pid})"));
+                if has_sector && let Err(error) = meta.note(entry) {
+                    tracing::warn!("the timeline could not be written: {error}");
+                }
             }
             Note::Progress(text) => tracing::debug!("{text}"),
         });

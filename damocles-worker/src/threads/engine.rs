@@ -11,7 +11,7 @@ use crate::{
     document::{Document, Output},
     event::Event,
     metadb::{MetaDb, Transition},
-    plans::{self, Attempt, Have, Plan, Step, Stop, World, step::call_failed},
+    plans::{self, Have, Plan, Step, Stop, World, step::call_failed},
     stores::SealingStore,
     view::{Board, Doing},
 };
@@ -278,10 +278,10 @@ impl Engine {
         open_entry: &mut Option<TimelineEntry>,
     ) -> Result<After, Over> {
         let sealing = &desk.settings.sealing;
-        let (result, attempt) = self.step(desk, plan, document.as_ref(), state);
+        entry.started_at = None;
+        let (result, mut entry) = self.step(desk, plan, document.as_ref(), state, entry);
         let now = self.world.clock.now_ms();
-        entry.started_at = attempt.started_at.or(Some(entry.queued_at));
-        entry.child = attempt.child;
+        entry.started_at.get_or_insert(entry.queued_at);
         match result {
             Ok(Some(event)) => {
                 entry.ended_at = Some(now);
@@ -333,7 +333,8 @@ impl Engine {
         plan: &dyn Plan,
         document: Option<&Document>,
         state: State,
-    ) -> (Result<Option<Event>, Stop>, Attempt) {
+        entry: TimelineEntry,
+    ) -> (Result<Option<Event>, Stop>, TimelineEntry) {
         let mut step = Step {
             world: &self.world,
             settings: &desk.settings.sealing,
@@ -342,7 +343,7 @@ impl Engine {
             document,
             control: &self.control,
             board: &self.board,
-            attempt: Attempt::default(),
+            entry,
         };
         let done = catch_unwind(AssertUnwindSafe(|| match (state, document) {
             (State::Finished | State::Aborted, Some(document)) => {
@@ -356,7 +357,7 @@ impl Engine {
                     .hint("see the log for where, report it, then resume the thread"),
             ))
         });
-        (result, step.attempt)
+        (result, step.entry)
     }
 
     /// The manager learns of the sector's end; one that does not know it (any more) is fine.

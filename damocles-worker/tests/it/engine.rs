@@ -2,7 +2,7 @@
 
 use crate::{
     fake_manager::{poll, resp},
-    rig::{Rig, done, runtime},
+    rig::{Rig, done},
     until,
 };
 use damocles_api::{
@@ -168,8 +168,20 @@ fn a_pause_takes_effect_while_waiting_for_a_processor() {
         pool.run(&task, &Cancel::new(), &mut |_| ()).unwrap();
     });
     until("the other C2", || rig.runs(Stage::C2) == 1);
+    let pc1_gate = rig.orders.join("pc1-gate");
+    rig.order_once(Stage::Pc1, &format!("wait {}", pc1_gate.display()));
 
     let running = rig.start();
+    // a running step is in the timeline with its child, before it has ended
+    until("PC1", || rig.runs(Stage::Pc1) == 1);
+    let entries = running.board.database().unwrap().timeline().unwrap();
+    let pc1 = entries.last().unwrap();
+    assert_eq!(
+        (pc1.stage.as_str(), &pc1.ending, pc1.ended_at),
+        ("PC1", &None, None)
+    );
+    assert!(pc1.started_at.is_some() && pc1.child.is_some(), "{pc1:?}");
+    std::fs::write(&pc1_gate, "").unwrap();
     until("waiting for c2", || {
         let info = running.board.info();
         info.job_stage.as_deref() == Some("C2")
@@ -397,5 +409,4 @@ fn a_sector_that_the_manager_is_done_with_is_cleared() {
         rig.manager.script().aborted.is_empty(),
         "the manager knows it already"
     );
-    let _ = runtime();
 }

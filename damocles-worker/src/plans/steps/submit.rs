@@ -70,21 +70,26 @@ pub fn polled(what: &str, answer: PollStateResp) -> Polled {
     }
 }
 
-/// Whether a refusal is about the ticket's age. The wire has no code for it; both managers
-/// say it in words ("ticket expired").
+/// Whether a refusal says that another ticket would do: this one is too old, or lies on a
+/// branch that the chain has left. The wire has no code for it; managers say it in words
+/// (upstream's: "ticket expired: …").
 pub fn ticket_expired(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    reason.contains("ticket") && ["expired", "too old"].iter().any(|w| reason.contains(w))
+    speaks_of(reason, "ticket", &["expired", "too old", "not the chain's"])
 }
 
-/// Whether a refusal says that the proof answers a seed which the chain no longer has
-/// ("bad seed", after a reorganisation).
+/// Whether a refusal says that the proof answers a seed which the chain no longer has, after
+/// a reorganisation (upstream's: "bad seed …").
 pub fn seed_changed(reason: &str) -> bool {
+    speaks_of(
+        reason,
+        "seed",
+        &["bad", "changed", "mismatch", "not the chain's"],
+    )
+}
+
+fn speaks_of(reason: &str, thing: &str, words: &[&str]) -> bool {
     let reason = reason.to_lowercase();
-    reason.contains("seed")
-        && ["bad", "changed", "mismatch"]
-            .iter()
-            .any(|w| reason.contains(w))
+    reason.contains(thing) && words.iter().any(|word| reason.contains(word))
 }
 
 #[cfg(test)]
@@ -137,11 +142,27 @@ mod tests {
     #[test]
     fn reasons_in_words() {
         assert!(ticket_expired("ticket expired: seal height: 5, head: 9000"));
-        assert!(ticket_expired(
-            "the precommit was rejected: the ticket of epoch -900 is too old"
-        ));
-        assert!(!ticket_expired("deal expired"));
-        assert!(seed_changed("bad seed: epoch 5"));
-        assert!(!seed_changed("invalid proof"));
+        for reason in [
+            "ticket expired: seal height: 5, head: 9000",
+            "the precommit was rejected: the ticket of epoch 7 expired: it is 3800 epochs old, and 3780 are allowed",
+            "the ticket is not the chain's of epoch 7",
+        ] {
+            assert!(ticket_expired(reason), "{reason}");
+        }
+        for reason in [
+            "deal expired",
+            "its seed of epoch 5 is not the chain's any more",
+        ] {
+            assert!(!ticket_expired(reason), "{reason}");
+        }
+        for reason in [
+            "bad seed: epoch 5",
+            "its seed of epoch 5 is not the chain's any more (a reorganisation moved the precommit to epoch 9)",
+        ] {
+            assert!(seed_changed(reason), "{reason}");
+        }
+        for reason in ["the proof is wrong", "no seed was handed out for it"] {
+            assert!(!seed_changed(reason), "{reason}");
+        }
     }
 }
