@@ -166,13 +166,13 @@ fn store_fatal(error: StoreError) -> Fatal {
 fn guard(config: &Config) -> Result<Guard, Fatal> {
     let secret = match &config.token_secret_file {
         Some(file) => Secret::load_or_create(file)?,
-        None => Secret::new(uuid_like().as_bytes()),
+        None => Secret::new(unguessable().as_bytes()),
     };
     Ok(Guard::new(secret, Vec::new()))
 }
 
 /// Bytes that nobody knows, for the secret of a worker without one.
-fn uuid_like() -> String {
+fn unguessable() -> String {
     use std::hash::{BuildHasher, RandomState};
     (0..4u8)
         .map(|i| format!("{:016x}", RandomState::new().hash_one(i)))
