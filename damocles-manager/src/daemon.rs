@@ -42,7 +42,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
 const PROGRAM: &str = "damocles-manager";
@@ -103,6 +106,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     );
     let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone());
 
+    let watched_stores = stores.clone();
     let mut services = Services::new(stop.clone());
     let rooms = Rooms {
         db: db.clone(),
@@ -158,9 +162,17 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     };
     services.spawn("node", watch.run(head, stop.clone()));
 
+    services.spawn("reload", no_reload(stop.clone()));
+
     let api = home.path().join(API_FILE);
     publish(&api, address)?;
     tracing::info!(%address, "listening");
+    // a store that cannot be read is said now, not when the first sector wants to go there
+    tokio::spawn(async move {
+        if let Err(error) = watched_stores.list().await {
+            tracing::warn!(%error, "persist stores could not be listed");
+        }
+    });
     systemd::ready();
     tokio::spawn(async move {
         stop.cancelled().await;
@@ -172,6 +184,19 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&api);
     tracing::info!("stopped");
     ended
+}
+
+/// Upstream reads its configuration again on SIGUSR1; unhandled, the signal would end us.
+async fn no_reload(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut asked = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be caught")?;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = asked.recv() => tracing::warn!(
+                "SIGUSR1: this version does not read its configuration again; restart it, nothing on its way is lost"
+            ),
+        }
+    }
 }
 
 /// The child's side: one stage, tasks on stdin, answers on stdout.

@@ -1,24 +1,30 @@
-//! Documents of the configuration cannot lie: the reference page is generated, the examples load.
+//! Documents of configuration and command line cannot lie: the reference pages are generated,
+//! the examples load.
 
-use damocles_manager::config;
+use damocles_manager::{cli, config};
 use std::{fs, path::PathBuf};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-#[test]
-fn the_reference_page_is_generated() {
-    let path = root().join("docs/config-manager.md");
-    let page = config::reference_page();
+#[track_caller]
+fn generated(name: &str, page: &str) {
+    let path = root().join("docs").join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
+        fs::write(&path, page).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == page,
-        "docs/config-manager.md is out of date; run: UPDATE_DOCS=1 cargo test -p damocles-manager --test config_docs"
+        "docs/{name} is out of date; run: UPDATE_DOCS=1 cargo test -p damocles-manager --test config_docs"
     );
+}
+
+#[test]
+fn the_reference_pages_are_generated() {
+    generated("config-manager.md", &config::reference_page());
+    generated("cli-manager.md", &cli::reference_page());
 }
 
 #[test]

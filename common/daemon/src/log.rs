@@ -22,6 +22,7 @@ pub struct LogArgs {
         value_enum,
         default_value = "text",
         env = "DAMOCLES_LOG_FORMAT",
+        hide_env_values = true,
         global = true
     )]
     pub log_format: LogFormat,

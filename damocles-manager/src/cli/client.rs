@@ -24,6 +24,7 @@ pub(super) struct Reach {
         alias = "listen",
         global = true,
         env = "DAMOCLES_MANAGER_API",
+        hide_env_values = true,
         value_name = "ADDRESS"
     )]
     api: Option<String>,

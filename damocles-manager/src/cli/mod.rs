@@ -11,7 +11,7 @@ mod storage;
 mod workers;
 
 use crate::config;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::Reach;
 use damocles_daemon::{
     auth::Permission,
@@ -160,6 +160,35 @@ pub fn home(flag: Option<&std::path::Path>) -> Result<PathBuf, Fatal> {
     })
 }
 
+/// The reference page `docs/cli-manager.md`: what `--help` says, for every command.
+pub fn reference_page() -> String {
+    fn page(command: &mut clap::Command, path: &str, out: &mut String) {
+        let path = format!("{path}{}", command.get_name());
+        let help = command.render_long_help().to_string();
+        let help: String = help
+            .lines()
+            .map(|l| format!("{}\n", l.trim_end()))
+            .collect();
+        out.push_str(&format!(
+            "## `{path}`\n\n```text\n{}\n```\n\n",
+            help.trim_end()
+        ));
+        for sub in command.get_subcommands_mut() {
+            if !sub.is_hide_set() && sub.get_name() != "help" {
+                page(sub, &format!("{path} "), out);
+            }
+        }
+    }
+    let mut out = String::from(
+        "# Commands of damocles-manager\n\n\
+         This page is generated from `--help` (`UPDATE_DOCS=1 cargo test -p damocles-manager --test config_docs`).\n\n",
+    );
+    let mut root = Cli::command().term_width(100);
+    root.build();
+    page(&mut root, "", &mut out);
+    out
+}
+
 /// `daemon init`.
 pub fn init(home: &std::path::Path) -> anyhow::Result<()> {
     init::run(home)
@@ -184,7 +213,6 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_tree_is_sound_and_upstreams_forms_parse() {

@@ -29,6 +29,9 @@ const MAX_REQUEST: u32 = 32 << 20;
 /// Largest answer; a listing of a hundred thousand sectors fits.
 const MAX_RESPONSE: u32 = 512 << 20;
 const MAX_CONNECTIONS: u32 = 4096;
+/// A request that has not come whole and been answered by then is given up. (A WebSocket's
+/// own calls have the gate's limit; its opening falls under this one.)
+const MAX_TIME: Duration = Duration::from_secs(180);
 /// Calls in flight are given this long when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -112,7 +115,10 @@ where
     B: axum::body::HttpBody<Data = axum::body::Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    match service.call(request).await {
+    let Ok(called) = tokio::time::timeout(MAX_TIME, service.call(request)).await else {
+        return StatusCode::REQUEST_TIMEOUT.into_response();
+    };
+    match called {
         Ok(response) => response.map(Body::new),
         Err(error) => {
             tracing::warn!(%error, "a call could not be answered");
