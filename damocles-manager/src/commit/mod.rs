@@ -36,6 +36,7 @@ use crate::{
 };
 use damocles_api::submit::{SubmitResp, SubmitResult};
 use damocles_flow::message::MessageState;
+use damocles_node::TipSetKey;
 use damocles_types::{SectorId, SectorSize};
 use fvm_shared::sector::RegisteredSealProof;
 use std::sync::Arc;
@@ -55,6 +56,9 @@ pub enum CommitError {
     Engine(#[from] EngineError),
     #[error("miner {0} is not in the config; add it to [[Miners]]")]
     NoMiner(u64),
+    /// The node's head is older than what we know of the chain.
+    #[error("the node has not seen the precommit of {0} yet; it may be behind, ask again")]
+    NotSeen(SectorId),
     #[error("the proof could not be verified: {0}")]
     Verify(String),
     #[error("the parameters of a message could not be encoded: {0}")]
@@ -107,6 +111,14 @@ impl Commit {
             .iter()
             .find(|m| m.actor == actor)
             .ok_or(CommitError::NoMiner(actor))
+    }
+
+    /// Whether the chain has forgotten a sector that it neither holds as precommitted nor as
+    /// proven. A number that was used stays marked for ever; if it is not marked, the node is
+    /// behind, or a reorganisation is under way, and nothing must be concluded.
+    async fn is_gone(&self, sector: SectorId, key: &TipSetKey) -> Result<bool, CommitError> {
+        let used = self.chain.miner_allocated(sector.miner, key).await?;
+        Ok(used.get(sector.number))
     }
 
     async fn online(&self, sector: SectorId) -> Result<SectorRecord, CommitError> {

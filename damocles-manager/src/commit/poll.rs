@@ -8,7 +8,6 @@ use crate::{
 };
 use damocles_api::submit::{OnChainState, PollStateResp};
 use damocles_flow::message::MessageState;
-use damocles_node::TipSetKey;
 use damocles_types::{Epoch, SectorId};
 use fil_actor_miner_state::v18::ProveCommitSectors3Return;
 use fvm_ipld_encoding::RawBytes;
@@ -104,23 +103,30 @@ impl Commit {
         record: &SectorRecord,
     ) -> Result<PollStateResp, CommitError> {
         let id = record.id;
-        let key = TipSetKey::HEAD;
-        let since: Option<Epoch> = match self.chain.sector_info(id.miner, id.number, &key).await? {
-            Some(proven) => Some(proven.activation),
-            None if kind == Commitment::Proof => None,
-            None => {
-                let pre = self.chain.precommit_info(id.miner, id.number, &key).await?;
-                pre.map(|p| p.pre_commit_epoch)
-            }
+        let head = self.chain.head().await?;
+        let key = &head.cids;
+        let proven = self.chain.sector_info(id.miner, id.number, key).await?;
+        let pre = match proven {
+            Some(_) => None,
+            None => self.chain.precommit_info(id.miner, id.number, key).await?,
+        };
+        let since: Option<Epoch> = match (&proven, &pre, kind) {
+            (Some(proven), _, _) => Some(proven.activation),
+            (None, Some(pre), Commitment::PreCommit) => Some(pre.pre_commit_epoch),
+            (None, _, _) => None,
         };
         let Some(since) = since else {
-            let why = "its message landed, but the chain does not have it".to_owned();
-            return Ok(state(OnChainState::ShouldAbort, Some(why)));
+            return Ok(if pre.is_none() && self.is_gone(id, key).await? {
+                let why = "its message landed, but the chain does not have it any more";
+                state(OnChainState::ShouldAbort, Some(why.to_owned()))
+            } else {
+                let why = "its message landed, but the node has not seen that yet";
+                state(OnChainState::Packed, Some(why.to_owned()))
+            });
         };
         // A message of ours is deep enough by the time it is called landed; what we found, not.
         if matches!(record.carriage(kind), Some(Carriage::Found)) {
-            let head = self.chain.head().await?.height;
-            if head - since < self.miner(id.miner)?.confidence {
+            if head.height - since < self.miner(id.miner)?.confidence {
                 return Ok(state(OnChainState::Packed, None));
             }
         }

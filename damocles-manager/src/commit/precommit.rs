@@ -137,12 +137,7 @@ impl Commit {
                 ))
             });
         }
-        if self
-            .chain
-            .miner_allocated(id.miner, key)
-            .await?
-            .get(id.number)
-        {
+        if self.is_gone(id, key).await? {
             let why = "its number was used on chain before, and its precommit is gone";
             return Ok(Check::Reject(why.into()));
         }

@@ -113,7 +113,10 @@ impl Commit {
         }
         let on_chain = self.chain.precommit_info(id.miner, id.number, key).await?;
         let Some(on_chain) = on_chain else {
-            return reject("its precommit is not on chain");
+            if self.is_gone(id, key).await? {
+                return reject("its precommit is not on chain any more");
+            }
+            return Err(CommitError::NotSeen(id));
         };
         if (on_chain.info.sealed_cid, on_chain.info.seal_rand_epoch) != (sealed, pre.ticket.epoch) {
             let why = format!(
@@ -179,8 +182,10 @@ impl Commit {
             let proven = self.chain.sector_info(id.miner, id.number, key).await?;
             return Ok(Err(if proven.is_some() {
                 Drop::Found
+            } else if self.is_gone(id, key).await? {
+                Drop::Never("its precommit is not on chain any more".into())
             } else {
-                Drop::Never("its precommit is not on chain".into())
+                Drop::NotNow(CommitError::NotSeen(id).to_string())
             }));
         };
         let value = if policy.prove.send_fund {

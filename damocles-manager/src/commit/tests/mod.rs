@@ -126,6 +126,7 @@ impl House {
         let info = serde_json::from_value(info).unwrap();
         let mut chain = self.rig.chain.edit();
         chain.precommits.insert((1000, id.number), info);
+        chain.allocated.entry(1000).or_default().set(id.number);
     }
 
     /// The chain has the sector.

@@ -103,6 +103,9 @@ async fn a_precommit_goes_on_chain() {
     assert_eq!(house.pre_state(id).await.0, OnChainState::Landed);
     house.rig.chain.edit().sectors.clear();
     assert_eq!(house.pre_state(id).await.0, OnChainState::ShouldAbort);
+    // a node that never saw the number is behind
+    house.rig.chain.edit().allocated.clear();
+    assert_eq!(house.pre_state(id).await.0, OnChainState::Packed);
 }
 
 #[tokio::test]

@@ -62,6 +62,9 @@ async fn proofs_are_checked_before_they_are_taken() {
     house.rig.chain.edit().fork = 0;
     house.rig.chain.edit().precommits.clear();
     assert_eq!(house.prove(id, b"proof", false).await.res, R::Rejected);
+    house.rig.chain.edit().allocated.clear();
+    let behind = house.commit.submit_proof(id, proof(b"proof"), false).await;
+    assert!(matches!(behind, Err(CommitError::NotSeen(_))));
     assert!(house.rig.db.online(id).unwrap().proof.is_none());
 }
 
