@@ -179,7 +179,10 @@ impl Faults {
         match name.parse::<Stage>() {
             Ok(Stage::MakeParams) | Err(_) => {
                 let list = Stage::ALL.map(Stage::name).join(", ");
-                self.add(key, format!("{name:?} is not a stage; the stages are {list}"));
+                self.add(
+                    key,
+                    format!("{name:?} is not a stage; the stages are {list}"),
+                );
                 None
             }
             Ok(stage) => Some(stage),
@@ -190,7 +193,12 @@ impl Faults {
         match parse_duration(text) {
             Some(duration) => Some(duration),
             None => {
-                self.add(key, format!("{text:?} is not a duration; write for example \"5s\", \"3m\" or \"1h 30m\""));
+                self.add(
+                    key,
+                    format!(
+                        "{text:?} is not a duration; write for example \"5s\", \"3m\" or \"1h 30m\""
+                    ),
+                );
                 None
             }
         }
@@ -206,11 +214,15 @@ fn parse_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let number: u64 = rest[..digits].parse().ok()?;
         rest = rest[digits..].trim_start();
-        let unit_end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit_end = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
         let part = match &rest[..unit_end] {
             "ms" | "msec" | "millis" => Duration::from_millis(number),
             "s" | "sec" | "secs" | "second" | "seconds" => Duration::from_secs(number),
-            "m" | "min" | "mins" | "minute" | "minutes" => Duration::from_secs(number.checked_mul(60)?),
+            "m" | "min" | "mins" | "minute" | "minutes" => {
+                Duration::from_secs(number.checked_mul(60)?)
+            }
             "h" | "hr" | "hour" | "hours" => Duration::from_secs(number.checked_mul(3600)?),
             "d" | "day" | "days" => Duration::from_secs(number.checked_mul(86_400)?),
             _ => return None,
@@ -270,7 +282,8 @@ impl RawProcessors {
             let key = format!("processors.limitation.staggered.{name}");
             let (stage, pause) = (faults.stage(&key, name), faults.duration(&key, text));
             if let (Some(stage), Some(pause)) = (stage, pause) {
-                out.stages.entry(stage).or_default().staggered = (!pause.is_zero()).then_some(pause);
+                out.stages.entry(stage).or_default().staggered =
+                    (!pause.is_zero()).then_some(pause);
             }
         }
 
@@ -321,7 +334,12 @@ impl RawProcessors {
                 }
             }
         }
-        if self.limit.is_some() && self.limitation.as_ref().is_some_and(|l| l.concurrent.is_some()) {
+        if self.limit.is_some()
+            && self
+                .limitation
+                .as_ref()
+                .is_some_and(|l| l.concurrent.is_some())
+        {
             keys.push("processors.limit".to_owned());
         }
         keys
@@ -346,7 +364,10 @@ fn check_children(
     faults: &mut Faults,
 ) -> Vec<ChildConfig> {
     if children.is_empty() {
-        faults.add(key, "the list is empty, so nothing could ever run; add an entry or leave the key out");
+        faults.add(
+            key,
+            "the list is empty, so nothing could ever run; add an entry or leave the key out",
+        );
     }
     children
         .iter()
@@ -355,7 +376,12 @@ fn check_children(
         .collect()
 }
 
-fn check_child(key: &str, raw: &RawProcessor, all: &RawProcessors, faults: &mut Faults) -> ChildConfig {
+fn check_child(
+    key: &str,
+    raw: &RawProcessor,
+    all: &RawProcessors,
+    faults: &mut Faults,
+) -> ChildConfig {
     let RawProcessor {
         bin,
         args,
@@ -378,7 +404,10 @@ fn check_child(key: &str, raw: &RawProcessor, all: &RawProcessors, faults: &mut 
         let cpuset = group.cpuset.as_deref()?;
         match cpuset.parse::<CpuSet>() {
             Ok(cpuset) => Some(CgroupConfig {
-                group_name: group.group_name.clone().unwrap_or_else(|| DEFAULT_CGROUP.to_owned()),
+                group_name: group
+                    .group_name
+                    .clone()
+                    .unwrap_or_else(|| DEFAULT_CGROUP.to_owned()),
                 cpuset,
             }),
             Err(error) => {
@@ -390,7 +419,10 @@ fn check_child(key: &str, raw: &RawProcessor, all: &RawProcessors, faults: &mut 
     let numa_preferred = numa_preferred.and_then(|node| {
         let node_ok = u32::try_from(node).ok();
         if node_ok.is_none() {
-            faults.add(&format!("{key}.numa_preferred"), format!("{node} is not a NUMA node number"));
+            faults.add(
+                &format!("{key}.numa_preferred"),
+                format!("{node} is not a NUMA node number"),
+            );
         }
         node_ok
     });
@@ -398,15 +430,31 @@ fn check_child(key: &str, raw: &RawProcessor, all: &RawProcessors, faults: &mut 
     let mut held: Vec<String> = Vec::new();
     for lock in locks.iter().flatten() {
         let lock_key = format!("{key}.locks");
-        if !all.ext_locks.as_ref().is_some_and(|known| known.contains_key(lock)) {
-            let known: Vec<_> = all.ext_locks.iter().flatten().map(|(name, _)| name.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        if !all
+            .ext_locks
+            .as_ref()
+            .is_some_and(|known| known.contains_key(lock))
+        {
+            let known: Vec<_> = all
+                .ext_locks
+                .iter()
+                .flatten()
+                .map(|(name, _)| name.as_str())
+                .collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
             faults.add(
                 &lock_key,
                 format!("{lock:?} is not declared in processors.ext_locks (declared: {known}), so it would lock nothing"),
             );
         } else if held.contains(lock) {
-            faults.add(&lock_key, format!("{lock:?} is named twice; a task holds a lock once"));
+            faults.add(
+                &lock_key,
+                format!("{lock:?} is named twice; a task holds a lock once"),
+            );
         } else {
             held.push(lock.clone());
         }

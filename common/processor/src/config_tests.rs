@@ -7,7 +7,12 @@ fn raw(json: serde_json::Value) -> RawProcessors {
 }
 
 fn faults(json: serde_json::Value) -> Vec<String> {
-    raw(json).check().unwrap_err().into_iter().map(|f| f.to_string()).collect()
+    raw(json)
+        .check()
+        .unwrap_err()
+        .into_iter()
+        .map(|f| f.to_string())
+        .collect()
 }
 
 #[test]
@@ -31,7 +36,10 @@ fn upstreams_keys_are_understood() {
     }));
     let out = checked.check().unwrap();
     let pc1 = &out.stages[&Stage::Pc1];
-    assert_eq!((pc1.concurrent.unwrap().get(), pc1.staggered), (2, Some(Duration::from_secs(5400))));
+    assert_eq!(
+        (pc1.concurrent.unwrap().get(), pc1.staggered),
+        (2, Some(Duration::from_secs(5400)))
+    );
     assert!(pc1.children.is_empty());
     let pc2 = &out.stages[&Stage::Pc2];
     assert_eq!(pc2.staggered, None);
@@ -41,7 +49,10 @@ fn upstreams_keys_are_understood() {
             bin: Some("/opt/pc2".into()),
             args: Some(vec!["a".into()]),
             stable_wait: Duration::from_secs(30),
-            cgroup: Some(CgroupConfig { group_name: "vc-worker".into(), cpuset: "0-3".parse().unwrap() }),
+            cgroup: Some(CgroupConfig {
+                group_name: "vc-worker".into(),
+                cpuset: "0-3".parse().unwrap()
+            }),
             envs: BTreeMap::from([("A".into(), "b".into())]),
             numa_preferred: Some(1),
             concurrent: NonZeroU32::new(2),
@@ -52,12 +63,17 @@ fn upstreams_keys_are_understood() {
     );
     assert_eq!(pc2.children[1], ChildConfig::default());
     assert_eq!(out.daemons.len(), 1);
-    assert_eq!(checked.retired_keys(), ["processors.pc2[1].weight", "processors.limit"]);
+    assert_eq!(
+        checked.retired_keys(),
+        ["processors.pc2[1].weight", "processors.limit"]
+    );
 }
 
 #[test]
 fn the_legacy_limit_counts_when_it_stands_alone() {
-    let out = raw(serde_json::json!({"limit": {"c2": 3}})).check().unwrap();
+    let out = raw(serde_json::json!({"limit": {"c2": 3}}))
+        .check()
+        .unwrap();
     assert_eq!(out.stages[&Stage::C2].concurrent.unwrap().get(), 3);
 }
 
@@ -72,7 +88,10 @@ fn every_fault_is_found_in_one_go_and_named_by_key() {
         "sealing_daemons": [{}],
     }));
     for (key, word) in [
-        ("processors.limitation.concurrent.pc1", "nothing could ever run"),
+        (
+            "processors.limitation.concurrent.pc1",
+            "nothing could ever run",
+        ),
         ("processors.limitation.concurrent.pc3", "not a stage"),
         ("processors.limitation.staggered.pc1", "not a duration"),
         ("processors.ext_locks.gpu", "nothing could ever run"),
@@ -89,7 +108,9 @@ fn every_fault_is_found_in_one_go_and_named_by_key() {
         ("processors.sealing_daemons[0]", "needs `bin`"),
     ] {
         assert!(
-            found.iter().any(|f| f.starts_with(&format!("{key}: ")) && f.contains(word)),
+            found
+                .iter()
+                .any(|f| f.starts_with(&format!("{key}: ")) && f.contains(word)),
             "{key} / {word} not in {found:#?}"
         );
     }
@@ -98,8 +119,18 @@ fn every_fault_is_found_in_one_go_and_named_by_key() {
 
 #[test]
 fn durations() {
-    for (text, ms) in [("5s", 5000), ("500ms", 500), ("1m30s", 90_000), ("2h", 7_200_000), ("1day", 86_400_000)] {
-        assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+    for (text, ms) in [
+        ("5s", 5000),
+        ("500ms", 500),
+        ("1m30s", 90_000),
+        ("2h", 7_200_000),
+        ("1day", 86_400_000),
+    ] {
+        assert_eq!(
+            parse_duration(text),
+            Some(Duration::from_millis(ms)),
+            "{text}"
+        );
     }
     for bad in ["", "5", "s", "5 parsecs", "-5s", "1.5s"] {
         assert_eq!(parse_duration(bad), None, "{bad}");

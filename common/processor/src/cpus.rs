@@ -82,7 +82,11 @@ mod tests {
             ("5-5,5", "5", 1),
         ] {
             let set: CpuSet = text.parse().unwrap();
-            assert_eq!((set.to_string().as_str(), set.count()), (short, count), "{text}");
+            assert_eq!(
+                (set.to_string().as_str(), set.count()),
+                (short, count),
+                "{text}"
+            );
         }
         for bad in ["", ",", "1,", "a", "3-1", "-1", "1-", "0-99999", "+1"] {
             assert!(bad.parse::<CpuSet>().is_err(), "{bad}");

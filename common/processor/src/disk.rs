@@ -13,7 +13,9 @@ pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
 
 /// Brings a file's data, or a directory's entries, to the disk.
 pub fn sync(path: &Path) -> io::Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(at(path))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(at(path))
 }
 
 /// Syncs the directory that `path` lies in.
@@ -40,7 +42,9 @@ pub fn sync_dir_files(dir: &Path) -> io::Result<()> {
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path, "new")?;
     let mut file = File::create(&temporary).map_err(at(&temporary))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(at(&temporary))?;
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
+        .map_err(at(&temporary))?;
     put(&temporary, path)
 }
 
@@ -61,7 +65,10 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
 /// `dir/.name.suffix`, in the same directory and so on the same file system.
 pub fn sibling(path: &Path, suffix: &str) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("{} has no file name", path.display()))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} has no file name", path.display()),
+        )
     })?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);

@@ -12,7 +12,10 @@
 use crate::{
     kind::Stage,
     serve::{self, Progress, TaskError},
-    task::{AddPieces, C2Output, Opaque, Pc1, Pc2, Pc2Output, Transfer, TreeD, WindowPostOutput, WinningPostOutput},
+    task::{
+        AddPieces, C2Output, Opaque, Pc1, Pc2, Pc2Output, Transfer, TreeD, WindowPostOutput,
+        WinningPostOutput,
+    },
     transfer,
 };
 use damocles_types::{Base64, Commitment, PaddedSize, PieceInfo, SealProof, UnpaddedSize};
@@ -71,8 +74,13 @@ fn wait_for(file: &Path) {
 
 fn log(dir: &Path, stage: Stage, what: &str) -> Result<(), TaskError> {
     let line = format!("{stage} {} {what}\n", std::process::id());
-    let mut file = OpenOptions::new().append(true).create(true).open(dir.join("log")).map_err(TaskError::temporary)?;
-    file.write_all(line.as_bytes()).map_err(TaskError::temporary)
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(dir.join("log"))
+        .map_err(TaskError::temporary)?;
+    file.write_all(line.as_bytes())
+        .map_err(TaskError::temporary)
 }
 
 fn obey(
@@ -94,7 +102,9 @@ fn obey(
         "error" => return Err(TaskError::permanent(rest)),
         "temporary" => return Err(TaskError::temporary(rest)),
         "panic" => panic!("told to panic"),
-        "garbage" => stdout.write_all(b"Segmentation fault\n").map_err(TaskError::temporary)?,
+        "garbage" => stdout
+            .write_all(b"Segmentation fault\n")
+            .map_err(TaskError::temporary)?,
         "die" => {
             eprintln!("told to die");
             std::process::abort();
@@ -129,7 +139,11 @@ fn make(path: &Path, length: u64) -> Result<(), TaskError> {
 }
 
 /// Makes the stage's files, empty or sparse, and an output of the right shape.
-fn plausible(stage: Stage, task: &RawValue, progress: &Progress) -> Result<Box<RawValue>, TaskError> {
+fn plausible(
+    stage: Stage,
+    task: &RawValue,
+    progress: &Progress,
+) -> Result<Box<RawValue>, TaskError> {
     match stage {
         Stage::AddPieces => {
             let task: AddPieces = take(task)?;
@@ -141,11 +155,19 @@ fn plausible(stage: Stage, task: &RawValue, progress: &Progress) -> Result<Box<R
                 pieces => pieces.iter().map(|piece| piece.piece_size).collect(),
             };
             let commitment = Commitment([1; 32]);
-            give(&sizes.into_iter().map(|size| PieceInfo { commitment, size }).collect::<Vec<_>>())
+            give(
+                &sizes
+                    .into_iter()
+                    .map(|size| PieceInfo { commitment, size })
+                    .collect::<Vec<_>>(),
+            )
         }
         Stage::TreeD => {
             let task: TreeD = take(task)?;
-            make(&task.cache_dir.join("sc-02-data-tree-d.dat"), 2 * task.registered_proof.size.bytes() - 32)?;
+            make(
+                &task.cache_dir.join("sc-02-data-tree-d.dat"),
+                2 * task.registered_proof.size.bytes() - 32,
+            )?;
             give(&true)
         }
         Stage::Pc1 => {
@@ -174,7 +196,9 @@ fn plausible(stage: Stage, task: &RawValue, progress: &Progress) -> Result<Box<R
             })
         }
         Stage::C1 => give(&Opaque::from_text(r#"{"fake":"c1out"}"#).map_err(TaskError::permanent)?),
-        Stage::C2 => give(&C2Output { proof: vec![7; PROOF_LENGTH] }),
+        Stage::C2 => give(&C2Output {
+            proof: vec![7; PROOF_LENGTH],
+        }),
         Stage::Transfer => give(&transfer::run(&take::<Transfer>(task)?, progress)?),
         Stage::WindowPost => give(&WindowPostOutput {
             proofs: vec![Base64(vec![7; PROOF_LENGTH])],
@@ -183,9 +207,27 @@ fn plausible(stage: Stage, task: &RawValue, progress: &Progress) -> Result<Box<R
         Stage::WinningPost => give(&WinningPostOutput {
             proofs: vec![Base64(vec![7; PROOF_LENGTH])],
         }),
-        Stage::SynthProof | Stage::MakeParams => give(&true),
-        Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => {
-            Err(TaskError::permanent(format!("the fake processor does not do {stage}")))
+        Stage::MakeParams => {
+            #[cfg(feature = "proofs")]
+            make_params(&take(task)?)?;
+            give(&true)
         }
+        Stage::SynthProof => give(&true),
+        Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(format!(
+            "the fake processor does not do {stage}"
+        ))),
     }
+}
+
+/// Files that look like Groth parameters: the key, and the key with something behind it.
+#[cfg(feature = "proofs")]
+fn make_params(task: &crate::task::MakeParams) -> Result<(), TaskError> {
+    use crate::params::{ParamSet, directory};
+    let set = ParamSet::of(task.circuit, task.sector_size)?;
+    let write = |name: String, text: &str| {
+        fs::write(directory().join(name), text).map_err(TaskError::temporary)
+    };
+    write(set.metadata(), "{}")?;
+    write(set.verifying_key(), "key")?;
+    write(set.params(), "key and params")
 }

@@ -13,7 +13,11 @@ pub(crate) fn client(follow: bool) -> reqwest::Result<reqwest::blocking::Client>
         // an error means that somebody installed one before, which serves as well
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    let policy = if follow { reqwest::redirect::Policy::default() } else { reqwest::redirect::Policy::none() };
+    let policy = if follow {
+        reqwest::redirect::Policy::default()
+    } else {
+        reqwest::redirect::Policy::none()
+    };
     reqwest::blocking::Client::builder()
         .connect_timeout(CONNECT)
         .timeout(STALL)

@@ -106,6 +106,9 @@ mod tests {
         }
         assert_eq!(Stage::Pc1.ready_line(), "pc1 processor ready");
         let error = "pc3".parse::<Stage>().unwrap_err().to_string();
-        assert!(error.contains("add_pieces") && error.contains("winning_post"), "{error}");
+        assert!(
+            error.contains("add_pieces") && error.contains("winning_post"),
+            "{error}"
+        );
     }
 }

@@ -16,7 +16,6 @@ pub mod serve;
 pub mod parent;
 pub mod disk;
 pub mod transfer;
-pub mod fake;
 #[cfg(feature = "proofs")]
 pub mod proofs;
 #[cfg(feature = "proofs")]
@@ -27,6 +26,7 @@ pub mod params;
 pub mod verify;
 #[cfg(feature = "proofs")]
 pub mod stage;
+pub mod fake;
 
 pub use config::{ConfigFault, Processors, RawProcessors};
 pub use kind::Stage;

@@ -2,7 +2,9 @@
 
 use crate::serve::TaskError;
 use damocles_types::{Commitment, PieceInfo, PoStProof, SealProof, SectorSize};
-use filecoin_proofs_api::{self as api, RegisteredPoStProof, RegisteredSealProof, UnpaddedBytesAmount};
+use filecoin_proofs_api::{
+    self as api, RegisteredPoStProof, RegisteredSealProof, UnpaddedBytesAmount,
+};
 
 /// The library's seal proof of the same name.
 pub fn seal_proof(proof: SealProof) -> Result<RegisteredSealProof, TaskError> {
@@ -29,13 +31,15 @@ pub fn pieces(pieces: &[PieceInfo]) -> Result<Vec<api::PieceInfo>, TaskError> {
     pieces
         .iter()
         .map(|piece| {
-            api::PieceInfo::new(piece.commitment.0, UnpaddedBytesAmount(piece.size.0))
-                .map_err(|error| TaskError::permanent(format!("piece {}: {error}", piece.commitment)))
+            api::PieceInfo::new(piece.commitment.0, UnpaddedBytesAmount(piece.size.0)).map_err(
+                |error| TaskError::permanent(format!("piece {}: {error}", piece.commitment)),
+            )
         })
         .collect()
 }
 
-/// CommD of a sector that these pieces fill (FIP-0006; gaps at the end are zeros).
+/// CommD of a sector that these pieces fill to the last byte. (Of pieces that do not, the
+/// library computes the root of a smaller tree.)
 pub fn comm_d(proof: SealProof, infos: &[PieceInfo]) -> Result<Commitment, TaskError> {
     api::seal::compute_comm_d(seal_proof(proof)?, &pieces(infos)?)
         .map(Commitment)

@@ -52,7 +52,9 @@ impl From<anyhow::Error> for TaskError {
     /// What a stage cannot classify better is permanent. The whole chain of causes goes
     /// along, because the parent sees only this text.
     fn from(error: anyhow::Error) -> Self {
-        error.downcast().unwrap_or_else(|error| Self::permanent(format!("{error:#}")))
+        error
+            .downcast()
+            .unwrap_or_else(|error| Self::permanent(format!("{error:#}")))
     }
 }
 
@@ -147,7 +149,9 @@ fn start(request: Request<Box<RawValue>>, output: &Output, events: bool, handler
         send(&out, &answer(id, result));
         sys::trim_heap();
     };
-    let spawned = std::thread::Builder::new().name(format!("task-{id}")).spawn(work);
+    let spawned = std::thread::Builder::new()
+        .name(format!("task-{id}"))
+        .spawn(work);
     if let Err(error) = spawned {
         let error = TaskError::temporary(format!("no thread for the task: {error}"));
         send(output, &answer(id, Ok(Err(error))));
@@ -202,7 +206,10 @@ fn send(output: &Output, response: &Response) {
     });
     if let Err(error) = sent {
         // the parent is gone; stdin ends as well and with it this process
-        tracing::warn!("the answer to task {} could not be sent: {error}", response.id);
+        tracing::warn!(
+            "the answer to task {} could not be sent: {error}",
+            response.id
+        );
     }
 }
 
@@ -247,16 +254,64 @@ mod tests {
             _ => Ok(task.to_owned()),
         });
         serve("pc1", Cursor::new(input), Lines(tx, Vec::new()), handler).unwrap();
-        let mut lines: Vec<String> =
-            (0..5).map(|_| rx.recv_timeout(Duration::from_secs(20)).unwrap()).collect();
+        let mut lines: Vec<String> = (0..5)
+            .map(|_| rx.recv_timeout(Duration::from_secs(20)).unwrap())
+            .collect();
         assert_eq!(lines.remove(0), "pc1 processor ready");
-        let mut answers: Vec<Response> = lines.iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let mut answers: Vec<Response> = lines
+            .iter()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
         answers.sort_by_key(|a| a.id);
         assert_eq!(answers[0].output.as_ref().unwrap().get(), "\"echo\"");
-        assert!(answers[1].err_msg.as_ref().unwrap().contains("cannot be read"));
+        assert!(
+            answers[1]
+                .err_msg
+                .as_ref()
+                .unwrap()
+                .contains("cannot be read")
+        );
         assert_eq!(answers[2].err_msg.as_deref(), Some("come back later"));
         assert_eq!(answers[2].err_level, Some(Level::Temporary));
-        assert_eq!(answers[3].err_msg.as_deref(), Some("the stage panicked: boom"));
+        assert_eq!(
+            answers[3].err_msg.as_deref(),
+            Some("the stage panicked: boom")
+        );
         assert!(answers[3].retire && !answers[2].retire);
+    }
+
+    #[test]
+    fn the_end_of_input_ends_it_though_a_task_runs() {
+        let (tx, rx) = mpsc::channel();
+        let (started, running) = mpsc::channel();
+        let started = Mutex::new(started);
+        let handler: Arc<Handler> = Arc::new(move |_, _| {
+            let _ = started.lock().send(());
+            loop {
+                std::thread::park();
+            }
+        });
+        /// One request, then the end, but only when the request runs.
+        struct UntilRunning(Cursor<&'static str>, mpsc::Receiver<()>);
+        impl io::Read for UntilRunning {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                let n = self.0.read(buf)?;
+                if n == 0 {
+                    self.1
+                        .recv_timeout(Duration::from_secs(20))
+                        .map_err(io::Error::other)?;
+                }
+                Ok(n)
+            }
+        }
+        let input = UntilRunning(Cursor::new("{\"id\":1,\"task\":{}}\n"), running);
+        serve(
+            "c2",
+            io::BufReader::new(input),
+            Lines(tx, Vec::new()),
+            handler,
+        )
+        .unwrap();
+        assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["c2 processor ready"]);
     }
 }

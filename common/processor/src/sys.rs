@@ -1,7 +1,10 @@
 //! The few system calls that no safe crate of ours wraps. All unsafe code of this crate
 //! stands here; nothing here decides anything.
 
-#![expect(unsafe_code, reason = "raw system calls; each one says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "raw system calls; each one says why it is sound"
+)]
 
 use std::{
     fs::File,
@@ -46,8 +49,13 @@ pub(crate) fn prefer_numa_node(node: u32) -> io::Result<()> {
     *word = 1 << (node % BITS);
     let bits = (mask.len() as u32 * BITS) as libc::c_ulong;
     // SAFETY: the kernel reads `bits` bits of the mask, which is that long.
-    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_PREFERRED, mask.as_ptr(), bits) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let done =
+        unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_PREFERRED, mask.as_ptr(), bits) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Gives freed memory back to the system; a proof leaves gigabytes of it in the heap.

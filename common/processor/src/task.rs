@@ -3,7 +3,10 @@
 //! optional and left out when absent, so that its peers never see them.
 
 use crate::kind::Stage;
-use damocles_types::{ActorId, Base64, Commitment, PieceInfo, PoStProof, SealProof, SectorNumber, SectorSize, UnpaddedSize};
+use damocles_types::{
+    ActorId, Base64, Commitment, PieceInfo, PoStProof, SealProof, SectorNumber, SectorSize,
+    UnpaddedSize,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, fmt, path::PathBuf};
@@ -68,7 +71,9 @@ impl<'de> Deserialize<'de> for Opaque {
         }
         // A raw line break in JSON can only be formatting: inside strings it is escaped.
         let flat = raw.get().replace(['\n', '\r'], "");
-        RawValue::from_string(flat).map(Self).map_err(serde::de::Error::custom)
+        RawValue::from_string(flat)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -91,7 +96,7 @@ pub fn prover_id(miner: ActorId) -> [u8; 32] {
 
 /// Seal proofs travel by name in tasks (by number in RPC).
 pub mod seal_name {
-    use super::*;
+    use super::{Deserialize, Deserializer, SealProof, Serializer};
 
     pub fn serialize<S: Serializer>(proof: &SealProof, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&proof.name())
@@ -106,7 +111,7 @@ pub mod seal_name {
 
 /// Update proofs travel by name, and there is one of them per sector size.
 pub mod update_name {
-    use super::*;
+    use super::{Deserialize, Deserializer, SectorSize, Serializer};
 
     pub fn serialize<S: Serializer>(size: &SectorSize, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&format!("StackedDrg{size}V1"))
@@ -117,13 +122,15 @@ pub mod update_name {
         SectorSize::ALL
             .into_iter()
             .find(|size| name == format!("StackedDrg{size}V1"))
-            .ok_or_else(|| serde::de::Error::custom(format!("{name:?} is not an update proof type")))
+            .ok_or_else(|| {
+                serde::de::Error::custom(format!("{name:?} is not an update proof type"))
+            })
     }
 }
 
 /// PoSt proofs travel by the name of the proofs library.
 pub mod post_name {
-    use super::*;
+    use super::{Deserialize, Deserializer, PoStProof, Serializer};
 
     pub fn serialize<S: Serializer>(proof: &PoStProof, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&proof.name())
@@ -499,7 +506,10 @@ mod tests {
         assert_eq!(prover_id(0), [0; 32]);
         assert_eq!(prover_id(127)[..2], [0x7f, 0]);
         assert_eq!(prover_id(128)[..3], [0x80, 0x01, 0]);
-        assert_eq!(prover_id(u64::MAX)[..11], [255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0]);
+        assert_eq!(
+            prover_id(u64::MAX)[..11],
+            [255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0]
+        );
     }
 
     #[test]

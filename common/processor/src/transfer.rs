@@ -25,7 +25,12 @@ pub const DISABLE_LINK_ENV: &str = "DISABLE_LINK";
 pub fn run(task: &Transfer, progress: &Progress) -> Result<bool, TaskError> {
     let links = std::env::var_os(DISABLE_LINK_ENV).is_none();
     for (i, route) in task.routes.iter().enumerate() {
-        progress.note(format!("{} of {}: {}", i + 1, task.routes.len(), route.dest.uri.display()));
+        progress.note(format!(
+            "{} of {}: {}",
+            i + 1,
+            task.routes.len(),
+            route.dest.uri.display()
+        ));
         carry(route, links)?;
     }
     Ok(true)
@@ -35,14 +40,19 @@ fn carry(route: &TransferRoute, links: bool) -> Result<(), TaskError> {
     let (src, dest) = (&route.src.uri, &route.dest.uri);
     for path in [src, dest] {
         if !path.is_absolute() {
-            return Err(TaskError::permanent(format!("{} is not an absolute path", path.display())));
+            return Err(TaskError::permanent(format!(
+                "{} is not an absolute path",
+                path.display()
+            )));
         }
     }
     let meta = fs::metadata(src).map_err(|error| source_error(src, &error))?;
-    let parent = dest
-        .parent()
-        .ok_or_else(|| TaskError::permanent(format!("{} cannot be a destination", dest.display())))?;
-    fs::create_dir_all(parent).map_err(at(parent)).map_err(temporary)?;
+    let parent = dest.parent().ok_or_else(|| {
+        TaskError::permanent(format!("{} cannot be a destination", dest.display()))
+    })?;
+    fs::create_dir_all(parent)
+        .map_err(at(parent))
+        .map_err(temporary)?;
 
     if links && route.opt.is_some_and(|opt| opt.allow_link) {
         return link(src, dest).map_err(temporary);
@@ -62,7 +72,9 @@ fn temporary(error: io::Error) -> TaskError {
 fn source_error(src: &Path, error: &io::Error) -> TaskError {
     let text = format!("{}: {error}", src.display());
     match error.kind() {
-        io::ErrorKind::NotFound => TaskError::permanent(text).hint("the file to be moved is not there"),
+        io::ErrorKind::NotFound => {
+            TaskError::permanent(text).hint("the file to be moved is not there")
+        }
         _ => TaskError::temporary(text),
     }
 }
@@ -84,7 +96,10 @@ fn refuse_other_kind(dest: &Path, is_dir: bool) -> io::Result<()> {
     match fs::symlink_metadata(dest) {
         Ok(meta) if !meta.is_symlink() && meta.is_dir() != is_dir => {
             let there = if is_dir { "a file" } else { "a directory" };
-            Err(io::Error::other(format!("{} is {there} already", dest.display())))
+            Err(io::Error::other(format!(
+                "{} is {there} already",
+                dest.display()
+            )))
         }
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -93,14 +108,18 @@ fn refuse_other_kind(dest: &Path, is_dir: bool) -> io::Result<()> {
 }
 
 fn copy_file(src: &Path, meta: &Metadata, dest: &Path) -> Result<(), TaskError> {
-    refuse_other_kind(dest, false).map_err(|error| TaskError::permanent(error))?;
+    refuse_other_kind(dest, false).map_err(TaskError::permanent)?;
     if same_place(meta, dest) {
         return Ok(());
     }
-    let there = fs::symlink_metadata(dest).ok().filter(|m| m.is_file() && m.len() == meta.len());
+    let there = fs::symlink_metadata(dest)
+        .ok()
+        .filter(|m| m.is_file() && m.len() == meta.len());
     if there.is_some() && digest(dest).map_err(temporary)? == digest(src).map_err(temporary)? {
         // finished by an earlier run that may not have got to syncing
-        sync(dest).and_then(|()| sync_parent(dest)).map_err(temporary)?;
+        sync(dest)
+            .and_then(|()| sync_parent(dest))
+            .map_err(temporary)?;
         return Ok(());
     }
     let part = sibling(dest, PART).map_err(temporary)?;
@@ -123,16 +142,22 @@ fn same_place(meta: &Metadata, dest: &Path) -> bool {
 fn copy_verified(src: &Path, part: &Path) -> Result<(), TaskError> {
     remove_if_there(part).map_err(temporary)?;
     let mut from = File::open(src).map_err(|error| source_error(src, &error))?;
-    let mut to = File::create_new(part).map_err(at(part)).map_err(temporary)?;
+    let mut to = File::create_new(part)
+        .map_err(at(part))
+        .map_err(temporary)?;
     let mut hash = blake2b_simd::State::new();
     let mut block = vec![0; BLOCK];
     loop {
-        let n = read_some(&mut from, &mut block).map_err(at(src)).map_err(temporary)?;
+        let n = read_some(&mut from, &mut block)
+            .map_err(at(src))
+            .map_err(temporary)?;
         if n == 0 {
             break;
         }
         hash.update(&block[..n]);
-        to.write_all(&block[..n]).map_err(at(part)).map_err(temporary)?;
+        to.write_all(&block[..n])
+            .map_err(at(part))
+            .map_err(temporary)?;
     }
     to.sync_all().map_err(at(part)).map_err(temporary)?;
     // What is still in the page cache proves nothing about the disk or the file server.
@@ -175,16 +200,21 @@ fn digest(path: &Path) -> io::Result<blake2b_simd::Hash> {
 /// so that a second run goes on where the first was stopped. Files that only the destination
 /// has are removed at the end: the two are equal then.
 fn copy_dir(src: &Path, dest: &Path) -> Result<(), TaskError> {
-    refuse_other_kind(dest, true).map_err(|error| TaskError::permanent(error))?;
+    refuse_other_kind(dest, true).map_err(TaskError::permanent)?;
     if fs::symlink_metadata(dest).is_ok_and(|meta| meta.is_symlink()) {
         remove_if_there(dest).map_err(temporary)?;
     }
     match fs::create_dir(dest) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(temporary(at(dest)(error))),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(temporary(at(dest)(error)));
+        }
         _ => {}
     }
     let names = |dir: &Path| -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(dir).map_err(at(dir))?.map(|e| e.map(|e| PathBuf::from(e.file_name()))).collect()
+        fs::read_dir(dir)
+            .map_err(at(dir))?
+            .map(|e| e.map(|e| PathBuf::from(e.file_name())))
+            .collect()
     };
     let wanted = names(src).map_err(temporary)?;
     for name in &wanted {
@@ -200,11 +230,17 @@ fn copy_dir(src: &Path, dest: &Path) -> Result<(), TaskError> {
         if !wanted.contains(&name) {
             let extra = dest.join(name);
             let is_dir = fs::symlink_metadata(&extra).is_ok_and(|meta| meta.is_dir());
-            let removed = if is_dir { fs::remove_dir_all(&extra) } else { fs::remove_file(&extra) };
+            let removed = if is_dir {
+                fs::remove_dir_all(&extra)
+            } else {
+                fs::remove_file(&extra)
+            };
             removed.map_err(at(&extra)).map_err(temporary)?;
         }
     }
-    sync(dest).and_then(|()| sync_parent(dest)).map_err(temporary)
+    sync(dest)
+        .and_then(|()| sync_parent(dest))
+        .map_err(temporary)
 }
 
 #[cfg(test)]

@@ -32,7 +32,10 @@ fn inode(path: &Path) -> u64 {
 #[test]
 fn a_file_arrives_whole_and_a_second_run_leaves_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (src, dest) = (dir.path().join("src"), dir.path().join("store/sealed/s-t01000-1"));
+    let (src, dest) = (
+        dir.path().join("src"),
+        dir.path().join("store/sealed/s-t01000-1"),
+    );
     let content: Vec<u8> = (0..BLOCK + 77).map(|i| (i % 251) as u8).collect();
     fs::write(&src, &content).unwrap();
     go(&src, &dest, None).unwrap();
@@ -66,7 +69,10 @@ fn a_directory_arrives_equal_and_goes_on_after_a_kill() {
     go(&src, &dest, None).unwrap();
     assert_eq!(inode(&dest.join("p_aux")), kept);
     assert_eq!(fs::read(dest.join("deep/t_aux")).unwrap(), b"t");
-    let mut names: Vec<_> = fs::read_dir(&dest).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut names: Vec<_> = fs::read_dir(&dest)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     names.sort();
     assert_eq!(names, ["deep", "p_aux"]);
 }
@@ -74,7 +80,11 @@ fn a_directory_arrives_equal_and_goes_on_after_a_kill() {
 #[test]
 fn links_are_replaced_and_never_written_through() {
     let dir = tempfile::tempdir().unwrap();
-    let (src, dest, other) = (dir.path().join("src"), dir.path().join("dest"), dir.path().join("other"));
+    let (src, dest, other) = (
+        dir.path().join("src"),
+        dir.path().join("dest"),
+        dir.path().join("other"),
+    );
     fs::write(&src, b"new").unwrap();
     // dangling (fault 11)
     std::os::unix::fs::symlink(dir.path().join("nowhere"), &dest).unwrap();
@@ -121,10 +131,18 @@ fn what_cannot_be_is_refused() {
     fs::write(&file, b"x").unwrap();
     fs::create_dir(&folder).unwrap();
     for (src, dest, words) in [
-        (dir.path().join("missing"), dir.path().join("d"), "No such file"),
+        (
+            dir.path().join("missing"),
+            dir.path().join("d"),
+            "No such file",
+        ),
         (file.clone(), folder.clone(), "is a directory already"),
         (folder, file.clone(), "is a file already"),
-        ("relative".into(), dir.path().join("d"), "not an absolute path"),
+        (
+            "relative".into(),
+            dir.path().join("d"),
+            "not an absolute path",
+        ),
     ] {
         let error = go(&src, &dest, None).unwrap_err();
         assert!(error.message.contains(words), "{error}");

@@ -2,25 +2,16 @@
 //! in its own process. Each call says clearly when the verifying key is missing.
 
 use crate::{
-    params::{self, ParamsError},
+    params,
     proofs::{post_proof, seal_proof},
     serve::TaskError,
     task::{Circuit, prover_id},
 };
-use damocles_types::{ActorId, Commitment, PoStProof, Randomness, SealProof, SectorId, SectorNumber};
+use damocles_types::{
+    ActorId, Commitment, PoStProof, Randomness, SealProof, SectorId, SectorNumber,
+};
 use filecoin_proofs_api::{self as api, PublicReplicaInfo};
 use std::collections::BTreeMap;
-
-impl From<ParamsError> for TaskError {
-    fn from(error: ParamsError) -> Self {
-        let hint = error.hint();
-        let plain = Self::permanent(error);
-        match hint {
-            Some(hint) => plain.hint(hint),
-            None => plain,
-        }
-    }
-}
 
 /// What a seal proof is about.
 #[derive(Clone, Copy, Debug)]
@@ -98,4 +89,3 @@ fn replicas(
         .map(|(number, comm_r)| ((*number).into(), PublicReplicaInfo::new(proof, comm_r.0)))
         .collect()
 }
-

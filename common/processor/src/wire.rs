@@ -59,18 +59,25 @@ mod tests {
             output: Some(serde_json::value::to_raw_value(&true).unwrap()),
             ..Response::default()
         };
-        assert_eq!(line(&answer).unwrap(), "{\"id\":3,\"err_msg\":null,\"output\":true}\n");
+        assert_eq!(
+            line(&answer).unwrap(),
+            "{\"id\":3,\"err_msg\":null,\"output\":true}\n"
+        );
         let error = Response {
             id: 4,
             err_msg: Some("no".into()),
             ..Response::default()
         };
-        assert_eq!(line(&error).unwrap(), "{\"id\":4,\"err_msg\":\"no\",\"output\":null}\n");
+        assert_eq!(
+            line(&error).unwrap(),
+            "{\"id\":4,\"err_msg\":\"no\",\"output\":null}\n"
+        );
     }
 
     #[test]
     fn answers_of_foreign_children_are_read() {
-        let answer: Response = serde_json::from_str(r#"{"id":1,"output":[1,2],"extra":0}"#).unwrap();
+        let answer: Response =
+            serde_json::from_str(r#"{"id":1,"output":[1,2],"extra":0}"#).unwrap();
         assert_eq!(answer.output.unwrap().get(), "[1,2]");
         assert!(serde_json::from_str::<Response>("Segmentation fault").is_err());
         assert!(serde_json::from_str::<Response>(r#"{"output":1}"#).is_err());

@@ -1,7 +1,9 @@
 //! Tasks and outputs against upstream's JSON, to the letter.
 
 use damocles_processor::task::*;
-use damocles_types::{Base64, Commitment, PieceInfo, PoStProof, SealProof, SectorSize, UnpaddedSize};
+use damocles_types::{
+    Base64, Commitment, PieceInfo, PoStProof, SealProof, SectorSize, UnpaddedSize,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -49,7 +51,10 @@ fn add_pieces() {
             r#"{"piece_file":"pledge","payload_size":100,"piece_size":127}],"staged_filepath":"/staged"}"#
         ),
     );
-    golden(vec![piece_info()], &format!(r#"[{{"commitment":{},"size":127}}]"#, numbers(1)));
+    golden(
+        vec![piece_info()],
+        &format!(r#"[{{"commitment":{},"size":127}}]"#, numbers(1)),
+    );
 }
 
 #[test]
@@ -100,7 +105,10 @@ fn pc2() {
         staged_file: Some("/u".into()),
         ..task
     };
-    golden(ours, &plain.replace("\"/s\"}", "\"/s\",\"staged_file\":\"/u\"}"));
+    golden(
+        ours,
+        &plain.replace("\"/s\"}", "\"/s\",\"staged_file\":\"/u\"}"),
+    );
     golden(
         Pc2Output {
             registered_proof: SEAL,
@@ -124,9 +132,17 @@ fn c2() {
             sector_id: 7,
             miner_id: 1000,
         },
-        &format!(r#"{{"c1out":{{}},"prover_id":{},"sector_id":7,"miner_id":1000}}"#, numbers(2)),
+        &format!(
+            r#"{{"c1out":{{}},"prover_id":{},"sector_id":7,"miner_id":1000}}"#,
+            numbers(2)
+        ),
     );
-    golden(C2Output { proof: vec![1, 255] }, r#"{"proof":[1,255]}"#);
+    golden(
+        C2Output {
+            proof: vec![1, 255],
+        },
+        r#"{"proof":[1,255]}"#,
+    );
 }
 
 #[test]
@@ -179,22 +195,20 @@ fn transfer() {
     golden(
         Transfer {
             stores: BTreeMap::from([("st".into(), store)]),
-            routes: vec![
-                TransferRoute {
-                    src: TransferEnd {
-                        store_name: None,
-                        uri: "/a".into(),
-                    },
-                    dest: TransferEnd {
-                        store_name: Some("st".into()),
-                        uri: "/b".into(),
-                    },
-                    opt: Some(TransferOption {
-                        is_dir: false,
-                        allow_link: true,
-                    }),
+            routes: vec![TransferRoute {
+                src: TransferEnd {
+                    store_name: None,
+                    uri: "/a".into(),
                 },
-            ],
+                dest: TransferEnd {
+                    store_name: Some("st".into()),
+                    uri: "/b".into(),
+                },
+                opt: Some(TransferOption {
+                    is_dir: false,
+                    allow_link: true,
+                }),
+            }],
         },
         concat!(
             r#"{"stores":{"st":{"name":"st","meta":{"k":"v"}}},"#,
@@ -203,7 +217,10 @@ fn transfer() {
         ),
     );
     let bare = r#"{"stores":{},"routes":[{"src":{"store_name":null,"uri":"/a"},"dest":{"store_name":null,"uri":"/b"},"opt":null}]}"#;
-    assert_eq!(serde_json::from_str::<Transfer>(bare).unwrap().routes[0].opt, None);
+    assert_eq!(
+        serde_json::from_str::<Transfer>(bare).unwrap().routes[0].opt,
+        None
+    );
 }
 
 #[test]

@@ -5,12 +5,18 @@ use damocles_processor::{Stage, fake};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let stage = std::env::args().nth(2).and_then(|name| name.parse::<Stage>().ok());
+    let stage = std::env::args()
+        .nth(2)
+        .and_then(|name| name.parse::<Stage>().ok());
     let Some(stage) = stage else {
         eprintln!("usage: processor-child processor <stage>");
         return ExitCode::from(2);
     };
-    let done = if fake::is_wanted() { fake::run(stage).map_err(Into::into) } else { real(stage) };
+    let done = if fake::is_wanted() {
+        fake::run(stage).map_err(Into::into)
+    } else {
+        real(stage)
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

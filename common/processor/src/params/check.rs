@@ -18,7 +18,9 @@ pub enum FileState {
     MadeHere,
     Missing,
     /// Neither the official file nor what was made here.
-    Differs { found: String },
+    Differs {
+        found: String,
+    },
 }
 
 impl fmt::Display for FileState {
@@ -47,11 +49,16 @@ pub struct FileCheck {
 }
 
 /// Checks the parameters and verifying keys of these sizes; reads every byte of them.
-pub fn check(sizes: &[SectorSize], snap: bool, watcher: &dyn Watcher) -> Result<Vec<FileCheck>, ParamsError> {
+pub fn check(
+    sizes: &[SectorSize],
+    snap: bool,
+    watcher: &dyn Watcher,
+) -> Result<Vec<FileCheck>, ParamsError> {
     check_in(&directory(), sizes, snap, watcher)
 }
 
-pub(super) fn check_in(
+/// The same in another directory.
+pub fn check_in(
     dir: &Path,
     sizes: &[SectorSize],
     snap: bool,
@@ -78,13 +85,22 @@ fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, Param
         return Ok(FileState::Missing);
     }
     let found = digest(&path)?;
-    Ok(if PARAMETERS.get(name).is_some_and(|official| official.digest == found) {
-        FileState::Official
-    } else if manifest.0.get(name).is_some_and(|made| made.digest == found) {
-        FileState::MadeHere
-    } else {
-        FileState::Differs { found }
-    })
+    Ok(
+        if PARAMETERS
+            .get(name)
+            .is_some_and(|official| official.digest == found)
+        {
+            FileState::Official
+        } else if manifest
+            .0
+            .get(name)
+            .is_some_and(|made| made.digest == found)
+        {
+            FileState::MadeHere
+        } else {
+            FileState::Differs { found }
+        },
+    )
 }
 
 #[cfg(test)]
@@ -110,7 +126,10 @@ mod tests {
         assert_eq!(found.len(), 6);
         let state = |name: &str| &found.iter().find(|f| f.name == name).unwrap().state;
         assert_eq!(*state(&set.params()), FileState::MadeHere);
-        assert!(matches!(state(&set.verifying_key()), FileState::Differs { .. }));
+        assert!(matches!(
+            state(&set.verifying_key()),
+            FileState::Differs { .. }
+        ));
         let other = ParamSet::of(Circuit::PoRep, SectorSize::KiB2).unwrap();
         assert_eq!(*state(&other.params()), FileState::Missing);
     }

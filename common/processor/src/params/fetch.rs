@@ -54,7 +54,11 @@ pub fn fetch(
             .ok_or_else(|| ParamsError::Library(format!("{name} is not in the official list")))?;
         files.push((name, data));
     }
-    files.extend(SRS_PARAMETERS.iter().map(|(name, data)| (name.as_str(), data)));
+    files.extend(
+        SRS_PARAMETERS
+            .iter()
+            .map(|(name, data)| (name.as_str(), data)),
+    );
     fetch_files(&files, gateway, &directory(), watcher)
 }
 
@@ -73,7 +77,9 @@ pub fn fetch_files(
     })?;
     for (name, data) in files {
         if one(&client, name, data, gateway, dir, watcher)? {
-            watcher.event(Event::Got { name: (*name).to_owned() });
+            watcher.event(Event::Got {
+                name: (*name).to_owned(),
+            });
             fetched.push((*name).to_owned());
         }
     }
@@ -90,7 +96,9 @@ fn one(
 ) -> Result<bool, ParamsError> {
     let path = dir.join(name);
     if path.is_file() {
-        watcher.event(Event::Checking { name: name.to_owned() });
+        watcher.event(Event::Checking {
+            name: name.to_owned(),
+        });
         if digest(&path)? == data.digest {
             return Ok(false);
         }
@@ -98,10 +106,11 @@ fn one(
         // and the network would then be other than the one that it proves for.
     }
     let part = sibling(&path, "part")?;
-    let _lock = WorkLock::try_take(&sibling(&path, "lock")?)?.ok_or_else(|| ParamsError::Fetch {
-        name: name.to_owned(),
-        reason: "another process is fetching it".to_owned(),
-    })?;
+    let _lock =
+        WorkLock::try_take(&sibling(&path, "lock")?)?.ok_or_else(|| ParamsError::Fetch {
+            name: name.to_owned(),
+            reason: "another process is fetching it".to_owned(),
+        })?;
     let url = format!("{}/{}", gateway.trim_end_matches('/'), data.cid);
     let mut barren = 0;
     loop {
@@ -109,19 +118,31 @@ fn one(
         let reason = match load(client, &url, name, &part, watcher) {
             Ok(()) => break,
             Err(Trouble::Final(reason)) => {
-                return Err(ParamsError::Fetch { name: name.to_owned(), reason });
+                return Err(ParamsError::Fetch {
+                    name: name.to_owned(),
+                    reason,
+                });
             }
             Err(Trouble::Again(reason)) => reason,
         };
         let bytes = length(&part);
         barren = if bytes > before { 0 } else { barren + 1 };
         if barren == BARREN_TRIES {
-            return Err(ParamsError::Fetch { name: name.to_owned(), reason });
+            return Err(ParamsError::Fetch {
+                name: name.to_owned(),
+                reason,
+            });
         }
-        watcher.event(Event::Again { name: name.to_owned(), bytes, reason });
+        watcher.event(Event::Again {
+            name: name.to_owned(),
+            bytes,
+            reason,
+        });
         thread::sleep(PAUSE);
     }
-    watcher.event(Event::Checking { name: name.to_owned() });
+    watcher.event(Event::Checking {
+        name: name.to_owned(),
+    });
     let found = digest(&part)?;
     if found != data.digest {
         remove_if_there(&part)?;
@@ -147,14 +168,22 @@ enum Trouble {
 }
 
 /// One request: from where the part ends to the end of the file.
-fn load(client: &Client, url: &str, name: &str, part: &Path, watcher: &dyn Watcher) -> Result<(), Trouble> {
+fn load(
+    client: &Client,
+    url: &str,
+    name: &str,
+    part: &Path,
+    watcher: &dyn Watcher,
+) -> Result<(), Trouble> {
     let disk = |error: std::io::Error| Trouble::Final(error.to_string());
     let here = length(part);
     let mut request = client.get(url);
     if here > 0 {
         request = request.header(header::RANGE, format!("bytes={here}-"));
     }
-    let mut response = request.send().map_err(|error| Trouble::Again(chain(&error)))?;
+    let mut response = request
+        .send()
+        .map_err(|error| Trouble::Again(chain(&error)))?;
     let (mut file, mut bytes) = match response.status() {
         StatusCode::PARTIAL_CONTENT if starts_at(&response, here) => {
             let file = OpenOptions::new().append(true).open(part).map_err(disk)?;
@@ -167,10 +196,18 @@ fn load(client: &Client, url: &str, name: &str, part: &Path, watcher: &dyn Watch
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             return Err(Trouble::Again(format!("the gateway says {status}")));
         }
-        status => return Err(Trouble::Final(format!("the gateway says {status} to {url}"))),
+        status => {
+            return Err(Trouble::Final(format!(
+                "the gateway says {status} to {url}"
+            )));
+        }
     };
     let total = response.content_length().map(|rest| rest + bytes);
-    watcher.event(Event::Fetching { name: name.to_owned(), from: bytes, total });
+    watcher.event(Event::Fetching {
+        name: name.to_owned(),
+        from: bytes,
+        total,
+    });
     let mut block = vec![0; 64 << 10];
     let mut noted = bytes;
     loop {
@@ -179,7 +216,8 @@ fn load(client: &Client, url: &str, name: &str, part: &Path, watcher: &dyn Watch
             Ok(n) => n,
             Err(error) => return Err(Trouble::Again(chain(&error))),
         };
-        file.write_all(&block[..n]).map_err(|error| disk(at(part)(error)))?;
+        file.write_all(&block[..n])
+            .map_err(|error| disk(at(part)(error)))?;
         bytes += n as u64;
         if bytes - noted >= NOTE_EVERY {
             noted = bytes;
@@ -187,7 +225,9 @@ fn load(client: &Client, url: &str, name: &str, part: &Path, watcher: &dyn Watch
         }
     }
     match total {
-        Some(total) if bytes < total => Err(Trouble::Again(format!("the connection ended after {bytes} of {total} bytes"))),
+        Some(total) if bytes < total => Err(Trouble::Again(format!(
+            "the connection ended after {bytes} of {total} bytes"
+        ))),
         _ => Ok(()),
     }
 }

@@ -57,7 +57,8 @@ pub fn generate(
     generate_in(&directory(), sizes, snap, program, watcher)
 }
 
-pub(super) fn generate_in(
+/// The same in another directory.
+pub fn generate_in(
     dir: &Path,
     sizes: &[SectorSize],
     snap: bool,
@@ -72,7 +73,10 @@ pub(super) fn generate_in(
         for circuit in circuits(snap) {
             let set = ParamSet::of(circuit, *size)?;
             if is_whole(dir, &set) {
-                watcher.event(Event::Have { circuit, size: *size });
+                watcher.event(Event::Have {
+                    circuit,
+                    size: *size,
+                });
             } else {
                 missing.push(set);
             }
@@ -89,10 +93,16 @@ pub(super) fn generate_in(
     for set in missing {
         // somebody may have made it while we waited for the lock
         if is_whole(dir, &set) {
-            watcher.event(Event::Have { circuit: set.circuit, size: set.size });
+            watcher.event(Event::Have {
+                circuit: set.circuit,
+                size: set.size,
+            });
             continue;
         }
-        watcher.event(Event::Making { circuit: set.circuit, size: set.size });
+        watcher.event(Event::Making {
+            circuit: set.circuit,
+            size: set.size,
+        });
         let started = Instant::now();
         make_set(dir, &set, program)?;
         watcher.event(Event::Made {
@@ -134,7 +144,9 @@ fn take_lock(dir: &Path, watcher: &dyn Watcher) -> Result<WorkLock, ParamsError>
 fn clean(dir: &Path) -> Result<(), ParamsError> {
     for entry in fs::read_dir(dir).map_err(at(dir))? {
         let path = entry.map_err(at(dir))?.path();
-        let is_work = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(WORK));
+        let is_work = path
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with(WORK));
         if is_work && path.is_dir() {
             fs::remove_dir_all(&path).map_err(at(&path))?;
         }
@@ -142,20 +154,29 @@ fn clean(dir: &Path) -> Result<(), ParamsError> {
     Ok(())
 }
 
-/// All three files are there and can be read. A file made here must have the size that it
-/// had when it was made: the library maps a shortened file without noticing.
+/// All three files are there and whole. Those made here have the size that they had then;
+/// others must be readable for the library.
 fn is_whole(dir: &Path, set: &ParamSet) -> bool {
+    let length = |name: &String| fs::metadata(dir.join(name)).map_or(0, |meta| meta.len());
+    let (key, params) = (dir.join(set.verifying_key()), dir.join(set.params()));
+    if set.files().iter().any(|name| length(name) == 0)
+        || !begins_with(&params, &key).unwrap_or(false)
+    {
+        return false;
+    }
     let manifest = Manifest::load(dir);
-    let sized = set.files().iter().all(|name| {
-        let length = fs::metadata(dir.join(name)).map_or(0, |meta| meta.len());
-        length > 0 && manifest.0.get(name).is_none_or(|made| made.size == length)
-    });
-    sized
-        && catch_unwind(AssertUnwindSafe(|| {
-            let (key, params) = (dir.join(set.verifying_key()), dir.join(set.params()));
-            begins_with(&params, &key).unwrap_or(false) && read_cached_params(&params).is_ok()
-        }))
-        .unwrap_or(false)
+    let made: Option<Vec<bool>> = set
+        .files()
+        .iter()
+        .map(|name| Some(manifest.0.get(name)?.size == length(name)))
+        .collect();
+    match made {
+        Some(sizes) => sizes.into_iter().all(|same| same),
+        // the library panics over some damaged files
+        None => {
+            catch_unwind(AssertUnwindSafe(|| read_cached_params(&params).is_ok())).unwrap_or(false)
+        }
+    }
 }
 
 /// The parameters begin with the verifying key; another key belongs to other parameters.
@@ -210,7 +231,10 @@ fn run_maker(work: &Path, set: &ParamSet, program: &Path) -> Result<(), ParamsEr
             set: BTreeMap::from([
                 (DIR_ENV.to_owned(), work.display().to_string()),
                 // making is not verifying against the official digests
-                ("FIL_PROOFS_VERIFY_PRODUCTION_PARAMS".to_owned(), "0".to_owned()),
+                (
+                    "FIL_PROOFS_VERIFY_PRODUCTION_PARAMS".to_owned(),
+                    "0".to_owned(),
+                ),
                 (crate::wire::EVENTS_ENV.to_owned(), "1".to_owned()),
             ]),
         },
@@ -283,35 +307,46 @@ macro_rules! store {
 
 fn make_porep<Tree: 'static + MerkleTreeTrait>(size: SectorSize) -> anyhow::Result<()> {
     let params = public_params::<Tree>(&porep_config(size))?;
-    let circuit = || <StackedCompound<Tree, DefaultPieceHasher> as CompoundProof<
-        StackedDrg<'_, Tree, DefaultPieceHasher>,
-        StackedCircuit<Tree, DefaultPieceHasher>,
-    >>::blank_circuit(&params);
-    store!(StackedCompound::<Tree, DefaultPieceHasher>, circuit(), &params)
+    let circuit = || {
+        <StackedCompound<Tree, DefaultPieceHasher> as CompoundProof<
+            StackedDrg<'_, Tree, DefaultPieceHasher>,
+            StackedCircuit<Tree, DefaultPieceHasher>,
+        >>::blank_circuit(&params)
+    };
+    store!(
+        StackedCompound::<Tree, DefaultPieceHasher>,
+        circuit(),
+        &params
+    )
 }
 
-fn make_post<Tree: 'static + MerkleTreeTrait>(size: SectorSize, typ: PoStType) -> anyhow::Result<()> {
+fn make_post<Tree: 'static + MerkleTreeTrait>(
+    size: SectorSize,
+    typ: PoStType,
+) -> anyhow::Result<()> {
     let config = post_config(size, typ)?;
     let params = match config.typ {
         PoStType::Winning => winning_post_public_params::<Tree>(&config)?,
         PoStType::Window => window_post_public_params::<Tree>(&config)?,
     };
-    let circuit = || <FallbackPoStCompound<Tree> as CompoundProof<
-        FallbackPoSt<'_, Tree>,
-        FallbackPoStCircuit<Tree>,
-    >>::blank_circuit(&params);
+    let circuit = || {
+        <FallbackPoStCompound<Tree> as CompoundProof<
+            FallbackPoSt<'_, Tree>,
+            FallbackPoStCircuit<Tree>,
+        >>::blank_circuit(&params)
+    };
     store!(FallbackPoStCompound::<Tree>, circuit(), &params)
 }
 
-fn make_update<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(size: SectorSize) -> anyhow::Result<()> {
+fn make_update<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
+    size: SectorSize,
+) -> anyhow::Result<()> {
     let params = UpdateParams::from_sector_size(size.bytes());
-    let circuit = || <EmptySectorUpdateCompound<Tree> as CompoundProof<
-        EmptySectorUpdate<Tree>,
-        EmptySectorUpdateCircuit<Tree>,
-    >>::blank_circuit(&params);
+    let circuit = || {
+        <EmptySectorUpdateCompound<Tree> as CompoundProof<
+            EmptySectorUpdate<Tree>,
+            EmptySectorUpdateCircuit<Tree>,
+        >>::blank_circuit(&params)
+    };
     store!(EmptySectorUpdateCompound::<Tree>, circuit(), &params)
 }
-
-#[cfg(test)]
-#[path = "generate_tests.rs"]
-mod tests;

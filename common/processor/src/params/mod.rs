@@ -8,15 +8,11 @@ mod generate;
 mod manifest;
 pub mod show;
 
-pub use check::{FileCheck, FileState, check};
+pub use check::{FileCheck, FileState, check, check_in};
 pub use fetch::{DEFAULT_GATEWAY, fetch, fetch_files};
-pub use generate::{generate, make};
+pub use generate::{generate, generate_in, make};
 
-use crate::{
-    kind::Stage,
-    serve::TaskError,
-    task::Circuit,
-};
+use crate::{kind::Stage, serve::TaskError, task::Circuit};
 use damocles_types::SectorSize;
 use filecoin_proofs::{
     DefaultPieceHasher, MerkleTreeTrait, PoRepConfig, PoStConfig, PoStType,
@@ -30,13 +26,15 @@ use filecoin_proofs::{
 use std::path::{Path, PathBuf};
 use storage_proofs_core::{
     api_version::ApiVersion,
-    parameter_cache::{CacheableParameters, metadata_id, parameter_cache_dir, parameter_id, verifying_key_id},
+    parameter_cache::{
+        CacheableParameters, metadata_id, parameter_cache_dir, parameter_id, verifying_key_id,
+    },
 };
 use storage_proofs_porep::stacked::{self, StackedCircuit, StackedCompound};
 use storage_proofs_post::fallback::{self, FallbackPoStCircuit, FallbackPoStCompound};
 use storage_proofs_update::{
-    PublicParams as UpdateParams, circuit::EmptySectorUpdateCircuit, compound::EmptySectorUpdateCompound,
-    constants::TreeRHasher,
+    PublicParams as UpdateParams, circuit::EmptySectorUpdateCircuit,
+    compound::EmptySectorUpdateCompound, constants::TreeRHasher,
 };
 
 /// Names the directory in which the proofs library looks.
@@ -58,7 +56,11 @@ pub enum ParamsError {
     #[error("{name} cannot be fetched: {reason}")]
     Fetch { name: String, reason: String },
     #[error("{name} as fetched has digest {found} instead of {wanted}; it was thrown away")]
-    Digest { name: String, wanted: String, found: String },
+    Digest {
+        name: String,
+        wanted: String,
+        found: String,
+    },
 }
 
 impl ParamsError {
@@ -66,8 +68,12 @@ impl ParamsError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Missing(missing) => Some(missing.hint()),
-            Self::NotMadeHere(size) => Some(format!("damocles-worker params fetch --sector-size {size}")),
-            Self::Fetch { .. } => Some("run the command again: it goes on where it stopped".to_owned()),
+            Self::NotMadeHere(size) => {
+                Some(format!("damocles-worker params fetch --sector-size {size}"))
+            }
+            Self::Fetch { .. } => {
+                Some("run the command again: it goes on where it stopped".to_owned())
+            }
             Self::Digest { .. } => Some("try another gateway".to_owned()),
             Self::Disk(_) => Some(format!("{DIR_ENV} names the directory of the parameters")),
             Self::Library(_) | Self::Make { .. } => None,
@@ -87,15 +93,31 @@ pub struct MissingParameters {
 
 impl MissingParameters {
     pub fn hint(&self) -> String {
-        let command = if is_made_here(self.size) { "generate" } else { "fetch" };
-        let snap = if self.circuit == Circuit::SnapUpdate { " --snap" } else { "" };
-        format!("damocles-worker params {command} --sector-size {}{snap}", self.size)
+        let command = if is_made_here(self.size) {
+            "generate"
+        } else {
+            "fetch"
+        };
+        let snap = if self.circuit == Circuit::SnapUpdate {
+            " --snap"
+        } else {
+            ""
+        };
+        format!(
+            "damocles-worker params {command} --sector-size {}{snap}",
+            self.size
+        )
     }
 }
 
-impl From<MissingParameters> for TaskError {
-    fn from(missing: MissingParameters) -> Self {
-        Self::permanent(&missing).hint(missing.hint())
+impl From<ParamsError> for TaskError {
+    fn from(error: ParamsError) -> Self {
+        let hint = error.hint();
+        let plain = Self::permanent(error);
+        match hint {
+            Some(hint) => plain.hint(hint),
+            None => plain,
+        }
     }
 }
 
@@ -115,7 +137,8 @@ pub struct ParamSet {
 
 impl ParamSet {
     pub fn of(circuit: Circuit, size: SectorSize) -> Result<Self, ParamsError> {
-        let id = identify(circuit, size).map_err(|error| ParamsError::Library(format!("{error:#}")))?;
+        let id =
+            identify(circuit, size).map_err(|error| ParamsError::Library(format!("{error:#}")))?;
         Ok(Self { circuit, size, id })
     }
 
@@ -170,8 +193,14 @@ pub fn require_verifying_key(circuit: Circuit, size: SectorSize) -> Result<(), P
     require_files(&directory(), &set, [set.verifying_key()])
 }
 
-fn require_files(dir: &Path, set: &ParamSet, files: impl IntoIterator<Item = String>) -> Result<(), ParamsError> {
-    let there = |name: &String| std::fs::metadata(dir.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() > 0);
+fn require_files(
+    dir: &Path,
+    set: &ParamSet,
+    files: impl IntoIterator<Item = String>,
+) -> Result<(), ParamsError> {
+    let there = |name: &String| {
+        std::fs::metadata(dir.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() > 0)
+    };
     let files: Vec<String> = files.into_iter().filter(|name| !there(name)).collect();
     if files.is_empty() {
         return Ok(());
@@ -196,9 +225,9 @@ pub(crate) fn post_config(size: SectorSize, typ: PoStType) -> anyhow::Result<PoS
             let counts = WINDOW_POST_SECTOR_COUNT
                 .read()
                 .map_err(|_| anyhow::anyhow!("the library's table of sector counts is poisoned"))?;
-            let count = counts
-                .get(&size.bytes())
-                .ok_or_else(|| anyhow::anyhow!("the library has no WindowPoSt for {size} sectors"))?;
+            let count = counts.get(&size.bytes()).ok_or_else(|| {
+                anyhow::anyhow!("the library has no WindowPoSt for {size} sectors")
+            })?;
             (WINDOW_POST_CHALLENGE_COUNT, *count)
         }
     };
@@ -223,13 +252,18 @@ fn identify(circuit: Circuit, size: SectorSize) -> anyhow::Result<String> {
 
 fn porep_id<Tree: 'static + MerkleTreeTrait>(size: SectorSize) -> anyhow::Result<String> {
     let params = public_params::<Tree>(&porep_config(size))?;
-    Ok(<StackedCompound<Tree, DefaultPieceHasher> as CacheableParameters<
-        StackedCircuit<Tree, DefaultPieceHasher>,
-        stacked::PublicParams<Tree>,
-    >>::cache_identifier(&params))
+    Ok(
+        <StackedCompound<Tree, DefaultPieceHasher> as CacheableParameters<
+            StackedCircuit<Tree, DefaultPieceHasher>,
+            stacked::PublicParams<Tree>,
+        >>::cache_identifier(&params),
+    )
 }
 
-fn post_id<Tree: 'static + MerkleTreeTrait>(size: SectorSize, typ: PoStType) -> anyhow::Result<String> {
+fn post_id<Tree: 'static + MerkleTreeTrait>(
+    size: SectorSize,
+    typ: PoStType,
+) -> anyhow::Result<String> {
     let config = post_config(size, typ)?;
     let params = match config.typ {
         PoStType::Winning => winning_post_public_params::<Tree>(&config)?,
@@ -241,7 +275,9 @@ fn post_id<Tree: 'static + MerkleTreeTrait>(size: SectorSize, typ: PoStType) -> 
     >>::cache_identifier(&params))
 }
 
-fn update_id<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(size: SectorSize) -> anyhow::Result<String> {
+fn update_id<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
+    size: SectorSize,
+) -> anyhow::Result<String> {
     let params = UpdateParams::from_sector_size(size.bytes());
     Ok(<EmptySectorUpdateCompound<Tree> as CacheableParameters<
         EmptySectorUpdateCircuit<Tree>,
@@ -260,7 +296,9 @@ mod tests {
             for circuit in circuits(true) {
                 let set = ParamSet::of(circuit, size).unwrap();
                 for name in [set.params(), set.verifying_key()] {
-                    let official = PARAMETERS.get(&name).unwrap_or_else(|| panic!("{circuit} {size}: {name}"));
+                    let official = PARAMETERS
+                        .get(&name)
+                        .unwrap_or_else(|| panic!("{circuit} {size}: {name}"));
                     assert_eq!(official.sector_size, size.bytes());
                 }
             }
@@ -273,11 +311,18 @@ mod tests {
         let set = ParamSet::of(Circuit::WindowPost, SectorSize::KiB2).unwrap();
         std::fs::write(dir.path().join(set.verifying_key()), b"x").unwrap();
         std::fs::write(dir.path().join(set.params()), b"").unwrap();
-        let error = require_files(dir.path(), &set, [set.params(), set.verifying_key()]).unwrap_err();
+        let error =
+            require_files(dir.path(), &set, [set.params(), set.verifying_key()]).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("WindowPoSt parameters of 2KiB") && text.contains(&set.params()), "{text}");
+        assert!(
+            text.contains("WindowPoSt parameters of 2KiB") && text.contains(&set.params()),
+            "{text}"
+        );
         assert!(!text.contains(&set.verifying_key()));
-        assert_eq!(error.hint().unwrap(), "damocles-worker params generate --sector-size 2KiB");
+        assert_eq!(
+            error.hint().unwrap(),
+            "damocles-worker params generate --sector-size 2KiB"
+        );
         std::fs::write(dir.path().join(set.params()), b"x").unwrap();
         require_files(dir.path(), &set, [set.params(), set.verifying_key()]).unwrap();
     }

@@ -9,19 +9,45 @@ use std::{io::IsTerminal, sync::Mutex, time::Duration};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Another process makes parameters in the same directory.
-    WaitingForOther { lock: String },
+    WaitingForOther {
+        lock: String,
+    },
     /// Nothing to do for this circuit.
-    Have { circuit: Circuit, size: SectorSize },
-    Making { circuit: Circuit, size: SectorSize },
-    Made { circuit: Circuit, size: SectorSize, took: Duration },
+    Have {
+        circuit: Circuit,
+        size: SectorSize,
+    },
+    Making {
+        circuit: Circuit,
+        size: SectorSize,
+    },
+    Made {
+        circuit: Circuit,
+        size: SectorSize,
+        took: Duration,
+    },
     /// A download begins, perhaps in the middle.
-    Fetching { name: String, from: u64, total: Option<u64> },
+    Fetching {
+        name: String,
+        from: u64,
+        total: Option<u64>,
+    },
     /// Bytes of the file that are here.
-    Fetched { bytes: u64 },
+    Fetched {
+        bytes: u64,
+    },
     /// The connection was lost; another try goes on from `bytes`.
-    Again { name: String, bytes: u64, reason: String },
-    Checking { name: String },
-    Got { name: String },
+    Again {
+        name: String,
+        bytes: u64,
+        reason: String,
+    },
+    Checking {
+        name: String,
+    },
+    Got {
+        name: String,
+    },
 }
 
 /// Whoever wants to hear it.
@@ -55,7 +81,10 @@ impl Default for Terminal {
 
 impl Terminal {
     fn put(&self, bar: Option<ProgressBar>) {
-        let mut slot = self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut slot = self
+            .bar
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(old) = slot.take() {
             old.finish_and_clear();
         }
@@ -83,7 +112,10 @@ impl Terminal {
     fn start_download(&self, name: &str, from: u64, total: Option<u64>) {
         let size = total.map_or_else(String::new, |t| format!(" ({})", ByteSize(t)));
         if !self.live {
-            return self.line(&format!("fetching {name}{size}, {} here already", ByteSize(from)));
+            return self.line(&format!(
+                "fetching {name}{size}, {} here already",
+                ByteSize(from)
+            ));
         }
         let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}";
         let bar = ProgressBar::new(total.unwrap_or(0)).with_message(name.to_owned());
@@ -99,12 +131,25 @@ impl Watcher for Terminal {
     fn event(&self, event: Event) {
         match event {
             Event::WaitingForOther { lock } => {
-                self.spin(format!("another process is making parameters (it holds {lock}); waiting"));
+                self.spin(format!(
+                    "another process is making parameters (it holds {lock}); waiting"
+                ));
             }
-            Event::Have { circuit, size } => self.line(&format!("{circuit} parameters of {size} sectors are here")),
-            Event::Making { circuit, size } => self.spin(format!("making {circuit} parameters of {size} sectors")),
-            Event::Made { circuit, size, took } => {
-                self.line(&format!("made {circuit} parameters of {size} sectors in {} s", took.as_secs()));
+            Event::Have { circuit, size } => {
+                self.line(&format!("{circuit} parameters of {size} sectors are here"))
+            }
+            Event::Making { circuit, size } => {
+                self.spin(format!("making {circuit} parameters of {size} sectors"))
+            }
+            Event::Made {
+                circuit,
+                size,
+                took,
+            } => {
+                self.line(&format!(
+                    "made {circuit} parameters of {size} sectors in {} s",
+                    took.as_secs()
+                ));
             }
             Event::Fetching { name, from, total } => self.start_download(&name, from, total),
             Event::Fetched { bytes } => {
@@ -114,8 +159,15 @@ impl Watcher for Terminal {
                     bar.set_position(bytes);
                 }
             }
-            Event::Again { name, bytes, reason } => {
-                self.line(&format!("{name}: {reason}; going on from {}", ByteSize(bytes)));
+            Event::Again {
+                name,
+                bytes,
+                reason,
+            } => {
+                self.line(&format!(
+                    "{name}: {reason}; going on from {}",
+                    ByteSize(bytes)
+                ));
             }
             Event::Checking { name } => self.spin(format!("checking {name}")),
             Event::Got { name } => self.line(&format!("fetched {name}")),

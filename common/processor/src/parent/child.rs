@@ -6,21 +6,20 @@ use crate::{
     kind::ready_line,
     parent::{
         calls::{Calls, Reply},
-        placement::Environment,
+        pipes::{Event, Live, spawn_stderr, spawn_stdout},
+        spec::ChildSpec,
     },
     pin::{CGROUP_ROOT, cgroup},
     wire::{Request, Response, line},
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::{Condvar, Mutex};
 use serde_json::value::RawValue;
 use std::{
-    collections::VecDeque,
-    ffi::OsString,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Write},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::{ChildStdin, Command, ExitStatus, Stdio},
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -31,28 +30,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A child that lived this long starts again after the first pause.
 const STEADY: Duration = Duration::from_secs(60);
+/// How often a starting child's handle is asked whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a child whose stdin was closed may take to end by itself.
 const PARTING: Duration = Duration::from_secs(5);
-/// Lines of stderr that are kept to explain a death.
-const LAST_WORDS: usize = 8;
-
-/// How a child is started and kept.
-#[derive(Clone, Debug)]
-pub struct ChildSpec {
-    /// Stage name, as in the ready line.
-    pub stage: String,
-    /// For people: `pc1-0`.
-    pub name: String,
-    pub program: PathBuf,
-    pub args: Vec<OsString>,
-    pub environment: Environment,
-    pub stable_wait: Duration,
-    pub auto_restart: bool,
-    /// Started by the first request, ended after this long without work.
-    pub on_demand: Option<Duration>,
-    /// Its cgroup, removed after its end.
-    pub cgroup: Option<String>,
-}
 
 /// Where a child is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,19 +41,30 @@ pub enum Phase {
     /// Started when needed.
     OnDemand,
     Starting,
-    Up { pid: u32 },
+    Up {
+        pid: u32,
+    },
     /// Did not start, or died; is started again.
-    Down { reason: String },
+    Down {
+        reason: String,
+    },
     /// Is not started again.
-    Ended { reason: String },
+    Ended {
+        reason: String,
+    },
 }
 
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildError {
-    NotStartable { reason: String },
+    NotStartable {
+        reason: String,
+    },
     /// The process ended or talked nonsense while the task ran.
-    Died { pid: u32, reason: String },
+    Died {
+        pid: u32,
+        reason: String,
+    },
 }
 
 type OnChange = Box<dyn Fn(bool) + Send + Sync>;
@@ -102,23 +94,6 @@ struct State {
     restarts: u64,
 }
 
-/// A running process.
-struct Live {
-    pid: u32,
-    stdin: Mutex<Option<ChildStdin>>,
-    calls: Calls,
-    events: Sender<Event>,
-    last_words: Mutex<VecDeque<String>>,
-}
-
-enum Event {
-    Ready,
-    /// stdout is over, or said something that is no protocol.
-    Closed(String),
-    /// Somebody asks the watcher to look again.
-    Look,
-}
-
 impl std::fmt::Debug for Child {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Child({}, {:?})", self.name(), self.phase())
@@ -129,7 +104,11 @@ impl Child {
     /// Starts a child and waits for its ready line; an on-demand child is not started yet.
     pub fn start(spec: ChildSpec, on_change: OnChange) -> Result<Self, ChildError> {
         let on_demand = spec.on_demand.is_some();
-        let phase = if on_demand { Phase::OnDemand } else { Phase::Starting };
+        let phase = if on_demand {
+            Phase::OnDemand
+        } else {
+            Phase::Starting
+        };
         let shared = Arc::new(Shared {
             spec,
             state: Mutex::new(State {
@@ -160,9 +139,14 @@ impl Child {
             return Ok(child);
         }
         let mut state = child.shared.state.lock();
-        child.shared.changed.wait_while(&mut state, |s| s.attempts == 0);
+        child
+            .shared
+            .changed
+            .wait_while(&mut state, |s| s.attempts == 0);
         let failed = match &state.phase {
-            Phase::Down { reason } | Phase::Ended { reason } if state.live.is_none() => Some(reason.clone()),
+            Phase::Down { reason } | Phase::Ended { reason } if state.live.is_none() => {
+                Some(reason.clone())
+            }
             _ => None,
         };
         drop(state);
@@ -205,20 +189,29 @@ impl Child {
             })?;
             on_start(live.pid);
             let written = match live.stdin.lock().as_mut() {
-                Some(stdin) => stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()),
+                Some(stdin) => stdin
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdin.flush()),
                 None => Err(io::ErrorKind::BrokenPipe.into()),
             };
             if let Err(error) = written {
                 tracing::debug!(child = self.name(), "stdin: {error}");
                 // closed stdin means a dying process; its watcher ends the call with the reason
-                let _ = live.events.try_send(Event::Closed(format!("its stdin broke: {error}")));
+                let _ = live
+                    .events
+                    .try_send(Event::Closed(format!("its stdin broke: {error}")));
             }
             drop(text);
             for reply in replies {
                 match reply {
                     Reply::Progress(text) => on_progress(text),
                     Reply::Answer(response) => return Ok(response),
-                    Reply::Died(reason) => return Err(ChildError::Died { pid: live.pid, reason }),
+                    Reply::Died(reason) => {
+                        return Err(ChildError::Died {
+                            pid: live.pid,
+                            reason,
+                        });
+                    }
                 }
             }
             return Err(ChildError::Died {
@@ -233,15 +226,24 @@ impl Child {
         let mut state = self.shared.state.lock();
         let before = state.attempts;
         loop {
+            if state.stopping {
+                return Err(ChildError::NotStartable {
+                    reason: "it is being stopped".to_owned(),
+                });
+            }
             if let Some(live) = &state.live {
                 return Ok(Arc::clone(live));
             }
             match &state.phase {
                 Phase::Ended { reason } => {
-                    return Err(ChildError::NotStartable { reason: reason.clone() });
+                    return Err(ChildError::NotStartable {
+                        reason: reason.clone(),
+                    });
                 }
                 Phase::Down { reason } if state.attempts > before => {
-                    return Err(ChildError::NotStartable { reason: reason.clone() });
+                    return Err(ChildError::NotStartable {
+                        reason: reason.clone(),
+                    });
                 }
                 _ => {}
             }
@@ -253,9 +255,9 @@ impl Child {
 
     fn wait_while_same(&self, live: &Arc<Live>) {
         let mut state = self.shared.state.lock();
-        self.shared
-            .changed
-            .wait_while(&mut state, |s| !s.stopping && s.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, live)));
+        self.shared.changed.wait_while(&mut state, |s| {
+            !s.stopping && s.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, live))
+        });
     }
 
     /// Closes the child's stdin so that it ends by itself; dropping the handle still waits.
@@ -291,7 +293,9 @@ fn watch(shared: &Arc<Shared>) {
         {
             let mut state = shared.state.lock();
             if spec.on_demand.is_some() {
-                shared.changed.wait_while(&mut state, |s| !s.wanted && !s.stopping);
+                shared
+                    .changed
+                    .wait_while(&mut state, |s| !s.wanted && !s.stopping);
             }
             if state.stopping {
                 break "stopped".to_owned();
@@ -300,11 +304,14 @@ fn watch(shared: &Arc<Shared>) {
             state.phase = Phase::Starting;
         }
         let born = Instant::now();
-        let (reason, quietly) = match launch(spec) {
+        let (reason, quietly) = match launch(shared) {
             Ok(process) => {
                 shared.set_live(&process.live);
+                let live = Arc::clone(&process.live);
                 let end = attend(shared, process);
+                // down first: a caller that hears of it and comes again must not get it again
                 shared.set_down(&end.reason, end.wished);
+                live.calls.fail(&end.reason);
                 (end.reason, end.wished)
             }
             Err(reason) => {
@@ -354,7 +361,9 @@ impl Shared {
         }
         state.phase = match self.spec.on_demand {
             Some(_) if wished => Phase::OnDemand,
-            _ => Phase::Down { reason: reason.to_owned() },
+            _ => Phase::Down {
+                reason: reason.to_owned(),
+            },
         };
         drop(state);
         self.changed.notify_all();
@@ -373,8 +382,11 @@ struct Process {
     stderr: Option<Receiver<()>>,
 }
 
-/// Starts the process and waits for its ready line. Kills it when that does not come.
-fn launch(spec: &ChildSpec) -> Result<Process, String> {
+/// Starts the process and waits for its ready line. Kills it when that does not come, or
+/// when nobody wants it any more.
+fn launch(shared: &Shared) -> Result<Process, String> {
+    let spec = &shared.spec;
+    #[expect(clippy::disallowed_methods, reason = "this is the one door")]
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.args)
@@ -405,33 +417,53 @@ fn launch(spec: &ChildSpec) -> Result<Process, String> {
         events,
         stderr: None,
     };
-    let read = stdout.map_or(Ok(()), |out| spawn_stdout(spec, Arc::clone(&process.live), out));
-    let log = stderr.map(|err| spawn_stderr(spec, Arc::clone(&process.live), err)).transpose();
+    let read = stdout.map_or(Ok(()), |out| {
+        spawn_stdout(spec, Arc::clone(&process.live), out)
+    });
+    let log = stderr
+        .map(|err| spawn_stderr(spec, Arc::clone(&process.live), err))
+        .transpose();
     match (read, log) {
         (Ok(()), Ok(done)) => process.stderr = done,
         (Err(error), _) | (_, Err(error)) => {
             return Err(process.end(spec, format!("no thread to read from it: {error}")));
         }
     }
-    match process.events.recv_timeout(spec.stable_wait) {
-        Ok(Event::Ready) => {
-            tracing::info!(child = spec.name, pid = process.live.pid, "ready");
-            Ok(process)
+    let until = Instant::now() + spec.stable_wait;
+    loop {
+        match process
+            .events
+            .recv_timeout(until.saturating_duration_since(Instant::now()).min(LOOK))
+        {
+            Ok(Event::Ready) => {
+                tracing::info!(child = spec.name, pid = process.live.pid, "ready");
+                return Ok(process);
+            }
+            Ok(Event::Closed(reason)) => return Err(process.end(spec, reason)),
+            Ok(Event::Look) | Err(_) => {}
         }
-        Ok(Event::Closed(reason)) => Err(process.end(spec, reason)),
-        Ok(Event::Look) | Err(_) => {
+        if shared.state.lock().stopping {
+            return Err(process.end(spec, "stopped while it started".to_owned()));
+        }
+        if Instant::now() >= until {
             let wait = spec.stable_wait.as_secs_f32();
-            Err(process.end(spec, format!("it did not say {:?} within {wait} s", ready_line(&spec.stage))))
+            let reason = format!(
+                "it did not say {:?} within {wait} s",
+                ready_line(&spec.stage)
+            );
+            return Err(process.end(spec, reason));
         }
     }
 }
 
 impl Process {
-    /// Kills the group, reaps, ends the open calls. Returns the whole reason.
+    /// Kills the group and reaps. Returns the whole reason.
     fn end(mut self, spec: &ChildSpec, reason: String) -> String {
         self.live.calls.close();
         drop(self.live.stdin.lock().take());
-        let pid = i32::try_from(self.live.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(self.live.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
         if let Some(group) = pid {
             // The leader is not reaped yet, so the number cannot be anybody else's. Those
             // that it started itself go with it.
@@ -447,7 +479,14 @@ impl Process {
             // what it wrote last is often why it died; it is in the pipe already
             let _ = stderr.recv_timeout(Duration::from_millis(500));
         }
-        let words = self.live.last_words.lock().iter().cloned().collect::<Vec<_>>().join(" | ");
+        let words = self
+            .live
+            .last_words
+            .lock()
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" | ");
         let mut text = reason;
         if let Ok(status) = status {
             text = format!("{text}; {}", describe(status));
@@ -455,7 +494,6 @@ impl Process {
         if !words.is_empty() {
             text = format!("{text}; last lines: {words}");
         }
-        self.live.calls.fail(&text);
         text
     }
 }
@@ -478,10 +516,14 @@ struct End {
 /// Watches a running process until it is gone.
 fn attend(shared: &Shared, process: Process) -> End {
     let spec = &shared.spec;
-    let tick = spec.on_demand.map_or(Duration::from_secs(3600), |idle| idle / 4);
+    let tick = spec
+        .on_demand
+        .map_or(Duration::from_secs(3600), |idle| idle / 4);
     let mut parting: Option<(Instant, &'static str)> = None;
     let reason = loop {
-        let wait = parting.map_or(tick, |(until, _)| until.saturating_duration_since(Instant::now()));
+        let wait = parting.map_or(tick, |(until, _)| {
+            until.saturating_duration_since(Instant::now())
+        });
         match process.events.recv_timeout(wait) {
             Ok(Event::Closed(reason)) => break reason,
             Ok(Event::Ready | Event::Look) | Err(RecvTimeoutError::Timeout) => {}
@@ -498,7 +540,10 @@ fn attend(shared: &Shared, process: Process) -> End {
             Some("stopped")
         } else if process.live.calls.close_if_retired() {
             Some("replaced")
-        } else if spec.on_demand.is_some_and(|idle| process.live.calls.close_if_idle(idle)) {
+        } else if spec
+            .on_demand
+            .is_some_and(|idle| process.live.calls.close_if_idle(idle))
+        {
             Some("idle")
         } else {
             None
@@ -513,83 +558,17 @@ fn attend(shared: &Shared, process: Process) -> End {
     match parting {
         Some((_, why)) => {
             tracing::info!(child = spec.name, pid, "ended: {why}");
-            End { reason, wished: true }
+            End {
+                reason,
+                wished: true,
+            }
         }
         None => {
             tracing::warn!(child = spec.name, pid, "died: {reason}");
-            End { reason, wished: false }
+            End {
+                reason,
+                wished: false,
+            }
         }
     }
-}
-
-fn spawn_stdout(spec: &ChildSpec, live: Arc<Live>, stdout: impl Read + Send + 'static) -> io::Result<()> {
-    let ready = ready_line(&spec.stage);
-    let name = spec.name.clone();
-    thread::Builder::new().name(format!("out {name}")).spawn(move || {
-        let reason = read_stdout(&live, &name, &ready, BufReader::new(stdout));
-        let _ = live.events.send(Event::Closed(reason));
-    })?;
-    Ok(())
-}
-
-/// Reads until the end or until something that is no protocol; says why it stopped.
-fn read_stdout(live: &Live, name: &str, ready: &str, mut stdout: impl BufRead) -> String {
-    let mut text = Vec::new();
-    let mut first = true;
-    loop {
-        text.clear();
-        match stdout.read_until(b'\n', &mut text) {
-            Ok(0) => return "it ended".to_owned(),
-            Ok(_) if !text.ends_with(b"\n") => return "it ended in the middle of a line".to_owned(),
-            Ok(_) => {}
-            Err(error) => return format!("its stdout broke: {error}"),
-        }
-        let shown = || String::from_utf8_lossy(&text[..text.len().min(100)]).trim_end().to_owned();
-        if first {
-            if text.trim_ascii() != ready.as_bytes() {
-                return format!("its first line is {:?} instead of {ready:?}", shown());
-            }
-            first = false;
-            if live.events.send(Event::Ready).is_err() {
-                return "nobody waits for it".to_owned();
-            }
-            continue;
-        }
-        match serde_json::from_slice::<Response>(&text) {
-            Ok(response) => {
-                let id = response.id;
-                if !live.calls.deliver(response) {
-                    tracing::warn!(child = name, "an answer to a request {id} that is not open");
-                }
-                let _ = live.events.try_send(Event::Look);
-            }
-            // Nobody can tell which request this was the answer to: none may wait for it.
-            Err(error) => return format!("it said something that is no answer ({error}): {:?}", shown()),
-        }
-    }
-}
-
-fn spawn_stderr(
-    spec: &ChildSpec,
-    live: Arc<Live>,
-    stderr: impl Read + Send + 'static,
-) -> io::Result<Receiver<()>> {
-    let (stage, name) = (spec.stage.clone(), spec.name.clone());
-    let (running, done) = bounded::<()>(0);
-    thread::Builder::new().name(format!("err {name}")).spawn(move || {
-        for text in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-            let text = String::from_utf8_lossy(&text).trim_end().to_owned();
-            if text.is_empty() {
-                continue;
-            }
-            tracing::info!(target: "processor", stage, child = name, pid = live.pid, "{text}");
-            let mut words = live.last_words.lock();
-            if words.len() == LAST_WORDS {
-                words.pop_front();
-            }
-            words.push_back(text);
-        }
-        drop(running);
-    })?;
-    Ok(done)
 }

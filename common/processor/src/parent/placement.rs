@@ -17,15 +17,31 @@ pub struct Environment {
 }
 
 /// The child's own cgroup below the mount point, if it is to have one.
-pub fn cgroup_name(config: &ChildConfig, stage: &str, parent_pid: u32, index: usize) -> Option<String> {
+pub fn cgroup_name(
+    config: &ChildConfig,
+    stage: &str,
+    parent_pid: u32,
+    index: usize,
+) -> Option<String> {
     let group = config.cgroup.as_ref()?;
-    Some(format!("{}/sub-{stage}-{parent_pid}-{index}", group.group_name.trim_matches('/')))
+    Some(format!(
+        "{}/sub-{stage}-{parent_pid}-{index}",
+        group.group_name.trim_matches('/')
+    ))
 }
 
 /// The environment of child number `index` of a stage. What the operator wrote wins.
-pub fn environment(config: &ChildConfig, stage: &str, parent_pid: u32, index: usize) -> Environment {
+pub fn environment(
+    config: &ChildConfig,
+    stage: &str,
+    parent_pid: u32,
+    index: usize,
+) -> Environment {
     let mut set = BTreeMap::from([(EVENTS_ENV.to_owned(), "1".to_owned())]);
-    if let (Some(group), Some(name)) = (&config.cgroup, cgroup_name(config, stage, parent_pid, index)) {
+    if let (Some(group), Some(name)) = (
+        &config.cgroup,
+        cgroup_name(config, stage, parent_pid, index),
+    ) {
         set.insert(CGROUP_ENV.to_owned(), name);
         set.insert(CPUSET_ENV.to_owned(), group.cpuset.to_string());
     }
@@ -58,7 +74,10 @@ mod tests {
                 cpuset: "4,5,6,7".parse().unwrap(),
             }),
             numa_preferred: Some(1),
-            envs: BTreeMap::from([("CUDA_VISIBLE_DEVICES".into(), "0".into()), (NUMA_ENV.into(), "0".into())]),
+            envs: BTreeMap::from([
+                ("CUDA_VISIBLE_DEVICES".into(), "0".into()),
+                (NUMA_ENV.into(), "0".into()),
+            ]),
             inherit_envs: false,
             ..ChildConfig::default()
         };

@@ -5,9 +5,10 @@ use crate::{
     config::{ChildConfig, Processors},
     kind::Stage,
     parent::{
-        child::{Child, ChildError, ChildSpec, Phase},
+        child::{Child, ChildError, Phase},
         placement,
         slots::{ChildSlots, Lock, Scheduler, StageSlots, Start, Ticket, Wait},
+        spec::ChildSpec,
     },
     task::Task,
     wire::Response,
@@ -82,7 +83,10 @@ impl Cancel {
 pub enum Note {
     /// Waits, in words: "the lock gpu", "3 tasks that came first".
     Waiting(String),
-    Running { child: String, pid: u32 },
+    Running {
+        child: String,
+        pid: u32,
+    },
     /// What the child says about its progress.
     Progress(String),
 }
@@ -117,7 +121,12 @@ pub enum ProcessorError {
     },
     /// The process ended under the task: killed, out of memory, or it talked nonsense.
     #[error("the {stage} process {child} (pid {pid}) was lost: {reason}")]
-    ChildDied { stage: Stage, child: String, pid: u32, reason: String },
+    ChildDied {
+        stage: Stage,
+        child: String,
+        pid: u32,
+        reason: String,
+    },
     /// `name` is a stage or a sealing daemon.
     #[error("no {name} process can be started: {reason}")]
     NotStartable { name: String, reason: String },
@@ -138,10 +147,12 @@ impl ProcessorError {
                 ..failure(*level)
             },
             Self::ChildDied { .. } => failure(Level::Temporary),
-            Self::NotStartable { name, .. } => failure(Level::Temporary)
-                .hint(format!("check the program of [[processors.{name}]] by running it by hand")),
-            Self::BadOutput { stage, .. } => failure(Level::Permanent)
-                .hint(format!("the program of [[processors.{stage}]] may be of another version")),
+            Self::NotStartable { name, .. } => failure(Level::Temporary).hint(format!(
+                "check the program of [[processors.{name}]] by running it by hand"
+            )),
+            Self::BadOutput { stage, .. } => failure(Level::Permanent).hint(format!(
+                "the program of [[processors.{stage}]] may be of another version"
+            )),
             Self::NoStage { .. } => failure(Level::Permanent),
         })
     }
@@ -222,14 +233,20 @@ impl Drop for Lease<'_> {
 impl Pool {
     /// Starts the configured children of these stages and waits until each is ready. A stage
     /// without children gets one default child, which is started when it is first needed.
-    pub fn start(stages: &[Stage], config: &Processors, options: &StartOptions) -> Result<Self, ProcessorError> {
+    pub fn start(
+        stages: &[Stage],
+        config: &Processors,
+        options: &StartOptions,
+    ) -> Result<Self, ProcessorError> {
         let names: Vec<_> = config.locks.keys().cloned().collect();
         let locks = config.locks.iter().map(|(name, holders)| Lock {
             name: name.clone(),
             holders: holders.get(),
         });
-        let plans: BTreeMap<Stage, Vec<(ChildSpec, ChildSlots)>> =
-            stages.iter().map(|stage| (*stage, plan(*stage, config, &names, options))).collect();
+        let plans: BTreeMap<Stage, Vec<(ChildSpec, ChildSlots)>> = stages
+            .iter()
+            .map(|stage| (*stage, plan(*stage, config, &names, options)))
+            .collect();
         let slots = plans.iter().map(|(stage, children)| {
             let limits = config.stages.get(stage);
             let slots = StageSlots {
@@ -250,14 +267,18 @@ impl Pool {
             for (index, (spec, _)) in plan.into_iter().enumerate() {
                 let told = Arc::clone(&board);
                 let on_change = Box::new(move |up| told.look(|s| s.set_up(stage, index, up)));
-                started.push(Child::start(spec, on_change).map_err(|error| not_startable(stage.name(), error))?);
+                started.push(
+                    Child::start(spec, on_change)
+                        .map_err(|error| not_startable(stage.name(), error))?,
+                );
             }
             children.insert(stage, started);
         }
         let mut daemons = Vec::new();
         for (index, daemon) in config.daemons.iter().enumerate() {
             let spec = daemon_spec(daemon, index, options);
-            let child = Child::start(spec, Box::new(|_| {})).map_err(|error| not_startable("sealing_daemons", error))?;
+            let child = Child::start(spec, Box::new(|_| {}))
+                .map_err(|error| not_startable("sealing_daemons", error))?;
             daemons.push(child);
         }
         Ok(Self(Arc::new(Inner {
@@ -276,10 +297,11 @@ impl Pool {
         observer: &mut dyn FnMut(Note),
     ) -> Result<Outcome<T::Output>, ProcessorError> {
         let stage = T::STAGE;
-        let task = serde_json::value::to_raw_value(task).map_err(|error| ProcessorError::BadOutput {
-            stage,
-            reason: format!("the task has no JSON form: {error}"),
-        })?;
+        let task =
+            serde_json::value::to_raw_value(task).map_err(|error| ProcessorError::BadOutput {
+                stage,
+                reason: format!("the task has no JSON form: {error}"),
+            })?;
         let queued = Instant::now();
         let queued_at = SystemTime::now();
         let (start, lease) = self.wait(stage, cancel, observer)?;
@@ -341,7 +363,10 @@ impl Pool {
         let (sender, mine) = bounded(1);
         let ticket = {
             let mut state = board.0.lock();
-            let ticket = state.scheduler.enqueue(stage).ok_or(ProcessorError::NoStage { stage })?;
+            let ticket = state
+                .scheduler
+                .enqueue(stage)
+                .ok_or(ProcessorError::NoStage { stage })?;
             state.waiting.insert(ticket, sender);
             ticket
         };
@@ -352,13 +377,19 @@ impl Pool {
             let (wait, next) = {
                 let now = Instant::now();
                 let state = board.0.lock();
-                let wake = state.scheduler.wake_at(now).map_or(LOOK, |at| at.duration_since(now));
+                let wake = state
+                    .scheduler
+                    .wake_at(now)
+                    .map_or(LOOK, |at| at.duration_since(now));
                 (state.scheduler.waits_for(ticket, now), wake.min(LOOK))
             };
             if wait == Some(Wait::NoChild)
                 && let Some(reason) = self.all_ended(stage)
             {
-                return Err(not_startable(stage.name(), ChildError::NotStartable { reason }));
+                return Err(not_startable(
+                    stage.name(),
+                    ChildError::NotStartable { reason },
+                ));
             }
             if let Some(wait) = wait {
                 let text = self.in_words(stage, &wait);
@@ -379,10 +410,15 @@ impl Pool {
 
     /// The reason, when no child of the stage will ever come up again.
     fn all_ended(&self, stage: Stage) -> Option<String> {
-        let mut reasons = self.0.children.get(&stage)?.iter().map(|child| match child.phase() {
-            Phase::Ended { reason } => Some(reason),
-            _ => None,
-        });
+        let mut reasons = self
+            .0
+            .children
+            .get(&stage)?
+            .iter()
+            .map(|child| match child.phase() {
+                Phase::Ended { reason } => Some(reason),
+                _ => None,
+            });
         let first = reasons.next()??;
         reasons.all(|reason| reason.is_some()).then_some(first)
     }
@@ -397,10 +433,13 @@ impl Pool {
             Wait::Child => format!("a free {stage} process"),
             Wait::NoChild => {
                 let children = self.0.children.get(&stage);
-                let reason = children.into_iter().flatten().find_map(|child| match child.phase() {
-                    Phase::Down { reason } => Some(reason),
-                    _ => None,
-                });
+                let reason = children
+                    .into_iter()
+                    .flatten()
+                    .find_map(|child| match child.phase() {
+                        Phase::Down { reason } => Some(reason),
+                        _ => None,
+                    });
                 match reason {
                     Some(reason) => format!("a {stage} process to come up again ({reason})"),
                     None => format!("a {stage} process to come up"),
@@ -416,7 +455,11 @@ impl Pool {
     pub fn view(&self) -> Vec<StageView> {
         let counts: Vec<(usize, u32)> = {
             let state = self.0.board.0.lock();
-            self.0.children.keys().map(|stage| state.scheduler.counts(*stage)).collect()
+            self.0
+                .children
+                .keys()
+                .map(|stage| state.scheduler.counts(*stage))
+                .collect()
         };
         let stages = self.0.children.iter().zip(counts);
         stages
@@ -442,7 +485,10 @@ impl Pool {
     }
 }
 
-fn output<T: serde::de::DeserializeOwned>(stage: Stage, answer: Response) -> Result<T, ProcessorError> {
+fn output<T: serde::de::DeserializeOwned>(
+    stage: Stage,
+    answer: Response,
+) -> Result<T, ProcessorError> {
     if let Some(message) = answer.err_msg {
         return Err(ProcessorError::Task {
             stage,
@@ -452,7 +498,9 @@ fn output<T: serde::de::DeserializeOwned>(stage: Stage, answer: Response) -> Res
         });
     }
     let bad = |reason: String| ProcessorError::BadOutput { stage, reason };
-    let text = answer.output.ok_or_else(|| bad("neither an output nor an error".to_owned()))?;
+    let text = answer
+        .output
+        .ok_or_else(|| bad("neither an output nor an error".to_owned()))?;
     serde_json::from_str(text.get()).map_err(|error| bad(error.to_string()))
 }
 
@@ -465,8 +513,17 @@ fn not_startable(name: &str, error: ChildError) -> ProcessorError {
 }
 
 /// The children of a stage as they are to be started and as the scheduler sees them.
-fn plan(stage: Stage, config: &Processors, locks: &[String], options: &StartOptions) -> Vec<(ChildSpec, ChildSlots)> {
-    let configured = config.stages.get(&stage).map(|s| s.children.as_slice()).unwrap_or_default();
+fn plan(
+    stage: Stage,
+    config: &Processors,
+    locks: &[String],
+    options: &StartOptions,
+) -> Vec<(ChildSpec, ChildSlots)> {
+    let configured = config
+        .stages
+        .get(&stage)
+        .map(|s| s.children.as_slice())
+        .unwrap_or_default();
     let fallback = [ChildConfig::default()];
     let (children, on_demand) = match configured {
         [] => (&fallback[..], Some(options.idle)),
@@ -475,7 +532,10 @@ fn plan(stage: Stage, config: &Processors, locks: &[String], options: &StartOpti
     let pid = std::process::id();
     let one = |(index, child): (usize, &ChildConfig)| {
         let name = format!("{stage}-{index}");
-        let args = child.args.clone().unwrap_or_else(|| vec!["processor".to_owned(), stage.name().to_owned()]);
+        let args = child
+            .args
+            .clone()
+            .unwrap_or_else(|| vec!["processor".to_owned(), stage.name().to_owned()]);
         let spec = ChildSpec {
             stage: stage.name().to_owned(),
             name: name.clone(),
@@ -491,7 +551,11 @@ fn plan(stage: Stage, config: &Processors, locks: &[String], options: &StartOpti
             name,
             capacity: child.concurrent.map(|n| n.get()),
             // an undeclared lock does not get through the config check
-            locks: child.locks.iter().filter_map(|lock| locks.iter().position(|l| l == lock)).collect(),
+            locks: child
+                .locks
+                .iter()
+                .filter_map(|lock| locks.iter().position(|l| l == lock))
+                .collect(),
         };
         (spec, slots)
     };
@@ -504,8 +568,17 @@ fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOptions) -> Ch
     ChildSpec {
         stage: "EMPTY".to_owned(),
         name: format!("sealing_daemon-{index}"),
-        program: daemon.bin.clone().unwrap_or_else(|| options.program.clone()),
-        args: daemon.args.clone().unwrap_or_default().into_iter().map(Into::into).collect(),
+        program: daemon
+            .bin
+            .clone()
+            .unwrap_or_else(|| options.program.clone()),
+        args: daemon
+            .args
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect(),
         environment: placement::environment(daemon, "sealing_daemon", pid, index),
         stable_wait: daemon.stable_wait,
         auto_restart: daemon.auto_restart,

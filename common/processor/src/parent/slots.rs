@@ -103,7 +103,13 @@ impl Scheduler {
                 let state = StageState {
                     concurrent: slots.concurrent,
                     staggered: slots.staggered,
-                    children: children.map(|slots| ChildState { slots, up: true, busy: 0 }).collect(),
+                    children: children
+                        .map(|slots| ChildState {
+                            slots,
+                            up: true,
+                            busy: 0,
+                        })
+                        .collect(),
                     running: 0,
                     last_start: None,
                     queue: VecDeque::new(),
@@ -121,7 +127,10 @@ impl Scheduler {
 
     /// Queues a task; none when the stage has no children.
     pub fn enqueue(&mut self, stage: Stage) -> Option<Ticket> {
-        let state = self.stages.get_mut(&stage).filter(|s| !s.children.is_empty())?;
+        let state = self
+            .stages
+            .get_mut(&stage)
+            .filter(|s| !s.children.is_empty())?;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         state.queue.push_back(ticket);
@@ -139,8 +148,12 @@ impl Scheduler {
 
     /// Gives back what a running task held.
     pub fn finish(&mut self, ticket: Ticket) {
-        let Some((stage, child)) = self.running.remove(&ticket) else { return };
-        let Some(state) = self.stages.get_mut(&stage) else { return };
+        let Some((stage, child)) = self.running.remove(&ticket) else {
+            return;
+        };
+        let Some(state) = self.stages.get_mut(&stage) else {
+            return;
+        };
         state.running -= 1;
         state.children[child].busy -= 1;
         for lock in &state.children[child].slots.locks {
@@ -150,7 +163,11 @@ impl Scheduler {
 
     /// A child came up or went down. A child that is down keeps what runs on it.
     pub fn set_up(&mut self, stage: Stage, child: usize, up: bool) {
-        if let Some(child) = self.stages.get_mut(&stage).and_then(|s| s.children.get_mut(child)) {
+        if let Some(child) = self
+            .stages
+            .get_mut(&stage)
+            .and_then(|s| s.children.get_mut(child))
+        {
             child.up = up;
         }
     }
@@ -160,13 +177,20 @@ impl Scheduler {
         let mut started = Vec::new();
         // Heads in the order in which they came. A stage that started one is asked again.
         let mut kept = BTreeSet::new();
-        let mut heads: BTreeSet<(Ticket, Stage)> =
-            self.stages.iter().filter_map(|(stage, s)| Some((*s.queue.front()?, *stage))).collect();
+        let mut heads: BTreeSet<(Ticket, Stage)> = self
+            .stages
+            .iter()
+            .filter_map(|(stage, s)| Some((*s.queue.front()?, *stage)))
+            .collect();
         while let Some((ticket, stage)) = heads.pop_first() {
             match self.decide(stage, now, &kept) {
                 Ok(child) => {
                     self.take(stage, child, ticket, now);
-                    started.push(Start { ticket, stage, child });
+                    started.push(Start {
+                        ticket,
+                        stage,
+                        child,
+                    });
                     if let Some(next) = self.stages[&stage].queue.front() {
                         heads.insert((*next, stage));
                     }
@@ -180,7 +204,9 @@ impl Scheduler {
 
     /// Waiting and running tasks of a stage.
     pub fn counts(&self, stage: Stage) -> (usize, u32) {
-        self.stages.get(&stage).map_or((0, 0), |s| (s.queue.len(), s.running))
+        self.stages
+            .get(&stage)
+            .map_or((0, 0), |s| (s.queue.len(), s.running))
     }
 
     /// When `start` may find something without anybody finishing: the end of a spacing.
@@ -204,19 +230,34 @@ impl Scheduler {
             Err((wait, _)) => Some(wait),
             // free by itself: then it is a lock that is kept for somebody who came before
             Ok(child) => Some(Wait::Lock {
-                names: state.children[child].slots.locks.iter().map(|l| self.locks[*l].0.name.clone()).collect(),
+                names: state.children[child]
+                    .slots
+                    .locks
+                    .iter()
+                    .map(|l| self.locks[*l].0.name.clone())
+                    .collect(),
             }),
         }
     }
 
     /// The child on which the head of `stage` may start, or why none (and the locks it wants).
-    fn decide(&self, stage: Stage, now: Instant, kept: &BTreeSet<usize>) -> Result<usize, (Wait, Vec<usize>)> {
+    fn decide(
+        &self,
+        stage: Stage,
+        now: Instant,
+        kept: &BTreeSet<usize>,
+    ) -> Result<usize, (Wait, Vec<usize>)> {
         let no = |wait| Err((wait, Vec::new()));
-        let Some(state) = self.stages.get(&stage) else { return no(Wait::Unknown) };
+        let Some(state) = self.stages.get(&stage) else {
+            return no(Wait::Unknown);
+        };
         if let Some(limit) = state.concurrent.filter(|limit| state.running >= *limit) {
             return no(Wait::Limit { limit });
         }
-        let spaced = state.last_start.zip(state.staggered).and_then(|(last, pause)| last.checked_add(pause));
+        let spaced = state
+            .last_start
+            .zip(state.staggered)
+            .and_then(|(last, pause)| last.checked_add(pause));
         if let Some(until) = spaced.filter(|until| *until > now) {
             return no(Wait::Stagger { until });
         }
@@ -225,10 +266,21 @@ impl Scheduler {
         }
         let mut wanted = Vec::new();
         for (i, child) in state.children.iter().enumerate() {
-            if !child.up || child.slots.capacity.is_some_and(|capacity| child.busy >= capacity) {
+            if !child.up
+                || child
+                    .slots
+                    .capacity
+                    .is_some_and(|capacity| child.busy >= capacity)
+            {
                 continue;
             }
-            let missing: Vec<usize> = child.slots.locks.iter().copied().filter(|l| self.is_taken(*l, kept)).collect();
+            let missing: Vec<usize> = child
+                .slots
+                .locks
+                .iter()
+                .copied()
+                .filter(|l| self.is_taken(*l, kept))
+                .collect();
             if missing.is_empty() {
                 return Ok(i);
             }
@@ -239,7 +291,11 @@ impl Scheduler {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let names = wanted.iter().filter(|l| self.is_taken(**l, kept)).map(|l| self.locks[*l].0.name.clone()).collect();
+        let names = wanted
+            .iter()
+            .filter(|l| self.is_taken(**l, kept))
+            .map(|l| self.locks[*l].0.name.clone())
+            .collect();
         Err((Wait::Lock { names }, wanted))
     }
 
@@ -248,7 +304,9 @@ impl Scheduler {
     }
 
     fn take(&mut self, stage: Stage, child: usize, ticket: Ticket, now: Instant) {
-        let Some(state) = self.stages.get_mut(&stage) else { return };
+        let Some(state) = self.stages.get_mut(&stage) else {
+            return;
+        };
         state.queue.pop_front();
         state.running += 1;
         state.last_start = Some(now);

@@ -32,7 +32,10 @@ fn tickets(starts: &[Start]) -> Vec<(Ticket, usize)> {
 #[test]
 fn first_come_first_served_on_the_first_free_child() {
     let mut s = Scheduler::new(
-        BTreeMap::from([(Stage::Pc1, stage(vec![child(Some(1), &[]), child(Some(1), &[])]))]),
+        BTreeMap::from([(
+            Stage::Pc1,
+            stage(vec![child(Some(1), &[]), child(Some(1), &[])]),
+        )]),
         vec![],
     );
     let now = Instant::now();
@@ -69,7 +72,10 @@ fn stage_limit_and_spacing_from_real_starts() {
     // finishing early does not shorten the pause (fault 9)
     s.finish(1);
     assert_eq!(tickets(&s.start(at(69))), []);
-    assert_eq!(s.waits_for(2, at(69)), Some(Wait::Stagger { until: at(70) }));
+    assert_eq!(
+        s.waits_for(2, at(69)),
+        Some(Wait::Stagger { until: at(70) })
+    );
     assert_eq!(tickets(&s.start(at(75))), [(2, 0)]);
     assert_eq!(tickets(&s.start(at(134))), []);
     assert_eq!(tickets(&s.start(at(135))), [(3, 0)]);
@@ -94,7 +100,12 @@ fn a_shared_lock_goes_to_whoever_came_first_of_any_stage() {
     let c2 = s.enqueue(Stage::C2).unwrap();
     let second = s.enqueue(Stage::Pc2).unwrap();
     assert_eq!(tickets(&s.start(now)), [(first, 0)]);
-    assert_eq!(s.waits_for(c2, now), Some(Wait::Lock { names: vec!["gpu".into()] }));
+    assert_eq!(
+        s.waits_for(c2, now),
+        Some(Wait::Lock {
+            names: vec!["gpu".into()]
+        })
+    );
     s.finish(first);
     assert_eq!(tickets(&s.start(now)), [(c2, 0)], "pc2 must not starve c2");
     s.finish(c2);
@@ -106,7 +117,10 @@ fn a_lock_that_the_head_of_another_queue_waits_for_is_kept() {
     // c2 needs both GPUs; pc2 tasks, each with one, must not keep it waiting for ever
     let mut s = Scheduler::new(
         BTreeMap::from([
-            (Stage::Pc2, stage(vec![child(Some(1), &[0]), child(Some(1), &[1])])),
+            (
+                Stage::Pc2,
+                stage(vec![child(Some(1), &[0]), child(Some(1), &[1])]),
+            ),
             (Stage::C2, stage(vec![child(None, &[0, 1])])),
         ]),
         vec![lock("gpu0", 1), lock("gpu1", 1)],
@@ -165,8 +179,13 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 fn plan() -> impl Strategy<Value = (Vec<StageSlots>, Vec<Lock>)> {
-    let child = (proptest::option::of(1..3u32), proptest::collection::btree_set(0..3usize, 0..3))
-        .prop_map(|(capacity, locks)| self::child(capacity, &locks.into_iter().collect::<Vec<_>>()));
+    let child = (
+        proptest::option::of(1..3u32),
+        proptest::collection::btree_set(0..3usize, 0..3),
+    )
+        .prop_map(|(capacity, locks)| {
+            self::child(capacity, &locks.into_iter().collect::<Vec<_>>())
+        });
     let stage = (
         proptest::option::of(1..4u32),
         proptest::option::of(1..60u64),

@@ -41,7 +41,9 @@ pub fn enter(root: &Path, name: &str, cpus: &CpuSet, pid: u32) -> io::Result<Pat
 /// Removes the last part of a group after its process has ended. A group that is not there
 /// is no error.
 pub fn remove(root: &Path, name: &str) -> io::Result<()> {
-    let Ok((mut group, _)) = hierarchy(root) else { return Ok(()) };
+    let Ok((mut group, _)) = hierarchy(root) else {
+        return Ok(());
+    };
     group.extend(parts(name)?);
     match fs::remove_dir(&group) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -56,7 +58,10 @@ fn hierarchy(root: &Path) -> io::Result<(PathBuf, bool)> {
     } else if root.join("cpuset").is_dir() {
         Ok((root.join("cpuset"), false))
     } else {
-        Err(io::Error::new(io::ErrorKind::NotFound, format!("no cpuset controller at {}", root.display())))
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("no cpuset controller at {}", root.display()),
+        ))
     }
 }
 
@@ -96,9 +101,19 @@ mod tests {
         fs::write(root.path().join("cgroup.controllers"), "cpuset cpu").unwrap();
         fs::write(root.path().join("cgroup.subtree_control"), "cpu").unwrap();
         fs::create_dir(root.path().join("vc-worker")).unwrap();
-        fs::write(root.path().join("vc-worker/cgroup.subtree_control"), "cpuset\n").unwrap();
+        fs::write(
+            root.path().join("vc-worker/cgroup.subtree_control"),
+            "cpuset\n",
+        )
+        .unwrap();
 
-        let group = enter(root.path(), "vc-worker/sub-pc1-1-0", &"0-3".parse().unwrap(), 42).unwrap();
+        let group = enter(
+            root.path(),
+            "vc-worker/sub-pc1-1-0",
+            &"0-3".parse().unwrap(),
+            42,
+        )
+        .unwrap();
         assert_eq!(group, root.path().join("vc-worker/sub-pc1-1-0"));
         let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
         assert_eq!(read("cgroup.subtree_control"), "+cpuset");

@@ -39,13 +39,16 @@ pub fn from_env() {
 
 /// A cgroup where the system lets us make one, else the affinity mask of the process.
 fn pin_to(cpus: &CpuSet, group: Option<&str>) {
-    let in_group = group.map(|name| cgroup::enter(Path::new(CGROUP_ROOT), name, cpus, std::process::id()));
+    let in_group =
+        group.map(|name| cgroup::enter(Path::new(CGROUP_ROOT), name, cpus, std::process::id()));
     match in_group {
         Some(Ok(path)) => {
             tracing::info!("pinned to CPUs {cpus} by cgroup {}", path.display());
             return;
         }
-        Some(Err(error)) => tracing::debug!("no cgroup of its own ({error}); pinned by affinity instead"),
+        Some(Err(error)) => {
+            tracing::debug!("no cgroup of its own ({error}); pinned by affinity instead")
+        }
         None => {}
     }
     match set_affinity(cpus) {
@@ -59,7 +62,9 @@ pub fn set_affinity(cpus: &CpuSet) -> io::Result<()> {
     let mut mask = rustix::thread::CpuSet::new();
     for cpu in cpus.cpus() {
         if cpu >= rustix::thread::CpuSet::MAX_CPU {
-            return Err(io::Error::other(format!("CPU {cpu} is beyond what an affinity mask holds")));
+            return Err(io::Error::other(format!(
+                "CPU {cpu} is beyond what an affinity mask holds"
+            )));
         }
         mask.set(cpu);
     }
@@ -73,10 +78,14 @@ mod tests {
     #[test]
     fn a_thread_is_pinned_and_its_children_inherit_it() {
         let allowed = rustix::thread::sched_getaffinity(None).unwrap();
-        let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|c| allowed.is_set(*c)).unwrap();
+        let first = (0..rustix::thread::CpuSet::MAX_CPU)
+            .find(|c| allowed.is_set(*c))
+            .unwrap();
         std::thread::spawn(move || {
             set_affinity(&first.to_string().parse().unwrap()).unwrap();
-            let inherited = std::thread::spawn(|| rustix::thread::sched_getaffinity(None).unwrap()).join().unwrap();
+            let inherited = std::thread::spawn(|| rustix::thread::sched_getaffinity(None).unwrap())
+                .join()
+                .unwrap();
             assert_eq!((inherited.count(), inherited.is_set(first)), (1, true));
         })
         .join()

@@ -19,7 +19,9 @@ pub(super) fn run(task: &AddPieces, progress: &Progress) -> Result<Vec<PieceInfo
     check_layout(&task.pieces, size)?;
     let path = &task.staged_filepath;
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(at(parent)).map_err(disk)?;
+        fs::create_dir_all(parent)
+            .map_err(at(parent))
+            .map_err(disk)?;
     }
     // Whatever was there is of an earlier try.
     crate::disk::remove_if_there(path).map_err(disk)?;
@@ -29,7 +31,10 @@ pub(super) fn run(task: &AddPieces, progress: &Progress) -> Result<Vec<PieceInfo
     let mut offset = 0;
     for (i, piece) in task.pieces.iter().enumerate() {
         progress.note(format!("piece {} of {}", i + 1, task.pieces.len()));
-        staged.seek(SeekFrom::Start(offset)).map_err(at(path)).map_err(disk)?;
+        staged
+            .seek(SeekFrom::Start(offset))
+            .map_err(at(path))
+            .map_err(disk)?;
         infos.push(add(task.seal_proof_type, piece, &mut staged)?);
         offset += piece.piece_size.padded().0;
     }
@@ -37,30 +42,56 @@ pub(super) fn run(task: &AddPieces, progress: &Progress) -> Result<Vec<PieceInfo
         infos.push(zeros(PaddedSize(size).unpadded())?);
     }
     // The rest is zeros, and zeros need no room on disk.
-    staged.set_len(size).and_then(|()| staged.sync_all()).map_err(at(path)).map_err(disk)?;
+    staged
+        .set_len(size)
+        .and_then(|()| staged.sync_all())
+        .map_err(at(path))
+        .map_err(disk)?;
     sync_parent(path).map_err(disk)?;
     Ok(infos)
 }
 
-/// Pieces lie back to back, each at a multiple of its own size: CommD is made of subtrees.
+/// Pieces lie back to back and fill the sector, each at a multiple of its own size: CommD is
+/// made of subtrees. Fillers are pieces too; the manager supplies them.
 fn check_layout(pieces: &[Piece], sector: u64) -> Result<(), TaskError> {
     let mut offset = 0;
     for (i, piece) in pieces.iter().enumerate() {
         let padded = piece.piece_size.padded();
-        let bad = |why: String| Err(TaskError::permanent(format!("piece {i} of {}: {why}", pieces.len())));
+        let bad = |why: String| {
+            Err(TaskError::permanent(format!(
+                "piece {i} of {}: {why}",
+                pieces.len()
+            )))
+        };
         if !padded.is_valid_piece() || padded.unpadded() != piece.piece_size {
-            return bad(format!("{} is not the unpadded size of a piece", piece.piece_size.0));
+            return bad(format!(
+                "{} is not the unpadded size of a piece",
+                piece.piece_size.0
+            ));
         }
         if piece.payload_size > piece.piece_size.0 {
-            return bad(format!("its payload of {} bytes is larger than itself", piece.payload_size));
+            return bad(format!(
+                "its payload of {} bytes is larger than itself",
+                piece.payload_size
+            ));
         }
         if offset % padded.0 != 0 {
-            return bad(format!("it would begin at {offset}, no multiple of its size {}; fillers are missing", padded.0));
+            return bad(format!(
+                "it would begin at {offset}, no multiple of its size {}; fillers are missing",
+                padded.0
+            ));
         }
         offset += padded.0;
         if offset > sector {
-            return bad(format!("it ends at {offset}, beyond the sector of {sector} bytes"));
+            return bad(format!(
+                "it ends at {offset}, beyond the sector of {sector} bytes"
+            ));
         }
+    }
+    if !pieces.is_empty() && offset < sector {
+        return Err(TaskError::permanent(format!(
+            "the pieces fill {offset} of the sector's {sector} bytes; fillers are missing"
+        )));
     }
     Ok(())
 }
@@ -94,7 +125,9 @@ fn add(proof: SealProof, piece: &Piece, staged: &mut File) -> Result<PieceInfo, 
         UnpaddedBytesAmount(size.0),
     );
     if let Some(error) = payload.failed {
-        return Err(TaskError::temporary(format!("the piece could not be read: {error}")));
+        return Err(TaskError::temporary(format!(
+            "the piece could not be read: {error}"
+        )));
     }
     if payload.read < piece.payload_size {
         return Err(TaskError::temporary(format!(
@@ -114,7 +147,9 @@ fn add(proof: SealProof, piece: &Piece, staged: &mut File) -> Result<PieceInfo, 
 
 /// The computed commP against the deal's (upstream finds a difference at precommit only).
 fn check_cid(piece: &Piece, info: PieceInfo) -> Result<PieceInfo, TaskError> {
-    let Some(text) = &piece.piece_cid else { return Ok(info) };
+    let Some(text) = &piece.piece_cid else {
+        return Ok(info);
+    };
     let wanted = text
         .parse::<cid::Cid>()
         .map_err(|error| TaskError::permanent(format!("{text} is no piece CID: {error}")))?;

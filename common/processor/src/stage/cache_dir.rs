@@ -26,17 +26,23 @@ const LOCK: &str = ".lock";
 /// killed may still be at it.
 pub(super) fn lock(dir: &Path) -> Result<WorkLock, TaskError> {
     fs::create_dir_all(dir).map_err(at(dir)).map_err(disk)?;
-    WorkLock::try_take(&dir.join(LOCK)).map_err(disk)?.ok_or_else(|| {
-        TaskError::temporary(format!("another process is working in {}", dir.display()))
-            .hint("it ends by itself soon when it is left over from a daemon that was killed")
-    })
+    WorkLock::try_take(&dir.join(LOCK))
+        .map_err(disk)?
+        .ok_or_else(|| {
+            TaskError::temporary(format!("another process is working in {}", dir.display()))
+                .hint("it ends by itself soon when it is left over from a daemon that was killed")
+        })
 }
 
 /// The names in a directory that begin with one of these.
 pub(super) fn names(dir: &Path, prefixes: &[&str]) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(at(dir))? {
-        let name = entry.map_err(at(dir))?.file_name().to_string_lossy().into_owned();
+        let name = entry
+            .map_err(at(dir))?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
         if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
             found.push(name);
         }
@@ -60,7 +66,9 @@ pub(super) fn pc2_files(dir: &Path) -> io::Result<Vec<String>> {
 }
 
 pub(super) fn remove(dir: &Path, names: &[String]) -> io::Result<()> {
-    names.iter().try_for_each(|name| remove_if_there(&dir.join(name)))
+    names
+        .iter()
+        .try_for_each(|name| remove_if_there(&dir.join(name)))
 }
 
 /// Removes the layers and the marks of PC1 and PC2: the next PC1 starts from nothing. For
@@ -75,7 +83,19 @@ pub fn clear_layers(dir: &Path) -> io::Result<()> {
 /// Removes everything that proving a sealed sector does not need: layers, tree-d, tree-c,
 /// synthetic proofs and marks. Safe to run again. Only after the proof is on chain.
 pub fn clear_cache(dir: &Path) -> io::Result<()> {
-    let gone = names(dir, &[LAYER, "sc-02-data-tree-d", TREE_C, SYNTHETIC, PC1_MARK, PC2_MARK, PC2_RUNNING, LOCK])?;
+    let gone = names(
+        dir,
+        &[
+            LAYER,
+            "sc-02-data-tree-d",
+            TREE_C,
+            SYNTHETIC,
+            PC1_MARK,
+            PC2_MARK,
+            PC2_RUNNING,
+            LOCK,
+        ],
+    )?;
     remove(dir, &gone)?;
     sync(dir)
 }
@@ -88,8 +108,17 @@ mod tests {
     fn clearing_leaves_what_proving_needs() {
         let dir = tempfile::tempdir().unwrap();
         for name in [
-            "p_aux", "t_aux", "sc-02-data-tree-r-last.dat", "sc-02-data-tree-r-last-0.dat", TREE_D,
-            "sc-02-data-tree-c-0.dat", "sc-02-data-layer-1.dat", "sc-02-data-layer-2..tmp", PC1_MARK, PC2_MARK, LOCK,
+            "p_aux",
+            "t_aux",
+            "sc-02-data-tree-r-last.dat",
+            "sc-02-data-tree-r-last-0.dat",
+            TREE_D,
+            "sc-02-data-tree-c-0.dat",
+            "sc-02-data-layer-1.dat",
+            "sc-02-data-layer-2..tmp",
+            PC1_MARK,
+            PC2_MARK,
+            LOCK,
         ] {
             fs::write(dir.path().join(name), b"x").unwrap();
         }
@@ -98,7 +127,12 @@ mod tests {
             clear_cache(dir.path()).unwrap();
             assert_eq!(
                 names(dir.path(), &[""]).unwrap(),
-                ["p_aux", "sc-02-data-tree-r-last-0.dat", "sc-02-data-tree-r-last.dat", "t_aux"]
+                [
+                    "p_aux",
+                    "sc-02-data-tree-r-last-0.dat",
+                    "sc-02-data-tree-r-last.dat",
+                    "t_aux"
+                ]
             );
         }
     }
@@ -106,7 +140,11 @@ mod tests {
     #[test]
     fn layers_are_told_from_their_unfinished_forms() {
         assert_eq!(layer_number("sc-02-data-layer-11.dat"), Some(11));
-        for other in ["sc-02-data-layer-1..tmp", "sc-02-data-tree-d.dat", "sc-02-data-layer-.dat"] {
+        for other in [
+            "sc-02-data-layer-1..tmp",
+            "sc-02-data-tree-d.dat",
+            "sc-02-data-layer-.dat",
+        ] {
             assert_eq!(layer_number(other), None);
         }
     }

@@ -27,7 +27,12 @@ use std::{io, sync::Arc};
 /// the caller must then let the process end, whatever still runs. Logs go to stderr.
 pub fn run_processor(stage: Stage) -> anyhow::Result<()> {
     let output = serve::prepare()?;
-    Ok(serve::serve(stage.name(), io::stdin().lock(), output, handler(stage))?)
+    Ok(serve::serve(
+        stage.name(),
+        io::stdin().lock(),
+        output,
+        handler(stage),
+    )?)
 }
 
 /// What a child of this stage does with a task.
@@ -35,7 +40,11 @@ pub fn handler(stage: Stage) -> Arc<Handler> {
     Arc::new(move |task, progress| dispatch(stage, task, progress))
 }
 
-fn dispatch(stage: Stage, task: &RawValue, progress: &Progress) -> Result<Box<RawValue>, TaskError> {
+fn dispatch(
+    stage: Stage,
+    task: &RawValue,
+    progress: &Progress,
+) -> Result<Box<RawValue>, TaskError> {
     match stage {
         Stage::AddPieces => run(task, |t| add_pieces::run(&t, progress)),
         Stage::TreeD => run(task, |t| tree_d::run(&t)),
@@ -48,10 +57,10 @@ fn dispatch(stage: Stage, task: &RawValue, progress: &Progress) -> Result<Box<Ra
         Stage::WinningPost => run(task, |t| post::winning(&t)),
         Stage::MakeParams => run(task, |t| params::make(&t)),
         // Their tasks are defined; the work comes with the plans that need it.
-        Stage::SynthProof | Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(
-            format!("this version has no program for {stage}"),
-        )
-        .hint(format!("name one in [[processors.{stage}]]"))),
+        Stage::SynthProof | Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => Err(
+            TaskError::permanent(format!("this version has no program for {stage}"))
+                .hint(format!("name one in [[processors.{stage}]]")),
+        ),
     }
 }
 

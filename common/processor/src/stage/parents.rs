@@ -52,7 +52,9 @@ pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<(), TaskErr
         remove_if_there(&path).map_err(disk)?;
         open(&config, progress)?;
     }
-    sync(&path).and_then(|()| write_whole(&mark, b"")).map_err(disk)
+    sync(&path)
+        .and_then(|()| write_whole(&mark, b""))
+        .map_err(disk)
 }
 
 fn marker(path: &Path) -> PathBuf {
@@ -62,7 +64,11 @@ fn marker(path: &Path) -> PathBuf {
 /// Opens the cache, which makes it where it is missing (and checks the digest then).
 fn open(config: &PoRepConfig, progress: &Progress) -> Result<PathBuf, TaskError> {
     progress.note("opening the parents cache");
-    Ok(with_shape!(u64::from(config.sector_size), open_shape, config)?)
+    Ok(with_shape!(
+        u64::from(config.sector_size),
+        open_shape,
+        config
+    )?)
 }
 
 fn open_shape<Tree: 'static + MerkleTreeTrait>(config: &PoRepConfig) -> anyhow::Result<PathBuf> {

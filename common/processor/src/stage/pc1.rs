@@ -88,7 +88,9 @@ pub(super) fn run(task: &Pc1, progress: &Progress) -> Result<Opaque, TaskError> 
         &pieces(&task.piece_infos)?,
     );
     drop(stop);
-    let watched = watcher.join().unwrap_or_else(|_| Err(io::Error::other("the layer watcher panicked")));
+    let watched = watcher
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the layer watcher panicked")));
     let output = output?;
     watched.map_err(disk)?;
 
@@ -115,21 +117,30 @@ fn prepare_layers(task: &Pc1, comm_d: Commitment, boot_id: &Path) -> io::Result<
         comm_d,
     };
     // an unknown boot is never the same as another
-    let boot = fs::read_to_string(boot_id).map(|id| id.trim().to_owned()).unwrap_or_default();
+    let boot = fs::read_to_string(boot_id)
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default();
     let path = dir.join(PC1_MARK);
-    let old: Option<Mark> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let old: Option<Mark> = fs::read(&path)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
     let size = task.registered_proof.size.bytes();
     let mut kept = BTreeSet::new();
     for name in cache_dir::layers(dir)? {
         let file = dir.join(&name);
-        let whole = layer_number(&name).is_some() && fs::metadata(&file).is_ok_and(|meta| meta.len() == size);
+        let whole = layer_number(&name).is_some()
+            && fs::metadata(&file).is_ok_and(|meta| meta.len() == size);
         let trusted = old.as_ref().is_some_and(|old| {
-            old.replica == replica && (old.synced.contains(&name) || (!boot.is_empty() && old.boot == boot))
+            old.replica == replica
+                && (old.synced.contains(&name) || (!boot.is_empty() && old.boot == boot))
         });
         if whole && trusted {
             kept.insert(name);
         } else {
-            tracing::info!("{} is not a finished layer of this replica and is removed", file.display());
+            tracing::info!(
+                "{} is not a finished layer of this replica and is removed",
+                file.display()
+            );
             remove_if_there(&file)?;
         }
     }
@@ -160,7 +171,11 @@ fn make_file(path: &Path) -> io::Result<()> {
 }
 
 fn layer_count(size: damocles_types::SectorSize) -> Option<usize> {
-    filecoin_proofs::constants::LAYERS.read().ok()?.get(&size.bytes()).copied()
+    filecoin_proofs::constants::LAYERS
+        .read()
+        .ok()?
+        .get(&size.bytes())
+        .copied()
 }
 
 /// Syncs each layer when it is finished and notes it, while the next one is computed.
@@ -185,7 +200,8 @@ impl Layers {
     fn look(&mut self) -> io::Result<()> {
         let mut new = false;
         for name in cache_dir::layers(&self.dir)? {
-            let Some(number) = layer_number(&name).filter(|_| !self.mark.synced.contains(&name)) else {
+            let Some(number) = layer_number(&name).filter(|_| !self.mark.synced.contains(&name))
+            else {
                 continue;
             };
             sync(&self.dir.join(&name))?;

@@ -56,7 +56,9 @@ pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskErro
     let digest = blake2b_simd::blake2b(task.pc1out.text().as_bytes()).to_hex()[..32].to_owned();
     let path = dir.join(PC2_MARK);
     if let Some(staged) = &task.staged_file {
-        let old: Option<Mark> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let old: Option<Mark> = fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
         if let Some(output) = finished(task, &digest, old.as_ref()).map_err(disk)? {
             tracing::info!("an earlier run has finished; its answer is given again");
             return Ok(output);
@@ -64,9 +66,16 @@ pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskErro
         // No mark: the file is as PC1 left it.
         if old.is_some() || dir.join(PC2_RUNNING).exists() {
             progress.note("making the sealed file again from the staged one");
-            remake(staged, &task.sealed_file, u64::from(pc1out.registered_proof.sector_size()))?;
+            remake(
+                staged,
+                &task.sealed_file,
+                u64::from(pc1out.registered_proof.sector_size()),
+            )?;
         }
-        let running = Mark { pc1: digest.clone(), done: None };
+        let running = Mark {
+            pc1: digest.clone(),
+            done: None,
+        };
         store(&path, &running).map_err(disk)?;
     } else {
         // The caller answers for the sealed file; a mark of ours would lie about it.
@@ -78,7 +87,9 @@ pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskErro
     cache_dir::remove(dir, &leftovers).map_err(disk)?;
 
     let registered_proof = SealProof::from_name(&format!("{:?}", pc1out.registered_proof))
-        .ok_or_else(|| TaskError::permanent(format!("unknown proof {:?}", pc1out.registered_proof)))?;
+        .ok_or_else(|| {
+            TaskError::permanent(format!("unknown proof {:?}", pc1out.registered_proof))
+        })?;
     let comm_d = pc1out.comm_d;
     progress.note("building trees");
     let output = seal_pre_commit_phase2(pc1out, dir, &task.sealed_file)?;
@@ -98,7 +109,10 @@ pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskErro
             sealed: stamp(&task.sealed_file).map_err(disk)?,
             files: made,
         };
-        let mark = Mark { pc1: digest, done: Some(done) };
+        let mark = Mark {
+            pc1: digest,
+            done: Some(done),
+        };
         store(&path, &mark).map_err(disk)?;
     }
     remove_if_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
@@ -111,7 +125,10 @@ fn store(path: &Path, mark: &Mark) -> io::Result<()> {
 
 /// The output of an earlier run whose files are all there, untouched.
 fn finished(task: &Pc2, pc1: &str, mark: Option<&Mark>) -> io::Result<Option<Pc2Output>> {
-    let Some(done) = mark.filter(|mark| mark.pc1 == pc1).and_then(|mark| mark.done.as_ref()) else {
+    let Some(done) = mark
+        .filter(|mark| mark.pc1 == pc1)
+        .and_then(|mark| mark.done.as_ref())
+    else {
         return Ok(None);
     };
     let same = stamp(&task.sealed_file).is_ok_and(|stamp| stamp == done.sealed)
@@ -141,7 +158,8 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
 
 fn sync_all(task: &Pc2) -> io::Result<BTreeMap<String, u64>> {
     let made = lengths(&task.cache_dir)?;
-    made.keys().try_for_each(|name| sync(&task.cache_dir.join(name)))?;
+    made.keys()
+        .try_for_each(|name| sync(&task.cache_dir.join(name)))?;
     sync(&task.cache_dir)?;
     sync(&task.sealed_file)?;
     sync_parent(&task.sealed_file)?;
@@ -153,10 +171,18 @@ fn remake(staged: &Path, sealed: &Path, size: u64) -> Result<(), TaskError> {
     let part = sibling(sealed, "part").map_err(disk)?;
     remove_if_there(&part).map_err(disk)?;
     fs::copy(staged, &part).map_err(|error| {
-        TaskError::permanent(format!("{}: {error}", staged.display()))
-            .hint("without the staged file an interrupted PC2 cannot be repeated; go back to add_pieces")
+        TaskError::permanent(format!("{}: {error}", staged.display())).hint(
+            "without the staged file an interrupted PC2 cannot be repeated; go back to add_pieces",
+        )
     })?;
-    let file = File::options().write(true).open(&part).map_err(at(&part)).map_err(disk)?;
-    file.set_len(size).and_then(|()| file.sync_all()).map_err(at(&part)).map_err(disk)?;
+    let file = File::options()
+        .write(true)
+        .open(&part)
+        .map_err(at(&part))
+        .map_err(disk)?;
+    file.set_len(size)
+        .and_then(|()| file.sync_all())
+        .map_err(at(&part))
+        .map_err(disk)?;
     put(&part, sealed).map_err(disk)
 }

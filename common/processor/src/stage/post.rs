@@ -18,7 +18,10 @@ use std::{collections::BTreeMap, fs, io};
 
 pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
     if matches!(task.proof_type, PoStProof::Winning(_)) {
-        return Err(TaskError::permanent(format!("{} is not a WindowPoSt", task.proof_type)));
+        return Err(TaskError::permanent(format!(
+            "{} is not a WindowPoSt",
+            task.proof_type
+        )));
     }
     params::require(Stage::WindowPost, task.proof_type.size())?;
     let (proof, replicas) = replicas(task.proof_type, &task.replicas)?;
@@ -48,7 +51,13 @@ pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
     };
     let proofs = of_one_type(proof, proofs)?;
     for bytes in &proofs {
-        if !verify_window_post(task.proof_type, task.miner_id, Randomness(task.seed), &sectors(&task.replicas), &bytes.0)? {
+        if !verify_window_post(
+            task.proof_type,
+            task.miner_id,
+            Randomness(task.seed),
+            &sectors(&task.replicas),
+            &bytes.0,
+        )? {
             return Err(unverified());
         }
     }
@@ -60,14 +69,26 @@ pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
 
 pub(super) fn winning(task: &WinningPost) -> Result<WinningPostOutput, TaskError> {
     if !matches!(task.proof_type, PoStProof::Winning(_)) {
-        return Err(TaskError::permanent(format!("{} is not a WinningPoSt", task.proof_type)));
+        return Err(TaskError::permanent(format!(
+            "{} is not a WinningPoSt",
+            task.proof_type
+        )));
     }
     params::require(Stage::WinningPost, task.proof_type.size())?;
     let (proof, replicas) = replicas(task.proof_type, &task.replicas)?;
     let seed = Randomness(task.seed).as_field_element();
-    let proofs = of_one_type(proof, generate_winning_post(&seed, &replicas, prover_id(task.miner_id))?)?;
+    let proofs = of_one_type(
+        proof,
+        generate_winning_post(&seed, &replicas, prover_id(task.miner_id))?,
+    )?;
     for bytes in &proofs {
-        if !verify_winning_post(task.proof_type, task.miner_id, Randomness(task.seed), &sectors(&task.replicas), &bytes.0)? {
+        if !verify_winning_post(
+            task.proof_type,
+            task.miner_id,
+            Randomness(task.seed),
+            &sectors(&task.replicas),
+            &bytes.0,
+        )? {
             return Err(unverified());
         }
     }
@@ -94,7 +115,10 @@ fn sectors(replicas: &[Replica]) -> Vec<(SectorNumber, Commitment)> {
 
 type Replicas = BTreeMap<SectorId, PrivateReplicaInfo>;
 
-fn replicas(proof_type: PoStProof, replicas: &[Replica]) -> Result<(RegisteredPoStProof, Replicas), TaskError> {
+fn replicas(
+    proof_type: PoStProof,
+    replicas: &[Replica],
+) -> Result<(RegisteredPoStProof, Replicas), TaskError> {
     let proof = post_proof(proof_type)?;
     if replicas.is_empty() {
         return Err(TaskError::permanent("there is no sector to prove"));
@@ -102,7 +126,12 @@ fn replicas(proof_type: PoStProof, replicas: &[Replica]) -> Result<(RegisteredPo
     let map: Replicas = replicas
         .iter()
         .map(|r| {
-            let info = PrivateReplicaInfo::new(proof, r.comm_r.0, r.cache_dir.clone(), r.sealed_file.clone());
+            let info = PrivateReplicaInfo::new(
+                proof,
+                r.comm_r.0,
+                r.cache_dir.clone(),
+                r.sealed_file.clone(),
+            );
             (r.sector_id.into(), info)
         })
         .collect();
@@ -116,11 +145,14 @@ fn replicas(proof_type: PoStProof, replicas: &[Replica]) -> Result<(RegisteredPo
 fn look(replica: &Replica, proof: PoStProof) -> io::Result<()> {
     let length = fs::metadata(&replica.sealed_file)?.len();
     if length != proof.size().bytes() {
-        return Err(io::Error::other(format!("its sealed file has {length} bytes")));
+        return Err(io::Error::other(format!(
+            "its sealed file has {length} bytes"
+        )));
     }
     for name in proof.size().proving_cache_files() {
         let path = replica.cache_dir.join(&name);
-        fs::File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+        fs::File::open(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
     }
     Ok(())
 }
@@ -135,7 +167,9 @@ fn of_one_type(
             if of == proof {
                 Ok(Base64(bytes))
             } else {
-                Err(TaskError::permanent(format!("the library made a proof of {of:?} instead of {proof:?}")))
+                Err(TaskError::permanent(format!(
+                    "the library made a proof of {of:?} instead of {proof:?}"
+                )))
             }
         })
         .collect()

@@ -9,7 +9,8 @@ use crate::{
 };
 use damocles_types::SectorSize;
 use filecoin_proofs_api::seal::{
-    SealCommitPhase1Output, SealPreCommitPhase2Output, seal_commit_phase1, seal_commit_phase2, verify_seal,
+    SealCommitPhase1Output, SealPreCommitPhase2Output, seal_commit_phase1, seal_commit_phase2,
+    verify_seal,
 };
 
 pub(super) fn c1(task: C1) -> Result<Opaque, TaskError> {
@@ -43,19 +44,36 @@ pub(super) fn c2(task: &C2) -> Result<C2Output, TaskError> {
         .parse()
         .map_err(|error| TaskError::permanent(format!("this is no output of C1: {error}")))?;
     let proof = c1out.registered_proof;
-    let size = SectorSize::from_bytes(u64::from(proof.sector_size()))
-        .ok_or_else(|| TaskError::permanent(format!("{proof:?} is of no sector size of the network")))?;
+    let size = SectorSize::from_bytes(u64::from(proof.sector_size())).ok_or_else(|| {
+        TaskError::permanent(format!("{proof:?} is of no sector size of the network"))
+    })?;
     params::require(Stage::C2, size)?;
     if prover_id(task.miner_id) != task.prover_id {
-        return Err(TaskError::permanent(format!("prover_id is not that of miner {}", task.miner_id)));
+        return Err(TaskError::permanent(format!(
+            "prover_id is not that of miner {}",
+            task.miner_id
+        )));
     }
     let (comm_r, comm_d, ticket, seed) = (c1out.comm_r, c1out.comm_d, c1out.ticket, c1out.seed);
     let output = seal_commit_phase2(c1out, task.prover_id, task.sector_id.into())?;
     // The chain charges for a proof that does not verify; this costs a millisecond.
     let id = task.sector_id.into();
-    if !verify_seal(proof, comm_r, comm_d, task.prover_id, id, ticket, seed, &output.proof)? {
-        return Err(TaskError::permanent("the proof that C2 made does not verify")
-            .hint("the parameters or the hardware are damaged: damocles-worker params check"));
+    if !verify_seal(
+        proof,
+        comm_r,
+        comm_d,
+        task.prover_id,
+        id,
+        ticket,
+        seed,
+        &output.proof,
+    )? {
+        return Err(
+            TaskError::permanent("the proof that C2 made does not verify")
+                .hint("the parameters or the hardware are damaged: damocles-worker params check"),
+        );
     }
-    Ok(C2Output { proof: output.proof })
+    Ok(C2Output {
+        proof: output.proof,
+    })
 }

@@ -1,10 +1,7 @@
 //! Where a piece's bytes come from: a local file, or a URL of a piece store that may send us
 //! on to a market.
 
-use crate::{
-    http,
-    serve::TaskError,
-};
+use crate::{http, serve::TaskError};
 use reqwest::{blocking::Response, header};
 use std::{
     fs::{self, File},
@@ -19,10 +16,14 @@ const API_HEADER: (&str, &str) = ("X-VENUS-API-NAMESPACE", "v1.IMarket");
 /// A regular file that has at least the payload.
 pub(super) fn local(path: &Path, payload: u64) -> Result<File, TaskError> {
     let meta = fs::metadata(path).map_err(|error| {
-        TaskError::temporary(format!("{}: {error}", path.display())).hint("is the piece store mounted?")
+        TaskError::temporary(format!("{}: {error}", path.display()))
+            .hint("is the piece store mounted?")
     })?;
     if !meta.is_file() {
-        return Err(TaskError::permanent(format!("{} is not a regular file", path.display())));
+        return Err(TaskError::permanent(format!(
+            "{} is not a regular file",
+            path.display()
+        )));
     }
     if meta.len() < payload {
         return Err(TaskError::permanent(format!(
@@ -36,8 +37,11 @@ pub(super) fn local(path: &Path, payload: u64) -> Result<File, TaskError> {
 
 /// GET without credentials; if that points elsewhere, GET there with the market's token.
 pub(super) fn url(url: &str) -> Result<Response, TaskError> {
-    let failed = |error: reqwest::Error| TaskError::temporary(format!("{url}: {}", error.without_url()));
-    let first = http::client(false).and_then(|client| client.get(url).send()).map_err(failed)?;
+    let failed =
+        |error: reqwest::Error| TaskError::temporary(format!("{url}: {}", error.without_url()));
+    let first = http::client(false)
+        .and_then(|client| client.get(url).send())
+        .map_err(failed)?;
     if !first.status().is_redirection() {
         return accept(url, first);
     }
@@ -46,12 +50,13 @@ pub(super) fn url(url: &str) -> Result<Response, TaskError> {
         .get(header::LOCATION)
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| TaskError::temporary(format!("{url} sends us on without saying where")))?;
-    let target = first
-        .url()
-        .join(location)
-        .map_err(|error| TaskError::temporary(format!("{url} sends us on to {location:?}: {error}")))?;
+    let target = first.url().join(location).map_err(|error| {
+        TaskError::temporary(format!("{url} sends us on to {location:?}: {error}"))
+    })?;
     let client = http::client(true).map_err(failed)?;
-    let mut request = client.get(target.clone()).header(API_HEADER.0, API_HEADER.1);
+    let mut request = client
+        .get(target.clone())
+        .header(API_HEADER.0, API_HEADER.1);
     if let Ok(token) = std::env::var(TOKEN_ENV)
         && !token.is_empty()
     {
@@ -65,5 +70,7 @@ fn accept(url: &str, response: Response) -> Result<Response, TaskError> {
     if status.is_success() {
         return Ok(response);
     }
-    Err(TaskError::temporary(format!("{url}: the piece store says {status}")))
+    Err(TaskError::temporary(format!(
+        "{url}: the piece store says {status}"
+    )))
 }

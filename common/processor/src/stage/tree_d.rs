@@ -28,7 +28,11 @@ const WORK: &str = ".tree-d";
 
 pub(super) fn run(task: &TreeD) -> Result<bool, TaskError> {
     let _lock = cache_dir::lock(&task.cache_dir)?;
-    build(&task.staged_file, &task.cache_dir, task.registered_proof.size)?;
+    build(
+        &task.staged_file,
+        &task.cache_dir,
+        task.registered_proof.size,
+    )?;
     Ok(true)
 }
 
@@ -46,18 +50,30 @@ pub(super) fn build(staged: &Path, dir: &Path, size: SectorSize) -> Result<Commi
     let data = sys::map(&data).map_err(at(staged)).map_err(disk)?;
     let nodes = data.len() / NODE_SIZE;
     // Every 32 bytes must be a field element; the library would panic in a worker thread.
-    if data.chunks_exact(NODE_SIZE).any(|node| node[NODE_SIZE - 1] > 0x3f) {
-        return Err(TaskError::permanent(format!("{} is not fr32-padded data", staged.display())));
+    if data
+        .chunks_exact(NODE_SIZE)
+        .any(|node| node[NODE_SIZE - 1] > 0x3f)
+    {
+        return Err(TaskError::permanent(format!(
+            "{} is not fr32-padded data",
+            staged.display()
+        )));
     }
 
     let work = dir.join(WORK);
     match fs::remove_dir_all(&work) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(at(&work)(error))),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(disk(at(&work)(error)));
+        }
         _ => {}
     }
     fs::create_dir(&work).map_err(at(&work)).map_err(disk)?;
     let config = StoreConfig::new(&work, CacheKey::CommDTree.to_string(), 0);
-    let tree = create_base_merkle_tree::<BinaryMerkleTree<DefaultPieceHasher>>(Some(config), nodes, &data)?;
+    let tree = create_base_merkle_tree::<BinaryMerkleTree<DefaultPieceHasher>>(
+        Some(config),
+        nodes,
+        &data,
+    )?;
     let mut root = Commitment::default();
     root.0.copy_from_slice(tree.root().as_ref());
     drop(tree);

@@ -1,0 +1,344 @@
+//! The real stages at 2KiB through real child processes, up to C1, with kills in between.
+//! C2 takes a minute and 1.1 GB of parameters; it runs in the end-to-end tests.
+
+use damocles_processor::{
+    Cancel, Note, Opaque, Pool, Processors, Stage, StartOptions, prover_id,
+    task::{AddPieces, C1, C2, Pc1, Pc2, Pc2Output, Piece, PieceFile, TreeD},
+};
+use damocles_types::{PaddedSize, PieceInfo, SealProof, SectorSize};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+const PROOF: SealProof = SealProof::interactive(SectorSize::KiB2);
+const MINER: u64 = 1000;
+
+struct Sector {
+    dir: tempfile::TempDir,
+    pool: Pool,
+    number: u64,
+}
+
+impl Sector {
+    fn new(number: u64) -> Self {
+        let options = StartOptions {
+            program: env!("CARGO_BIN_EXE_processor-child").into(),
+            idle: Duration::from_secs(60),
+        };
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            pool: Pool::start(&Stage::ALL, &Processors::default(), &options).unwrap(),
+            number,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run<T: damocles_processor::Task>(&self, task: &T) -> T::Output {
+        self.pool
+            .run(task, &Cancel::new(), &mut |_| {})
+            .unwrap()
+            .output
+    }
+
+    fn add_pieces(&self, pieces: Vec<Piece>) -> Vec<PieceInfo> {
+        self.run(&AddPieces {
+            seal_proof_type: PROOF,
+            pieces,
+            staged_filepath: self.path("staged"),
+        })
+    }
+
+    fn pc1(&self, ticket: u8, piece_infos: &[PieceInfo]) -> Pc1 {
+        Pc1 {
+            registered_proof: PROOF,
+            cache_path: self.path("cache"),
+            in_path: self.path("staged"),
+            out_path: self.path("sealed"),
+            prover_id: prover_id(MINER),
+            sector_id: self.number,
+            ticket: [ticket; 32],
+            piece_infos: piece_infos.to_vec(),
+        }
+    }
+
+    fn pc2(&self, pc1out: Opaque) -> Pc2 {
+        Pc2 {
+            pc1out,
+            cache_dir: self.path("cache"),
+            sealed_file: self.path("sealed"),
+            staged_file: Some(self.path("staged")),
+        }
+    }
+
+    fn c1(&self, ticket: u8, pre_commit_output: Pc2Output, piece_infos: &[PieceInfo]) -> C1 {
+        C1 {
+            registered_proof: PROOF,
+            cache_path: self.path("cache"),
+            sealed_file: self.path("sealed"),
+            prover_id: prover_id(MINER),
+            sector_id: self.number,
+            ticket: [ticket; 32],
+            seed: [7; 32],
+            pre_commit_output,
+            piece_infos: piece_infos.to_vec(),
+        }
+    }
+}
+
+fn inode(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).unwrap().ino()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn a_sector_of_committed_capacity_and_its_json_as_upstream_has_it() {
+    let s = Sector::new(1);
+    let infos = s.add_pieces(vec![]);
+    assert_eq!(infos.len(), 1);
+    s.run(&TreeD {
+        registered_proof: PROOF,
+        staged_file: s.path("staged"),
+        cache_dir: s.path("cache"),
+    });
+    let tree = inode(&s.path("cache/sc-02-data-tree-d.dat"));
+    let pc1 = s.run(&s.pc1(1, &infos));
+    assert_eq!(
+        inode(&s.path("cache/sc-02-data-tree-d.dat")),
+        tree,
+        "a right tree is not made again"
+    );
+
+    let json: serde_json::Value = pc1.parse().unwrap();
+    let cache = s.path("cache");
+    let store = |id: &str, size: u64| serde_json::json!({"path": cache, "id": id, "size": size, "rows_to_discard": 0});
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "registered_proof": "StackedDrg2KiBV1_1",
+            "labels": {"StackedDrg2KiBV1": {"labels": [store("layer-1", 64), store("layer-2", 64)], "_h": null}},
+            "config": store("tree-d", 127),
+            "comm_d": infos[0].commitment,
+        })
+    );
+    assert_eq!(
+        hex(&infos[0].commitment.0),
+        "fc7e928296e516faade986b28f92d44a4f24b935485223376a799027bc18f833"
+    );
+
+    let pc2 = s.run(&s.pc2(pc1));
+    assert_eq!(pc2.comm_d, infos[0].commitment);
+    let c1 = s.run(&s.c1(1, pc2, &infos));
+    let json: serde_json::Value = c1.parse().unwrap();
+    let mut keys: Vec<_> = json
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "comm_d",
+            "comm_r",
+            "registered_proof",
+            "replica_id",
+            "seed",
+            "ticket",
+            "vanilla_proofs"
+        ]
+    );
+    assert_eq!(json["seed"].as_array().unwrap().len(), 32);
+    assert_eq!(json["comm_r"], serde_json::to_value(pc2.comm_r).unwrap());
+    let vanilla = &json["vanilla_proofs"]["StackedDrg2KiBV1"][0][0];
+    assert!(
+        vanilla["comm_d_proofs"]["data"]["Single"]["path"]["path"].is_array(),
+        "{vanilla}"
+    );
+    assert!(vanilla["replica_column_proofs"]["c_x"]["column"]["rows"].is_array());
+
+    // C2 for another miner than the proof's is refused at once
+    let c2 = C2 {
+        c1out: c1,
+        prover_id: prover_id(MINER),
+        sector_id: 1,
+        miner_id: MINER + 1,
+    };
+    let error = s.pool.run(&c2, &Cancel::new(), &mut |_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("miner 1001") || error.to_string().contains("missing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn pc1_goes_on_after_its_finished_layers_and_leaves_them_alone() {
+    let s = Sector::new(2);
+    let infos = s.add_pieces(vec![]);
+    let whole = s.run(&s.pc1(1, &infos));
+    let (one, two) = (
+        s.path("cache/sc-02-data-layer-1.dat"),
+        s.path("cache/sc-02-data-layer-2.dat"),
+    );
+    let (first, content) = (inode(&one), fs::read(&two).unwrap());
+
+    // killed while it wrote layer 2
+    fs::remove_file(&two).unwrap();
+    fs::write(s.path("cache/sc-02-data-layer-2..tmp"), b"half").unwrap();
+    assert_eq!(s.run(&s.pc1(1, &infos)), whole);
+    assert_eq!(inode(&one), first, "a finished layer is never made again");
+    assert_eq!(fs::read(&two).unwrap(), content);
+    assert!(!s.path("cache/sc-02-data-layer-2..tmp").exists());
+
+    // another ticket: other layers; and back
+    s.run(&s.pc1(2, &infos));
+    assert_ne!(fs::read(&two).unwrap(), content);
+    s.run(&s.pc1(1, &infos));
+    assert_eq!(fs::read(&two).unwrap(), content);
+
+    // half a tree-d of a killed run (the library makes it at full length) is made again
+    let tree = s.path("cache/sc-02-data-tree-d.dat");
+    let right = fs::read(&tree).unwrap();
+    fs::write(&tree, vec![0; right.len()]).unwrap();
+    s.run(&s.pc1(1, &infos));
+    assert_eq!(fs::read(&tree).unwrap(), right);
+}
+
+#[test]
+fn pc1_refuses_data_that_is_not_that_of_the_pieces() {
+    let s = Sector::new(3);
+    let infos = s.add_pieces(vec![]);
+    fs::write(s.path("staged"), [1; 2048]).unwrap();
+    let error = s
+        .pool
+        .run(&s.pc1(1, &infos), &Cancel::new(), &mut |_| {})
+        .unwrap_err();
+    assert!(error.to_string().contains("its pieces make"), "{error}");
+}
+
+#[test]
+fn pc2_can_be_killed_anywhere_and_finds_the_same_comm_r() {
+    let s = Sector::new(4);
+    let file = s.path("piece");
+    fs::write(&file, [0x5a; 1000]).unwrap();
+    let infos = s.add_pieces(vec![Piece {
+        piece_file: PieceFile::Local(file),
+        payload_size: 1000,
+        piece_size: PaddedSize(2048).unpadded(),
+        piece_cid: None,
+    }]);
+    let pc1 = s.run(&s.pc1(1, &infos));
+    let plain = fs::read(s.path("sealed")).unwrap();
+    let wanted = s.run(&s.pc2(pc1.clone()));
+    let sealed = fs::read(s.path("sealed")).unwrap();
+    assert_ne!(sealed, plain);
+
+    // finished, but the answer was lost: given again without touching the file
+    let before = inode(&s.path("sealed"));
+    assert_eq!(s.run(&s.pc2(pc1.clone())), wanted);
+    assert_eq!(inode(&s.path("sealed")), before);
+
+    // killed after the file was encoded and half the trees were made
+    let mark = s.path("cache/.pc2.json");
+    let text = fs::read_to_string(&mark).unwrap();
+    let mut running: serde_json::Value = serde_json::from_str(&text).unwrap();
+    running["done"] = serde_json::Value::Null;
+    fs::write(&mark, running.to_string()).unwrap();
+    fs::write(s.path("cache/sc-02-data-tree-c.dat"), vec![0; 100]).unwrap();
+    fs::remove_file(s.path("cache/t_aux")).unwrap();
+    assert_eq!(s.run(&s.pc2(pc1.clone())), wanted);
+    assert_eq!(fs::read(s.path("sealed")).unwrap(), sealed);
+
+    // a file that somebody changed afterwards is made again as well
+    fs::write(s.path("sealed"), &plain).unwrap();
+    assert_eq!(s.run(&s.pc2(pc1.clone())), wanted);
+    assert_eq!(fs::read(s.path("sealed")).unwrap(), sealed);
+
+    // upstream's sign of an interrupted run
+    fs::remove_file(&mark).unwrap();
+    fs::write(s.path("cache/.pc2_running"), b"").unwrap();
+    assert_eq!(s.run(&s.pc2(pc1.clone())), wanted);
+    assert!(!s.path("cache/.pc2_running").exists());
+
+    // and what came out can be proven
+    s.run(&s.c1(1, wanted, &infos));
+    // C1 of a sector whose PC2 encoded twice finds out
+    fs::write(s.path("sealed"), vec![0; 2048]).unwrap();
+    let error = s
+        .pool
+        .run(&s.c1(1, wanted, &infos), &Cancel::new(), &mut |_| {})
+        .unwrap_err();
+    assert!(
+        matches!(error, damocles_processor::ProcessorError::Task { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_child_that_is_killed_in_pc2_is_started_again_and_the_sector_is_right() {
+    let s = Sector::new(5);
+    let infos = s.add_pieces(vec![]);
+    let pc1 = s.run(&s.pc1(1, &infos));
+    let wanted = s.run(&s.pc2(pc1.clone()));
+    let sealed = fs::read(s.path("sealed")).unwrap();
+    s.run(&s.pc1(1, &infos));
+    // killed as soon as it runs, wherever that finds it; again until one run gets through
+    let mut kills = 0;
+    let output = loop {
+        let kill = kills < 3;
+        let result = s
+            .pool
+            .run(&s.pc2(pc1.clone()), &Cancel::new(), &mut |note| {
+                if let Note::Running { pid, .. } = note
+                    && kill
+                {
+                    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+                }
+            });
+        match result {
+            Ok(done) => break done.output,
+            Err(error) => {
+                kills += 1;
+                assert_eq!(
+                    error.failure().unwrap().level,
+                    damocles_types::Level::Temporary
+                );
+            }
+        }
+    };
+    assert!(kills >= 1);
+    assert_eq!(output, wanted);
+    assert_eq!(fs::read(s.path("sealed")).unwrap(), sealed);
+}
+
+#[test]
+fn two_processes_do_not_work_in_one_cache_directory() {
+    let s = Sector::new(6);
+    let infos = s.add_pieces(vec![]);
+    fs::create_dir_all(s.path("cache")).unwrap();
+    let _held = damocles_processor::disk::WorkLock::try_take(&s.path("cache/.lock"))
+        .unwrap()
+        .unwrap();
+    let error = s
+        .pool
+        .run(&s.pc1(1, &infos), &Cancel::new(), &mut |_| {})
+        .unwrap_err();
+    assert_eq!(
+        error.failure().unwrap().level,
+        damocles_types::Level::Temporary
+    );
+    assert!(
+        error.to_string().contains("another process is working"),
+        "{error}"
+    );
+}
