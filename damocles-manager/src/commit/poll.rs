@@ -125,10 +125,9 @@ impl Commit {
             });
         };
         // A message of ours is deep enough by the time it is called landed; what we found, not.
-        if matches!(record.carriage(kind), Some(Carriage::Found)) {
-            if head.height - since < self.miner(id.miner)?.confidence {
-                return Ok(state(OnChainState::Packed, None));
-            }
+        let found = matches!(record.carriage(kind), Some(Carriage::Found));
+        if found && head.height - since < self.miner(id.miner)?.confidence {
+            return Ok(state(OnChainState::Packed, None));
         }
         Ok(state(OnChainState::Landed, None))
     }
