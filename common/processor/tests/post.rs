@@ -83,7 +83,8 @@ fn posts_are_made_verified_and_name_the_sectors_that_cannot_be_proven() {
     let sectors: Vec<_> = replicas.iter().map(|r| (r.sector_id, r.comm_r)).collect();
     let seed = Randomness(SEED);
     assert!(verify_window_post(WINDOW, MINER, seed, &sectors, &post.proofs[0].0).unwrap());
-    assert!(!verify_window_post(WINDOW, MINER + 1, seed, &sectors, &post.proofs[0].0).unwrap());
+    let other = Randomness([1; 32]);
+    assert!(!verify_window_post(WINDOW, MINER, other, &sectors, &post.proofs[0].0).unwrap());
 
     let winning = WinningPost {
         miner_id: MINER,

@@ -12,9 +12,16 @@ use crate::{
 use damocles_types::{Base64, Commitment, PoStProof, Randomness, SectorNumber};
 use filecoin_proofs_api::{
     PrivateReplicaInfo, RegisteredPoStProof, SectorId, StorageProofsError,
-    post::{generate_window_post, generate_winning_post},
+    post::{
+        generate_fallback_sector_challenges, generate_single_vanilla_proof, generate_window_post,
+        generate_winning_post,
+    },
 };
-use std::{collections::BTreeMap, fs, io};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
 pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
     if matches!(task.proof_type, PoStProof::Winning(_)) {
@@ -40,14 +47,26 @@ pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
         return Ok(faults(broken));
     }
     let seed = Randomness(task.seed).as_field_element();
-    let proofs = match generate_window_post(&seed, &replicas, prover_id(task.miner_id)) {
-        Ok(proofs) => proofs,
-        Err(error) => match error.downcast_ref::<StorageProofsError>() {
+    let prover = prover_id(task.miner_id);
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        generate_window_post(&seed, &replicas, prover)
+    }));
+    let proofs = match made {
+        Ok(Ok(proofs)) => proofs,
+        Ok(Err(error)) => match error.downcast_ref::<StorageProofsError>() {
             Some(StorageProofsError::FaultySectors(sectors)) => {
                 return Ok(faults(sectors.iter().map(|id| u64::from(*id)).collect()));
             }
             _ => return Err(error.into()),
         },
+        // Built with assertions, the library ends over a damaged sector instead of naming it.
+        Err(panic) => {
+            let found = probe(proof, &seed, &replicas, prover);
+            if found.is_empty() {
+                resume_unwind(panic);
+            }
+            return Ok(faults(found));
+        }
     };
     let proofs = of_one_type(proof, proofs)?;
     for bytes in &proofs {
@@ -93,6 +112,32 @@ pub(super) fn winning(task: &WinningPost) -> Result<WinningPostOutput, TaskError
         }
     }
     Ok(WinningPostOutput { proofs })
+}
+
+/// The sectors that have no vanilla proof, each tried alone.
+fn probe(
+    proof: RegisteredPoStProof,
+    seed: &[u8; 32],
+    replicas: &Replicas,
+    prover: [u8; 32],
+) -> Vec<SectorNumber> {
+    let provable = |id: &SectorId, replica: &PrivateReplicaInfo| -> anyhow::Result<()> {
+        let challenges = generate_fallback_sector_challenges(proof, seed, &[*id], prover)?;
+        let challenges = challenges
+            .get(id)
+            .ok_or_else(|| anyhow::anyhow!("no challenges"))?;
+        generate_single_vanilla_proof(proof, *id, replica, challenges).map(|_| ())
+    };
+    replicas
+        .iter()
+        .filter(|(id, replica)| {
+            !matches!(
+                catch_unwind(AssertUnwindSafe(|| provable(id, replica))),
+                Ok(Ok(()))
+            )
+        })
+        .map(|(id, _)| u64::from(*id))
+        .collect()
 }
 
 fn unverified() -> TaskError {
