@@ -30,6 +30,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A child that lived this long starts again after the first pause.
 const STEADY: Duration = Duration::from_secs(60);
+/// How long a process may take from the end of its stdout to its own end.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How often a starting child's handle is asked whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a child whose stdin was closed may take to end by itself.
@@ -439,7 +441,10 @@ fn launch(shared: &Shared) -> Result<Process, String> {
                 tracing::info!(child = spec.name, pid = process.live.pid, "ready");
                 return Ok(process);
             }
-            Ok(Event::Closed(reason)) => return Err(process.end(spec, reason)),
+            Ok(Event::Closed(reason)) => {
+                process.settle();
+                return Err(process.end(spec, reason));
+            }
             Ok(Event::Look) | Err(_) => {}
         }
         if shared.state.lock().stopping {
@@ -457,6 +462,20 @@ fn launch(shared: &Shared) -> Result<Process, String> {
 }
 
 impl Process {
+    /// A process that closes its stdout is mostly about to end. It gets a moment for that, so
+    /// that the reason told is its own and not our signal.
+    fn settle(&self) {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let Some(pid) = i32::try_from(self.live.pid).ok().and_then(Pid::from_raw) else {
+            return;
+        };
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let until = Instant::now() + SETTLE;
+        while matches!(waitid(WaitId::Pid(pid), look), Ok(None)) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Kills the group and reaps. Returns the whole reason.
     fn end(mut self, spec: &ChildSpec, reason: String) -> String {
         self.live.calls.close();
@@ -525,7 +544,10 @@ fn attend(shared: &Shared, process: Process) -> End {
             until.saturating_duration_since(Instant::now())
         });
         match process.events.recv_timeout(wait) {
-            Ok(Event::Closed(reason)) => break reason,
+            Ok(Event::Closed(reason)) => {
+                process.settle();
+                break reason;
+            }
             Ok(Event::Ready | Event::Look) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break "its reader ended".to_owned(),
         }
