@@ -7,12 +7,12 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-pub mod message;
-pub mod plan;
-pub mod post;
-pub mod seal;
-pub mod state;
 pub mod table;
+pub mod state;
+pub mod seal;
+pub mod plan;
+pub mod message;
+pub mod post;
 
 pub use plan::{IllegalStep, PlanName};
 pub use state::{Ev, State};

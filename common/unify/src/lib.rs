@@ -1,1 +1,0 @@
-//! Temporary while several people build in one target directory: one feature set for all.
