@@ -26,9 +26,10 @@ demo: build params ## seal SECTORS sectors (default 2) on a private chain and pr
 test: deps check-fmt lint build params ## everything that must hold: format, lints, unit tests, real daemons with real proofs
 	cargo test $(cargo_flags) --workspace
 
-# One profile for demo and tests: dependencies are optimised in it, and compiled once.
-build: deps ## compile the daemons and the test network
-	cargo build $(cargo_flags) --workspace
+# One profile and one command for demo and tests, so that nothing is compiled twice: without
+# the tests' own dependencies cargo would choose other features for the long ones.
+build: deps ## compile the daemons, the test network and the tests
+	cargo build $(cargo_flags) --workspace --all-targets
 
 check-fmt:
 	cargo fmt --all -- --check
