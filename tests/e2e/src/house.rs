@@ -25,7 +25,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::Command,
     time::Duration,
 };
 
@@ -179,23 +179,6 @@ impl House {
 
     /// Starts the manager and waits until it answers.
     pub async fn start_manager(&self) -> Result<()> {
-        self.spawn_manager()?;
-        self.manager_answers().await
-    }
-
-    /// Starts the manager; whether it comes up is another question.
-    pub fn spawn_manager(&self) -> Result<()> {
-        self.write_manager_config()?;
-        self.run_manager()
-    }
-
-    /// The manager's config file.
-    pub fn manager_config(&self) -> PathBuf {
-        self.path("manager").join("sector-manager.cfg")
-    }
-
-    /// Makes the manager's home, if it is new, and fills in its config file.
-    pub fn write_manager_config(&self) -> Result<()> {
         let home = self.path("manager");
         if !home.exists() {
             let mut init = process::command(Role::Manager.program())?;
@@ -210,12 +193,7 @@ impl House {
                 );
             }
         }
-        self.render(&self.files.manager, &self.manager_config())
-    }
-
-    /// Starts the manager with the config file that is there.
-    pub fn run_manager(&self) -> Result<()> {
-        let home = self.path("manager");
+        self.render(&self.files.manager, &home.join("sector-manager.cfg"))?;
         forget(&home.join("api"))?;
         let mut command = process::command(Role::Manager.program())?;
         command
@@ -223,13 +201,8 @@ impl House {
             .arg(&home)
             .args(["daemon", "run", "--poster", "--listen"])
             .arg(self.known(&self.manager_address));
-        self.start(Role::Manager, command)
-    }
-
-    /// Waits until a started manager answers.
-    pub async fn manager_answers(&self) -> Result<()> {
-        let api = self.path("manager").join("api");
-        let address = self.wait_for_api("the manager", &api).await?;
+        self.start(Role::Manager, command)?;
+        let address = self.wait_for_api("the manager", &home.join("api")).await?;
         *self.manager_address.borrow_mut() = Some(address);
         self.until("the manager to answer", START, async || {
             Ok(Some(self.manager()?.typed().version().await?))
@@ -297,26 +270,6 @@ impl House {
             bail!("{} ended with {status} when asked to stop", role.program());
         }
         Ok(())
-    }
-
-    /// Waits until a daemon ends by itself.
-    pub async fn ended(&self, role: Role, limit: Duration) -> Result<ExitStatus> {
-        let status = wait::until(
-            format!("{} to end", role.program()),
-            limit,
-            async || match self.daemon(role).borrow_mut().as_mut() {
-                Some(daemon) => daemon.ended(),
-                None => bail!("{} is not running", role.program()),
-            },
-        )
-        .await?;
-        self.daemon(role).borrow_mut().take();
-        Ok(status)
-    }
-
-    /// What a daemon has said so far.
-    pub fn said(&self, role: Role) -> String {
-        fs::read_to_string(self.log(role)).unwrap_or_default()
     }
 
     /// Stops whatever runs, worker first, and looks for processes that were left behind.

@@ -3,4 +3,3 @@
 mod kill_worker;
 mod kill_manager;
 mod demo;
-mod first_contact;
