@@ -27,6 +27,7 @@ pub struct Script {
     pub down: bool,
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
+    pub gas_limit: i64,
     /// Gas estimates are refused with this.
     pub estimate_refusal: Option<String>,
     /// The next push is taken, but its answer is lost.
@@ -75,6 +76,7 @@ impl ScriptChain {
             height,
             network_version: 27,
             challenge_delay: 10,
+            gas_limit: 1_000_000,
             deposit: TokenAmount::from_whole(1),
             pledge: TokenAmount::from_whole(3),
             ..Script::default()
@@ -403,7 +405,7 @@ impl Chain for ScriptChain {
         let script = self.up(method)?;
         match &script.estimate_refusal {
             Some(why) => Err(refused(method, why.clone())),
-            None => Ok(1_000_000),
+            None => Ok(script.gas_limit),
         }
     }
 
@@ -438,6 +440,15 @@ impl Chain for ScriptChain {
             return Err(refused(method, why));
         }
         let mut message = message.clone();
+        // Lotus' CapGasFee, with its default where the caller names no limit
+        let max_fee = if spec.max_fee.is_zero() {
+            TokenAmount::from_atto(70_000_000_000_000_000_u64)
+        } else {
+            spec.max_fee.clone()
+        };
+        if &message.gas_fee_cap * message.gas_limit > max_fee {
+            message.gas_fee_cap = max_fee.div_floor(message.gas_limit);
+        }
         message.nonce = script.next_nonce;
         script.next_nonce += 1;
         let signed = SignedMessage {

@@ -8,7 +8,7 @@ use crate::{
         push::{same_effect, unsigned},
         verdict::{MOST_REFUSALS, Verdict, of_exit_code, pause},
     },
-    model::unix_ms,
+    model::{MessageKind, unix_ms},
 };
 use damocles_flow::message::{MessageEvent, MessageState};
 use damocles_node::MsgLookup;
@@ -33,6 +33,13 @@ pub(super) enum Next {
     AtHead,
     /// Then, or when the chain has moved.
     In(Duration),
+}
+
+/// A deadline does not wait, and a slow node may take minutes over many messages: WindowPoSts
+/// go before everything else, the others in the order in which they were wanted. Pure.
+pub(super) fn urgent_first(mut open: Vec<MessageRecord>) -> Vec<MessageRecord> {
+    open.sort_by_key(|m| m.kind != MessageKind::WindowPost);
+    open
 }
 
 impl Engine {
@@ -77,7 +84,7 @@ impl Engine {
     /// The list cannot be read. What goes wrong with one message is noted in its record.
     pub(super) async fn reconcile(&self) -> Result<Next, DbError> {
         let open = self.db.call(|db| db.open_messages()).await?;
-        stream::iter(open)
+        stream::iter(urgent_first(open))
             .for_each_concurrent(AT_ONCE, |record| async move {
                 let id = record.id;
                 if let Err(error) = self.advance(record).await {

@@ -86,7 +86,10 @@ impl Backend {
         match self {
             Self::NodeWallet => {
                 let spec = SendSpec {
-                    max_fee: TokenAmount::default(),
+                    // What was priced, said in full: left at zero, a node puts a limit of its
+                    // own in its place (Lotus: 0.07 FIL, far too little for a full batch) and
+                    // lowers the cap to it.
+                    max_fee: &gas.fee_cap * gas.limit,
                     msg_uuid: record.id.0,
                     maximize_fee_cap: false,
                 };

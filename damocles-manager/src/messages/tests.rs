@@ -129,6 +129,29 @@ async fn a_message_goes_from_wanted_to_landed() {
 /// Stops the daemon before, within and after every step; the end is the same, and the node
 /// got one message.
 #[tokio::test]
+async fn the_operators_cap_stands_however_large_the_message() {
+    let rig = Rig::new(100);
+    // a batch of proofs: at 5 nanoFIL it may cost far more than a node's own limit
+    rig.chain.edit().gas_limit = 3_000_000_000;
+    let id = rig.wanted().await;
+    rig.round().await;
+    let sent = rig.get(id).signed.unwrap().message;
+    assert_eq!(sent.gas_limit, 3_600_000_000);
+    assert_eq!(sent.gas_fee_cap, TokenAmount::from_nano(5));
+}
+
+#[test]
+fn windowposts_are_taken_up_before_everything_else() {
+    use MessageKind::{PreCommit, ProveCommit, WindowPost};
+    let open = [PreCommit, WindowPost, ProveCommit, WindowPost, PreCommit]
+        .map(|kind| Intent { kind, ..intent() }.record(MessageId::new()));
+    let id = |i: usize| open[i].id;
+    let wanted = [1, 3, 0, 2, 4].map(id);
+    let order = super::engine::urgent_first(open.to_vec());
+    assert_eq!(order.iter().map(|m| m.id).collect::<Vec<_>>(), wanted);
+}
+
+#[tokio::test]
 async fn a_stop_at_any_step_repeats_the_same_message() {
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Stop {
