@@ -2,7 +2,7 @@
 
 use crate::{
     db::{
-        Db, DbError, keys,
+        Db, DbError, keys, readable,
         record::MessageRecord,
         schema::{MESSAGES, MESSAGES_OPEN, SECTOR_MESSAGES},
     },
@@ -66,7 +66,7 @@ impl Db {
         })?;
         let mut out = Vec::with_capacity(ids.len());
         for id in ids {
-            out.extend(self.message(id)?);
+            out.extend(readable(self.kv().get_json(MESSAGES, &keys::message(id)))?);
         }
         // An id that was derived from something else does not tell its time.
         out.sort_by_key(|m: &MessageRecord| m.wanted_at);

@@ -41,6 +41,18 @@ pub enum DbError {
     Interrupted,
 }
 
+/// For lists of work: a record that cannot be read is said and passed over, so that it costs
+/// what is in it and nothing else. It stays in the database.
+fn readable<T>(found: Result<Option<T>, KvError>) -> Result<Option<T>, KvError> {
+    match found {
+        Err(error @ KvError::Decode { .. }) => {
+            tracing::error!(%error, "a damaged record is passed over; bring it back from a backup");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
 /// The manager's database; clones share it.
 #[derive(Clone, Debug)]
 pub struct Db {
@@ -85,5 +97,58 @@ impl Db {
             Ok(done) => done,
             Err(_) => Err(DbError::Interrupted.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Commitment, MessageId};
+    use damocles_kv::{Batch, Durability};
+    use posts::{PostKey, PostRecord};
+
+    #[test]
+    fn a_damaged_record_does_not_hold_up_the_others() {
+        let db = Db::in_memory();
+        let mut batch = Batch::new();
+        let sector = SectorId::new(1000, 1);
+        let id = MessageId::new();
+        let lists = [
+            (schema::MESSAGES_OPEN, schema::MESSAGES, keys::message(id)),
+            (schema::POSTS_OPEN, schema::POSTS, {
+                let mut key = keys::miner(1000);
+                key.extend(keys::epoch(60));
+                key.extend(0_u64.to_be_bytes());
+                key
+            }),
+        ];
+        for (list, table, key) in lists {
+            batch.put(list, key.clone(), Vec::new());
+            batch.put(table, key, *b"{\"v\":1,");
+        }
+        let ready = keys::ready(Commitment::Proof, sector);
+        batch.put(schema::READY, ready, Vec::new());
+        batch.put(schema::SECTORS, keys::sector(sector), *b"");
+        db.kv().write(batch, Durability::Synced).unwrap();
+
+        assert!(db.open_messages().unwrap().is_empty());
+        assert!(db.ready(Commitment::Proof).unwrap().is_empty());
+        assert!(db.unfinished_posts(1000).unwrap().is_empty());
+        // asked for by name, it is told
+        let named = db.message(id).unwrap_err();
+        assert!(named.to_string().contains("messages"), "{named}");
+        assert!(db.sector(sector).is_err());
+        // its window is planned anew
+        let key = |first| PostKey {
+            miner: 1000,
+            open: 60,
+            first,
+        };
+        let planned = [0, 1].map(|p| PostRecord {
+            partitions: vec![p],
+            ..PostRecord::planned(key(p), 1, 40, 120)
+        });
+        assert_eq!(db.plan_posts(planned.to_vec()).unwrap(), 2);
+        assert_eq!(db.unfinished_posts(1000).unwrap(), planned);
     }
 }

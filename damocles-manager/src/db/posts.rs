@@ -4,7 +4,7 @@
 
 use crate::{
     db::{
-        Db, DbError, keys,
+        Db, DbError, keys, readable,
         record::{MessageRecord, VERSION},
         schema::{POSTS, POSTS_OPEN},
     },
@@ -126,7 +126,10 @@ impl Db {
             let mut added = 0;
             for mut record in records {
                 let prefix = window(record.key.miner, record.key.open);
-                let stored: Vec<PostRecord> = kv.scan_json(POSTS, &prefix)?;
+                let mut stored: Vec<PostRecord> = Vec::new();
+                for (key, _) in kv.scan(POSTS, &prefix, usize::MAX)? {
+                    stored.extend(readable(kv.get_json(POSTS, &key))?);
+                }
                 let taken = |p: &u64| {
                     let has = |r: &PostRecord| r.key.first == *p || r.partitions.contains(p);
                     stored.iter().any(has)
@@ -172,7 +175,7 @@ impl Db {
             .scan(POSTS_OPEN, &keys::miner(miner), usize::MAX)?;
         let mut out = Vec::with_capacity(open.len());
         for (key, _) in open {
-            out.extend(self.kv().get_json(POSTS, &key)?);
+            out.extend(readable(self.kv().get_json(POSTS, &key))?);
         }
         Ok(out)
     }

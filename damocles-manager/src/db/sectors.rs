@@ -5,6 +5,7 @@ use crate::{
     db::{
         Db, DbError, keys,
         messages::put_wanted,
+        readable,
         record::{Carriage, MessageRecord, SectorRecord},
         schema::{NUMBERS, READY, SECTORS},
     },
@@ -144,7 +145,7 @@ impl Db {
         })?;
         let mut out = Vec::with_capacity(ids.len());
         for id in ids {
-            out.extend(self.sector(id)?);
+            out.extend(readable(self.kv().get_json(SECTORS, &keys::sector(id)))?);
         }
         Ok(out)
     }
@@ -153,7 +154,8 @@ impl Db {
     /// carried.
     ///
     /// # Errors
-    /// [`DbError::Changed`] when one of them does not wait any more: nothing is stored then.
+    /// [`DbError::Changed`] when one of them does not wait any more, or is not online: nothing
+    /// is stored then.
     pub fn send_commitments(
         &self,
         kind: Commitment,
@@ -163,8 +165,10 @@ impl Db {
             for id in &message.sectors {
                 let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(*id))?;
                 let mut record = record.ok_or(DbError::NoSector(*id))?;
+                // given up since it was listed: its deposit would be lost
+                let online = record.online;
                 match record.carriage_mut(kind) {
-                    Some(carriage @ Carriage::Ready { .. }) => {
+                    Some(carriage @ Carriage::Ready { .. }) if online => {
                         *carriage = Carriage::In {
                             message: message.id,
                         };
