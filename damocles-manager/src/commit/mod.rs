@@ -37,7 +37,7 @@ use crate::{
 use damocles_api::submit::{SubmitResp, SubmitResult};
 use damocles_flow::message::MessageState;
 use damocles_node::TipSetKey;
-use damocles_types::{SectorId, SectorSize};
+use damocles_types::{Epoch, SectorId, SectorSize};
 use fvm_shared::sector::RegisteredSealProof;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -56,6 +56,11 @@ pub enum CommitError {
     Engine(#[from] EngineError),
     #[error("miner {0} is not in the config; add it to [[Miners]]")]
     NoMiner(u64),
+    /// The same: what it drew the ticket from lies above its head.
+    #[error(
+        "the node's head {head} lies below the ticket's epoch {ticket}; it may be behind, ask again"
+    )]
+    Behind { head: Epoch, ticket: Epoch },
     /// The node's head is older than what we know of the chain.
     #[error("the node has not seen the precommit of {0} yet; it may be behind, ask again")]
     NotSeen(SectorId),

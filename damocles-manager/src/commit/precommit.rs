@@ -26,19 +26,23 @@ use fil_actor_miner_state::v18::{self as actor, CompactCommD, PreCommitSectorBat
 use fvm_shared::econ::TokenAmount;
 
 /// Whether a ticket may still be used. Pure.
-fn ticket_age(head: Epoch, ticket: Epoch) -> Check {
-    if ticket > head {
+///
+/// # Errors
+/// [`CommitError::Behind`]: tickets are drawn far below the head, so one above it says that the
+/// node forgot a part of the chain (it syncs anew, say). Nothing is known of the ticket then,
+/// and a rejection would cost a sealed sector.
+fn ticket_age(head: Epoch, ticket: Epoch) -> Result<Check, CommitError> {
+    let age = head.saturating_sub(ticket);
+    if age < 0 {
+        return Err(CommitError::Behind { head, ticket });
+    }
+    Ok(if age > TICKET_LIFE {
         Check::Reject(format!(
-            "the ticket's epoch {ticket} lies above the head {head}"
-        ))
-    } else if head - ticket > TICKET_LIFE {
-        Check::Reject(format!(
-            "the ticket of epoch {ticket} expired: it is {} epochs old, and {TICKET_LIFE} are allowed",
-            head - ticket
+            "the ticket of epoch {ticket} expired: it is {age} epochs old, and {TICKET_LIFE} are allowed"
         ))
     } else {
         Check::Good
-    }
+    })
 }
 
 impl Commit {
@@ -155,7 +159,7 @@ impl Commit {
         info: &PreCommitOnChainInfo,
         head: &TipSet,
     ) -> Result<Check, CommitError> {
-        let age = ticket_age(head.height, info.ticket.epoch);
+        let age = ticket_age(head.height, info.ticket.epoch)?;
         if age != Check::Good {
             return Ok(age);
         }
@@ -201,8 +205,10 @@ impl Commit {
                 Drop::Never("the chain has another precommit of it".into())
             }));
         }
-        if let Check::Reject(why) = ticket_age(head.height, pre.ticket.epoch) {
-            return Ok(Err(Drop::Never(why)));
+        match ticket_age(head.height, pre.ticket.epoch) {
+            Ok(Check::Reject(why)) => return Ok(Err(Drop::Never(why))),
+            Ok(_) => {}
+            Err(behind) => return Ok(Err(Drop::NotNow(behind.to_string()))),
         }
         let facts = expiration::Facts {
             head: head.height,
@@ -278,10 +284,19 @@ mod tests {
 
     #[test]
     fn tickets_age() {
-        let good = |head, ticket| ticket_age(head, ticket) == Check::Good;
+        let good = |head, ticket| matches!(ticket_age(head, ticket), Ok(Check::Good));
+        let old = |head, ticket| matches!(ticket_age(head, ticket), Ok(Check::Reject(_)));
         assert!(good(100, -800), "a young chain");
         assert!(good(3780, 0));
-        assert!(!good(3781, 0));
-        assert!(!good(10, 11));
+        assert!(old(3781, 0));
+        assert!(old(10, Epoch::MIN), "no overflow on what a caller sends");
+        let behind = ticket_age(10, 11);
+        assert!(matches!(
+            behind,
+            Err(CommitError::Behind {
+                head: 10,
+                ticket: 11
+            })
+        ));
     }
 }

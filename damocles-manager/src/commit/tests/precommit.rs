@@ -187,6 +187,69 @@ async fn submissions_that_can_never_be_taken_are_rejected_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_node_that_lost_a_part_of_the_chain_costs_no_sector() {
+    let house = House::new(|_| {});
+    let (waiting, late) = (house.sector(), house.sector());
+    let info = house.info().await;
+    house.submit(waiting, info, false).await;
+    // it syncs anew, from below the ticket
+    let height = house.rig.chain.edit().height;
+    house.rig.chain.edit().height = info.ticket.epoch - 1;
+    let submit = async |info| {
+        let sector = AllocatedSector {
+            id: late,
+            proof_type: PROOF,
+        };
+        house.commit.submit_pre_commit(sector, info, false).await
+    };
+    let behind = submit(info).await;
+    assert!(matches!(behind, Err(CommitError::Behind { .. })));
+    let mut nonsense = info;
+    nonsense.ticket.epoch = Epoch::MIN;
+    assert_eq!(submit(nonsense).await.unwrap().res, R::Rejected);
+    house.push().await;
+    let (state, why) = house.pre_state(waiting).await;
+    assert_eq!(state, OnChainState::Pending);
+    assert!(why.unwrap().contains("may be behind"));
+
+    house.rig.chain.edit().height = height;
+    assert_eq!(submit(info).await.unwrap().res, R::Accepted);
+    house.push().await;
+    for id in [waiting, late] {
+        assert_eq!(house.messages(id).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_sector_that_is_given_up_while_its_message_is_made_is_not_sent() {
+    let house = House::new(|_| {});
+    let id = house.sector();
+    house.submit(id, house.info().await, false).await;
+    // the driver has listed it and is asking the node; then the worker gives it up
+    let db = &house.rig.db;
+    db.change(id, Durability::Synced, |record| {
+        record.online = false;
+        Ok::<_, DbError>(())
+    })
+    .unwrap();
+    let message = crate::messages::Intent {
+        kind: Commitment::PreCommit.message_kind(),
+        miner: 1000,
+        from: fvm_shared::address::Address::new_id(100),
+        value: TokenAmount::from_whole(1),
+        method: 28,
+        params: RawBytes::default(),
+        fee: crate::policy::FeePolicy::default(),
+        confidence: 10,
+        sectors: vec![id],
+    }
+    .record(crate::model::MessageId::new());
+    let sent = db.send_commitments(Commitment::PreCommit, &message);
+    assert!(matches!(sent, Err(DbError::Changed(changed)) if changed == id));
+    assert!(db.open_messages().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_precommit_that_is_on_chain_already_is_remembered_as_landed() {
     let house = House::new(|_| {});
     let id = house.sector();
