@@ -147,11 +147,35 @@ pub struct NodeEndpoint {
     pub token: Option<String>,
 }
 
+impl NodeEndpoint {
+    /// Its address for logs: without the parts of a URL in which providers hide passwords.
+    pub fn shown(&self) -> String {
+        without_secrets(&self.url)
+    }
+}
+
+/// A URL without user, password and query. Other texts are left as they are.
+pub fn without_secrets(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (rest, query) = match rest.split_once(['?', '#']) {
+        Some((rest, _)) => (rest, "?***"),
+        None => (rest, ""),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => authority.to_owned(),
+    };
+    format!("{scheme}://{host}{path}{query}")
+}
+
 impl std::fmt::Debug for NodeEndpoint {
     /// The token stays out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NodeEndpoint")
-            .field("url", &self.url)
+            .field("url", &self.shown())
             .field("token", &self.token.as_ref().map(|_| "***"))
             .finish()
     }
@@ -221,9 +245,19 @@ pub(crate) mod tests {
     #[test]
     fn a_token_is_not_shown() {
         let endpoint = NodeEndpoint {
-            url: "http://node".into(),
+            url: "http://user:secret@node/rpc/v1?key=secret".into(),
             token: Some("secret".into()),
         };
         assert!(!format!("{endpoint:?}").contains("secret"));
+        for (url, shown) in [
+            ("http://h:1/rpc/v1", "http://h:1/rpc/v1"),
+            ("wss://u:p@h/x", "wss://***@h/x"),
+            ("https://a@b@h", "https://***@h"),
+            ("http://h?k=1", "http://h?***"),
+            ("http://h/a@b?k=1#f", "http://h/a@b?***"),
+            ("/ip4/1.2.3.4/tcp/1/http", "/ip4/1.2.3.4/tcp/1/http"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
     }
 }

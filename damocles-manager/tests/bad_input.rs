@@ -81,6 +81,17 @@ fn a_good_file_is_shown_and_nothing_is_started() {
     );
     assert!(!home.path().join("state").exists());
     assert!(!home.path().join("daemon.lock").exists());
+
+    let home = Home::good(
+        "aaa.bbb.ccc:http://me:sesame@127.0.0.1:9/x?key=sesame",
+        1000,
+    );
+    let output = home.run(&["daemon", "run", "--config-check"]);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        shown.contains("***:http://***@127.0.0.1:9/x?***") && !shown.contains("sesame"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -93,12 +104,20 @@ fn an_occupied_port() {
 }
 
 #[test]
-fn a_home_in_use() {
+fn a_home_in_use_and_a_token_of_somebody_else() {
     let home = Home::good(NOWHERE, 1000);
     let mut first = home.start(&[]);
     first.until("listening");
     let said = verdict(&home.run(&["daemon", "run", "--listen", "127.0.0.1:0"]));
     refused(said, 6, "is in use by process", "--home");
+    // a token of another manager is not good here, not even on the same host
+    let foreign = ["util", "--token", "a.b.c", "storage", "list"];
+    refused(
+        verdict(&home.run(&foreign)),
+        5,
+        "turned this caller away",
+        "create-token",
+    );
     let (status, log) = first.terminate();
     assert!(status.success(), "{log}");
     assert!(

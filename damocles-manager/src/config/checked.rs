@@ -10,7 +10,7 @@ use super::{
 };
 use crate::policy::{
     BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy, SectorPolicy,
-    SendPolicy, StorePolicy,
+    SendPolicy, StorePolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Notice, Report, parse, parse_file},
@@ -118,13 +118,12 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
 
 fn masked(mut raw: Raw) -> String {
     let mask = |text: &mut String| {
-        let masked = match endpoint::split_token(text) {
-            (Some(_), address) => Some(format!("***:{address}")),
-            _ => None,
+        let (token, address) = endpoint::split_token(text);
+        let address = without_secrets(address);
+        *text = match token {
+            Some(_) => format!("***:{address}"),
+            None => address,
         };
-        if let Some(masked) = masked {
-            *text = masked;
-        }
     };
     let api = &mut raw.common.api;
     if !api.token.is_empty() {
