@@ -14,6 +14,7 @@ use crate::{
     config::{self, CONFIG_FILE, Config},
     db::Db,
     messages::Engine,
+    model::unix_ms,
     policy::MinerPolicy,
     post::{self, PoolProver},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
@@ -35,6 +36,7 @@ use damocles_daemon::{
 use damocles_kv::OpenError;
 use damocles_node::TipSetKey;
 use damocles_processor::{Pool, Processors, Stage, StartOptions, stage};
+use damocles_types::ActorId;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -372,13 +374,10 @@ impl NodeWatch {
                     tracing::info!(miner = miner.actor, sector_size = info.sector_size, worker = %info.worker, "serving a miner");
                 }
                 Err(ChainError::Refused { message, .. }) => {
-                    return Err(Meeting::Never(
-                        Fatal::new(
-                            Exit::NotFound,
-                            format!("there is no miner {} on the node's chain: {message}", miner.actor),
-                        )
-                        .hint("correct Actor in [[Miners]], or let Common.API.Chain name a node of the right network"),
-                    ));
+                    let head = self.node.head().await.map_err(Meeting::of)?;
+                    let at = head.blocks.first().map_or(0, |b| b.timestamp);
+                    let age = Duration::from_secs((unix_ms() / 1000).saturating_sub(at));
+                    return Err(Meeting::without_miner(miner.actor, &message, age));
                 }
                 Err(other) => return Err(Meeting::of(other)),
             }
@@ -438,6 +437,8 @@ impl NodeWatch {
                     let reason =
                         format!("the Filecoin node: no new head for {} s", silence.as_secs());
                     self.readiness.wait_for(reason);
+                    // A node that hangs behind answers well, and deadlines pass all the same.
+                    self.node.turn();
                 }
             }
         }
@@ -455,7 +456,28 @@ enum Meeting {
 const TOKEN_HINT: &str =
     "make one there with `auth create-token --perm sign` and write Chain = \"<token>:<address>\"";
 
+/// A node whose head is older than this is not up to date yet.
+const SYNCING: Duration = Duration::from_secs(3600);
+
 impl Meeting {
+    /// The node does not know the miner, and its head is `age` old: a mistake in the config,
+    /// unless the node is still on its way to the blocks that made the miner.
+    fn without_miner(actor: ActorId, message: &str, age: Duration) -> Self {
+        if age > SYNCING {
+            return Self::Later(format!(
+                "it does not know miner {actor} ({message}), but its head is {} minutes old; waiting for it to catch up",
+                age.as_secs() / 60
+            ));
+        }
+        Self::Never(
+            Fatal::new(
+                Exit::NotFound,
+                format!("there is no miner {actor} on the node's chain: {message}"),
+            )
+            .hint("correct Actor in [[Miners]], or let Common.API.Chain name a node of the right network"),
+        )
+    }
+
     fn of(error: ChainError) -> Self {
         match error {
             ChainError::Denied { .. } => Self::Never(
@@ -467,5 +489,24 @@ impl Meeting {
             ),
             other => Self::Later(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_syncs_is_waited_for_one_that_is_up_to_date_has_the_last_word() {
+        let after = |minutes: u64| {
+            let age = Duration::from_secs(minutes * 60);
+            Meeting::without_miner(1000, "actor not found", age)
+        };
+        for minutes in [0, 10, 60] {
+            let met = after(minutes);
+            assert!(matches!(met, Meeting::Never(f) if f.exit == Exit::NotFound));
+        }
+        let met = after(2880);
+        assert!(matches!(met, Meeting::Later(why) if why.contains("2880 minutes old")));
     }
 }

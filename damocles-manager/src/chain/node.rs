@@ -1,6 +1,7 @@
 //! The real chain: `Filecoin.*` JSON-RPC v1 over HTTP, at one or several nodes.
 //!
-//! Reads go to the node that answered last and move on to the next one when it does not.
+//! Reads go to the node that answered last and move on to the next one when it does not, when
+//! it does not take our token, or when what it says is not a node's answer.
 //! Pushing goes to the first endpoint only: its wallet has the keys, and only there does our
 //! message id make a repetition harmless.
 
@@ -25,7 +26,7 @@ use jsonrpsee::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -48,9 +49,12 @@ pub enum EndpointError {
 
 #[derive(Debug)]
 struct Endpoint {
-    url: String,
+    /// Its address without secrets.
+    shown: String,
     quick: HttpClient,
     patient: HttpClient,
+    /// It did not answer when it was asked last.
+    ailing: AtomicBool,
 }
 
 /// One or several nodes of one network.
@@ -102,24 +106,49 @@ impl NodeChain {
     ) -> Result<T, ChainError> {
         let count = self.endpoints.len();
         let first = self.good.load(Ordering::Relaxed);
-        let mut last = None;
+        let mut failed: Option<(usize, ChainError)> = None;
         for index in (0..count).map(|i| (first + i) % count) {
             let endpoint = &self.endpoints[index];
             match endpoint.ask(name, &params, patient).await {
-                Err(error) if error.is_unreachable() => {
-                    if count > 1 && last.is_none() {
-                        tracing::warn!(endpoint = endpoint.url, %error, "trying the next node");
+                Err(
+                    error @ (ChainError::Unreachable { .. }
+                    | ChainError::Denied { .. }
+                    | ChainError::Malformed { .. }),
+                ) => {
+                    // said once, until it answers again; with one node the callers say it
+                    if !endpoint.ailing.swap(true, Ordering::Relaxed) && count > 1 {
+                        tracing::warn!(endpoint = endpoint.shown, %error, "trying the next node");
                     }
-                    last = Some(error);
+                    // what the first in the operator's order says, counts
+                    if failed.as_ref().is_none_or(|(known, _)| index < *known) {
+                        failed = Some((index, error));
+                    }
                 }
                 answered => {
+                    endpoint.ailing.store(false, Ordering::Relaxed);
                     self.good.store(index, Ordering::Relaxed);
                     return answered;
                 }
             }
         }
         // There is at least one endpoint.
-        Err(last.unwrap_or_else(|| unreachable(name, "no endpoint")))
+        Err(failed.map_or_else(|| unreachable(name, "no endpoint"), |(_, error)| error))
+    }
+
+    /// Reads go to the next node from now on: the present one answers, but its chain stands
+    /// still. False: there is no other.
+    pub fn turn(&self) -> bool {
+        let count = self.endpoints.len();
+        if count < 2 {
+            return false;
+        }
+        let next = (self.good.load(Ordering::Relaxed) + 1) % count;
+        self.good.store(next, Ordering::Relaxed);
+        tracing::warn!(
+            endpoint = self.endpoints[next].shown,
+            "the node's chain stands still; asking another node"
+        );
+        true
     }
 
     /// Asks the endpoint whose wallet has the keys.
@@ -138,7 +167,7 @@ impl NodeChain {
 impl Endpoint {
     fn new(endpoint: &NodeEndpoint) -> Result<Self, EndpointError> {
         let bad = |reason: String| EndpointError::Bad {
-            url: endpoint.url.clone(),
+            url: endpoint.shown(),
             reason,
         };
         // Everything here is a question with one answer, so HTTP serves where the operator
@@ -166,7 +195,8 @@ impl Endpoint {
         Ok(Self {
             quick: client(CALL_LIMIT)?,
             patient: client(SEARCH_LIMIT)?,
-            url,
+            shown: endpoint.shown(),
+            ailing: AtomicBool::new(false),
         })
     }
 
@@ -544,3 +574,7 @@ fn draw(tag: DomainTag, epoch: Epoch, entropy: &[u8], key: &TipSetKey) -> Params
         .add(Base64(entropy.to_vec()))
         .add(key)
 }
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;
