@@ -217,6 +217,19 @@ pub enum Denied {
     NoToken,
 }
 
+/// What browsers and proxies add to what they send for others, wherever those are.
+const FOR_OTHERS: [&str; 9] = [
+    "origin",
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+];
+
 /// Decides what a caller may do.
 #[derive(Clone, Debug)]
 pub struct Guard {
@@ -236,8 +249,8 @@ impl Guard {
     /// What the caller at `peer` with these headers may do.
     ///
     /// A token always decides when there is one. Without one the same host may do everything,
-    /// but not through a browser (`Origin`) or a proxy (`Forwarded`, `X-Forwarded-For`),
-    /// which speak for others; open networks may read and write.
+    /// but not through a browser or a proxy, which speak for others (and say so in a header,
+    /// see `FOR_OTHERS`); open networks may read and write.
     pub fn permissions(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Permissions, Denied> {
         if let Some(value) = headers.get(header::AUTHORIZATION) {
             let token = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer "));
@@ -245,8 +258,7 @@ impl Guard {
                 .and_then(|t| self.secret.verify(t.trim()))
                 .ok_or(Denied::BadToken);
         }
-        let for_others = ["origin", "forwarded", "x-forwarded-for"];
-        if for_others.iter().any(|h| headers.contains_key(*h)) {
+        if FOR_OTHERS.iter().any(|h| headers.contains_key(*h)) {
             return Err(Denied::NoToken);
         }
         let peer = peer.to_canonical();
@@ -292,10 +304,17 @@ mod tests {
                 "{peer}"
             );
         }
-        let browser =
-            HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("http://evil"))]);
-        let local = "127.0.0.1".parse().unwrap();
-        assert_eq!(guard.permissions(local, &browser), Err(Denied::NoToken));
+        for header in FOR_OTHERS {
+            let name = header::HeaderName::from_static(header);
+            let sent = HeaderMap::from_iter([(name, HeaderValue::from_static("far"))]);
+            for peer in ["127.0.0.1", "10.1.2.3"] {
+                assert_eq!(
+                    guard.permissions(peer.parse().unwrap(), &sent),
+                    Err(Denied::NoToken),
+                    "{header} from {peer}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -96,7 +96,7 @@ section! {
 section! {
     /// Who may call this manager. New; upstream has no such table, and serves everybody.
     pub(super) struct Auth {
-        /// Networks whose hosts may do what workers do (read, write) without a token, as `"10.0.0.0/8"`. Hosts elsewhere need a token (`util auth create-token`); callers at 127.0.0.1 need none, unless a browser or proxy speaks for them.
+        /// Networks whose hosts may do what workers do (read, write) without a token, as `"10.0.0.0/8"`. Hosts elsewhere need a token (`util auth create-token`); callers at 127.0.0.1 need none, unless a browser or proxy speaks for them (let a reverse proxy on this host set X-Forwarded-For: one that says nothing passes for a local caller).
         "AllowAnonymous" allow_anonymous: Vec<String> = vec![];
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     sealing::Sealing,
     storage::Stores,
 };
+use axum::http::{HeaderMap, HeaderValue, header::HeaderName};
 use damocles_daemon::{
     auth::{Guard, Permission, Secret},
     metrics::{Metrics, Readiness},
@@ -458,6 +459,37 @@ async fn websocket_serves_the_same_and_ends_with_the_daemon() {
             .to_string()
             .contains("takes 1 parameters")
     );
+
+    // What a caller may do is settled when the connection is opened, and holds for its calls.
+    let with = |name: &'static str, value: &str| {
+        let value = HeaderValue::from_str(value).unwrap();
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
+        WsClientBuilder::default().set_headers(headers).build(&url)
+    };
+    let read = it.secret.token(Permission::Read).unwrap();
+    let reader = with("authorization", &format!("Bearer {read}"))
+        .await
+        .unwrap();
+    let version: String = reader
+        .request("Venus.Version", rpc_params![])
+        .await
+        .unwrap();
+    assert!(!version.is_empty());
+    let refused = reader
+        .request::<Value, _>("Venus.AllocateSector", rpc_params![json!({})])
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("needs permission"),
+        "{refused}"
+    );
+    for (name, value) in [
+        ("x-forwarded-for", "1.2.3.4"),
+        ("authorization", "Bearer a.b.c"),
+    ] {
+        let turned_away = with(name, value).await.unwrap_err();
+        assert!(turned_away.to_string().contains("401"), "{turned_away}");
+    }
     it.stop().await;
     client.on_disconnect().await;
     assert!(!client.is_connected());
