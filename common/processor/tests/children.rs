@@ -169,6 +169,82 @@ fn a_child_that_dies_or_talks_nonsense_fails_its_tasks_for_now_and_is_replaced()
 }
 
 #[test]
+fn a_child_that_talks_nonsense_and_reads_nothing_fails_its_task() {
+    let fake = Fake::new();
+    let script = "echo c2 processor ready; head -c 1 >/dev/null; echo nonsense; exec sleep 600";
+    let pool = fake
+        .pool(|c| {
+            c["c2"][0]["bin"] = "/bin/sh".into();
+            c["c2"][0]["args"] = serde_json::json!(["-c", script]);
+        })
+        .unwrap();
+    // far more than a pipe holds: the request is never written whole
+    let long = serde_json::json!({"proof": "x".repeat(4 << 20)}).to_string();
+    let task = C2 {
+        c1out: Opaque::from_text(&long).unwrap(),
+        ..c2()
+    };
+    let (tx, rx) = mpsc::channel();
+    let running = pool.clone();
+    std::thread::spawn(move || {
+        tx.send(running.run(&task, &Cancel::new(), &mut |_| {}))
+            .is_ok()
+    });
+    let error = rx.recv_timeout(LONG).unwrap().unwrap_err();
+    assert!(error.to_string().contains("no answer"), "{error}");
+}
+
+#[test]
+fn a_child_that_never_ends_its_line_is_ended() {
+    let fake = Fake::new();
+    let error = fake
+        .pool(|c| {
+            c["c2"][0]["bin"] = "/bin/sh".into();
+            c["c2"][0]["args"] = serde_json::json!(["-c", "exec cat /dev/zero"]);
+        })
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("has more than 4096 bytes"), "{text}");
+}
+
+#[test]
+fn a_task_may_be_made_when_its_turn_has_come() {
+    let fake = Fake::new();
+    let go = fake.path("go");
+    fake.tell("c2.once", &format!("wait {}", go.display()));
+    let pool = fake.pool(|c| c["c2"][0]["concurrent"] = 1.into()).unwrap();
+    let (tx, rx) = mpsc::channel();
+    std::thread::scope(|s| {
+        let (pool, told) = (&pool, tx.clone());
+        s.spawn(move || pool.run(&c2(), &Cancel::new(), &mut |note| told.send(note).unwrap()));
+        assert!(matches!(
+            rx.recv_timeout(LONG).unwrap(),
+            Note::Running { .. }
+        ));
+        let (told, free) = (tx.clone(), go.clone());
+        let second = s.spawn(move || {
+            let make = || {
+                assert!(free.exists(), "made while it waited");
+                Ok::<_, ProcessorError>(c2())
+            };
+            pool.run_with(make, &Cancel::new(), &mut |note| told.send(note).unwrap())
+        });
+        assert!(matches!(rx.recv_timeout(LONG).unwrap(), Note::Waiting(_)));
+        fs::write(&go, "").unwrap();
+        second.join().unwrap().unwrap();
+    });
+    let refused = ProcessorError::NoStage { stage: Stage::Pc1 };
+    let error = pool.run_with(
+        || Err::<C2, _>(refused.clone()),
+        &Cancel::new(),
+        &mut |_| {},
+    );
+    assert_eq!(error.unwrap_err(), refused);
+    assert_eq!(pool.view()[0].running, 0, "the slot was given back");
+    run(&pool).unwrap();
+}
+
+#[test]
 fn killing_the_child_under_a_task_fails_all_that_run_in_it() {
     let fake = Fake::new();
     fake.tell("c2", "silent");
