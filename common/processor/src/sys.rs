@@ -9,8 +9,30 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsRawFd, FromRawFd},
+    os::{
+        fd::{AsRawFd, FromRawFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
 };
+
+/// What `command` starts is killed by the kernel when the calling *thread* ends, however it
+/// ends, and whatever program it is.
+pub(crate) fn die_with_this_thread(command: &mut Command) {
+    let parent = std::process::id();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // a parent that ended before this sends nothing any more
+        match rustix::process::getppid() {
+            Some(now) if now.as_raw_nonzero().get().cast_unsigned() == parent => Ok(()),
+            _ => Err(rustix::io::Errno::SRCH.into()),
+        }
+    };
+    // SAFETY: between fork and exec this makes two system calls; it takes no lock and no memory.
+    unsafe {
+        command.pre_exec(ask);
+    }
+}
 
 /// Hands out standard output as a private file and lets everything that is printed from now
 /// on go to standard error. So a stray `println` in a library cannot garble the protocol.

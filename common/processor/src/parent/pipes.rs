@@ -18,6 +18,14 @@ use std::{
 
 /// Lines of stderr that are kept to explain a death.
 const LAST_WORDS: usize = 8;
+/// Longest line of stderr; what is longer is told in pieces.
+const LONGEST_WORDS: usize = 16 << 10;
+/// Longest first line of stdout, and longest answer (C1's are the largest, far below this).
+/// A program that writes on and on without a newline must not eat the daemon's memory.
+const LONGEST_GREETING: u64 = 4 << 10;
+const LONGEST_ANSWER: u64 = 1 << 30;
+/// What is kept of the memory of a long line.
+const KEPT: usize = 64 << 10;
 
 /// A running process.
 pub(super) struct Live {
@@ -58,8 +66,17 @@ fn read_stdout(live: &Live, name: &str, ready: &str, mut stdout: impl BufRead) -
     let mut first = true;
     loop {
         text.clear();
-        match stdout.read_until(b'\n', &mut text) {
+        text.shrink_to(KEPT);
+        let longest = if first {
+            LONGEST_GREETING
+        } else {
+            LONGEST_ANSWER
+        };
+        match stdout.by_ref().take(longest).read_until(b'\n', &mut text) {
             Ok(0) => return "it ended".to_owned(),
+            Ok(n) if n as u64 == longest && !text.ends_with(b"\n") => {
+                return format!("a line of its stdout has more than {longest} bytes");
+            }
             Ok(_) if !text.ends_with(b"\n") => {
                 return "it ended in the middle of a line".to_owned();
             }
@@ -110,19 +127,67 @@ pub(super) fn spawn_stderr(
     thread::Builder::new()
         .name(format!("err {name}"))
         .spawn(move || {
-            for text in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                let text = String::from_utf8_lossy(&text).trim_end().to_owned();
-                if text.is_empty() {
-                    continue;
-                }
+            each_line(BufReader::new(stderr), |text| {
                 tracing::info!(target: "processor", stage, child = name, pid = live.pid, "{text}");
                 let mut words = live.last_words.lock();
                 if words.len() == LAST_WORDS {
                     words.pop_front();
                 }
                 words.push_back(text);
-            }
+            });
             drop(running);
         })?;
     Ok(done)
+}
+
+/// Calls `each` with every line that has something to say, until the end. Of what a progress
+/// bar writes over itself (carriage returns, perhaps for hours without a newline) only the
+/// last state counts.
+fn each_line(mut from: impl BufRead, mut each: impl FnMut(String)) {
+    let mut tell = |text: &[u8]| {
+        let text = text.trim_ascii_end();
+        let last = text.rsplit(|byte| *byte == b'\r').next().unwrap_or(text);
+        if !last.is_empty() {
+            each(String::from_utf8_lossy(last).into_owned());
+        }
+    };
+    let mut text = Vec::new();
+    loop {
+        text.clear();
+        let room = LONGEST_WORDS as u64;
+        match from.by_ref().take(room).read_until(b'\n', &mut text) {
+            Ok(0) | Err(_) => return,
+            // a piece of a progress bar without its end: what was overwritten is not told
+            Ok(_) if !text.ends_with(b"\n") && text.contains(&b'\r') => {}
+            Ok(_) => tell(&text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        each_line(text.as_bytes(), |line| found.push(line));
+        found
+    }
+
+    #[test]
+    fn lines_bars_and_endless_lines() {
+        assert_eq!(
+            lines("one\r\n\n10%\r20%\rdone\nlast words"),
+            ["one", "done", "last words"]
+        );
+        let long = "x".repeat(2 * LONGEST_WORDS + 5);
+        let lengths: Vec<_> = lines(&long).iter().map(String::len).collect();
+        assert_eq!(lengths, [LONGEST_WORDS, LONGEST_WORDS, 5]);
+        let bar = "\r 50 % of something".repeat(LONGEST_WORDS);
+        assert!(lines(&bar).len() <= 1, "a bar is not a flood of lines");
+        assert_eq!(
+            lines(&format!("{bar}\nit failed\n")).last().unwrap(),
+            "it failed"
+        );
+    }
 }

@@ -2,13 +2,12 @@
 //! sealing thread: it waits for its turn, hands the task to a child and waits for the answer.
 
 use crate::{
-    config::{ChildConfig, Processors},
+    config::Processors,
     kind::Stage,
     parent::{
-        child::{Child, ChildError, Phase},
-        placement,
+        keeper::{Child, ChildError, Phase},
         slots::{ChildSlots, Lock, Scheduler, StageSlots, Start, Ticket, Wait},
-        spec::ChildSpec,
+        spec::{ChildSpec, StartOptions, daemon_spec, plan},
     },
     task::Task,
     wire::Response,
@@ -16,35 +15,16 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use damocles_types::{Failure, Level};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 /// A waiting task looks again at least this often, so that what it reports stays true.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What the pool needs to know besides the config.
-#[derive(Clone, Debug)]
-pub struct StartOptions {
-    /// The program that `processor <stage>` is a command of: the daemon's own executable.
-    pub program: PathBuf,
-    /// A default child without work for that long is ended.
-    pub idle: Duration,
-}
-
-impl StartOptions {
-    /// The running executable, and one minute.
-    pub fn own_executable() -> std::io::Result<Self> {
-        Ok(Self {
-            program: std::env::current_exe()?,
-            idle: Duration::from_secs(60),
-        })
-    }
-}
 
 /// Lets a waiting task be called off (pause). A running one is not.
 #[derive(Clone, Debug)]
@@ -296,12 +276,28 @@ impl Pool {
         cancel: &Cancel,
         observer: &mut dyn FnMut(Note),
     ) -> Result<Outcome<T::Output>, ProcessorError> {
+        self.run_text::<T, _>(|| text_of(task), cancel, observer)
+    }
+
+    /// The same for a task that is made when its turn has come: waiting may take hours, and
+    /// what was true before may not be true then. The slot is held while `make` works; an
+    /// error of `make` gives it back.
+    pub fn run_with<T: Task, E: From<ProcessorError>>(
+        &self,
+        make: impl FnOnce() -> Result<T, E>,
+        cancel: &Cancel,
+        observer: &mut dyn FnMut(Note),
+    ) -> Result<Outcome<T::Output>, E> {
+        self.run_text::<T, E>(|| Ok(text_of(&make()?)?), cancel, observer)
+    }
+
+    fn run_text<T: Task, E: From<ProcessorError>>(
+        &self,
+        make: impl FnOnce() -> Result<Box<RawValue>, E>,
+        cancel: &Cancel,
+        observer: &mut dyn FnMut(Note),
+    ) -> Result<Outcome<T::Output>, E> {
         let stage = T::STAGE;
-        let task =
-            serde_json::value::to_raw_value(task).map_err(|error| ProcessorError::BadOutput {
-                stage,
-                reason: format!("the task has no JSON form: {error}"),
-            })?;
         let queued = Instant::now();
         let queued_at = SystemTime::now();
         let (start, lease) = self.wait(stage, cancel, observer)?;
@@ -311,6 +307,7 @@ impl Pool {
             .get(&stage)
             .and_then(|children| children.get(start.child))
             .ok_or(ProcessorError::NoStage { stage })?;
+        let task = make()?;
 
         let mut started = Instant::now();
         let mut started_at = SystemTime::now();
@@ -504,85 +501,17 @@ fn output<T: serde::de::DeserializeOwned>(
     serde_json::from_str(text.get()).map_err(|error| bad(error.to_string()))
 }
 
+fn text_of<T: Task>(task: &T) -> Result<Box<RawValue>, ProcessorError> {
+    serde_json::value::to_raw_value(task).map_err(|error| ProcessorError::BadOutput {
+        stage: T::STAGE,
+        reason: format!("the task has no JSON form: {error}"),
+    })
+}
+
 fn not_startable(name: &str, error: ChildError) -> ProcessorError {
     let (ChildError::NotStartable { reason } | ChildError::Died { reason, .. }) = error;
     ProcessorError::NotStartable {
         name: name.to_owned(),
         reason,
-    }
-}
-
-/// The children of a stage as they are to be started and as the scheduler sees them.
-fn plan(
-    stage: Stage,
-    config: &Processors,
-    locks: &[String],
-    options: &StartOptions,
-) -> Vec<(ChildSpec, ChildSlots)> {
-    let configured = config
-        .stages
-        .get(&stage)
-        .map(|s| s.children.as_slice())
-        .unwrap_or_default();
-    let fallback = [ChildConfig::default()];
-    let (children, on_demand) = match configured {
-        [] => (&fallback[..], Some(options.idle)),
-        children => (children, None),
-    };
-    let pid = std::process::id();
-    let one = |(index, child): (usize, &ChildConfig)| {
-        let name = format!("{stage}-{index}");
-        let args = child
-            .args
-            .clone()
-            .unwrap_or_else(|| vec!["processor".to_owned(), stage.name().to_owned()]);
-        let spec = ChildSpec {
-            stage: stage.name().to_owned(),
-            name: name.clone(),
-            program: child.bin.clone().unwrap_or_else(|| options.program.clone()),
-            args: args.into_iter().map(Into::into).collect(),
-            environment: placement::environment(child, stage.name(), pid, index),
-            stable_wait: child.stable_wait,
-            auto_restart: child.auto_restart,
-            on_demand,
-            cgroup: placement::cgroup_name(child, stage.name(), pid, index),
-        };
-        let slots = ChildSlots {
-            name,
-            capacity: child.concurrent.map(|n| n.get()),
-            // an undeclared lock does not get through the config check
-            locks: child
-                .locks
-                .iter()
-                .filter_map(|lock| locks.iter().position(|l| l == lock))
-                .collect(),
-        };
-        (spec, slots)
-    };
-    children.iter().enumerate().map(one).collect()
-}
-
-/// Upstream gives these the stage name `EMPTY`.
-fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOptions) -> ChildSpec {
-    let pid = std::process::id();
-    ChildSpec {
-        stage: "EMPTY".to_owned(),
-        name: format!("sealing_daemon-{index}"),
-        program: daemon
-            .bin
-            .clone()
-            .unwrap_or_else(|| options.program.clone()),
-        args: daemon
-            .args
-            .clone()
-            .unwrap_or_default()
-            .into_iter()
-            .map(Into::into)
-            .collect(),
-        environment: placement::environment(daemon, "sealing_daemon", pid, index),
-        stable_wait: daemon.stable_wait,
-        auto_restart: daemon.auto_restart,
-        on_demand: None,
-        cgroup: placement::cgroup_name(daemon, "sealing_daemon", pid, index),
     }
 }

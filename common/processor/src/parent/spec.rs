@@ -1,7 +1,33 @@
 //! How a child is started and kept: what the pool has made of its config.
 
-use crate::parent::placement::Environment;
+use crate::{
+    config::{ChildConfig, Processors},
+    kind::Stage,
+    parent::{
+        placement::{self, Environment},
+        slots::ChildSlots,
+    },
+};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// What the pool needs to know besides the config.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// The program that `processor <stage>` is a command of: the daemon's own executable.
+    pub program: PathBuf,
+    /// A default child without work for that long is ended.
+    pub idle: Duration,
+}
+
+impl StartOptions {
+    /// The running executable, and one minute.
+    pub fn own_executable() -> std::io::Result<Self> {
+        Ok(Self {
+            program: std::env::current_exe()?,
+            idle: Duration::from_secs(60),
+        })
+    }
+}
 
 /// How a child is started and kept.
 #[derive(Clone, Debug)]
@@ -19,4 +45,79 @@ pub struct ChildSpec {
     pub on_demand: Option<Duration>,
     /// Its cgroup, removed after its end.
     pub cgroup: Option<String>,
+}
+
+/// The children of a stage as they are to be started and as the scheduler sees them.
+pub(super) fn plan(
+    stage: Stage,
+    config: &Processors,
+    locks: &[String],
+    options: &StartOptions,
+) -> Vec<(ChildSpec, ChildSlots)> {
+    let configured = config
+        .stages
+        .get(&stage)
+        .map(|s| s.children.as_slice())
+        .unwrap_or_default();
+    let fallback = [ChildConfig::default()];
+    let (children, on_demand) = match configured {
+        [] => (&fallback[..], Some(options.idle)),
+        children => (children, None),
+    };
+    let pid = std::process::id();
+    let one = |(index, child): (usize, &ChildConfig)| {
+        let name = format!("{stage}-{index}");
+        let args = child
+            .args
+            .clone()
+            .unwrap_or_else(|| vec!["processor".to_owned(), stage.name().to_owned()]);
+        let spec = ChildSpec {
+            stage: stage.name().to_owned(),
+            name: name.clone(),
+            program: child.bin.clone().unwrap_or_else(|| options.program.clone()),
+            args: args.into_iter().map(Into::into).collect(),
+            environment: placement::environment(child, stage.name(), pid, index),
+            stable_wait: child.stable_wait,
+            auto_restart: child.auto_restart,
+            on_demand,
+            cgroup: placement::cgroup_name(child, stage.name(), pid, index),
+        };
+        let slots = ChildSlots {
+            name,
+            capacity: child.concurrent.map(|n| n.get()),
+            // an undeclared lock does not get through the config check
+            locks: child
+                .locks
+                .iter()
+                .filter_map(|lock| locks.iter().position(|l| l == lock))
+                .collect(),
+        };
+        (spec, slots)
+    };
+    children.iter().enumerate().map(one).collect()
+}
+
+/// Upstream gives these the stage name `EMPTY`.
+pub(super) fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOptions) -> ChildSpec {
+    let pid = std::process::id();
+    ChildSpec {
+        stage: "EMPTY".to_owned(),
+        name: format!("sealing_daemon-{index}"),
+        program: daemon
+            .bin
+            .clone()
+            .unwrap_or_else(|| options.program.clone()),
+        args: daemon
+            .args
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect(),
+        environment: placement::environment(daemon, "sealing_daemon", pid, index),
+        stable_wait: daemon.stable_wait,
+        auto_restart: daemon.auto_restart,
+        on_demand: None,
+        cgroup: placement::cgroup_name(daemon, "sealing_daemon", pid, index),
+    }
 }
