@@ -38,6 +38,26 @@ pub fn sync_dir_files(dir: &Path) -> io::Result<()> {
     sync(dir)
 }
 
+/// Makes a directory and its parents, each of them synced into the one above, also those
+/// that an earlier run made without getting to that.
+pub fn make_dirs(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return match sync_parent(path) {
+            // made by somebody else, who has seen to it
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            done => done,
+        };
+    }
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        make_dirs(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(path)(error)),
+        _ => {}
+    }
+    sync_parent(path)
+}
+
 /// Writes a small file so that it is either the old one or the new one, whole.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path, "new")?;
@@ -115,6 +135,19 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let error = write_whole(&dir.path().join("no/where"), b"").unwrap_err();
         assert!(error.to_string().contains("no/"), "{error}");
+    }
+
+    #[test]
+    fn directories_are_made_with_their_parents_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cache/s-t01000-1");
+        for _ in 0..2 {
+            make_dirs(&path).unwrap();
+            assert!(path.is_dir());
+        }
+        fs::write(path.join("file"), b"x").unwrap();
+        let error = make_dirs(&path.join("file/below")).unwrap_err();
+        assert!(error.to_string().contains("file/below"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! the finished file and leaves it. The source stays; removing it is the caller's business.
 
 use crate::{
-    disk::{at, put, remove_if_there, sibling, sync, sync_parent},
+    disk::{at, make_dirs, put, remove_if_there, sibling, sync, sync_parent},
     serve::{Progress, TaskError},
     task::{Transfer, TransferRoute},
 };
@@ -50,9 +50,7 @@ fn carry(route: &TransferRoute, links: bool) -> Result<(), TaskError> {
     let parent = dest.parent().ok_or_else(|| {
         TaskError::permanent(format!("{} cannot be a destination", dest.display()))
     })?;
-    fs::create_dir_all(parent)
-        .map_err(at(parent))
-        .map_err(temporary)?;
+    make_dirs(parent).map_err(temporary)?;
 
     if links && route.opt.is_some_and(|opt| opt.allow_link) {
         return link(src, dest).map_err(temporary);
