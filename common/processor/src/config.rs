@@ -233,6 +233,17 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
+impl Processors {
+    /// Whether a child of this stage may be another program than `own`.
+    pub fn is_foreign(&self, stage: Stage, own: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        self.stages.get(&stage).is_some_and(|config| {
+            let mut programs = config.children.iter().filter_map(|c| c.bin.as_deref());
+            programs.any(|bin| real(bin) != real(own))
+        })
+    }
+}
+
 impl RawProcessors {
     fn sections(&self) -> [(Stage, &Option<Vec<RawProcessor>>); 13] {
         [

@@ -70,6 +70,20 @@ fn upstreams_keys_are_understood() {
 }
 
 #[test]
+fn programs_of_others_are_told_from_our_own() {
+    let out = raw(serde_json::json!({
+        "pc1": [{"args": ["x"]}, {"bin": "/bin/../bin/sh"}],
+        "pc2": [{"bin": "/bin/sh"}, {"bin": "/opt/pc2"}],
+    }))
+    .check()
+    .unwrap();
+    let own = Path::new("/bin/sh");
+    assert!(!out.is_foreign(Stage::Pc1, own));
+    assert!(out.is_foreign(Stage::Pc2, own));
+    assert!(!out.is_foreign(Stage::C2, own));
+}
+
+#[test]
 fn the_legacy_limit_counts_when_it_stands_alone() {
     let out = raw(serde_json::json!({"limit": {"c2": 3}}))
         .check()

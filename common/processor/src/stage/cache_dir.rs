@@ -19,7 +19,7 @@ pub(super) const PC1_MARK: &str = ".pc1.json";
 /// What PC2 knows about its trees and the sealed file.
 pub(super) const PC2_MARK: &str = ".pc2.json";
 /// Upstream's sign that a PC2 was interrupted.
-pub(super) const PC2_RUNNING: &str = ".pc2_running";
+pub const PC2_RUNNING: &str = ".pc2_running";
 const LOCK: &str = ".lock";
 
 /// Nobody else may work in the directory meanwhile: a child of a daemon that has just been
@@ -69,6 +69,18 @@ pub(super) fn remove(dir: &Path, names: &[String]) -> io::Result<()> {
     names
         .iter()
         .try_for_each(|name| remove_if_there(&dir.join(name)))
+}
+
+/// Whether PC1 has finished a layer here.
+pub fn has_layers(dir: &Path) -> io::Result<bool> {
+    Ok(layers(dir)?.iter().any(|name| layer_number(name).is_some()))
+}
+
+/// Removes what PC2 makes, half or whole: its next run starts from nothing. The library takes
+/// half a tree for a whole one.
+pub fn clear_trees(dir: &Path) -> io::Result<()> {
+    remove(dir, &pc2_files(dir)?)?;
+    sync(dir)
 }
 
 /// Removes the layers and the marks of PC1 and PC2: the next PC1 starts from nothing. For
@@ -135,6 +147,22 @@ mod tests {
                 ]
             );
         }
+    }
+
+    #[test]
+    fn what_pc1_and_pc2_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        fs::write(path.join("sc-02-data-layer-1..tmp"), b"x").unwrap();
+        fs::write(path.join("sc-02-data-tree-c-0.dat"), b"x").unwrap();
+        assert!(!has_layers(path).unwrap());
+        fs::write(path.join("sc-02-data-layer-1.dat"), b"x").unwrap();
+        assert!(has_layers(path).unwrap());
+        clear_trees(path).unwrap();
+        assert_eq!(names(path, &["sc-02-data-tree"]).unwrap(), [""; 0]);
+        assert!(has_layers(path).unwrap(), "layers stay");
+        clear_layers(path).unwrap();
+        assert_eq!(names(path, &[""]).unwrap(), [""; 0]);
     }
 
     #[test]

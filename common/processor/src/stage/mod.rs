@@ -11,7 +11,7 @@ mod seal;
 mod source;
 mod tree_d;
 
-pub use cache_dir::{clear_cache, clear_layers};
+pub use cache_dir::{PC2_RUNNING, clear_cache, clear_layers, clear_trees, has_layers};
 
 use crate::{
     kind::Stage,
