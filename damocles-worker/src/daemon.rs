@@ -9,7 +9,7 @@ use crate::{
     metrics,
     pieces::PieceSource,
     ping,
-    plans::World,
+    plans::{Programs, World},
     rpc::{self, Seat, WorkerRpc},
     stores::{AttachedStores, SealingStore, StoreError},
     threads::{Engine, Reporter},
@@ -135,6 +135,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             },
             clock: Arc::new(SystemClock),
             static_trees: config.processors.static_tree_d.clone(),
+            programs: programs(&config)?,
         },
         seats,
         readiness,
@@ -270,6 +271,15 @@ fn warn_of_missing_parameters(config: &Config) {
             tracing::warn!(hint, "sectors will stop before C2: {error}");
         }
     }
+}
+
+fn programs(config: &Config) -> std::io::Result<Programs> {
+    let own = std::env::current_exe()?;
+    Ok(Programs {
+        // our own program has no such stage yet
+        synthetic: config.processors.is_foreign(Stage::SynthProof, &own),
+        foreign_pc2: config.processors.is_foreign(Stage::Pc2, &own),
+    })
 }
 
 async fn start_pool(config: &Config) -> anyhow::Result<Pool> {

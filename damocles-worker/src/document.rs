@@ -62,6 +62,9 @@ pub struct Phases {
     pub deals: Option<Vec<SectorPiece>>,
     pub piece_infos: Option<Vec<PieceInfo>>,
     pub ticket: Option<Ticket>,
+    /// When the ticket was drawn, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub ticket_at: Option<u64>,
     pub pc2: Option<Pc2Output>,
     /// The precommit failed on chain: ask for a new message.
     pub pc2_re_submit: bool,

@@ -14,7 +14,8 @@ pub enum Event {
     AcquireDeals(Vec<SectorPiece>),
     AddPiece(Vec<PieceInfo>),
     BuildTreeD,
-    AssignTicket(Ticket),
+    /// With the time at which it was drawn, in milliseconds since the Unix epoch.
+    AssignTicket(Ticket, u64),
     PC1(Opaque),
     PC2(Pc2Output),
     PC2NeedSyntheticProof(Pc2Output),
@@ -49,7 +50,7 @@ impl Event {
             Self::AcquireDeals(_) => Ev::AcquireDeals,
             Self::AddPiece(_) => Ev::AddPiece,
             Self::BuildTreeD => Ev::BuildTreeD,
-            Self::AssignTicket(_) => Ev::AssignTicket,
+            Self::AssignTicket(..) => Ev::AssignTicket,
             Self::PC1(_) => Ev::PC1,
             Self::PC2(_) => Ev::PC2,
             Self::PC2NeedSyntheticProof(_) => Ev::PC2NeedSyntheticProof,
@@ -80,7 +81,10 @@ impl Event {
             Self::Allocate(allocated) => document.allocated = allocated,
             Self::AcquireDeals(deals) => phases.deals = Some(deals),
             Self::AddPiece(infos) => phases.piece_infos = Some(infos),
-            Self::AssignTicket(ticket) => phases.ticket = Some(ticket),
+            Self::AssignTicket(ticket, at) => {
+                phases.ticket = Some(ticket);
+                phases.ticket_at = Some(at);
+            }
             Self::PC1(output) => outputs.keep = Some((Output::Pc1, output)),
             Self::PC2(output) | Self::PC2NeedSyntheticProof(output) => phases.pc2 = Some(output),
             Self::SubmitPC => phases.pc2_re_submit = false,

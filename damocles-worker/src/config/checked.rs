@@ -115,15 +115,22 @@ impl Default for Sealing {
 }
 
 impl Sealing {
-    /// Seal proofs that the thread takes: per size the three that upstream's workers offer.
-    pub fn allowed_proofs(&self) -> Vec<SealProof> {
-        use damocles_types::proof::SealVersion::{V1_1, V1_1Synthetic, V1_2NonInteractive};
-        let versions = [V1_1, V1_1Synthetic, V1_2NonInteractive];
+    /// Seal proofs that the thread takes, never more than it can make: a sector of another
+    /// kind would stand still after hours of work. Interactive ones of each size; synthetic
+    /// ones if there is a program for them; the plans know no way for non-interactive ones.
+    pub fn allowed_proofs(&self, synthetic: bool) -> Vec<SealProof> {
+        use damocles_types::proof::SealVersion::{V1_1, V1_1Synthetic};
+        let sizes = match self.allowed_sizes.as_slice() {
+            // an empty list would leave the kind to the manager as well
+            [] => &SectorSize::ALL[..],
+            sizes => sizes,
+        };
+        let versions = [Some(V1_1), synthetic.then_some(V1_1Synthetic)];
         let of_size = |size: &SectorSize| {
             let size = *size;
-            versions.map(|version| SealProof { version, size })
+            versions.map(|version| version.map(|version| SealProof { version, size }))
         };
-        self.allowed_sizes.iter().flat_map(of_size).collect()
+        sizes.iter().flat_map(of_size).flatten().collect()
     }
 }
 

@@ -65,20 +65,6 @@ fn layers_lie_over_each_other() {
     assert_eq!(sealing.seal_interval, Duration::from_secs(1));
     assert_eq!(sealing.allowed_miners, [1000]);
     assert_eq!(sealing.allowed_sizes, [SectorSize::KiB2]);
-    let names: Vec<_> = sealing
-        .allowed_proofs()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "StackedDrg2KiBV1_1",
-            "StackedDrg2KiBV1_1_Feat_SyntheticPoRep",
-            "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"
-        ]
-    );
-
     let hot = PathBuf::from("config.toml");
     let settings = thread
         .with_hot_file(&hot, "[sealing]\nmax_retries = 9\n")
@@ -91,6 +77,59 @@ fn layers_lie_over_each_other() {
         .to_string();
     assert!(faults.contains("not in this version yet"), "{faults}");
     assert!(faults.contains("did you mean \"max_retries\"?"), "{faults}");
+}
+
+#[test]
+fn only_proofs_that_can_be_made_are_asked_for() {
+    let mut sealing = Sealing {
+        allowed_sizes: vec![SectorSize::KiB2],
+        ..Sealing::default()
+    };
+    let names = |sealing: &Sealing, synthetic| -> Vec<String> {
+        let proofs = sealing.allowed_proofs(synthetic);
+        proofs.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(&sealing, false), ["StackedDrg2KiBV1_1"]);
+    assert_eq!(
+        names(&sealing, true),
+        [
+            "StackedDrg2KiBV1_1",
+            "StackedDrg2KiBV1_1_Feat_SyntheticPoRep"
+        ]
+    );
+    sealing.allowed_sizes.clear();
+    let any = sealing.allowed_proofs(false);
+    assert_eq!(any.len(), SectorSize::ALL.len());
+    assert!(any.iter().all(|proof| !proof.is_synthetic()));
+}
+
+#[test]
+fn unknown_keys_are_found_at_every_depth() {
+    let place = Place::new();
+    let text = place
+        .load(
+            "sealing.max_retrys = 1\n[sealing]\nallowed_size = []\n\
+             [processors]\next_lock = {}\n[processors.limitation]\nconcurent = {}\n\
+             [[processors.pc1]]\ncgroup.cpusett = \"0\"\nconcurrentt = 1\n\
+             [[processors.pc3]]\nbin = \"/x\"\n[[processors.sealing_daemons]]\nbinn = \"/x\"\n",
+        )
+        .unwrap_err()
+        .to_string();
+    for key in [
+        "sealing_thread[0].sealing.max_retrys",
+        "sealing.allowed_size",
+        "processors.ext_lock",
+        "processors.limitation.concurent",
+        "processors.pc1[0].cgroup.cpusett",
+        "processors.pc1[0].concurrentt",
+        "processors.pc3",
+        "processors.sealing_daemons[0].binn",
+    ] {
+        assert!(
+            text.contains(&format!("{key}: unknown key")),
+            "{key} is not in\n{text}"
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub mod sealer;
 pub mod step;
 pub mod steps;
 
-pub use step::{Step, Stop, World};
+pub use step::{Programs, Step, Stop, World};
 
 use crate::{document::Document, event::Event};
 use damocles_flow::{PlanName, State};

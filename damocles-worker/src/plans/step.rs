@@ -12,7 +12,7 @@ use crate::{
 };
 use damocles_api::{sector::AllocatedSector, timeline::TimelineEntry};
 use damocles_daemon::clock::Clock;
-use damocles_processor::{Note, Opaque, Pool, ProcessorError, Task};
+use damocles_processor::{Cancel, Note, Opaque, Outcome, Pool, ProcessorError, Task};
 use damocles_types::{Failure, Level, SectorId, SectorSize};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,6 +26,17 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Ready-made tree-d files of sectors without data.
     pub static_trees: BTreeMap<SectorSize, PathBuf>,
+    pub programs: Programs,
+}
+
+/// What the configured programs can do and what they leave to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// There is a program that makes synthetic proofs.
+    pub synthetic: bool,
+    /// PC2 may be somebody else's program, which knows nothing of `staged_file`: an
+    /// interrupted run must be prepared for the next one here.
+    pub foreign_pc2: bool,
 }
 
 impl World {
@@ -87,7 +98,8 @@ pub fn call_failed(error: CallError) -> Stop {
     }
 }
 
-fn database_failed(error: MetaError) -> Stop {
+/// What a failed write of a step means for the sector.
+pub fn database_failed(error: MetaError) -> Stop {
     Stop::Failed(error.failure())
 }
 
@@ -104,6 +116,20 @@ pub struct Step<'a> {
     pub board: &'a Board,
     /// The attempt as the timeline will have it.
     pub entry: TimelineEntry,
+    /// The document as the step has written it in between, if it has.
+    pub amended: Option<Document>,
+}
+
+/// Why a task was not done: for want of the task itself, or in the pool.
+enum Undone {
+    Make(Stop),
+    Pool(ProcessorError),
+}
+
+impl From<ProcessorError> for Undone {
+    fn from(error: ProcessorError) -> Self {
+        Self::Pool(error)
+    }
 }
 
 impl Step<'_> {
@@ -144,10 +170,27 @@ impl Step<'_> {
 
     /// Computes in a child process. A pause or stop ends the waiting for it, never the work.
     pub fn compute<T: Task>(&mut self, task: &T) -> Result<T::Output, Stop> {
+        self.watched(|pool, cancel, observe| Ok(pool.run(task, cancel, observe)?))
+    }
+
+    /// The same with a task that is made when the child is ours. `make` must be quick: the
+    /// child stands still meanwhile.
+    pub fn compute_with<T: Task>(
+        &mut self,
+        make: impl FnOnce() -> Result<T, Stop>,
+    ) -> Result<T::Output, Stop> {
+        let make = || make().map_err(Undone::Make);
+        self.watched(|pool, cancel, observe| pool.run_with(make, cancel, observe))
+    }
+
+    fn watched<O>(
+        &mut self,
+        run: impl FnOnce(&Pool, &Cancel, &mut dyn FnMut(Note)) -> Result<Outcome<O>, Undone>,
+    ) -> Result<O, Stop> {
         let cancel = self.control.cancel();
         let (board, clock) = (self.board, &*self.world.clock);
         let (meta, entry, has_sector) = (self.meta, &mut self.entry, self.document.is_some());
-        let outcome = self.world.pool.run(task, &cancel, &mut |note| match note {
+        let outcome = run(&self.world.pool, &cancel, &mut |note| match note {
             Note::Waiting(what) => board.doing(Doing::Waiting(what)),
             Note::Running { child, pid } => {
                 tracing::debug!(child, pid, "handed over");
@@ -163,11 +206,12 @@ impl Step<'_> {
         board.doing(Doing::Running(None));
         match outcome {
             Ok(outcome) => Ok(outcome.output),
+            Err(Undone::Make(stop)) => Err(stop),
             // a pause that was withdrawn meanwhile is no reason to stay
-            Err(ProcessorError::Cancelled) => Err(Stop::Interrupted(
+            Err(Undone::Pool(ProcessorError::Cancelled)) => Err(Stop::Interrupted(
                 self.control.interrupt().unwrap_or(Interrupt::Pause),
             )),
-            Err(error) => Err(Stop::Failed(
+            Err(Undone::Pool(error)) => Err(Stop::Failed(
                 error
                     .failure()
                     .unwrap_or_else(|| Failure::new(Level::Temporary, &error)),

@@ -247,7 +247,16 @@ impl Engine {
         state: State,
     ) -> TimelineEntry {
         // a sector's first entry is that of its allocation
-        let seq = document.map_or(0, |_| next_seq(desk.meta));
+        let (last, seq) = match document {
+            Some(_) => last_entry(desk.meta),
+            None => (None, 0),
+        };
+        // A step without an outcome (no deals yet) is asked for again round after round; that
+        // is one attempt, not a timeline that grows for days.
+        let still_open = |e: &TimelineEntry| e.ending.is_none() && e.state == state.to_string();
+        if let Some(open) = last.filter(still_open) {
+            return open;
+        }
         let entry = TimelineEntry {
             seq,
             state: state.to_string(),
@@ -279,7 +288,10 @@ impl Engine {
     ) -> Result<After, Over> {
         let sealing = &desk.settings.sealing;
         entry.started_at = None;
-        let (result, mut entry) = self.step(desk, plan, document.as_ref(), state, entry);
+        let (result, mut entry, amended) = self.step(desk, plan, document.as_ref(), state, entry);
+        if let Some(amended) = amended {
+            *document = Some(amended);
+        }
         let now = self.world.clock.now_ms();
         entry.started_at.get_or_insert(entry.queued_at);
         match result {
@@ -334,7 +346,7 @@ impl Engine {
         document: Option<&Document>,
         state: State,
         entry: TimelineEntry,
-    ) -> (Result<Option<Event>, Stop>, TimelineEntry) {
+    ) -> (Result<Option<Event>, Stop>, TimelineEntry, Option<Document>) {
         let mut step = Step {
             world: &self.world,
             settings: &desk.settings.sealing,
@@ -344,6 +356,7 @@ impl Engine {
             control: &self.control,
             board: &self.board,
             entry,
+            amended: None,
         };
         let done = catch_unwind(AssertUnwindSafe(|| match (state, document) {
             (State::Finished | State::Aborted, Some(document)) => {
@@ -357,7 +370,7 @@ impl Engine {
                     .hint("see the log for where, report it, then resume the thread"),
             ))
         });
-        (result, step.entry)
+        (result, step.entry, step.amended)
     }
 
     /// The manager learns of the sector's end; one that does not know it (any more) is fine.
@@ -393,13 +406,18 @@ impl Engine {
     }
 }
 
-/// The entry after the last one; a timeline that cannot be read starts high rather than twice.
-fn next_seq(meta: &MetaDb) -> u64 {
+/// The last entry and the number of the next. A timeline that cannot be read counts as very
+/// long, so that no number is given twice.
+fn last_entry(meta: &MetaDb) -> (Option<TimelineEntry>, u64) {
     match meta.timeline() {
-        Ok(entries) => entries.last().map_or(0, |e| e.seq + 1),
+        Ok(mut entries) => {
+            let last = entries.pop();
+            let next = last.as_ref().map_or(0, |e| e.seq + 1);
+            (last, next)
+        }
         Err(error) => {
             tracing::warn!("the timeline cannot be read: {error}");
-            1 << 32
+            (None, 1 << 32)
         }
     }
 }

@@ -48,6 +48,7 @@ pub(crate) struct Script {
     /// What it says of a sector that is reported.
     pub(crate) finalized: Option<String>,
 
+    pub(crate) deals_asked: u64,
     pub(crate) tickets: u64,
     pub(crate) resets: Vec<(&'static str, bool)>,
     pub(crate) reports: Vec<(SectorId, ReportStateReq)>,
@@ -150,7 +151,7 @@ impl SealerServer for Fake {
         _: SectorId,
         _: AcquireDealsSpec,
     ) -> RpcResult<Option<Vec<SectorPiece>>> {
-        drop(self.script()?);
+        self.script()?.deals_asked += 1;
         Ok(None)
     }
 

@@ -5,7 +5,7 @@ use crate::rig::{Rig, Running, done, pool};
 use damocles_api::timeline::Ending;
 use damocles_flow::{Ev, State};
 use damocles_processor::Pool;
-use damocles_types::SectorId;
+use damocles_types::{Randomness, SectorId, Ticket};
 use damocles_worker::threads::Point;
 use std::{
     path::Path,
@@ -144,4 +144,32 @@ fn killed_at_every_transition() {
             });
         }
     });
+}
+
+#[test]
+fn a_ticket_that_grew_old_is_drawn_anew_unless_pc1_has_begun_with_it() {
+    for (aged, begun, tickets) in [(false, false, 1), (true, false, 2), (true, true, 1)] {
+        let rig = Rig::new(1);
+        let (state, event) = (State::TreeDBuilt, Ev::AssignTicket);
+        start_until(&rig, Point::AfterCommit { state, event }).ended();
+        if aged {
+            rig.change_document(|document| document["phases"]["ticket_at"] = 1.into());
+        }
+        if begun {
+            let cache = rig.location().join("data/cache/s-t01000-1");
+            std::fs::write(cache.join("sc-02-data-layer-1.dat"), b"x").unwrap();
+        }
+        // written down before PC1 begins, and kept after it has ended
+        for (state, event) in [(State::TicketAssigned, Ev::PC1), (State::PC1Done, Ev::PC2)] {
+            start_until(&rig, Point::BeforeCommit { state, event }).ended();
+            let mut found = serde_json::Value::Null;
+            rig.change_document(|document| found = document["phases"]["ticket"].clone());
+            let expected = Ticket {
+                ticket: Randomness([tickets; 32]),
+                epoch: 5,
+            };
+            assert_eq!(found, serde_json::to_value(expected).unwrap());
+        }
+        assert_eq!(rig.manager.script().tickets, u64::from(tickets));
+    }
 }

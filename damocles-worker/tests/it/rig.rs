@@ -14,7 +14,7 @@ use damocles_worker::{
     manager::{Connection, Manager},
     metadb::{MetaDb, SCHEMA},
     pieces::PieceSource,
-    plans::World,
+    plans::{Programs, World},
     stores::SealingStore,
     threads::{Engine, Probe, Reporter},
     view::Board,
@@ -84,6 +84,8 @@ pub(crate) struct Rig {
     pool: Pool,
     /// Where the children's orders are.
     pub(crate) orders: PathBuf,
+    /// What the thread is told about the children's programs.
+    pub(crate) programs: Programs,
 }
 
 pub(crate) struct Running {
@@ -132,6 +134,7 @@ impl Rig {
             manager,
             pool,
             orders,
+            programs: Programs::default(),
         }
     }
 
@@ -202,6 +205,7 @@ impl Rig {
                 },
                 clock: Arc::new(SystemClock),
                 static_trees: Default::default(),
+                programs: self.programs,
             },
             reporter: Reporter {
                 manager,
@@ -243,6 +247,13 @@ impl Rig {
         let mut batch = Batch::new();
         batch.put(Table("sector"), "now", bytes);
         kv.write(batch, Durability::Synced).unwrap();
+    }
+
+    /// Changes the document as it lies on disk; the thread must not be running.
+    pub(crate) fn change_document(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let mut document = serde_json::from_slice(&self.document().unwrap()).unwrap();
+        change(&mut document);
+        self.put_document(document.to_string().as_bytes());
     }
 
     pub(crate) fn document(&self) -> Option<Vec<u8>> {

@@ -129,6 +129,81 @@ fn a_sector_that_the_manager_does_not_know_is_given_up() {
 }
 
 #[test]
+fn an_interrupted_pc2_of_another_program_begins_again_from_the_staged_file() {
+    let mut rig = Rig::new(1);
+    rig.programs.foreign_pc2 = true;
+    std::fs::write(rig.orders.join("pc2"), "temporary out of memory").unwrap();
+    let running = rig.start_with(None, "max_retries = 0\n");
+    until("the pause", || {
+        running.control.standing() == Standing::Paused
+    });
+    assert_eq!(
+        rig.runs(Stage::Transfer),
+        0,
+        "the first run needs no repair"
+    );
+    // half encoded, and half a tree
+    let data = rig.location().join("data");
+    let sealed = data.join("sealed/s-t01000-1");
+    let tree = data.join("cache/s-t01000-1/sc-02-data-tree-c-0.dat");
+    std::fs::write(&sealed, [7; 2048]).unwrap();
+    std::fs::write(&tree, b"half").unwrap();
+    std::fs::remove_file(rig.orders.join("pc2")).unwrap();
+    let gate = rig.orders.join("gate");
+    rig.order_once(Stage::Pc2, &format!("wait {}", gate.display()));
+    running.control.command(Command::Resume).unwrap();
+    until("the second PC2", || rig.runs(Stage::Pc2) == 2);
+    assert_eq!(std::fs::read(&sealed).unwrap(), [0; 2048]);
+    assert!(!tree.exists());
+    std::fs::write(&gate, "").unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(rig.runs(Stage::Transfer), 2, "the repair and the move");
+}
+
+#[test]
+fn a_disk_that_cannot_be_cleared_costs_no_sector_number() {
+    let rig = Rig::new(0);
+    let running = rig.start();
+    until("an idle thread", || {
+        running.board.info().waiting_for.as_deref() == Some("the manager has no sector to give")
+    });
+    let data = rig.location().join("data");
+    // in one step, so that the thread cannot make it a directory again in between
+    let file = rig.location().join("file");
+    std::fs::write(&file, "x").unwrap();
+    until("a file in its place", || {
+        let _ = std::fs::remove_dir(&data);
+        std::fs::rename(&file, &data).is_ok()
+    });
+    until("the pause", || {
+        running.control.standing() == Standing::Paused
+    });
+    rig.manager.script().sectors = 1;
+    let info = running.board.info();
+    assert!(info.last_error.unwrap().contains("making room"));
+    assert_eq!(rig.manager.script().given, 0);
+    std::fs::remove_file(&data).unwrap();
+    running.control.command(Command::Resume).unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(rig.manager.script().done, [SectorId::new(1000, 1)]);
+}
+
+#[test]
+fn waiting_for_deals_is_one_entry_of_the_timeline() {
+    let rig = Rig::new(1);
+    let running = rig.start_with(
+        None,
+        "enable_deals = true\ndisable_cc = true\nrequest_task_max_retries = 0\n",
+    );
+    until("many questions", || rig.manager.script().deals_asked > 5);
+    running.stop();
+    let states: Vec<_> = rig.timeline().into_iter().map(|e| e.state).collect();
+    assert_eq!(states, ["Empty", "Allocated"]);
+}
+
+#[test]
 fn a_manager_that_is_away_costs_no_attempts() {
     let mut rig = Rig::new(1);
     rig.manager.script().no_seed = true;

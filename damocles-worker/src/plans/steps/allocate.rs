@@ -9,9 +9,15 @@ use damocles_types::Classify;
 
 /// Asks for a sector number. No answer is no failure: the thread is idle and asks again.
 pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
+    // What a sector before this one may have left. Before the question: a disk that cannot be
+    // written to must not cost a sector number each time.
+    step.store
+        .clear_data()
+        .crit("making room in the sealing store")
+        .map_err(Stop::Failed)?;
     let spec = AllocateSectorSpec {
         allowed_miners: step.settings.allowed_miners.clone(),
-        allowed_proof_types: step.settings.allowed_proofs(),
+        allowed_proof_types: step.settings.allowed_proofs(step.world.programs.synthetic),
     };
     let allocated = match step.world.manager.allocate_sector(spec) {
         Ok(Some(allocated)) => allocated,
@@ -27,12 +33,6 @@ pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
             });
         }
     };
-    // what a sector before this one may have left
-    step.store
-        .clear_data()
-        .and_then(|()| step.store.make_room(allocated.id))
-        .crit("making room in the sealing store")
-        .map_err(Stop::Failed)?;
     Ok(Event::Allocate(allocated))
 }
 

@@ -1,16 +1,25 @@
 //! PC1: the layers. The cache directory is kept over interruptions: the stage goes on after
-//! the last finished layer of the same ticket.
+//! the last finished layer of the same ticket. A ticket that grew old while the sector waited
+//! for its turn is drawn anew when the turn has come, before anything is built upon it.
 
 use crate::{
+    document::Document,
     event::Event,
+    metadb::{MetaDb, Transition},
     plans::{
-        step::{Step, Stop},
+        step::{Step, Stop, World, call_failed, database_failed},
         steps::tree_d,
     },
     stores::sealing::TREE_D,
 };
-use damocles_processor::{prover_id, task::Pc1};
-use damocles_types::Classify;
+use damocles_processor::{prover_id, stage, task::Pc1};
+use damocles_types::{Classify, Ticket};
+use std::{cell::RefCell, path::Path, time::Duration};
+
+/// From this age on a ticket is not begun with. The chain takes a ticket for about a day
+/// (its MaxPreCommitRandomnessLookback, which no node tells), and PC1 and PC2 take their hours
+/// of that.
+const STALE: Duration = Duration::from_secs(3600);
 
 pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     let (allocated, paths) = (step.allocated()?, step.paths()?);
@@ -34,15 +43,79 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     .map_err(|failure| {
         Stop::Failed(failure.hint("resume the thread from PieceAdded to build tree-d again"))
     })?;
-    let output = step.compute(&Pc1 {
-        registered_proof: allocated.proof_type,
-        cache_path: paths.cache,
-        in_path: paths.staged,
-        out_path: paths.sealed,
-        prover_id: prover_id(allocated.id.miner),
-        sector_id: allocated.id.number,
-        ticket: ticket.ticket.0,
-        piece_infos,
-    })?;
-    Ok(Event::PC1(output))
+    let (world, meta, document) = (step.world, step.meta, step.document()?.clone());
+    let amended = RefCell::new(None);
+    let output = step.compute_with(|| {
+        let ticket = match renewed(world, meta, &document, &paths.cache)? {
+            None => ticket,
+            Some((ticket, document)) => {
+                amended.replace(Some(document));
+                ticket
+            }
+        };
+        Ok(Pc1 {
+            registered_proof: allocated.proof_type,
+            cache_path: paths.cache,
+            in_path: paths.staged,
+            out_path: paths.sealed,
+            prover_id: prover_id(allocated.id.miner),
+            sector_id: allocated.id.number,
+            ticket: ticket.ticket.0,
+            piece_infos,
+        })
+    });
+    // however it ended: that is what is written down now
+    step.amended = amended.into_inner();
+    Ok(Event::PC1(output?))
+}
+
+/// Another ticket in place of one that is too old to begin with, written down before it is
+/// used (a run that is interrupted must find its layers again). None: go on with what there is.
+fn renewed(
+    world: &World,
+    meta: &MetaDb,
+    document: &Document,
+    cache: &Path,
+) -> Result<Option<(Ticket, Document)>, Stop> {
+    let now = world.clock.now_ms();
+    let begun = stage::has_layers(cache)
+        .crit("looking for finished layers")
+        .map_err(Stop::Failed)?;
+    if begun || !is_stale(document.phases.ticket_at, now) {
+        return Ok(None);
+    }
+    let sector = document.sector();
+    let ticket = world.manager.assign_ticket(sector).map_err(call_failed)?;
+    let mut document = document.clone();
+    document.phases.ticket = Some(ticket);
+    document.phases.ticket_at = Some(now);
+    meta.commit(&document, &Transition::default())
+        .map_err(database_failed)?;
+    tracing::info!(%sector, epoch = ticket.epoch, "the ticket had grown old and was drawn anew");
+    Ok(Some((ticket, document)))
+}
+
+/// Of a ticket without a time nobody knows how old it is.
+fn is_stale(drawn_at: Option<u64>, now: u64) -> bool {
+    drawn_at.is_none_or(|at| u128::from(now.saturating_sub(at)) >= STALE.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_grow_old() {
+        let hour = 3_600_000;
+        for (drawn_at, now, stale) in [
+            (Some(5), 5, false),
+            (Some(0), hour - 1, false),
+            (Some(0), hour, true),
+            // a clock that was set back
+            (Some(hour), 0, false),
+            (None, 0, true),
+        ] {
+            assert_eq!(is_stale(drawn_at, now), stale, "{drawn_at:?} {now}");
+        }
+    }
 }

@@ -9,21 +9,36 @@ use crate::{
         step::{Step, Stop},
         steps::c1,
     },
+    stores::SectorPaths,
 };
 use damocles_processor::{
-    prover_id,
-    task::{Pc2, SynthProof},
+    disk::{remove_if_there, sync, write_whole},
+    prover_id, stage,
+    task::{Pc2, SynthProof, Transfer, TransferEnd, TransferRoute},
 };
-use damocles_types::{Failure, Level};
+use damocles_types::{Classify, Failure, Level};
+use std::{collections::BTreeMap, path::Path};
 
 pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     let (allocated, paths) = (step.allocated()?, step.paths()?);
     let pc1out = step.output(Output::Pc1, "the output of PC1")?;
-    let output = step.compute(&Pc2 {
-        pc1out,
-        cache_dir: paths.cache,
-        sealed_file: paths.sealed,
-        staged_file: Some(paths.staged),
+    let foreign = step.world.programs.foreign_pc2;
+    if foreign {
+        repair(step, &paths)?;
+    }
+    let output = step.compute_with(|| {
+        if foreign {
+            // before the program touches anything, and in upstream's own way
+            write_whole(&paths.cache.join(stage::PC2_RUNNING), b"")
+                .crit("marking PC2 as begun")
+                .map_err(Stop::Failed)?;
+        }
+        Ok(Pc2 {
+            pc1out,
+            cache_dir: paths.cache,
+            sealed_file: paths.sealed,
+            staged_file: Some(paths.staged),
+        })
     })?;
     if step.settings.verify_after_pc2 {
         // any seed will do: what is found here would be found after the precommit otherwise
@@ -43,6 +58,35 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     } else {
         Event::PC2(output)
     })
+}
+
+/// Somebody else's program encodes the sealed file in place and looks at no marks. After a
+/// run that was begun, whatever became of it, the file is made again from the staged one and
+/// the trees are removed. The mark stays until both are done; it also stays after a run that
+/// ended well, since the file is encoded then and no second run may start from it either.
+fn repair(step: &mut Step<'_>, paths: &SectorPaths) -> Result<(), Stop> {
+    let mark = paths.cache.join(stage::PC2_RUNNING);
+    if !mark.exists() {
+        return Ok(());
+    }
+    tracing::warn!("an earlier PC2 was begun; the sealed file is made again from the staged one");
+    let end = |path: &Path| TransferEnd {
+        store_name: None,
+        uri: path.to_owned(),
+    };
+    step.compute(&Transfer {
+        stores: BTreeMap::new(),
+        routes: vec![TransferRoute {
+            src: end(&paths.staged),
+            dest: end(&paths.sealed),
+            opt: None,
+        }],
+    })?;
+    stage::clear_trees(&paths.cache)
+        .and_then(|()| remove_if_there(&mark))
+        .and_then(|()| sync(&paths.cache))
+        .crit("clearing up after an interrupted PC2")
+        .map_err(Stop::Failed)
 }
 
 pub fn synthetic(step: &mut Step<'_>) -> Result<Event, Stop> {

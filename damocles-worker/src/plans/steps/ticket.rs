@@ -17,5 +17,5 @@ pub fn assign(step: &mut Step<'_>) -> Result<Event, Stop> {
         .crit("clearing the cache directory")
         .map_err(Stop::Failed)?;
     let ticket = step.ask(|manager| manager.assign_ticket(sector))?;
-    Ok(Event::AssignTicket(ticket))
+    Ok(Event::AssignTicket(ticket, step.world.clock.now_ms()))
 }
