@@ -8,7 +8,8 @@ use house::{Home, refused, verdict};
 use serde_json::Value;
 use std::{
     fs,
-    net::TcpListener,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -39,6 +40,65 @@ fn devnet(repo: &Path, port: u16) {
 
 fn ended((status, log): (ExitStatus, String)) -> (i32, String) {
     (status.code().unwrap_or(-1), log)
+}
+
+/// Calls a method of the running manager as a worker does.
+fn call(home: &Home, method: &str, params: &str) -> Value {
+    let api = fs::read_to_string(home.path().join("api")).unwrap();
+    let port: u16 = api.split('/').nth(4).unwrap().parse().unwrap();
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"Venus.{method}","params":{params}}}"#);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(
+        stream,
+        "POST /rpc/v0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
+/// A worker pings and takes a sector; the commands show both.
+fn operators_see_what_workers_did(home: &Home) {
+    let ping = r#"[{"Name":"w1","Dest":"127.0.0.1:9","Version":"v1","Summary":{"Threads":2,"Empty":1,"Paused":0,"Running":1,"Waiting":0,"Errors":0}}]"#;
+    assert_eq!(call(home, "WorkerPing", ping)["error"], Value::Null);
+    let sector = call(home, "AllocateSector", "[{}]");
+    assert_eq!(sector["result"]["ID"]["Number"], 1, "{sector}");
+
+    let shown = |args: &[&str]| {
+        let output = home.run(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        text
+    };
+    let workers = shown(&["util", "worker", "list"]);
+    assert!(workers.contains("w1") && workers.contains("127.0.0.1:9"));
+    assert!(!workers.contains("expired"), "{workers}");
+    let listed = shown(&["util", "worker", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["Info"]["Summary"]["Threads"], 2);
+    refused(
+        verdict(&home.run(&["util", "worker", "info", "w1"])),
+        4,
+        "worker \"w1\"",
+        "is it running",
+    );
+    refused(
+        verdict(&home.run(&["util", "worker", "info", "w2"])),
+        7,
+        "never heard of a worker \"w2\"",
+        "worker list",
+    );
+
+    let sectors = shown(&["util", "sealer", "sectors", "list"]);
+    assert!(sectors.contains("s-t01000-1"), "{sectors}");
+    let one = shown(&["util", "sealer", "sectors", "state", "1000", "1", "--json"]);
+    let one: Value = serde_json::from_str(&one).unwrap();
+    assert_eq!(one["sector"]["ID"]["Number"], 1, "{one}");
+    let finished = shown(&["util", "sealer", "sectors", "list", "--offline", "--json"]);
+    assert_eq!(finished.trim(), "[]");
 }
 
 #[test]
@@ -100,6 +160,7 @@ fn the_node_may_come_late_but_must_fit() {
         !works.seen.iter().any(|l| l.contains(token.trim())),
         "no secret in the log"
     );
+    operators_see_what_workers_did(&home);
     let (code, log) = ended(works.terminate());
     assert_eq!(code, 0, "{log}");
 

@@ -112,8 +112,12 @@ impl Daemon {
         }
     }
 
-    /// Waits for a line of the log.
+    /// Waits for a line of the log, if it was not written before: services start side by
+    /// side, so two of their lines may come in either order.
     pub(crate) fn until(&mut self, text: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
         let deadline = Instant::now() + PATIENCE;
         while let Ok(line) = self
             .lines
