@@ -298,7 +298,7 @@ impl Demo<'_> {
   worker   http://{worker_address}   config: {home}/worker.toml
 
 Try:
-  {manager} --home {home}/manager util sealer sectors list
+  {manager} --home {home}/manager util sealer sectors state {MINER} 1
   {worker} worker -c {home}/worker.toml list
   curl -s -H 'Content-Type: application/json' http://{node}/rpc/v1 -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Filecoin.StateMinerSectorCount\",\"params\":[\"t0{MINER}\",null]}}'\n",
             token = self.house.node_token()?,
