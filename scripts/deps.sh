@@ -22,7 +22,7 @@ if [ -z "${LIBCLANG_PATH:-}" ]; then
 fi
 
 if ! command -v cargo >/dev/null; then
-    echo "cargo is missing. hint: install a Rust toolchain, 1.88 or newer, from https://rustup.rs" >&2
+    echo "cargo is missing. hint: install a Rust toolchain, 1.89 or newer, from https://rustup.rs" >&2
     exit 1
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0

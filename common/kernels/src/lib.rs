@@ -1,0 +1,12 @@
+//! Sealing computations of our own, for x86-64 CPUs with vector units: what filecoin-proofs
+//! computes, bit for bit, several times faster. Pure computation on files and memory: no
+//! config, no chain, no async. Which code runs is decided at run time by what the CPU has
+//! ([`cpu::Cpu`]); without the instructions the same functions run portable code.
+//!
+//! Rooms from the ground up: `cpu` · `field` numbers in vector lanes (the prover's too) ·
+//! `poseidon`, `sha` hash functions over many inputs at once · `tree` Merkle trees and
+//! their files · `fr32` padding of piece data · `pc1` SDR labels · `pc2` columns, encoding, trees.
+
+pub mod cpu;
+
+pub mod poseidon;
