@@ -10,3 +10,5 @@
 pub mod cpu;
 
 pub mod poseidon;
+
+pub mod sha;

@@ -1,0 +1,1 @@
+//! SHA-256 on the SHA instructions: a few streams at a time.

@@ -1,0 +1,1 @@
+//! SHA-256 in sixteen lanes of AVX-512 registers.
