@@ -4,6 +4,10 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod ni;
 #[cfg(target_arch = "x86_64")]
+#[allow(
+    dead_code,
+    reason = "the lock-step of sectors will use what tree-d does not"
+)]
 pub(crate) mod x16;
 
 pub mod pairs;

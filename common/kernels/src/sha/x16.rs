@@ -1,1 +1,367 @@
-//! SHA-256 in sixteen lanes of AVX-512 registers.
+//! SHA-256 in sixteen lanes of AVX-512 registers: register `i` holds word `i` of sixteen
+//! messages (or states), so that one instruction does one step of all sixteen.
+//!
+//! A round is bound by latency here (two cycles an operation), and compilers make it worse:
+//! they re-associate the additions so that the late operand comes first. [`settle`] forbids
+//! that. Two groups of sixteen side by side ([`compress_two`]) fill the remaining gaps.
+
+#![expect(
+    unsafe_code,
+    reason = "vector loads and stores, and a barrier in assembly"
+)]
+
+use super::{IV, K};
+use std::arch::{asm, x86_64::*};
+
+/// One 32-bit word of each of sixteen messages.
+pub(crate) type Lanes = __m512i;
+/// The chaining value a..h of sixteen messages.
+pub(crate) type State = [Lanes; 8];
+/// The sixteen message words (as numbers, not as bytes) of one 64-byte block.
+pub(crate) type Block = [Lanes; 16];
+
+/// A block's expanded message with the round constants added: W\[i\] + K\[i\].
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Schedule(pub(crate) [Lanes; 64]);
+
+impl Schedule {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(crate) fn zeroed() -> Self {
+        Self([_mm512_setzero_si512(); 64])
+    }
+}
+
+/// The state that a message begins with.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn initial() -> State {
+    IV.map(|word| same(word))
+}
+
+/// The same word in all lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn same(word: u32) -> Lanes {
+    _mm512_set1_epi32(word.cast_signed())
+}
+
+/// Takes one block into the state.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress(state: &mut State, block: &Block) {
+    expanding(state, *block, |_, _| {});
+}
+
+/// Takes one block into the state and keeps its schedule for [`compress_scheduled`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress_saving(state: &mut State, block: &Block, schedule: &mut Schedule) {
+    expanding(state, *block, |i, wk| schedule.0[i] = wk);
+}
+
+/// Takes a block that was expanded before into the state.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress_scheduled(state: &mut State, schedule: &Schedule) {
+    let before = *state;
+    for i in (0..64).step_by(8) {
+        *state = eight_rounds(*state, |j| schedule.0[i + j]);
+    }
+    *state = sum(*state, before);
+}
+
+/// Takes one block each into two groups of sixteen states, by way of `scratch`, which then
+/// holds the schedules.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress_two(
+    states: &mut [State; 2],
+    blocks: [&Block; 2],
+    scratch: &mut [Schedule; 2],
+) {
+    let [first, second] = scratch;
+    expand_two(blocks, [first, second]);
+    compress_two_scheduled(states, [first, second]);
+}
+
+/// Takes one expanded block each into two groups of sixteen states.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress_two_scheduled(states: &mut [State; 2], schedules: [&Schedule; 2]) {
+    let [p, q] = schedules;
+    rounds_two(states, |i| (p.0[i], q.0[i]));
+}
+
+/// Takes a block that is the same for everybody into two groups of sixteen states; `wk` is
+/// its schedule.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress_two_constant(states: &mut [State; 2], wk: &[u32; 64]) {
+    rounds_two(states, |i| {
+        let wk = same(wk[i]);
+        (wk, wk)
+    });
+}
+
+/// The schedule of a block, without any round.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn expand(block: &Block, schedule: &mut Schedule) {
+    let mut w = *block;
+    for i in 0..16 {
+        schedule.0[i] = add(w[i], same(K[i]));
+    }
+    for i in (16..64).step_by(16) {
+        for j in 0..16 {
+            w[j] = next_word(&w, j);
+            schedule.0[i + j] = add(w[j], same(K[i + j]));
+        }
+    }
+}
+
+/// The schedules of two blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn expand_two(blocks: [&Block; 2], schedules: [&mut Schedule; 2]) {
+    for (block, schedule) in blocks.into_iter().zip(schedules) {
+        expand(block, schedule);
+    }
+}
+
+/// Rounds with the message expanded on the way; `keep` sees every W + K.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn expanding(state: &mut State, mut w: Block, mut keep: impl FnMut(usize, Lanes)) {
+    let before = *state;
+    let mut s = before;
+    for j in 0..16 {
+        let wk = add(w[j], same(K[j]));
+        keep(j, wk);
+        s = round(s, wk);
+    }
+    for i in (16..64).step_by(16) {
+        for j in 0..16 {
+            w[j] = next_word(&w, j);
+            let wk = add(w[j], same(K[i + j]));
+            keep(i + j, wk);
+            s = round(s, wk);
+        }
+    }
+    *state = sum(s, before);
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn rounds_two(states: &mut [State; 2], wk: impl Fn(usize) -> (Lanes, Lanes)) {
+    let before = *states;
+    let [mut p, mut q] = before;
+    for i in (0..64).step_by(8) {
+        for j in 0..8 {
+            let (wk_p, wk_q) = wk(i + j);
+            p = round(p, wk_p);
+            q = round(q, wk_q);
+        }
+    }
+    *states = [sum(p, before[0]), sum(q, before[1])];
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn eight_rounds(mut state: State, wk: impl Fn(usize) -> Lanes) -> State {
+    for j in 0..8 {
+        state = round(state, wk(j));
+    }
+    state
+}
+
+/// One round. The additions stand so that what arrives last (the sums over e and a) is added
+/// last: three dependent operations from one e to the next, at the price of two additions
+/// that a shorter formula would save.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
+    let hw = settle(add(h, wk));
+    let dhw = settle(add(d, hw));
+    let choice = _mm512_ternarylogic_epi32::<0xca>(e, f, g);
+    let sum_e = xor3(
+        _mm512_ror_epi32::<6>(e),
+        _mm512_ror_epi32::<11>(e),
+        _mm512_ror_epi32::<25>(e),
+    );
+    let next_e = add(settle(add(dhw, choice)), sum_e);
+    let t1 = settle(add(settle(add(hw, choice)), sum_e));
+    let majority = _mm512_ternarylogic_epi32::<0xe8>(a, b, c);
+    let sum_a = xor3(
+        _mm512_ror_epi32::<2>(a),
+        _mm512_ror_epi32::<13>(a),
+        _mm512_ror_epi32::<22>(a),
+    );
+    let next_a = add(settle(add(t1, majority)), sum_a);
+    [next_a, a, b, c, next_e, e, f, g]
+}
+
+/// Message word `i + 16` from the sixteen before it, kept in a ring: `w[j]` is word `i`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn next_word(w: &Block, j: usize) -> Lanes {
+    let (x, y) = (w[(j + 1) % 16], w[(j + 14) % 16]);
+    let sum_x = xor3(
+        _mm512_ror_epi32::<7>(x),
+        _mm512_ror_epi32::<18>(x),
+        _mm512_srli_epi32::<3>(x),
+    );
+    let sum_y = xor3(
+        _mm512_ror_epi32::<17>(y),
+        _mm512_ror_epi32::<19>(y),
+        _mm512_srli_epi32::<10>(y),
+    );
+    add(add(add(w[j], w[(j + 9) % 16]), sum_x), sum_y)
+}
+
+/// A value as it is, and no reasoning across it: keeps the compiler from re-associating.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn settle(mut x: Lanes) -> Lanes {
+    // SAFETY: the assembly is a comment; it changes nothing.
+    unsafe {
+        asm!("/* {0} */", inout(zmm_reg) x, options(pure, nomem, nostack, preserves_flags));
+    }
+    x
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn add(x: Lanes, y: Lanes) -> Lanes {
+    _mm512_add_epi32(x, y)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn xor3(x: Lanes, y: Lanes, z: Lanes) -> Lanes {
+    _mm512_ternarylogic_epi32::<0x96>(x, y, z)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn sum(mut x: State, y: State) -> State {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x = add(*x, y);
+    }
+    x
+}
+
+/// Turns the bytes of every 32-bit word round: big-endian bytes to numbers and back.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn swap_bytes(x: Lanes) -> Lanes {
+    let within = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
+    _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(within))
+}
+
+/// Sixteen rows of sixteen words to sixteen columns: from messages to lanes and back.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn transpose(rows: &Block) -> Block {
+    let mut quads = [_mm512_setzero_si512(); 16];
+    for g in 0..4 {
+        let turned = transpose_words([
+            rows[4 * g],
+            rows[4 * g + 1],
+            rows[4 * g + 2],
+            rows[4 * g + 3],
+        ]);
+        quads[4 * g..4 * g + 4].copy_from_slice(&turned);
+    }
+    let mut columns = *rows;
+    for j in 0..4 {
+        let turned = transpose_quads([quads[j], quads[4 + j], quads[8 + j], quads[12 + j]]);
+        for (k, column) in turned.into_iter().enumerate() {
+            columns[4 * k + j] = column;
+        }
+    }
+    columns
+}
+
+/// In every 128-bit quarter on its own: four rows of four words to four columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn transpose_words([a, b, c, d]: [Lanes; 4]) -> [Lanes; 4] {
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab_low, cd_low),
+        _mm512_unpackhi_epi64(ab_low, cd_low),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
+}
+
+/// Four rows of four 128-bit quarters to four columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn transpose_quads([a, b, c, d]: [Lanes; 4]) -> [Lanes; 4] {
+    const EVEN: i32 = 0b10_00_10_00;
+    const ODD: i32 = 0b11_01_11_01;
+    let (ab_even, cd_even) = (
+        _mm512_shuffle_i32x4::<EVEN>(a, b),
+        _mm512_shuffle_i32x4::<EVEN>(c, d),
+    );
+    let (ab_odd, cd_odd) = (
+        _mm512_shuffle_i32x4::<ODD>(a, b),
+        _mm512_shuffle_i32x4::<ODD>(c, d),
+    );
+    [
+        _mm512_shuffle_i32x4::<EVEN>(ab_even, cd_even),
+        _mm512_shuffle_i32x4::<EVEN>(ab_odd, cd_odd),
+        _mm512_shuffle_i32x4::<ODD>(ab_even, cd_even),
+        _mm512_shuffle_i32x4::<ODD>(ab_odd, cd_odd),
+    ]
+}
+
+/// Sixteen 64-byte blocks, message after message, as lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn load_blocks(bytes: &[u8; 1024]) -> Block {
+    let mut rows = [_mm512_setzero_si512(); 16];
+    for (row, bytes) in rows.iter_mut().zip(bytes.as_chunks::<64>().0) {
+        *row = swap_bytes(load(bytes));
+    }
+    transpose(&rows)
+}
+
+/// Sixteen 32-byte digests, message after message.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn store_digests(state: &State, out: &mut [u8; 512]) {
+    let [a, b, c, d, e, f, g, h] = *state;
+    let left = transpose_words([a, b, c, d]);
+    let right = transpose_words([e, f, g, h]);
+    // quarter k of left[j] and right[j] is the digest of lane 4 k + j
+    let (rows, _) = out.as_chunks_mut::<64>();
+    for j in [0, 2] {
+        let digests = transpose_quads([left[j], right[j], left[j + 1], right[j + 1]]);
+        for (k, pair) in digests.into_iter().enumerate() {
+            store(swap_bytes(pair), &mut rows[2 * k + j / 2]);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn load(bytes: &[u8; 64]) -> Lanes {
+    // SAFETY: reads the 64 bytes of the array; the load asks no alignment.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn store(x: Lanes, bytes: &mut [u8; 64]) {
+    // SAFETY: writes the 64 bytes of the array; the store asks no alignment.
+    unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), x) }
+}
+
+#[cfg(test)]
+#[path = "x16_tests.rs"]
+mod tests;
