@@ -35,7 +35,7 @@ use damocles_daemon::{
 };
 use damocles_kv::OpenError;
 use damocles_node::TipSetKey;
-use damocles_processor::{Pool, Processors, Stage, StartOptions, stage};
+use damocles_processor::{KernelChoice, Pool, Processors, Stage, StartOptions, stage};
 use damocles_types::ActorId;
 use std::{
     collections::BTreeMap,
@@ -205,14 +205,14 @@ async fn no_reload(stop: CancellationToken) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// An unknown stage, or a broken pipe.
-pub fn processor(name: &str) -> anyhow::Result<()> {
+pub fn processor(name: &str, kernel: KernelChoice) -> anyhow::Result<()> {
     let known = Stage::ALL.into_iter().find(|s| s.name() == name);
     let stage = known.ok_or_else(|| {
         let all: Vec<&str> = Stage::ALL.iter().map(|s| s.name()).collect();
         Fatal::new(Exit::Usage, format!("there is no stage {name:?}"))
             .hint(format!("the stages are {}", all.join(", ")))
     })?;
-    stage::run_processor(stage)
+    stage::run_processor(stage, kernel.into())
 }
 
 /// The poster's children: `window_post` in this executable, started when first needed.

@@ -24,7 +24,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             println!("{}", build::version());
             Ok(())
         }
-        Command::Processor { stage } => daemon::processor(&stage),
+        Command::Processor { stage, kernel } => daemon::processor(&stage, kernel),
         Command::Daemon(DaemonCommand::Init) => cli::init(&cli::home(cli.home.as_deref())?),
         Command::Daemon(DaemonCommand::Run(args)) => {
             runtime::frugal_memory();

@@ -2,7 +2,7 @@
 //! and the checked form that the code works with. Checking finds all faults at once and
 //! starts nothing.
 
-use crate::{cpus::CpuSet, kind::Stage};
+use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage};
 use damocles_types::SectorSize;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -69,6 +69,9 @@ pub struct RawProcessor {
     pub locks: Option<Vec<String>>,
     pub auto_restart: Option<bool>,
     pub inherit_envs: Option<bool>,
+    /// Which implementation our own program uses; ours, upstream does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// Retired by upstream in v0.9; read so that the loader can say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<i64>,
@@ -118,6 +121,8 @@ pub struct ChildConfig {
     pub locks: Vec<String>,
     pub auto_restart: bool,
     pub inherit_envs: bool,
+    /// Handed to our own program as an argument.
+    pub kernel: KernelChoice,
 }
 
 impl Default for ChildConfig {
@@ -133,6 +138,7 @@ impl Default for ChildConfig {
             locks: Vec::new(),
             auto_restart: true,
             inherit_envs: true,
+            kernel: KernelChoice::Auto,
         }
     }
 }
@@ -404,6 +410,7 @@ fn check_child(
         locks,
         auto_restart,
         inherit_envs,
+        kernel,
         weight: _,
     } = raw;
 
@@ -471,6 +478,11 @@ fn check_child(
         }
     }
 
+    let kernel = kernel
+        .as_deref()
+        .and_then(|word| check_kernel(key, word, raw, faults))
+        .unwrap_or_default();
+
     ChildConfig {
         bin: bin.clone(),
         args: args.clone(),
@@ -482,6 +494,32 @@ fn check_child(
         locks: held,
         auto_restart: auto_restart.unwrap_or(true),
         inherit_envs: inherit_envs.unwrap_or(true),
+        kernel,
+    }
+}
+
+/// The choice goes into the arguments that we make ourselves; where the operator says what is
+/// started, it would silently do nothing.
+fn check_kernel(
+    key: &str,
+    word: &str,
+    raw: &RawProcessor,
+    faults: &mut Faults,
+) -> Option<KernelChoice> {
+    let key = format!("{key}.kernel");
+    let set = [("bin", raw.bin.is_some()), ("args", raw.args.is_some())];
+    if let Some((name, _)) = set.iter().find(|(_, set)| *set) {
+        faults.add(
+            &key,
+            format!("it has no effect beside `{name}`, which says what is started; leave it out, and give our own program the arguments \"--kernel\", \"{word}\""),
+        );
+    }
+    match word.parse() {
+        Ok(choice) => Some(choice),
+        Err(error) => {
+            faults.add(&key, error);
+            None
+        }
     }
 }
 

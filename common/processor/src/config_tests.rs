@@ -59,6 +59,7 @@ fn upstreams_keys_are_understood() {
             locks: vec!["gpu".into()],
             auto_restart: false,
             inherit_envs: false,
+            kernel: KernelChoice::Auto,
         }
     );
     assert_eq!(pc2.children[1], ChildConfig::default());
@@ -67,6 +68,37 @@ fn upstreams_keys_are_understood() {
         checked.retired_keys(),
         ["processors.pc2[1].weight", "processors.limit"]
     );
+}
+
+#[test]
+fn a_kernel_is_chosen_for_our_own_program_only() {
+    let out =
+        raw(serde_json::json!({"pc2": [{"kernel": "filecoin-proofs"}, {"kernel": "auto"}, {}]}))
+            .check()
+            .unwrap();
+    let kernels: Vec<_> = out.stages[&Stage::Pc2]
+        .children
+        .iter()
+        .map(|child| child.kernel)
+        .collect();
+    use KernelChoice::{Auto, FilecoinProofs};
+    assert_eq!(kernels, [FilecoinProofs, Auto, Auto]);
+    assert_eq!(
+        faults(serde_json::json!({"pc1": [{"kernel": "filecoin_proofs"}]})),
+        [
+            "processors.pc1[0].kernel: \"filecoin_proofs\" is not a choice of kernel; did you mean \"filecoin-proofs\"?"
+        ]
+    );
+    for beside in [
+        serde_json::json!({"bin": "/opt/pc2", "kernel": "auto"}),
+        serde_json::json!({"args": ["processor", "pc2"], "kernel": "filecoin-proofs"}),
+    ] {
+        let found = faults(serde_json::json!({"pc2": [beside]}));
+        assert!(
+            found.len() == 1 && found[0].contains("has no effect"),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]

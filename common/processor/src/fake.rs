@@ -6,7 +6,8 @@
 //!   `late <file>` (ready only when that file exists);
 //! * `<stage>.once` is obeyed by one task and taken away, `<stage>` by every task:
 //!   `error <text>`, `temporary <text>`, `garbage`, `die`, `silent`, `panic`,
-//!   `answer <json>`, `wait <file>` (works on when that file exists), `note <text>`;
+//!   `answer <json>`, `wait <file>` (works on when that file exists), `note <text>`,
+//!   `kernel <name>` (says that this computed the task);
 //! * to `log` a line `<stage> <pid> start` and `… end` is added per task.
 
 use crate::{
@@ -112,6 +113,7 @@ fn obey(
         "answer" => return RawValue::from_string(rest.to_owned()).map_err(TaskError::permanent),
         "wait" => wait_for(Path::new(rest)),
         "note" => progress.note(rest),
+        "kernel" => progress.kernel(rest),
         _ => {}
     }
     if matches!(word, "silent" | "garbage") {

@@ -6,10 +6,12 @@
 //! From the ground floor up; a module uses only those above it.
 
 pub mod kind;
+pub mod kernel;
 pub mod task;
 pub mod wire;
 pub mod cpus;
 mod sys;
+pub mod memory_files;
 pub mod pin;
 pub mod config;
 pub mod serve;
@@ -29,6 +31,7 @@ pub mod stage;
 pub mod fake;
 
 pub use config::{ConfigFault, Processors, RawProcessors};
+pub use kernel::KernelChoice;
 pub use kind::Stage;
 pub use parent::{Cancel, Note, Outcome, Pool, ProcessorError, StartOptions};
 pub use task::{Opaque, Task, prover_id};

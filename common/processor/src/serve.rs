@@ -58,11 +58,13 @@ impl From<anyhow::Error> for TaskError {
     }
 }
 
-/// Where a running task tells how far it is. Silent unless the parent asked for it.
+/// Where a running task tells how far it is (silent unless the parent asked for it) and,
+/// for its answer, what computes it.
 #[derive(Clone)]
 pub struct Progress {
     id: u64,
     to: Option<Output>,
+    kernel: Arc<Mutex<Option<String>>>,
 }
 
 impl std::fmt::Debug for Progress {
@@ -74,7 +76,21 @@ impl std::fmt::Debug for Progress {
 impl Progress {
     /// A progress that goes nowhere.
     pub fn silent() -> Self {
-        Self { id: 0, to: None }
+        Self::of(0, None)
+    }
+
+    fn of(id: u64, to: Option<Output>) -> Self {
+        Self {
+            id,
+            to,
+            kernel: Arc::default(),
+        }
+    }
+
+    /// Names the implementation that computes this task; the last word counts. The answer
+    /// carries it, that of a failed task too.
+    pub fn kernel(&self, name: &str) {
+        *self.kernel.lock() = Some(name.to_owned());
     }
 
     pub fn note(&self, text: impl ToString) {
@@ -144,9 +160,11 @@ fn start(request: Request<Box<RawValue>>, output: &Output, events: bool, handler
     let out = Arc::clone(output);
     let work = move || {
         let to = events.then(|| Arc::clone(&out));
-        let progress = Progress { id, to };
+        let progress = Progress::of(id, to);
         let result = catch_unwind(AssertUnwindSafe(|| handler(&request.task, &progress)));
-        send(&out, &answer(id, result));
+        let mut response = answer(id, result);
+        response.kernel = progress.kernel.lock().take();
+        send(&out, &response);
         sys::trim_heap();
     };
     let spawned = std::thread::Builder::new()
@@ -248,8 +266,11 @@ mod tests {
             "{\"id\":3,\"task\":\"fail\"}\n",
             "{\"id\":4,\"task\":\"panic\"}\n",
         );
-        let handler: Arc<Handler> = Arc::new(|task, _| match task.get() {
-            "\"fail\"" => Err(TaskError::temporary("come back later")),
+        let handler: Arc<Handler> = Arc::new(|task, progress| match task.get() {
+            "\"fail\"" => {
+                progress.kernel("avx512");
+                Err(TaskError::temporary("come back later"))
+            }
             "\"panic\"" => panic!("boom"),
             _ => Ok(task.to_owned()),
         });
@@ -273,6 +294,8 @@ mod tests {
         );
         assert_eq!(answers[2].err_msg.as_deref(), Some("come back later"));
         assert_eq!(answers[2].err_level, Some(Level::Temporary));
+        assert_eq!(answers[2].kernel.as_deref(), Some("avx512"));
+        assert_eq!(answers[0].kernel, None);
         assert_eq!(
             answers[3].err_msg.as_deref(),
             Some("the stage panicked: boom")

@@ -1,7 +1,7 @@
 //! The line protocol between a daemon and its children: one JSON object per line.
 //!
 //! Request `{"id":u64,"task":…}`; answer `{"id":u64,"err_msg":null|text,"output":null|…}`,
-//! in any order. Ours on top: `err_level`, `hint` and `retire` in answers (peers that do not
+//! in any order. Ours on top: `err_level`, `hint`, `kernel` and `retire` in answers (peers that do not
 //! know them ignore them), and progress lines `{"id":u64,"progress":text}`, which a child
 //! sends only when its parent has asked for them with `EVENTS_ENV`, because upstream's
 //! parents would take such a line for an empty answer.
@@ -34,6 +34,9 @@ pub struct Response {
     /// What a person can do about the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Which implementation computed, when the stage has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// The child asks to be replaced after this answer (a panic may have poisoned it).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retire: bool,

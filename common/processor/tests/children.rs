@@ -109,6 +109,17 @@ fn a_task_runs_and_its_times_child_and_progress_are_told() {
 }
 
 #[test]
+fn what_computed_a_task_is_told() {
+    let fake = Fake::new();
+    fake.tell("c2", "kernel avx512-ifma");
+    let pool = fake.pool(|_| ()).unwrap();
+    let mut notes = Vec::new();
+    pool.run(&c2(), &Cancel::new(), &mut |note| notes.push(note))
+        .unwrap();
+    assert_eq!(notes.last(), Some(&Note::Kernel("avx512-ifma".into())));
+}
+
+#[test]
 fn errors_of_the_stage_keep_their_level() {
     let fake = Fake::new();
     let pool = fake.pool(|_| ()).unwrap();

@@ -20,6 +20,7 @@ use damocles_daemon::{
     log::LogArgs,
     net::Listen,
 };
+use damocles_processor::KernelChoice;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -63,6 +64,9 @@ pub enum Command {
     Processor {
         /// The stage, e.g. window_post
         stage: String,
+        /// What computes: auto or filecoin-proofs
+        #[arg(long, default_value_t, value_name = "CHOICE")]
+        kernel: KernelChoice,
     },
 }
 

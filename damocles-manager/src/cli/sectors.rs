@@ -259,7 +259,9 @@ fn print_timeline(entries: &[TimelineEntry]) {
         println!("nothing reported yet");
         return;
     }
-    let mut table = show::table(&["#", "state", "stage", "waited", "ran", "by", "outcome"]);
+    let mut table = show::table(&[
+        "#", "state", "stage", "waited", "ran", "by", "kernel", "outcome",
+    ]);
     for e in entries {
         let outcome = match &e.ending {
             None => "running".to_owned(),
@@ -278,6 +280,7 @@ fn print_timeline(entries: &[TimelineEntry]) {
             show::millis(e.waited_ms()),
             ran,
             show::or_dash(e.child.as_ref().filter(|c| !c.is_empty())),
+            show::or_dash(e.kernel.as_ref()),
             outcome,
         ]);
     }

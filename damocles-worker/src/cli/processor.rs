@@ -1,7 +1,9 @@
 //! `processor <stage>`: the child's side of the line protocol.
 
 use damocles_daemon::exit::{Exit, Fatal};
-use damocles_processor::{Stage, stage, transfer::DISABLE_LINK_ENV};
+use damocles_processor::{
+    KernelChoice, Stage, memory_files::MemoryFiles, stage, transfer::DISABLE_LINK_ENV,
+};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -12,25 +14,26 @@ First comes the line \"pc1 processor ready\", then one line of JSON per task. Lo
 pub(super) struct Args {
     /// add_pieces, tree_d, pc1, pc2, synth_proof, c1, c2, snap_encode, snap_prove, unseal, transfer, window_post, winning_post
     stage: Stage,
+    /// What computes: auto (our own kernels where this CPU has what they need) or filecoin-proofs
+    #[arg(long, default_value_t, value_name = "CHOICE")]
+    kernel: KernelChoice,
     /// transfer: copy even where a link would do
     #[arg(long, alias = "disable_link")]
     disable_link: bool,
-    /// pc1: upstream's memory files; not used by this version
+    /// pc1: use the files in DIR/numa_N as memory (see store hugepage-file-init)
     #[arg(
         long,
         alias = "hugepage_files_path",
         env = "HUGEPAGE_FILES_PATH",
-        value_name = "DIR",
-        hide = true
+        value_name = "DIR"
     )]
     hugepage_files_path: Option<PathBuf>,
-    /// pc1: the same as a pattern
+    /// pc1: the same by a pattern with $NUMA_NODE_INDEX in it; goes before the directory
     #[arg(
         long,
         alias = "hugepage_files_path_pattern",
         env = "HUGEPAGE_FILES_PATH_PATTERN",
-        value_name = "PATTERN",
-        hide = true
+        value_name = "PATTERN"
     )]
     hugepage_files_path_pattern: Option<String>,
 }
@@ -46,8 +49,27 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         ))
         .into());
     }
-    if args.hugepage_files_path.is_some() || args.hugepage_files_path_pattern.is_some() {
-        tracing::warn!("memory files on huge pages are not used by this version");
+    let settings = stage::Settings {
+        kernel: args.kernel,
+        memory_files: memory_files(args)?,
+    };
+    stage::run_processor(args.stage, settings)
+}
+
+fn memory_files(args: &Args) -> Result<Option<MemoryFiles>, Fatal> {
+    // an environment variable that is set to nothing means nothing
+    let pattern = args.hugepage_files_path_pattern.as_deref();
+    if let Some(pattern) = pattern.filter(|pattern| !pattern.is_empty()) {
+        return MemoryFiles::by_pattern(pattern)
+            .map(Some)
+            .map_err(|error| {
+                Fatal::new(Exit::Usage, error).hint(
+                    "write for example --hugepage-files-path-pattern '/mnt/huge/numa_$NUMA_NODE_INDEX/*'",
+                )
+            });
     }
-    stage::run_processor(args.stage)
+    let dir = args.hugepage_files_path.as_deref();
+    Ok(dir
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .map(MemoryFiles::in_directory))
 }

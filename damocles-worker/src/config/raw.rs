@@ -125,6 +125,14 @@ impl Value for ProcessorsSection {
                     "true or false",
                     &["Begin with the worker's environment; true when left out."],
                 ),
+                leaf(
+                    "kernel",
+                    "\"auto\" or \"filecoin-proofs\"",
+                    &[
+                        "What computes in the worker's own program: our kernels where the CPU has what they need, or the proofs library only; `auto` when left out.",
+                        "Not beside `bin` or `args`.",
+                    ],
+                ),
             ],
             defaults: toml::Table::new(),
         };

@@ -202,6 +202,10 @@ impl Step<'_> {
                 }
             }
             Note::Progress(text) => tracing::debug!("{text}"),
+            // the step's own task comes first; one that checks its output does not count
+            Note::Kernel(name) => {
+                entry.kernel.get_or_insert(name);
+            }
         });
         board.doing(Doing::Running(None));
         match outcome {

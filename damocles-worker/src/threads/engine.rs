@@ -288,6 +288,7 @@ impl Engine {
     ) -> Result<After, Over> {
         let sealing = &desk.settings.sealing;
         entry.started_at = None;
+        entry.kernel = None;
         let (result, mut entry, amended) = self.step(desk, plan, document.as_ref(), state, entry);
         if let Some(amended) = amended {
             *document = Some(amended);

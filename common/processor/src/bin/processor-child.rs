@@ -1,21 +1,25 @@
-//! The child program of this crate's own tests: `processor-child processor <stage>`. The
-//! daemons have the same command; this one also obeys `fake`.
+//! The child program of this crate's own tests: `processor-child processor <stage>
+//! [--kernel <choice>]`. The daemons have the same command; this one also obeys `fake`.
 
-use damocles_processor::{Stage, fake};
+use damocles_processor::{KernelChoice, Stage, fake};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let stage = std::env::args()
         .nth(2)
         .and_then(|name| name.parse::<Stage>().ok());
-    let Some(stage) = stage else {
-        eprintln!("usage: processor-child processor <stage>");
+    let kernel = match std::env::args().nth(4).map(|word| word.parse()) {
+        None => Ok(KernelChoice::default()),
+        Some(kernel) => kernel,
+    };
+    let (Some(stage), Ok(kernel)) = (stage, kernel) else {
+        eprintln!("usage: processor-child processor <stage> [--kernel auto|filecoin-proofs]");
         return ExitCode::from(2);
     };
     let done = if fake::is_wanted() {
         fake::run(stage).map_err(Into::into)
     } else {
-        real(stage)
+        real(stage, kernel)
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,11 +31,11 @@ fn main() -> ExitCode {
 }
 
 #[cfg(feature = "proofs")]
-fn real(stage: Stage) -> anyhow::Result<()> {
-    damocles_processor::stage::run_processor(stage)
+fn real(stage: Stage, kernel: KernelChoice) -> anyhow::Result<()> {
+    damocles_processor::stage::run_processor(stage, kernel.into())
 }
 
 #[cfg(not(feature = "proofs"))]
-fn real(stage: Stage) -> anyhow::Result<()> {
+fn real(stage: Stage, _: KernelChoice) -> anyhow::Result<()> {
     anyhow::bail!("{stage}: built without the proofs")
 }

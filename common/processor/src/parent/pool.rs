@@ -69,6 +69,8 @@ pub enum Note {
     },
     /// What the child says about its progress.
     Progress(String),
+    /// The task has ended, well or not, and this implementation computed it.
+    Kernel(String),
 }
 
 /// A finished task with its times.
@@ -337,6 +339,9 @@ impl Pool {
                 reason,
             },
         })?;
+        if let Some(kernel) = &answer.kernel {
+            (observed.borrow_mut())(Note::Kernel(kernel.clone()));
+        }
         Ok(Outcome {
             output: output(stage, answer)?,
             queued_at,

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{ChildConfig, Processors},
+    kernel::KernelChoice,
     kind::Stage,
     parent::{
         placement::{self, Environment},
@@ -70,7 +71,7 @@ pub(super) fn plan(
         let args = child
             .args
             .clone()
-            .unwrap_or_else(|| vec!["processor".to_owned(), stage.name().to_owned()]);
+            .unwrap_or_else(|| own_args(stage, child.kernel));
         let spec = ChildSpec {
             stage: stage.name().to_owned(),
             name: name.clone(),
@@ -97,6 +98,16 @@ pub(super) fn plan(
     children.iter().enumerate().map(one).collect()
 }
 
+/// The arguments of our own program. The default is left unsaid, so that upstream's program
+/// and older ones of ours understand them.
+fn own_args(stage: Stage, kernel: KernelChoice) -> Vec<String> {
+    let mut args = vec!["processor".to_owned(), stage.name().to_owned()];
+    if kernel != KernelChoice::default() {
+        args.extend(["--kernel".to_owned(), kernel.name().to_owned()]);
+    }
+    args
+}
+
 /// Upstream gives these the stage name `EMPTY`.
 pub(super) fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOptions) -> ChildSpec {
     let pid = std::process::id();
@@ -119,5 +130,43 @@ pub(super) fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOpt
         auto_restart: daemon.auto_restart,
         on_demand: None,
         cgroup: placement::cgroup_name(daemon, "sealing_daemon", pid, index),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StageConfig;
+
+    #[test]
+    fn the_kernel_goes_along_as_an_argument_and_the_default_unsaid() {
+        let options = StartOptions {
+            program: "/opt/worker".into(),
+            idle: Duration::ZERO,
+        };
+        let child = |kernel| ChildConfig {
+            kernel,
+            ..ChildConfig::default()
+        };
+        let config = Processors {
+            stages: [(
+                Stage::Pc2,
+                StageConfig {
+                    children: vec![
+                        child(KernelChoice::Auto),
+                        child(KernelChoice::FilecoinProofs),
+                    ],
+                    ..StageConfig::default()
+                },
+            )]
+            .into(),
+            ..Processors::default()
+        };
+        let args: Vec<_> = plan(Stage::Pc2, &config, &[], &options)
+            .into_iter()
+            .map(|(spec, _)| spec.args)
+            .collect();
+        assert_eq!(args[0], ["processor", "pc2"]);
+        assert_eq!(args[1], ["processor", "pc2", "--kernel", "filecoin-proofs"]);
     }
 }

@@ -1,10 +1,10 @@
 //! AddPieces: deals, fillers and nothing at all, through fr32 into the staged file.
 
-use super::{disk, source};
+use super::{context::Context, disk, source};
 use crate::{
     disk::{at, sync_parent},
     proofs::seal_proof,
-    serve::{Progress, TaskError},
+    serve::TaskError,
     task::{AddPieces, Piece, PieceFile},
 };
 use damocles_types::{Commitment, PaddedSize, PieceInfo, SealProof, UnpaddedSize};
@@ -14,9 +14,10 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
 };
 
-pub(super) fn run(task: &AddPieces, progress: &Progress) -> Result<Vec<PieceInfo>, TaskError> {
+pub(super) fn run(task: &AddPieces, context: &Context<'_>) -> Result<Vec<PieceInfo>, TaskError> {
     let size = task.seal_proof_type.size.bytes();
     check_layout(&task.pieces, size)?;
+    context.filecoin_proofs_computes();
     let path = &task.staged_filepath;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)
@@ -30,7 +31,7 @@ pub(super) fn run(task: &AddPieces, progress: &Progress) -> Result<Vec<PieceInfo
     let mut infos = Vec::new();
     let mut offset = 0;
     for (i, piece) in task.pieces.iter().enumerate() {
-        progress.note(format!("piece {} of {}", i + 1, task.pieces.len()));
+        context.note(format!("piece {} of {}", i + 1, task.pieces.len()));
         staged
             .seek(SeekFrom::Start(offset))
             .map_err(at(path))

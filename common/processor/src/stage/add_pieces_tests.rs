@@ -1,6 +1,7 @@
 //! Pieces from nowhere, files and URLs; layouts that make no sector.
 
 use super::*;
+use crate::{serve::Progress, stage::Settings};
 use damocles_types::{Level, SectorSize};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -28,7 +29,11 @@ fn piece(file: PieceFile, payload: u64, padded: u64) -> Piece {
 }
 
 fn go(task: &AddPieces) -> Result<Vec<PieceInfo>, TaskError> {
-    run(task, &Progress::silent())
+    let context = Context {
+        settings: &Settings::default(),
+        progress: &Progress::silent(),
+    };
+    run(task, &context)
 }
 
 fn local(dir: &Path, name: &str, content: &[u8]) -> PieceFile {

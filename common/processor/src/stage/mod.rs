@@ -3,6 +3,7 @@
 
 mod add_pieces;
 mod cache_dir;
+mod context;
 mod parents;
 mod pc1;
 mod pc2;
@@ -12,11 +13,12 @@ mod source;
 mod tree_d;
 
 pub use cache_dir::{PC2_RUNNING, clear_cache, clear_layers, clear_trees, has_layers};
+pub use context::{Context, Settings};
 
 use crate::{
     kind::Stage,
     params,
-    serve::{self, Handler, Progress, TaskError},
+    serve::{self, Handler, TaskError},
     task::Task,
     transfer,
 };
@@ -25,34 +27,47 @@ use std::{io, sync::Arc};
 
 /// The whole life of a child: `processor <stage>` of the daemons. Returns when stdin ends;
 /// the caller must then let the process end, whatever still runs. Logs go to stderr.
-pub fn run_processor(stage: Stage) -> anyhow::Result<()> {
+pub fn run_processor(stage: Stage, settings: Settings) -> anyhow::Result<()> {
     let output = serve::prepare()?;
     Ok(serve::serve(
         stage.name(),
         io::stdin().lock(),
         output,
-        handler(stage),
+        handler(stage, settings),
     )?)
 }
 
 /// What a child of this stage does with a task.
-pub fn handler(stage: Stage) -> Arc<Handler> {
-    Arc::new(move |task, progress| dispatch(stage, task, progress))
+pub fn handler(stage: Stage, settings: Settings) -> Arc<Handler> {
+    Arc::new(move |task, progress| {
+        let context = Context {
+            settings: &settings,
+            progress,
+        };
+        dispatch(stage, task, &context)
+    })
 }
 
 fn dispatch(
     stage: Stage,
     task: &RawValue,
-    progress: &Progress,
+    context: &Context<'_>,
 ) -> Result<Box<RawValue>, TaskError> {
+    // the stages that have no other
+    if matches!(
+        stage,
+        Stage::C1 | Stage::C2 | Stage::WindowPost | Stage::WinningPost
+    ) {
+        context.filecoin_proofs_computes();
+    }
     match stage {
-        Stage::AddPieces => run(task, |t| add_pieces::run(&t, progress)),
-        Stage::TreeD => run(task, |t| tree_d::run(&t)),
-        Stage::Pc1 => run(task, |t| pc1::run(&t, progress)),
-        Stage::Pc2 => run(task, |t| pc2::run(&t, progress)),
+        Stage::AddPieces => run(task, |t| add_pieces::run(&t, context)),
+        Stage::TreeD => run(task, |t| tree_d::run(&t, context)),
+        Stage::Pc1 => run(task, |t| pc1::run(&t, context)),
+        Stage::Pc2 => run(task, |t| pc2::run(&t, context)),
         Stage::C1 => run(task, seal::c1),
         Stage::C2 => run(task, |t| seal::c2(&t)),
-        Stage::Transfer => run(task, |t| transfer::run(&t, progress)),
+        Stage::Transfer => run(task, |t| transfer::run(&t, context.progress)),
         Stage::WindowPost => run(task, |t| post::window(&t)),
         Stage::WinningPost => run(task, |t| post::winning(&t)),
         Stage::MakeParams => run(task, |t| params::make(&t)),

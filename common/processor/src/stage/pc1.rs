@@ -4,6 +4,7 @@
 
 use super::{
     cache_dir::{self, PC1_MARK, PC2_MARK, PC2_RUNNING, TREE_D, layer_number},
+    context::Context,
     disk, parents, tree_d,
 };
 use crate::{
@@ -45,7 +46,7 @@ struct ReplicaId {
     comm_d: Commitment,
 }
 
-pub(super) fn run(task: &Pc1, progress: &Progress) -> Result<Opaque, TaskError> {
+pub(super) fn run(task: &Pc1, context: &Context<'_>) -> Result<Opaque, TaskError> {
     let dir = &task.cache_path;
     let _lock: WorkLock = cache_dir::lock(dir)?;
     let size = task.registered_proof.size;
@@ -53,7 +54,7 @@ pub(super) fn run(task: &Pc1, progress: &Progress) -> Result<Opaque, TaskError> 
     let mark = prepare_layers(task, expected, Path::new(BOOT_ID)).map_err(disk)?;
 
     if tree_d::root(dir, size).map_err(disk)? != Some(expected) {
-        progress.note("building tree-d");
+        context.note("building tree-d");
         let built = tree_d::build(&task.in_path, dir, size)?;
         if built != expected {
             return Err(TaskError::permanent(format!(
@@ -63,7 +64,8 @@ pub(super) fn run(task: &Pc1, progress: &Progress) -> Result<Opaque, TaskError> 
             .hint("the staged file is not that of these pieces; run add_pieces again"));
         }
     }
-    parents::ready(task.registered_proof, progress)?;
+    parents::ready(task.registered_proof, context.progress)?;
+    context.filecoin_proofs_computes();
     make_file(&task.out_path).map_err(disk)?;
 
     let (stop, stopped) = bounded::<()>(0);
@@ -71,7 +73,7 @@ pub(super) fn run(task: &Pc1, progress: &Progress) -> Result<Opaque, TaskError> 
         dir: dir.clone(),
         mark,
         total: layer_count(size),
-        progress: progress.clone(),
+        progress: context.progress.clone(),
     };
     let watcher = thread::Builder::new()
         .name("layers".to_owned())

@@ -5,11 +5,12 @@
 
 use super::{
     cache_dir::{self, PC2_MARK, PC2_RUNNING, pc2_files},
+    context::Context,
     disk,
 };
 use crate::{
     disk::{at, put, remove_if_there, sibling, sync, sync_parent, write_whole},
-    serve::{Progress, TaskError},
+    serve::TaskError,
     task::{Pc2, Pc2Output},
 };
 use damocles_types::{Commitment, SealProof};
@@ -46,7 +47,7 @@ struct Stamp {
     mtime: (i64, i64),
 }
 
-pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskError> {
+pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskError> {
     let dir = &task.cache_dir;
     let _lock = cache_dir::lock(dir)?;
     let pc1out: SealPreCommitPhase1Output = task
@@ -65,7 +66,7 @@ pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskErro
         }
         // No mark: the file is as PC1 left it.
         if old.is_some() || dir.join(PC2_RUNNING).exists() {
-            progress.note("making the sealed file again from the staged one");
+            context.note("making the sealed file again from the staged one");
             remake(
                 staged,
                 &task.sealed_file,
@@ -91,7 +92,8 @@ pub(super) fn run(task: &Pc2, progress: &Progress) -> Result<Pc2Output, TaskErro
             TaskError::permanent(format!("unknown proof {:?}", pc1out.registered_proof))
         })?;
     let comm_d = pc1out.comm_d;
-    progress.note("building trees");
+    context.note("building trees");
+    context.filecoin_proofs_computes();
     let output = seal_pre_commit_phase2(pc1out, dir, &task.sealed_file)?;
     if output.comm_d != comm_d {
         return Err(TaskError::permanent("PC2 found another CommD than PC1"));

@@ -3,6 +3,7 @@
 
 use super::{
     cache_dir::{self, TREE_D},
+    context::Context,
     disk,
 };
 use crate::{
@@ -26,8 +27,9 @@ use storage_proofs_core::{
 
 const WORK: &str = ".tree-d";
 
-pub(super) fn run(task: &TreeD) -> Result<bool, TaskError> {
+pub(super) fn run(task: &TreeD, context: &Context<'_>) -> Result<bool, TaskError> {
     let _lock = cache_dir::lock(&task.cache_dir)?;
+    context.filecoin_proofs_computes();
     build(
         &task.staged_file,
         &task.cache_dir,
