@@ -9,6 +9,8 @@
 
 pub mod cpu;
 
+mod field;
+
 pub mod poseidon;
 
 pub mod sha;

@@ -1,6 +1,15 @@
 //! Poseidon over the scalar field of BLS12-381, many hashes at a time: the function that
 //! columns and trees of sealing are made with (neptune's, standard strength, Merkle-tree
 //! domain tag).
+//!
+//! `rounds` constants and their order · `lanes` sixteen hashes at a time (AVX-512 IFMA).
+
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+mod rounds;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 use crate::cpu::Cpu;
 use blstrs::Scalar;
@@ -45,17 +54,45 @@ pub struct NotCanonical {
 #[derive(Clone, Copy, Debug)]
 pub struct Poseidon {
     arity: Arity,
+    code: Code,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Code {
+    #[cfg(target_arch = "x86_64")]
+    Lanes(vector::Ifma),
+    Neptune,
 }
 
 impl Poseidon {
-    pub fn new(arity: Arity, _cpu: Cpu) -> Self {
-        Self { arity }
+    pub fn new(arity: Arity, cpu: Cpu) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(ifma) = vector::Ifma::of(cpu) {
+            let code = Code::Lanes(ifma);
+            return Self { arity, code };
+        }
+        let _ = cpu;
+        let code = Code::Neptune;
+        Self { arity, code }
+    }
+
+    /// Which code runs.
+    pub fn name(&self) -> &'static str {
+        match self.code {
+            #[cfg(target_arch = "x86_64")]
+            Code::Lanes(_) => "avx512-ifma 2x8",
+            Code::Neptune => "neptune",
+        }
     }
 
     /// `out.len() / 32` hashes. Element `i` of hash `h` is the 32 little-endian bytes at
     /// `rows[i][h * stride..]`; its hash goes to `out[h * 32..]`. A tree row has
     /// `rows[i] = &below[32 * i..]` and stride `32 * arity`; columns have one row per layer
     /// and stride 32.
+    ///
+    /// # Errors
+    /// The first hash with an element that is none, and the first such element. What `out`
+    /// holds then is not defined.
     ///
     /// # Panics
     /// When there are not `arity` rows or a row is too short.
@@ -65,11 +102,16 @@ impl Poseidon {
         stride: usize,
         out: &mut [u8],
     ) -> Result<(), NotCanonical> {
-        match self.arity {
-            Arity::Two => portable::<U2>(&C2, rows, stride, out),
-            Arity::Four => portable::<U4>(&C4, rows, stride, out),
-            Arity::Eight => portable::<U8>(&C8, rows, stride, out),
-            Arity::Eleven => portable::<U11>(&C11, rows, stride, out),
+        assert_eq!(rows.len(), self.arity.inputs(), "one row per input");
+        match self.code {
+            #[cfg(target_arch = "x86_64")]
+            Code::Lanes(ifma) => ifma.hash_rows(self.arity, rows, stride, out),
+            Code::Neptune => match self.arity {
+                Arity::Two => portable::<U2>(&C2, rows, stride, out),
+                Arity::Four => portable::<U4>(&C4, rows, stride, out),
+                Arity::Eight => portable::<U8>(&C8, rows, stride, out),
+                Arity::Eleven => portable::<U11>(&C11, rows, stride, out),
+            },
         }
     }
 }
@@ -85,7 +127,6 @@ fn portable<A: NeptuneArity<Scalar>>(
     stride: usize,
     out: &mut [u8],
 ) -> Result<(), NotCanonical> {
-    assert_eq!(rows.len(), A::to_usize(), "one row per input");
     let mut preimage = vec![Scalar::from(0); rows.len()];
     for (hash, out) in out.chunks_exact_mut(32).enumerate() {
         for (element, row) in rows.iter().enumerate() {

@@ -1,0 +1,12 @@
+//! The scalar field of BLS12-381 in the form that vector units calculate with: eight elements
+//! side by side, five limbs of 52 bits each. Poseidon stands on it; a prover's FFT may, too.
+//!
+//! `limbs` the modulus and numbers as limbs · `lanes` arithmetic on eight elements
+//! (AVX-512 IFMA) · `reference` the same results from arithmetic anybody can check.
+
+pub(crate) mod limbs;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod lanes;
+#[cfg(test)]
+mod reference;

@@ -1,0 +1,136 @@
+//! What the lanes must compute, by the scalars of blstrs: each routine beside its plain
+//! meaning, on random elements and on those at the edges of the allowed range.
+
+use super::limbs::{LIMB, Limbs, P, value};
+use blstrs::Scalar;
+use ff::Field;
+
+/// The element that limbs stand for; they need not be normal.
+fn element(limbs: &Limbs) -> Scalar {
+    let radix = Scalar::from(1 << 52);
+    limbs
+        .iter()
+        .rev()
+        .fold(Scalar::ZERO, |sum, limb| sum * radix + Scalar::from(*limb))
+}
+
+/// 1 / 2^(52 × limbs)
+fn down(limbs: u64) -> Scalar {
+    Scalar::from(2).pow_vartime([52 * limbs]).invert().unwrap()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod lanes {
+    use super::*;
+    use crate::cpu::Cpu;
+    use crate::field::lanes::{Lanes, Weighted, Word8};
+    use proptest::prelude::*;
+
+    /// Eight elements, limbs outside, lanes inside, as a test sees them.
+    type Eight = [Limbs; 8];
+
+    #[derive(Debug, PartialEq)]
+    struct Results {
+        times: Eight,
+        squared: Eight,
+        plus: Eight,
+        weighted: Eight,
+        weighted_plus: Eight,
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+    fn run(a: &Eight, b: &Eight, addend: &Limbs, weights: [u64; 2]) -> Results {
+        let [a, b] = [a, b].map(|x| Lanes::from_limbs(x));
+        let mut sum = Weighted::zero();
+        sum.add(&a, weights[0]);
+        sum.add(&b, weights[1]);
+        Results {
+            times: a.times(&b).limbs(),
+            squared: a.squared().limbs(),
+            plus: a.plus(addend).limbs(),
+            weighted: sum.reduce().limbs(),
+            weighted_plus: sum.reduce_plus(addend).limbs(),
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+    fn through_words(words: &[Word8; 4]) -> (Eight, [Word8; 4]) {
+        let lanes = Lanes::from_words(words);
+        (lanes.limbs(), lanes.to_words())
+    }
+
+    /// Elements up to 2^259: products of two stay within what is allowed.
+    fn limbs() -> impl Strategy<Value = Limbs> {
+        let edge = prop_oneof![Just(0), Just(1), Just(LIMB), Just(LIMB - 1), 0..=LIMB];
+        let p = prop_oneof![Just(P), Just([P[0] - 1, P[1], P[2], P[3], P[4]])];
+        let any = [edge.clone(), edge.clone(), edge.clone(), edge.clone(), edge]
+            .prop_map(|[a, b, c, d, e]| [a, b, c, d, e >> 1]);
+        prop_oneof![1 => p, 8 => any]
+    }
+
+    fn canonical() -> impl Strategy<Value = Limbs> {
+        any::<[u64; 4]>().prop_map(|seed| {
+            let element = seed
+                .iter()
+                .fold(Scalar::ONE, |x, word| x * Scalar::from(*word) + x);
+            crate::field::limbs::split(value(&element))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn lanes_compute_what_scalars_compute(
+            a in prop::array::uniform8(limbs()),
+            b in prop::array::uniform8(limbs()),
+            addend in canonical(),
+            weights in prop::array::uniform2(0..1u64 << 49),
+        ) {
+            if !Cpu::detect().ifma {
+                return Ok(());
+            }
+            // SAFETY: the CPU has what `run` asks for
+            let results = unsafe { run(&a, &b, &addend, weights) };
+            for lane in 0..8 {
+                let [x, y, c] = [&a[lane], &b[lane], &addend].map(element);
+                let sum = (x * Scalar::from(weights[0]) + y * Scalar::from(weights[1])) * down(1);
+                for (result, expected) in [
+                    (results.times[lane], x * y * down(5)),
+                    (results.squared[lane], x * x * down(5)),
+                    (results.plus[lane], x + c),
+                    (results.weighted[lane], sum),
+                    (results.weighted_plus[lane], sum + c),
+                ] {
+                    prop_assert!(result.iter().all(|limb| *limb <= LIMB), "normal: {result:x?}");
+                    prop_assert_eq!(element(&result), expected);
+                }
+            }
+        }
+
+        #[test]
+        fn words_go_in_and_come_out_canonical(elements in prop::array::uniform8(canonical())) {
+            if !Cpu::detect().ifma {
+                return Ok(());
+            }
+            // every other lane above p, as the last reduction may leave it
+            let scalars = elements.map(|limbs| element(&limbs));
+            let mut words = [[0; 8]; 4];
+            for (lane, scalar) in scalars.iter().enumerate() {
+                let mut carry = 0u128;
+                for (i, word) in value(scalar).into_iter().enumerate() {
+                    carry += u128::from(word);
+                    if lane % 2 == 1 {
+                        carry += u128::from(crate::field::limbs::MODULUS[i]);
+                    }
+                    words[i][lane] = carry as u64;
+                    carry >>= 64;
+                }
+            }
+            // SAFETY: the CPU has what it asks for
+            let (limbs, out) = unsafe { through_words(&words) };
+            for (lane, scalar) in scalars.iter().enumerate() {
+                prop_assert_eq!(element(&limbs[lane]), *scalar);
+                prop_assert_eq!(out.map(|word| word[lane]), value(scalar));
+            }
+        }
+    }
+}
