@@ -14,3 +14,5 @@ mod field;
 pub mod poseidon;
 
 pub mod sha;
+
+pub mod pc1;

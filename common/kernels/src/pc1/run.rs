@@ -1,0 +1,277 @@
+//! Labels sectors: shares them out among threads; each thread labels its own in step, piece
+//! by piece, while others read parents and write files.
+
+use super::{
+    Error, Graph, Job, Options, Start,
+    label::{Label, NODE_BYTES},
+    memory::LargePages,
+    parents::{PIECE, Reader},
+    rows::Rows,
+    store::Store,
+    ways::{Way, plan},
+    writer::{Stopped, Writer, at, layer_name, part_name},
+};
+use crate::cpu::Cpu;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::atomic::Ordering,
+    thread::{self, Builder},
+    time::{Duration, Instant},
+};
+
+/// Bytes of labels that may wait for the disks, of all sectors of a thread together.
+const WAITING: usize = 32 << 20;
+/// How often progress is told.
+const TELL: Duration = Duration::from_secs(2);
+
+/// Labels all layers of the sectors from `start` on, and leaves each layer in its file. The
+/// sectors are of one graph and begin at the same point. Each has its own end: one that fails
+/// or is cancelled does not disturb the others. Tells how each was labelled.
+pub fn run(
+    graph: &Graph,
+    start: Start,
+    jobs: &[Job],
+    cpu: Cpu,
+    options: &Options,
+) -> Vec<Result<Way, Error>> {
+    let mut results = Vec::with_capacity(jobs.len());
+    let mut waiting = jobs;
+    while !waiting.is_empty() {
+        let shares = plan(
+            waiting.len(),
+            graph.nodes,
+            cpu,
+            options.cores,
+            options.memory,
+            options.way,
+        );
+        let mut parts = Vec::new();
+        for share in shares {
+            let (part, rest) = waiting.split_at(share.sectors.min(waiting.len()));
+            parts.push((share.way, part));
+            waiting = rest;
+        }
+        thread::scope(|scope| {
+            let started: Vec<_> = parts
+                .into_iter()
+                .map(|(way, part)| {
+                    let work = move || in_step(graph, start, part, way, options);
+                    let thread = Builder::new()
+                        .name("labels".to_owned())
+                        .spawn_scoped(scope, work);
+                    (part.len(), thread)
+                })
+                .collect();
+            for (sectors, thread) in started {
+                match thread.map(|thread| thread.join()) {
+                    Ok(Ok(done)) => results.extend(done),
+                    Ok(Err(_)) => results.extend(vec![Err(Error::Panicked); sectors]),
+                    Err(error) => results.extend(vec![Err(Error::from(error)); sectors]),
+                }
+            }
+        });
+    }
+    results
+}
+
+/// A sector on its way.
+struct Sector<'a> {
+    job: &'a Job,
+    writer: Option<Writer>,
+    failed: Option<Error>,
+}
+
+impl Sector<'_> {
+    fn alive(&self) -> bool {
+        self.failed.is_none() && self.writer.is_some()
+    }
+
+    /// Does something with the writer; when that has stopped, its error is the sector's.
+    fn with(&mut self, act: impl FnOnce(&Writer) -> Result<(), Stopped>) {
+        if let Some(writer) = &self.writer
+            && act(writer).is_err()
+        {
+            self.finish();
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.finish()
+        {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+/// Labels the sectors of one thread.
+fn in_step(
+    graph: &Graph,
+    start: Start,
+    jobs: &[Job],
+    way: Way,
+    options: &Options,
+) -> Vec<Result<Way, Error>> {
+    let waiting = (WAITING / (PIECE * NODE_BYTES) / jobs.len().max(1)).max(2);
+    let mut sectors: Vec<Sector<'_>> = jobs
+        .iter()
+        .map(|job| {
+            let watch = job.watch.clone();
+            match Writer::start(&job.dir, watch, waiting, options.safe_every) {
+                Ok(writer) => Sector {
+                    job,
+                    writer: Some(writer),
+                    failed: None,
+                },
+                Err(error) => Sector {
+                    job,
+                    writer: None,
+                    failed: Some(error.into()),
+                },
+            }
+        })
+        .collect();
+    if let Err(error) = layers(graph, start, &mut sectors, way, options) {
+        let error = Error::from(error);
+        for sector in &mut sectors {
+            sector.fail(error.clone());
+        }
+    }
+    let done = |mut sector: Sector<'_>| {
+        sector.finish();
+        sector.failed.map_or(Ok(way), Err)
+    };
+    sectors.into_iter().map(done).collect()
+}
+
+fn layers(
+    graph: &Graph,
+    start: Start,
+    sectors: &mut [Sector<'_>],
+    way: Way,
+    options: &Options,
+) -> io::Result<()> {
+    let ids: Vec<Label> = sectors.iter().map(|s| s.job.replica_id).collect();
+    let mut labels = store(way, &ids, graph.nodes, &options.large_pages, sectors)?;
+    // the layer below, and the beginning of this one
+    if start.layer > 1 {
+        let below = layer_name(start.layer - 1);
+        load(&mut *labels, sectors, graph.nodes, &below);
+        labels.next_layer();
+    }
+    if start.node > 0 {
+        load(&mut *labels, sectors, start.node, &part_name(start.layer));
+    }
+    for layer in start.layer..=graph.layers {
+        if !sectors.iter().any(Sector::alive) {
+            break;
+        }
+        let node = if layer == start.layer { start.node } else { 0 };
+        for sector in &mut *sectors {
+            sector.with(|writer| writer.begin(layer, node));
+        }
+        one_layer(graph, layer, node, sectors, &mut *labels)?;
+        for sector in &mut *sectors {
+            sector.with(Writer::end);
+        }
+        labels.next_layer();
+    }
+    Ok(())
+}
+
+fn store(
+    way: Way,
+    ids: &[Label],
+    nodes: usize,
+    large: &LargePages,
+    sectors: &[Sector<'_>],
+) -> io::Result<Box<dyn Store>> {
+    #[cfg(target_arch = "x86_64")]
+    if way == Way::Lanes {
+        return Ok(Box::new(super::lanes::Lanes::new(ids, nodes)?));
+    }
+    let rows = Rows::new(way, ids, nodes, large)?;
+    if !large.files.is_empty() && !rows.in_files() {
+        for sector in sectors {
+            let watch = &sector.job.watch;
+            watch.note("no free memory file of the sector's size; labels are in ordinary memory");
+        }
+    }
+    Ok(Box::new(rows))
+}
+
+/// Reads the labels of the first `nodes` nodes of every sector from a file.
+fn load(labels: &mut dyn Store, sectors: &mut [Sector<'_>], nodes: usize, name: &str) {
+    for (number, sector) in sectors.iter_mut().enumerate() {
+        let path = sector.job.dir.join(name);
+        if let Err(error) = load_one(labels, number, nodes, &path) {
+            sector.fail(at(&path)(error).into());
+        }
+    }
+}
+
+fn load_one(labels: &mut dyn Store, sector: usize, nodes: usize, path: &Path) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; PIECE * NODE_BYTES];
+    for first in (0..nodes).step_by(PIECE) {
+        let piece = &mut buffer[..PIECE.min(nodes - first) * NODE_BYTES];
+        file.read_exact(piece)?;
+        labels.write(sector, first, piece.as_chunks().0);
+    }
+    Ok(())
+}
+
+/// Labels a layer from `node` on and hands it to the writers.
+fn one_layer(
+    graph: &Graph,
+    layer: usize,
+    node: usize,
+    sectors: &mut [Sector<'_>],
+    labels: &mut dyn Store,
+) -> io::Result<()> {
+    thread::scope(|scope| {
+        let parents = Reader::start(scope, graph, node)?;
+        let mut told = Instant::now();
+        let mut end = node;
+        while let Some(piece) = parents.next() {
+            let piece = piece?;
+            for sector in &mut *sectors {
+                if sector.alive() && sector.job.cancel.load(Ordering::Relaxed) {
+                    sector.fail(Error::Cancelled);
+                }
+            }
+            let alive: Vec<bool> = sectors.iter().map(Sector::alive).collect();
+            if !alive.contains(&true) {
+                return Ok(());
+            }
+            labels.label(layer as u32, &piece, &alive);
+            let nodes = piece.first..piece.first + piece.parents().len();
+            for (number, sector) in sectors.iter_mut().enumerate() {
+                sector.with(|writer| {
+                    let mut buffer = writer.buffer()?;
+                    labels.read(number, nodes.clone(), &mut buffer);
+                    writer.labels(buffer)
+                });
+            }
+            end = nodes.end;
+            parents.done(piece);
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                for sector in sectors.iter().filter(|sector| sector.alive()) {
+                    sector.job.watch.progress(layer, end);
+                }
+            }
+        }
+        if end < graph.nodes {
+            return Err(io::Error::other("reading the parents ended early"));
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,195 @@
+//! Which code labels how many sectors on how many threads: arithmetic, no doing.
+
+use super::label::NODE_BYTES;
+use crate::cpu::Cpu;
+use std::fmt;
+
+/// Lanes of [`Way::Lanes`].
+pub const LANES: usize = 16;
+
+/// How one thread labels its sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// One sector after the other, node by node, with the `sha2` crate.
+    Portable,
+    /// On the SHA instructions, so many sectors (1 to 3) in step.
+    ShaNi(usize),
+    /// On AVX-512, up to sixteen sectors in step; the memory is that of sixteen.
+    Lanes,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Portable => f.write_str("sha2"),
+            Self::ShaNi(1) => f.write_str("SHA-NI"),
+            Self::ShaNi(n) => write!(f, "SHA-NI ×{n}"),
+            Self::Lanes => write!(f, "AVX-512 ×{LANES}"),
+        }
+    }
+}
+
+impl Way {
+    fn runs_on(self, cpu: Cpu) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::ShaNi(_) => cpu.sha_ni,
+            Self::Lanes => cpu.avx512,
+        }
+    }
+
+    /// Nanoseconds for a node of each of `sectors` on one thread, as measured on Zen 5
+    /// (only their proportions matter).
+    fn cost(self, sectors: usize) -> usize {
+        match self {
+            Self::Portable => 850 * sectors,
+            Self::ShaNi(width) => {
+                let step = |n: usize| [0, 680, 1210, 1760][n.min(3)];
+                sectors / width * step(width) + step(sectors % width)
+            }
+            Self::Lanes => 3700 * sectors.div_ceil(LANES),
+        }
+    }
+
+    /// Bytes of memory for the labels of two layers.
+    fn memory(self, sectors: usize, sector_bytes: u64) -> u64 {
+        let rows = match self {
+            Self::Portable | Self::ShaNi(_) => sectors,
+            Self::Lanes => sectors.next_multiple_of(LANES),
+        };
+        2 * sector_bytes.saturating_mul(rows as u64)
+    }
+}
+
+/// What one thread labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub sectors: usize,
+    pub way: Way,
+}
+
+/// Shares out the first of `sectors` sectors of a graph among up to `cores` threads, so that
+/// they are done soonest, with as few threads as that takes. `memory` (bytes) bounds their
+/// labels; where it does not do for all, the others have to wait for the next round. One
+/// sector at least is shared out whatever the memory.
+pub fn plan(
+    sectors: usize,
+    nodes: usize,
+    cpu: Cpu,
+    cores: usize,
+    memory: Option<u64>,
+    forced: Option<Way>,
+) -> Vec<Share> {
+    let sector_bytes = (nodes * NODE_BYTES) as u64;
+    let ways = match forced {
+        Some(way) => vec![way],
+        None => [
+            Way::ShaNi(1),
+            Way::ShaNi(2),
+            Way::ShaNi(3),
+            Way::Lanes,
+            Way::Portable,
+        ]
+        .into_iter()
+        .filter(|way| way.runs_on(cpu))
+        .collect(),
+    };
+    for count in (1..=sectors).rev() {
+        let mut best: Option<(usize, Vec<Share>)> = None;
+        for threads in 1..=cores.clamp(1, count) {
+            let memory = memory.map(|bytes| bytes / threads as u64);
+            let shares: Option<Vec<Share>> = (0..threads)
+                .map(|thread| (count + thread) / threads)
+                .map(|part| cheapest(&ways, part, sector_bytes, memory))
+                .collect();
+            let Some(shares) = shares else { continue };
+            let times = shares.iter().map(|share| share.way.cost(share.sectors));
+            let time = times.max().unwrap_or_default();
+            if best.as_ref().is_none_or(|(least, _)| time < *least) {
+                best = Some((time, shares));
+            }
+        }
+        if let Some((_, shares)) = best {
+            return shares;
+        }
+    }
+    let alone = |way: &Way| Share {
+        sectors: 1,
+        way: *way,
+    };
+    ways.iter().take(sectors.min(1)).map(alone).collect()
+}
+
+/// The way that is done soonest with `sectors` on one thread, of those that fit the memory.
+fn cheapest(ways: &[Way], sectors: usize, sector_bytes: u64, memory: Option<u64>) -> Option<Share> {
+    ways.iter()
+        .filter(|way| memory.is_none_or(|bound| way.memory(sectors, sector_bytes) <= bound))
+        .min_by_key(|way| way.cost(sectors))
+        .map(|way| Share { sectors, way: *way })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Cpu = Cpu {
+        sha_ni: true,
+        avx2: true,
+        avx512: true,
+        ifma: true,
+        vbmi: true,
+    };
+    const SHA: Cpu = Cpu {
+        sha_ni: true,
+        ..Cpu::PORTABLE
+    };
+    const MIB8: usize = 1 << 18;
+    const GIB32: usize = 1 << 30;
+
+    fn words(shares: &[Share]) -> String {
+        let share = |share: &Share| format!("{} by {}", share.sectors, share.way);
+        shares.iter().map(share).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn sectors_are_shared_out() {
+        let gib = Some(1 << 30);
+        let table = [
+            ((1, MIB8, ALL, 1, None), "1 by SHA-NI"),
+            ((1, MIB8, ALL, 64, None), "1 by SHA-NI"),
+            ((1, MIB8, Cpu::PORTABLE, 1, None), "1 by sha2"),
+            ((2, MIB8, ALL, 1, None), "2 by SHA-NI ×2"),
+            ((3, MIB8, SHA, 1, None), "3 by SHA-NI ×3"),
+            ((2, MIB8, ALL, 2, None), "1 by SHA-NI, 1 by SHA-NI"),
+            ((16, MIB8, ALL, 1, None), "16 by AVX-512 ×16"),
+            // a second thread would be no sooner
+            ((16, MIB8, ALL, 2, gib), "16 by AVX-512 ×16"),
+            (
+                (32, MIB8, ALL, 2, gib),
+                "16 by AVX-512 ×16, 16 by AVX-512 ×16",
+            ),
+            ((15, MIB8, SHA, 1, None), "15 by SHA-NI ×3"),
+            // two times sixteen lanes would be 512 MiB
+            ((17, MIB8, ALL, 1, Some(300 << 20)), "17 by SHA-NI ×3"),
+            ((5, MIB8, Cpu::PORTABLE, 2, None), "2 by sha2, 3 by sha2"),
+            // two sectors of 32GiB need 128 GiB; the second waits
+            ((2, GIB32, ALL, 1, Some(100 << 30)), "1 by SHA-NI"),
+            (
+                (16, GIB32, ALL, 2, Some(300 << 30)),
+                "2 by SHA-NI ×2, 2 by SHA-NI ×2",
+            ),
+            ((1, GIB32, ALL, 1, Some(0)), "1 by SHA-NI"),
+            ((0, GIB32, ALL, 1, None), ""),
+        ];
+        for ((sectors, nodes, cpu, cores, memory), expected) in table {
+            let found = plan(sectors, nodes, cpu, cores, memory, None);
+            assert_eq!(words(&found), expected, "{sectors} on {cores}, {memory:?}");
+        }
+    }
+
+    #[test]
+    fn a_forced_way_is_taken() {
+        let found = plan(2, MIB8, ALL, 1, None, Some(Way::Lanes));
+        assert_eq!(words(&found), "2 by AVX-512 ×16");
+    }
+}
