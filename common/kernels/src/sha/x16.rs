@@ -33,6 +33,23 @@ impl Schedule {
     }
 }
 
+/// The same with each of eight or sixteen constant indices: the compiler does not unroll this
+/// much by itself, and the names a..h must not move between registers.
+macro_rules! unrolled {
+    (8, $j:ident => $body:expr) => {
+        unrolled!(@ $j => $body; 0 1 2 3 4 5 6 7)
+    };
+    (16, $j:ident => $body:expr) => {
+        unrolled!(@ $j => $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $j:ident => $body:expr; $($value:literal)*) => {
+        $({
+            const $j: usize = $value;
+            $body
+        })*
+    };
+}
+
 /// The state that a message begins with.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -66,10 +83,11 @@ pub(crate) fn compress_saving(state: &mut State, block: &Block, schedule: &mut S
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn compress_scheduled(state: &mut State, schedule: &Schedule) {
     let before = *state;
-    for i in (0..64).step_by(8) {
-        *state = eight_rounds(*state, |j| schedule.0[i + j]);
+    let mut s = before;
+    for wk in schedule.0.as_chunks::<8>().0 {
+        unrolled!(8, J => s = round(s, wk[J]));
     }
-    *state = sum(*state, before);
+    *state = sum(s, before);
 }
 
 /// Takes one block each into two groups of sixteen states, by way of `scratch`, which then
@@ -90,8 +108,16 @@ pub(crate) fn compress_two(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn compress_two_scheduled(states: &mut [State; 2], schedules: [&Schedule; 2]) {
-    let [p, q] = schedules;
-    rounds_two(states, |i| (p.0[i], q.0[i]));
+    let before = *states;
+    let [mut p, mut q] = before;
+    let [first, second] = schedules.map(|schedule| schedule.0.as_chunks::<8>().0);
+    for (first, second) in first.iter().zip(second) {
+        unrolled!(8, J => {
+            p = round(p, first[J]);
+            q = round(q, second[J]);
+        });
+    }
+    *states = [sum(p, before[0]), sum(q, before[1])];
 }
 
 /// Takes a block that is the same for everybody into two groups of sixteen states; `wk` is
@@ -99,10 +125,15 @@ pub(crate) fn compress_two_scheduled(states: &mut [State; 2], schedules: [&Sched
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn compress_two_constant(states: &mut [State; 2], wk: &[u32; 64]) {
-    rounds_two(states, |i| {
-        let wk = same(wk[i]);
-        (wk, wk)
-    });
+    let before = *states;
+    let [mut p, mut q] = before;
+    for wk in wk.as_chunks::<8>().0 {
+        unrolled!(8, J => {
+            p = round(p, same(wk[J]));
+            q = round(q, same(wk[J]));
+        });
+    }
+    *states = [sum(p, before[0]), sum(q, before[1])];
 }
 
 /// The schedule of a block, without any round.
@@ -110,14 +141,12 @@ pub(crate) fn compress_two_constant(states: &mut [State; 2], wk: &[u32; 64]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn expand(block: &Block, schedule: &mut Schedule) {
     let mut w = *block;
-    for i in 0..16 {
-        schedule.0[i] = add(w[i], same(K[i]));
-    }
+    unrolled!(16, J => schedule.0[J] = add(w[J], same(K[J])));
     for i in (16..64).step_by(16) {
-        for j in 0..16 {
-            w[j] = next_word(&w, j);
-            schedule.0[i + j] = add(w[j], same(K[i + j]));
-        }
+        unrolled!(16, J => {
+            w[J] = next_word(&w, J);
+            schedule.0[i + J] = add(w[J], same(K[i + J]));
+        });
     }
 }
 
@@ -136,44 +165,20 @@ fn expand_two(blocks: [&Block; 2], schedules: [&mut Schedule; 2]) {
 fn expanding(state: &mut State, mut w: Block, mut keep: impl FnMut(usize, Lanes)) {
     let before = *state;
     let mut s = before;
-    for j in 0..16 {
-        let wk = add(w[j], same(K[j]));
-        keep(j, wk);
+    unrolled!(16, J => {
+        let wk = add(w[J], same(K[J]));
+        keep(J, wk);
         s = round(s, wk);
-    }
+    });
     for i in (16..64).step_by(16) {
-        for j in 0..16 {
-            w[j] = next_word(&w, j);
-            let wk = add(w[j], same(K[i + j]));
-            keep(i + j, wk);
+        unrolled!(16, J => {
+            w[J] = next_word(&w, J);
+            let wk = add(w[J], same(K[i + J]));
+            keep(i + J, wk);
             s = round(s, wk);
-        }
+        });
     }
     *state = sum(s, before);
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn rounds_two(states: &mut [State; 2], wk: impl Fn(usize) -> (Lanes, Lanes)) {
-    let before = *states;
-    let [mut p, mut q] = before;
-    for i in (0..64).step_by(8) {
-        for j in 0..8 {
-            let (wk_p, wk_q) = wk(i + j);
-            p = round(p, wk_p);
-            q = round(q, wk_q);
-        }
-    }
-    *states = [sum(p, before[0]), sum(q, before[1])];
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn eight_rounds(mut state: State, wk: impl Fn(usize) -> Lanes) -> State {
-    for j in 0..8 {
-        state = round(state, wk(j));
-    }
-    state
 }
 
 /// One round. The additions stand so that what arrives last (the sums over e and a) is added
