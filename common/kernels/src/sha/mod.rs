@@ -11,6 +11,8 @@ pub(crate) mod ni;
 pub(crate) mod x16;
 
 pub mod pairs;
+#[cfg(target_arch = "x86_64")]
+mod pairs_x16;
 
 /// Round constants (FIPS 180-4, 4.2.2).
 #[allow(dead_code, reason = "only the vector code asks for it")]

@@ -244,6 +244,12 @@ fn add(x: Lanes, y: Lanes) -> Lanes {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn and(x: Lanes, y: Lanes) -> Lanes {
+    _mm512_and_si512(x, y)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 fn xor3(x: Lanes, y: Lanes, z: Lanes) -> Lanes {
     _mm512_ternarylogic_epi32::<0x96>(x, y, z)
 }
