@@ -26,8 +26,12 @@ fn neptune(preimage: &[Scalar]) -> [u8; 32] {
 }
 
 /// Every code there is on this CPU.
-fn codes(arity: Arity) -> [Poseidon; 2] {
-    [Cpu::PORTABLE, Cpu::detect()].map(|cpu| Poseidon::new(arity, cpu))
+fn codes(arity: Arity) -> [Poseidon; 3] {
+    [
+        Poseidon::new(arity, Cpu::detect()),
+        Poseidon::new(arity, Cpu::PORTABLE),
+        Poseidon::neptune(arity),
+    ]
 }
 
 /// A pseudorandom element for each number.
@@ -66,6 +70,15 @@ fn batches_of_any_length_are_neptunes() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn the_code_is_chosen_by_what_the_cpu_has() {
+    for arity in Arity::ALL {
+        let names = codes(arity).map(|code| code.name());
+        assert_eq!(names[1..], ["portable", "neptune"]);
+        assert_eq!(names[0] == "avx512-ifma 2x8", Cpu::detect().ifma);
     }
 }
 
@@ -172,7 +185,7 @@ fn the_first_element_that_is_none_is_told() {
                     let told = codes(arity).map(|code| tree_row(&code, inputs, &below).map(drop));
                     let overwritten = at == last;
                     if !overwritten {
-                        assert_eq!(told, [expected; 2], "{arity:?} {hash} {element}");
+                        assert_eq!(told, [expected; 3], "{arity:?} {hash} {element}");
                     }
                 }
             }

@@ -2,9 +2,15 @@
 //! side by side, five limbs of 52 bits each. Poseidon stands on it; a prover's FFT may, too.
 //!
 //! `limbs` the modulus and numbers as limbs · `lanes` arithmetic on eight elements
-//! (AVX-512 IFMA) · `reference` the same results from arithmetic anybody can check.
+//! (AVX-512 IFMA) · `words` arithmetic on one element (any CPU) · `reference` the same results
+//! from arithmetic anybody can check.
 
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "limbs are for lanes")
+)]
 pub(crate) mod limbs;
+pub(crate) mod words;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod lanes;

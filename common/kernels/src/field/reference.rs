@@ -15,8 +15,63 @@ fn element(limbs: &Limbs) -> Scalar {
 }
 
 /// 1 / 2^(52 × limbs)
+#[cfg(target_arch = "x86_64")]
 fn down(limbs: u64) -> Scalar {
     Scalar::from(2).pow_vartime([52 * limbs]).invert().unwrap()
+}
+
+mod words {
+    use super::*;
+    use crate::field::limbs::{MODULUS, Words};
+    use crate::field::words::{Weighted, plus, subtract_once, times};
+    use proptest::prelude::*;
+
+    fn element(words: &Words) -> Scalar {
+        let radix = Scalar::from(u64::MAX) + Scalar::ONE;
+        words
+            .iter()
+            .rev()
+            .fold(Scalar::ZERO, |sum, word| sum * radix + Scalar::from(*word))
+    }
+
+    fn word() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(1), Just(u64::MAX), any::<u64>()]
+    }
+
+    /// Up to 1.1 p: below 2^255 is near enough (1.104 p).
+    fn words() -> impl Strategy<Value = Words> {
+        let p = prop_oneof![Just(0), Just(1), Just(2)]
+            .prop_map(|less| [MODULUS[0] - less, MODULUS[1], MODULUS[2], MODULUS[3]]);
+        let any = [word(), word(), word(), word()].prop_map(|[a, b, c, d]| [a, b, c, d >> 1]);
+        prop_oneof![1 => p, 8 => any]
+    }
+
+    proptest! {
+        #[test]
+        fn words_compute_what_scalars_compute(
+            a in words(),
+            b in words(),
+            weights in prop::array::uniform2(0..1u64 << 47),
+        ) {
+            let down = |words: u64| Scalar::from(2).pow_vartime([64 * words]).invert().unwrap();
+            let [x, y] = [&a, &b].map(element);
+            let product = times(&a, &b);
+            prop_assert_eq!(value(&(x * y * down(4))), product, "canonical");
+            prop_assert_eq!(element(&plus(a, &b)), x + y);
+            prop_assert_eq!(element(&subtract_once(a)), x);
+            prop_assert!(subtract_once(a) == a || a.iter().rev().ge(MODULUS.iter().rev()));
+            let mut sum = Weighted::default();
+            sum.add(&a, weights[0]);
+            sum.add(&b, weights[1]);
+            let sum = sum.reduce();
+            prop_assert_eq!(
+                element(&sum),
+                (x * Scalar::from(weights[0]) + y * Scalar::from(weights[1])) * down(1)
+            );
+            // less than 2^48/2^64 × 1.1 p + p
+            prop_assert!(sum[3] <= MODULUS[3] + 1);
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -24,9 +24,9 @@ pub(super) fn hash<const T: usize, const G: usize>(
     input: &[[Words8; G]; T],
 ) -> [Words8; G] {
     let mut state: State<T, G> = [[Lanes::splat(&rounds.enter[0]); G]; T];
-    for i in 1..T {
-        for g in 0..G {
-            state[i][g] = Lanes::from_words(&input[i][g]).plus(&rounds.enter[i]);
+    for ((state, input), add) in state.iter_mut().zip(input).zip(&rounds.enter).skip(1) {
+        for (lanes, words) in state.iter_mut().zip(input) {
+            *lanes = Lanes::from_words(words).plus(add);
         }
     }
     for add in &rounds.opening {
@@ -87,36 +87,41 @@ fn mix<const T: usize, const G: usize>(
     add: &[Limbs],
 ) {
     let old = *state;
-    let rows = &rounds.weights;
     let mut j = 0;
     // three rows at a time: an element that is in registers serves all of them
     while j + 3 <= T {
-        for g in 0..G {
-            let sums = weighted(&old, g, [&rows[j], &rows[j + 1], &rows[j + 2]]);
-            for (r, sum) in sums.into_iter().enumerate() {
-                state[j + r][g] = reduce(sum, add.get(j + r));
-            }
-        }
+        mix_rows::<T, G, 3>(rounds, &old, state, j, add);
         j += 3;
     }
     if j + 2 <= T {
-        for g in 0..G {
-            let sums = weighted(&old, g, [&rows[j], &rows[j + 1]]);
-            for (r, sum) in sums.into_iter().enumerate() {
-                state[j + r][g] = reduce(sum, add.get(j + r));
-            }
-        }
+        mix_rows::<T, G, 2>(rounds, &old, state, j, add);
         j += 2;
     }
     debug_assert_eq!(j, T, "no arity leaves one row");
 }
 
+/// `W` rows of the matrix from row `first`.
+#[expect(
+    clippy::needless_range_loop,
+    reason = "a group is a column of the state"
+)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn reduce(sum: Weighted, add: Option<&Limbs>) -> Lanes {
-    match add {
-        Some(add) => sum.reduce_plus(add),
-        None => sum.reduce(),
+fn mix_rows<const T: usize, const G: usize, const W: usize>(
+    rounds: &Rounds<Limbs, T>,
+    old: &State<T, G>,
+    new: &mut State<T, G>,
+    first: usize,
+    add: &[Limbs],
+) {
+    let rows = std::array::from_fn::<_, W, _>(|r| &rounds.weights[first + r]);
+    for g in 0..G {
+        for (j, sum) in (first..).zip(weighted(old, g, rows)) {
+            new[j][g] = match add.get(j) {
+                Some(add) => sum.reduce_plus(add),
+                None => sum.reduce(),
+            };
+        }
     }
 }
 
