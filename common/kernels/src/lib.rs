@@ -15,4 +15,8 @@ pub mod poseidon;
 
 pub mod sha;
 
+pub mod tree;
+
 pub mod pc1;
+
+pub mod pc2;

@@ -75,6 +75,10 @@ mod words {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "calls routines that need the CPU's vector units"
+)]
 mod lanes {
     use super::*;
     use crate::cpu::Cpu;

@@ -1,0 +1,3 @@
+//! Merkle trees of sealing, as their files lay them out: row after row, leaves first.
+
+pub mod octree;
