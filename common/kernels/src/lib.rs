@@ -5,7 +5,8 @@
 //!
 //! Rooms from the ground up: `cpu` · `field` numbers in vector lanes (the prover's too) ·
 //! `poseidon`, `sha` hash functions over many inputs at once · `tree` Merkle trees and
-//! their files · `fr32` padding of piece data · `pc1` SDR labels · `pc2` columns, encoding, trees.
+//! their files · `fr32` padding of payload · `piece` pieces on their way into a sector ·
+//! `pc1` SDR labels · `pc2` columns, encoding, trees.
 
 pub mod cpu;
 
@@ -16,6 +17,10 @@ pub mod poseidon;
 pub mod sha;
 
 pub mod tree;
+
+pub mod fr32;
+
+pub mod piece;
 
 pub mod pc1;
 

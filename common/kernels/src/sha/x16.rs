@@ -11,7 +11,16 @@
 )]
 
 use super::{IV, K};
-use std::arch::{asm, x86_64::*};
+use std::arch::{
+    asm,
+    x86_64::{
+        __m512i, _mm_set_epi64x, _mm512_add_epi32, _mm512_and_si512, _mm512_broadcast_i32x4,
+        _mm512_loadu_si512, _mm512_ror_epi32, _mm512_set1_epi32, _mm512_setzero_si512,
+        _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_srli_epi32, _mm512_storeu_si512,
+        _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+        _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    },
+};
 
 /// One 32-bit word of each of sixteen messages.
 pub(crate) type Lanes = __m512i;

@@ -1,3 +1,4 @@
 //! Merkle trees of sealing, as their files lay them out: row after row, leaves first.
 
+pub mod binary;
 pub mod octree;
