@@ -6,7 +6,8 @@
 //! Rooms from the ground up: `cpu` · `field` numbers in vector lanes (the prover's too) ·
 //! `poseidon`, `sha` hash functions over many inputs at once · `tree` Merkle trees and
 //! their files · `fr32` padding of payload · `piece` pieces on their way into a sector ·
-//! `pc1` SDR labels · `pc2` columns, encoding, trees.
+//! `pc1` SDR labels · `pc2` columns, encoding, trees · `snap` new data
+//! into a sealed sector.
 
 pub mod cpu;
 
@@ -25,3 +26,5 @@ pub mod piece;
 pub mod pc1;
 
 pub mod pc2;
+
+pub mod snap;

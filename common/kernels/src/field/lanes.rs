@@ -13,9 +13,9 @@
 //! is divided by 2^52. With T the sum before k steps, the result is below T/2^(52k) + p.
 //!
 //! # Why nothing overflows
-//! * A column (all 104-bit products' halves of one weight) of a product sums up to 5 lower and
-//!   4 upper halves, each below 2^52; the reduction adds up to 5 and 5 and a carry: below
-//!   21 × 2^52 < 2^57 of 2^64.
+//! * A column (the halves of one weight of all limbs' products) of a product sums up to 5 lower
+//!   and 4 upper halves, each below 2^52; the reduction adds up to 5 and 5 and a carry: below
+//!   21 × 2^52 < 2^57 of 2^64. So 100 products may be added up before they are reduced.
 //! * A column of a [`Weighted`] sum takes two halves per term: up to 2^10 terms stay below 2^63.
 //! * Results: products of elements a, b below A·p and B·p give less than
 //!   (A·B·p/2^260 + 1)·p = (A·B/35.3 + 1)·p; any A·B ≤ 1200 gives a normal result. Who adds
@@ -142,11 +142,21 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(crate) fn times(&self, other: &Self) -> Self {
+        Self::dot([(self, other)])
+    }
+
+    /// The sum of the products / R, reduced once. At most 100 terms, and the sum of all A·B
+    /// of the bounds above at most 1200.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(crate) fn dot<const N: usize>(terms: [(&Self, &Self); N]) -> Self {
         let mut columns = [_mm512_setzero_si512(); 10];
-        for (i, a) in self.0.into_iter().enumerate() {
-            for (j, b) in other.0.into_iter().enumerate() {
-                columns[i + j] = _mm512_madd52lo_epu64(columns[i + j], a, b);
-                columns[i + j + 1] = _mm512_madd52hi_epu64(columns[i + j + 1], a, b);
+        for (a, b) in terms {
+            for (i, a) in a.0.into_iter().enumerate() {
+                for (j, b) in b.0.into_iter().enumerate() {
+                    columns[i + j] = _mm512_madd52lo_epu64(columns[i + j], a, b);
+                    columns[i + j + 1] = _mm512_madd52hi_epu64(columns[i + j + 1], a, b);
+                }
             }
         }
         reduce_all(columns)

@@ -68,8 +68,8 @@ mod words {
                 element(&sum),
                 (x * Scalar::from(weights[0]) + y * Scalar::from(weights[1])) * down(1)
             );
-            // less than 2^48/2^64 × 1.1 p + p
-            prop_assert!(sum[3] <= MODULUS[3] + 1);
+            // less than p + 2^48/2^64 × 1.11 p
+            prop_assert!(sum[3] < MODULUS[3] + (1 << 48));
         }
     }
 }
@@ -91,6 +91,7 @@ mod lanes {
     #[derive(Debug, PartialEq)]
     struct Results {
         times: Eight,
+        dot: Eight,
         squared: Eight,
         plus: Eight,
         weighted: Eight,
@@ -105,6 +106,7 @@ mod lanes {
         sum.add(&b, weights[1]);
         Results {
             times: a.times(&b).limbs(),
+            dot: Lanes::dot([(&a, &b), (&a, &Lanes::splat(addend))]).limbs(),
             squared: a.squared().limbs(),
             plus: a.plus(addend).limbs(),
             weighted: sum.reduce().limbs(),
@@ -154,6 +156,7 @@ mod lanes {
                 let sum = (x * Scalar::from(weights[0]) + y * Scalar::from(weights[1])) * down(1);
                 for (result, expected) in [
                     (results.times[lane], x * y * down(5)),
+                    (results.dot[lane], (x * y + x * c) * down(5)),
                     (results.squared[lane], x * x * down(5)),
                     (results.plus[lane], x + c),
                     (results.weighted[lane], sum),
