@@ -212,7 +212,7 @@ impl Faults {
 }
 
 /// Durations as upstream's files have them: numbers with units, added up (`1h 30m`, `500ms`).
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     (!rest.is_empty()).then_some(())?;
     let mut total = Duration::ZERO;

@@ -13,6 +13,12 @@ use serde_json::value::RawValue;
 /// Set to `1` by a parent that understands progress lines.
 pub const EVENTS_ENV: &str = "DAMOCLES_PROCESSOR_EVENTS";
 
+/// How many PC1 tasks a child may compute together (its `concurrent`), when more than one.
+pub const PC1_BATCH_ENV: &str = "DAMOCLES_PC1_BATCH";
+/// The longest time that a PC1 task waits for others to be computed together with, such as
+/// `30s`; the operator's to set.
+pub const PC1_BATCH_WAIT_ENV: &str = "DAMOCLES_PC1_BATCH_WAIT";
+
 /// A task on its way to a child. Ids start at 1 per child.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request<T> {

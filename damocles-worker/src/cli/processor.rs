@@ -52,6 +52,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let settings = stage::Settings {
         kernel: args.kernel,
         memory_files: memory_files(args)?,
+        ..stage::Settings::default()
     };
     stage::run_processor(args.stage, settings)
 }

@@ -4,7 +4,7 @@
 use crate::{
     config::ChildConfig,
     pin::{CGROUP_ENV, CPUSET_ENV, NUMA_ENV},
-    wire::EVENTS_ENV,
+    wire::{EVENTS_ENV, PC1_BATCH_ENV},
 };
 use std::collections::BTreeMap;
 
@@ -48,6 +48,9 @@ pub fn environment(
     if let Some(node) = config.numa_preferred {
         set.insert(NUMA_ENV.to_owned(), node.to_string());
     }
+    if let Some(concurrent) = config.concurrent.filter(|n| stage == "pc1" && n.get() > 1) {
+        set.insert(PC1_BATCH_ENV.to_owned(), concurrent.to_string());
+    }
     set.extend(config.envs.clone());
     Environment {
         inherit: config.inherit_envs,
@@ -59,6 +62,7 @@ pub fn environment(
 mod tests {
     use super::*;
     use crate::config::CgroupConfig;
+    use std::num::NonZeroU32;
 
     #[test]
     fn placement_table() {
@@ -79,6 +83,7 @@ mod tests {
                 (NUMA_ENV.into(), "0".into()),
             ]),
             inherit_envs: false,
+            concurrent: NonZeroU32::new(16),
             ..ChildConfig::default()
         };
         let env = environment(&pinned, "pc1", 7, 2);
@@ -87,5 +92,8 @@ mod tests {
         assert_eq!(env.set[CPUSET_ENV], "4-7");
         assert_eq!(env.set[NUMA_ENV], "0", "the operator's word wins");
         assert_eq!(env.set["CUDA_VISIBLE_DEVICES"], "0");
+        assert_eq!(env.set[PC1_BATCH_ENV], "16");
+        let env = environment(&pinned, "pc2", 7, 2);
+        assert!(!env.set.contains_key(PC1_BATCH_ENV));
     }
 }

@@ -1,6 +1,7 @@
 //! What the functions of the stages know besides their task: how the child was started, and
 //! where to tell what goes on.
 
+use super::pc1_own::Batch;
 use crate::{kernel::KernelChoice, memory_files::MemoryFiles, serve::Progress};
 use damocles_kernels::cpu::Cpu;
 
@@ -10,6 +11,8 @@ pub struct Settings {
     pub kernel: KernelChoice,
     /// Files on huge pages that PC1 may use as memory.
     pub memory_files: Option<MemoryFiles>,
+    /// Whether tasks of PC1 wait for each other.
+    pub batch: Batch,
 }
 
 impl From<KernelChoice> for Settings {

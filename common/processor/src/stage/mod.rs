@@ -6,6 +6,9 @@ mod cache_dir;
 mod context;
 mod parents;
 mod pc1;
+mod pc1_batch;
+mod pc1_layers;
+mod pc1_own;
 mod pc2;
 mod post;
 mod seal;
@@ -14,6 +17,7 @@ mod tree_d;
 
 pub use cache_dir::{PC2_RUNNING, clear_cache, clear_layers, clear_trees, has_layers};
 pub use context::{Context, Settings};
+pub use pc1_own::Batch;
 
 use crate::{
     kind::Stage,
@@ -27,8 +31,9 @@ use std::{io, sync::Arc};
 
 /// The whole life of a child: `processor <stage>` of the daemons. Returns when stdin ends;
 /// the caller must then let the process end, whatever still runs. Logs go to stderr.
-pub fn run_processor(stage: Stage, settings: Settings) -> anyhow::Result<()> {
+pub fn run_processor(stage: Stage, mut settings: Settings) -> anyhow::Result<()> {
     let output = serve::prepare()?;
+    settings.batch = Batch::from_env();
     Ok(serve::serve(
         stage.name(),
         io::stdin().lock(),

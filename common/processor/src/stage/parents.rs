@@ -21,8 +21,8 @@ use storage_proofs_core::settings::SETTINGS;
 
 const LOCK: &str = ".sdr-parents.lock";
 
-/// Makes sure that the parents cache of this proof type is whole. Minutes, once per machine.
-pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<(), TaskError> {
+/// The parents cache of this proof type, whole. Minutes, once per machine.
+pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<PathBuf, TaskError> {
     let dir = PathBuf::from(&SETTINGS.parent_cache);
     fs::create_dir_all(&dir).map_err(at(&dir)).map_err(disk)?;
     let mut told = false;
@@ -45,7 +45,7 @@ pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<(), TaskErr
     let path = open(&config, progress)?;
     let mark = marker(&path);
     if mark.is_file() {
-        return Ok(());
+        return Ok(path);
     }
     if before.contains(&path) {
         progress.note("the parents cache is of unknown origin and made again");
@@ -54,7 +54,8 @@ pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<(), TaskErr
     }
     sync(&path)
         .and_then(|()| write_whole(&mark, b""))
-        .map_err(disk)
+        .map_err(disk)?;
+    Ok(path)
 }
 
 fn marker(path: &Path) -> PathBuf {
