@@ -178,7 +178,7 @@ pub fn run(
 }
 
 /// The root over the base trees' roots: in groups of `sub`, and those in groups of `top`.
-fn compound_root(shape: Shape, cpu: Cpu, mut roots: Vec<[u8; 32]>) -> [u8; 32] {
+pub(crate) fn compound_root(shape: Shape, cpu: Cpu, mut roots: Vec<[u8; 32]>) -> [u8; 32] {
     for arity in [shape.sub, shape.top].into_iter().flatten() {
         roots = roots
             .chunks_exact(arity)
