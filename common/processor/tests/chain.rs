@@ -2,7 +2,7 @@
 //! C2 takes a minute and 1.1 GB of parameters; it runs in the end-to-end tests.
 
 use damocles_processor::{
-    Cancel, Note, Opaque, Pool, Processors, Stage, StartOptions, prover_id,
+    Cancel, Note, Opaque, Pool, Processors, RawProcessors, Stage, StartOptions, prover_id,
     task::{AddPieces, C1, C2, Pc1, Pc2, Pc2Output, Piece, PieceFile, TreeD},
 };
 use damocles_types::{PaddedSize, PieceInfo, SealProof, SectorSize};
@@ -21,15 +21,25 @@ struct Sector {
     number: u64,
 }
 
+fn start(processors: &Processors) -> Pool {
+    let options = StartOptions {
+        program: env!("CARGO_BIN_EXE_processor-child").into(),
+        idle: Duration::from_secs(60),
+    };
+    Pool::start(&Stage::ALL, processors, &options).unwrap()
+}
+
+/// Children of PC2 with these keys in the config.
+fn start_pc2(keys: serde_json::Value) -> Pool {
+    let raw: RawProcessors = serde_json::from_value(serde_json::json!({ "pc2": [keys] })).unwrap();
+    start(&raw.check().unwrap())
+}
+
 impl Sector {
     fn new(number: u64) -> Self {
-        let options = StartOptions {
-            program: env!("CARGO_BIN_EXE_processor-child").into(),
-            idle: Duration::from_secs(60),
-        };
         Self {
             dir: tempfile::tempdir().unwrap(),
-            pool: Pool::start(&Stage::ALL, &Processors::default(), &options).unwrap(),
+            pool: start(&Processors::default()),
             number,
         }
     }
@@ -319,6 +329,75 @@ fn a_child_that_is_killed_in_pc2_is_started_again_and_the_sector_is_right() {
     assert!(kills >= 1);
     assert_eq!(output, wanted);
     assert_eq!(fs::read(s.path("sealed")).unwrap(), sealed);
+}
+
+/// The mark of PC2 as a run leaves it that is killed at work.
+fn interrupt(sector: &Sector) {
+    let mark = sector.path("cache/.pc2.json");
+    let text = fs::read_to_string(&mark).unwrap();
+    let mut running: serde_json::Value = serde_json::from_str(&text).unwrap();
+    running["done"] = serde_json::Value::Null;
+    fs::write(&mark, running.to_string()).unwrap();
+}
+
+#[test]
+fn both_kernels_of_pc2_make_the_same_files_and_either_goes_on_after_the_other() {
+    let s = Sector::new(7);
+    let file = s.path("piece");
+    fs::write(&file, (0..2032).map(|i| (i * i) as u8).collect::<Vec<_>>()).unwrap();
+    let infos = s.add_pieces(vec![Piece {
+        piece_file: PieceFile::Local(file),
+        payload_size: 2032,
+        piece_size: PaddedSize(2048).unpadded(),
+        piece_cid: None,
+    }]);
+    let library = start_pc2(serde_json::json!({"kernel": "filecoin-proofs"}));
+    let tight = start_pc2(serde_json::json!({"envs": {"DAMOCLES_PC2_MEMORY": "20KiB"}}));
+    let run = |pool: &Pool, task: &Pc2| {
+        let mut kernel = String::new();
+        let outcome = pool.run(task, &Cancel::new(), &mut |note| {
+            if let Note::Kernel(name) = note {
+                kernel = name;
+            }
+        });
+        let files = [
+            "sealed",
+            "cache/sc-02-data-tree-c.dat",
+            "cache/sc-02-data-tree-r-last.dat",
+            "cache/p_aux",
+            "cache/t_aux",
+        ]
+        .map(|name| fs::read(s.path(name)).unwrap());
+        (outcome.unwrap().output, files, kernel)
+    };
+    for ticket in 1..4 {
+        let task = s.pc2(s.run(&s.pc1(ticket, &infos)));
+        let (output, files, kernel) = run(&s.pool, &task);
+        assert!(kernel.starts_with("damocles, "), "{kernel}");
+        for pool in [&library, &s.pool, &tight] {
+            interrupt(&s);
+            let (again, same, kernel) = run(pool, &task);
+            assert_eq!(again, output);
+            assert!(same == files, "ticket {ticket}: {kernel} makes other files");
+            assert_eq!(kernel == "filecoin-proofs", std::ptr::eq(pool, &library));
+        }
+
+        // where nobody tells where the staged file is, the sealed file is encoded in place
+        fs::copy(s.path("staged"), s.path("sealed")).unwrap();
+        let task = Pc2 {
+            staged_file: None,
+            ..task
+        };
+        let (again, same, _) = run(&s.pool, &task);
+        assert_eq!(again, output);
+        assert!(same == files, "ticket {ticket}: in place");
+        s.run(&s.c1(ticket, output, &infos));
+    }
+
+    let task = s.pc2(s.run(&s.pc1(1, &infos)));
+    let bad = start_pc2(serde_json::json!({"envs": {"DAMOCLES_PC2_MEMORY": "1KiB"}}));
+    let error = bad.run(&task, &Cancel::new(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("at least"), "{error}");
 }
 
 #[test]

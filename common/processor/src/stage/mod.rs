@@ -10,6 +10,7 @@ mod pc1_batch;
 mod pc1_layers;
 mod pc1_own;
 mod pc2;
+mod pc2_kernel;
 mod post;
 mod seal;
 mod source;

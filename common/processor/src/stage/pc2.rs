@@ -1,12 +1,13 @@
-//! PC2 encodes the sealed file in place, so a run that was killed leaves a file that no
-//! second run may start from. With the staged file at hand the stage can run twice: a mark
-//! says whether a run began and whether it ended, and the sealed file is made again from the
-//! staged one where that is not certain.
+//! PC2, and that it can run twice. A run that was killed leaves a sealed file that is partly
+//! encoded; a mark says whether a run began and whether it ended. Our own kernel reads the
+//! data from the staged file and writes the sealed one anew, so that it does not care. The
+//! library encodes in place and must not start from such a file: it is made again from the
+//! staged one first. Without a staged file both encode in place, once.
 
 use super::{
     cache_dir::{self, PC2_MARK, PC2_RUNNING, pc2_files},
     context::Context,
-    disk,
+    disk, pc2_kernel,
 };
 use crate::{
     disk::{at, put, remove_if_there, sibling, sync, sync_parent, write_whole},
@@ -54,6 +55,11 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
         .pc1out
         .parse()
         .map_err(|error| TaskError::permanent(format!("this is no output of PC1: {error}")))?;
+    let proof =
+        SealProof::from_name(&format!("{:?}", pc1out.registered_proof)).ok_or_else(|| {
+            TaskError::permanent(format!("unknown proof {:?}", pc1out.registered_proof))
+        })?;
+    let cpu = context.own_kernels();
     let digest = blake2b_simd::blake2b(task.pc1out.text().as_bytes()).to_hex()[..32].to_owned();
     let path = dir.join(PC2_MARK);
     if let Some(staged) = &task.staged_file {
@@ -65,13 +71,9 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
             return Ok(output);
         }
         // No mark: the file is as PC1 left it.
-        if old.is_some() || dir.join(PC2_RUNNING).exists() {
+        if cpu.is_none() && (old.is_some() || dir.join(PC2_RUNNING).exists()) {
             context.note("making the sealed file again from the staged one");
-            remake(
-                staged,
-                &task.sealed_file,
-                u64::from(pc1out.registered_proof.sector_size()),
-            )?;
+            remake(staged, &task.sealed_file, proof.size.bytes())?;
         }
         let running = Mark {
             pc1: digest.clone(),
@@ -87,21 +89,9 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
     let leftovers = pc2_files(dir).map_err(disk)?;
     cache_dir::remove(dir, &leftovers).map_err(disk)?;
 
-    let registered_proof = SealProof::from_name(&format!("{:?}", pc1out.registered_proof))
-        .ok_or_else(|| {
-            TaskError::permanent(format!("unknown proof {:?}", pc1out.registered_proof))
-        })?;
-    let comm_d = pc1out.comm_d;
-    context.note("building trees");
-    context.filecoin_proofs_computes();
-    let output = seal_pre_commit_phase2(pc1out, dir, &task.sealed_file)?;
-    if output.comm_d != comm_d {
-        return Err(TaskError::permanent("PC2 found another CommD than PC1"));
-    }
-    let output = Pc2Output {
-        registered_proof,
-        comm_r: Commitment(output.comm_r),
-        comm_d: Commitment(output.comm_d),
+    let output = match cpu {
+        Some(cpu) => pc2_kernel::run(task, &pc1out, proof, cpu, context)?,
+        None => library(task, pc1out, proof, context)?,
     };
 
     let made = sync_all(task).map_err(disk)?;
@@ -119,6 +109,26 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
     }
     remove_if_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
     Ok(output)
+}
+
+fn library(
+    task: &Pc2,
+    pc1out: SealPreCommitPhase1Output,
+    registered_proof: SealProof,
+    context: &Context<'_>,
+) -> Result<Pc2Output, TaskError> {
+    let comm_d = pc1out.comm_d;
+    context.filecoin_proofs_computes();
+    context.note("building trees");
+    let output = seal_pre_commit_phase2(pc1out, &task.cache_dir, &task.sealed_file)?;
+    if output.comm_d != comm_d {
+        return Err(TaskError::permanent("PC2 found another CommD than PC1"));
+    }
+    Ok(Pc2Output {
+        registered_proof,
+        comm_r: Commitment(output.comm_r),
+        comm_d: Commitment(output.comm_d),
+    })
 }
 
 fn store(path: &Path, mark: &Mark) -> io::Result<()> {

@@ -1,0 +1,172 @@
+//! PC2 on our own kernel, and the two small files that only the library knows how to write.
+
+use super::{context::Context, disk, tree_d};
+use crate::{
+    disk::write_whole,
+    serve::TaskError,
+    task::{Pc2, Pc2Output},
+};
+use damocles_kernels::{
+    cpu::Cpu,
+    pc2::{self, Data, Error, Job, Options, Roots},
+};
+use damocles_types::{ByteSize, Commitment, SealProof, SectorSize};
+use filecoin_proofs::{
+    DefaultPieceHasher, DefaultTreeDomain, Labels as RawLabels, PersistentAux, SectorShapeBase,
+    StoreConfig, TemporaryAux,
+};
+use filecoin_proofs_api::seal::{Labels, SealPreCommitPhase1Output};
+use std::{env, path::Path};
+use storage_proofs_core::{cache_key::CacheKey, settings::SETTINGS, util::NODE_SIZE};
+
+/// Memory for PC2's buffers, as `8GiB`; the environment of the child, so
+/// `[[processors.pc2]] envs = { DAMOCLES_PC2_MEMORY = "4GiB" }`.
+pub(super) const MEMORY_ENV: &str = "DAMOCLES_PC2_MEMORY";
+
+/// Runs the kernel. The caller has marked the sealed file as being written, and syncs.
+pub(super) fn run(
+    task: &Pc2,
+    pc1out: &SealPreCommitPhase1Output,
+    proof: SealProof,
+    cpu: Cpu,
+    context: &Context<'_>,
+) -> Result<Pc2Output, TaskError> {
+    let (dir, size) = (&task.cache_dir, proof.size);
+    let comm_d = Commitment(pc1out.comm_d);
+    if tree_d::root(dir, size).map_err(disk)? != Some(comm_d) {
+        return Err(TaskError::permanent(format!(
+            "the tree-d in {} is not that of CommD {comm_d}",
+            dir.display()
+        ))
+        .hint("run PC1 again; it makes the tree when it is missing or another's"));
+    }
+    let labels = at_home(layers(&pc1out.labels), dir);
+    let job = Job {
+        sector_size: size.bytes(),
+        layers: labels
+            .iter()
+            .map(|store| StoreConfig::data_path(&store.path, &store.id))
+            .collect(),
+        data: match &task.staged_file {
+            Some(staged) => Data::Staged(staged.clone()),
+            None => Data::InPlace,
+        },
+        sealed: task.sealed_file.clone(),
+        cache_dir: dir.clone(),
+    };
+    let options = Options {
+        memory: memory(env::var(MEMORY_ENV).ok().as_deref())?,
+        rows_to_discard: SETTINGS.rows_to_discard,
+        ..Options::default()
+    };
+    context.computes(&format!("damocles, {}", pc2::code(cpu)));
+    let mut told = None;
+    let roots = pc2::run(&job, cpu, &options, |progress| {
+        let percent = progress.done * 100 / progress.total;
+        if told.replace(percent) != Some(percent) {
+            context.note(format!("columns, trees and encoding: {percent} %"));
+        }
+    })
+    .map_err(failure)?;
+    write_aux(dir, size, labels, &roots)?;
+    Ok(Pc2Output {
+        registered_proof: proof,
+        comm_r: Commitment(roots.comm_r),
+        comm_d,
+    })
+}
+
+/// A disk may have a better day, and memory may be free later; a file that an earlier stage
+/// has made wrongly stays wrong.
+fn failure(error: Error) -> TaskError {
+    match error {
+        Error::Io { .. } | Error::Thread(_) | Error::Allocation(_) | Error::Cancelled => {
+            TaskError::temporary(error)
+        }
+        Error::Memory { .. } => {
+            TaskError::permanent(error).hint(format!("set {MEMORY_ENV} higher or leave it out"))
+        }
+        _ => TaskError::permanent(error),
+    }
+}
+
+fn memory(set: Option<&str>) -> Result<u64, TaskError> {
+    let Some(text) = set else {
+        return Ok(pc2::DEFAULT_MEMORY);
+    };
+    text.parse()
+        .map(|ByteSize(bytes)| bytes)
+        .map_err(|error| TaskError::permanent(format!("{MEMORY_ENV}: {error}")))
+}
+
+fn layers(labels: &Labels) -> &[StoreConfig] {
+    match labels {
+        Labels::StackedDrg2KiBV1(raw) => &raw.labels,
+        Labels::StackedDrg8MiBV1(raw) => &raw.labels,
+        Labels::StackedDrg512MiBV1(raw) => &raw.labels,
+        Labels::StackedDrg32GiBV1(raw) => &raw.labels,
+        Labels::StackedDrg64GiBV1(raw) => &raw.labels,
+    }
+}
+
+/// The same stores in this directory: PC1 may have run where it had another name.
+fn at_home(stores: &[StoreConfig], dir: &Path) -> Vec<StoreConfig> {
+    let mut stores = stores.to_vec();
+    for store in &mut stores {
+        dir.clone_into(&mut store.path);
+    }
+    stores
+}
+
+/// Writes p_aux and t_aux. Neither holds anything of the tree's type, so that one type
+/// serves all sector sizes.
+fn write_aux(
+    dir: &Path,
+    size: SectorSize,
+    labels: Vec<StoreConfig>,
+    roots: &Roots,
+) -> Result<(), TaskError> {
+    let nodes = size.bytes() as usize / NODE_SIZE;
+    let store = |key: CacheKey, nodes: usize, rows_to_discard| StoreConfig {
+        path: dir.to_owned(),
+        id: key.to_string(),
+        size: Some(nodes),
+        rows_to_discard,
+    };
+    let base = pc2::shape::Shape::of_sector(size.bytes())
+        .ok_or_else(|| TaskError::permanent(format!("no tree shape for {size}")))?
+        .base
+        .len() as usize;
+    let p_aux = PersistentAux {
+        comm_c: DefaultTreeDomain::from(roots.comm_c),
+        comm_r_last: DefaultTreeDomain::from(roots.comm_r_last),
+    };
+    let t_aux = TemporaryAux::<SectorShapeBase, DefaultPieceHasher> {
+        labels: RawLabels::new(labels),
+        tree_d_config: store(CacheKey::CommDTree, 2 * nodes - 1, 0),
+        tree_r_last_config: store(CacheKey::CommRLastTree, base, roots.rows_discarded as usize),
+        tree_c_config: store(CacheKey::CommCTree, base, 0),
+        _g: std::marker::PhantomData,
+    };
+    for (key, bytes) in [
+        (CacheKey::PAux, bincode::serialize(&p_aux)),
+        (CacheKey::TAux, bincode::serialize(&t_aux)),
+    ] {
+        let bytes = bytes.map_err(|error| TaskError::permanent(format!("{key}: {error}")))?;
+        write_whole(&dir.join(key.to_string()), &bytes).map_err(disk)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_a_size() {
+        assert_eq!(memory(None).unwrap(), 8 << 30);
+        assert_eq!(memory(Some("300MiB")).unwrap(), 300 << 20);
+        let error = memory(Some("much")).unwrap_err();
+        assert!(error.message.contains(MEMORY_ENV), "{error}");
+    }
+}
