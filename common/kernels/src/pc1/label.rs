@@ -35,24 +35,22 @@ pub(super) fn parent(bytes: &[u8; PARENT_BYTES], number: usize) -> usize {
     u32::from_le_bytes(bytes.as_chunks().0[number]) as usize
 }
 
-/// The labels of a node's parents, base parents first; layer 1 has no expander parents.
-pub(super) enum ParentLabels {
-    None,
-    Base([Label; BASE_PARENTS]),
-    All([Label; PARENTS]),
+/// How many parents of a node are hashed.
+pub(super) fn parent_count(layer: u32, node: usize) -> usize {
+    match (layer, node) {
+        (_, 0) => 0,
+        (1, _) => BASE_PARENTS,
+        _ => PARENTS,
+    }
 }
 
-/// The label of `node` in `layer` (from 1).
-pub(super) fn label(id: &Label, layer: u32, node: u64, parents: &ParentLabels) -> Label {
+/// The label of `node` in `layer` (from 1). `parents`: the labels of its parents, base parents
+/// first; none of node 0, only the base parents in layer 1.
+pub(super) fn label(id: &Label, layer: u32, node: u64, parents: &[Label]) -> Label {
     let mut preimage = [[0; NODE_BYTES]; 2 + TURNS];
     preimage[0] = *id;
     preimage[1][..4].copy_from_slice(&layer.to_be_bytes());
     preimage[1][4..12].copy_from_slice(&node.to_be_bytes());
-    let parents: &[Label] = match parents {
-        ParentLabels::None => &[],
-        ParentLabels::Base(labels) => labels,
-        ParentLabels::All(labels) => labels,
-    };
     let mut end = 2;
     for (to, parent) in preimage[2..].iter_mut().zip(parents.iter().cycle()) {
         *to = *parent;
@@ -77,25 +75,13 @@ pub(super) fn label_nodes(
 ) {
     for (i, bytes) in parents.iter().enumerate() {
         let node = first + i;
-        let labels = match (node, layer) {
-            (0, _) => ParentLabels::None,
-            (_, 1) => {
-                let mut labels = [[0; NODE_BYTES]; BASE_PARENTS];
-                for (k, label) in labels.iter_mut().enumerate() {
-                    *label = current[parent(bytes, k)];
-                }
-                ParentLabels::Base(labels)
-            }
-            _ => {
-                let mut labels = [[0; NODE_BYTES]; PARENTS];
-                for (k, label) in labels.iter_mut().enumerate() {
-                    let layer: &[Label] = if k < BASE_PARENTS { current } else { previous };
-                    *label = layer[parent(bytes, k)];
-                }
-                ParentLabels::All(labels)
-            }
-        };
-        current[node] = label(id, layer, node as u64, &labels);
+        let mut labels = [[0; NODE_BYTES]; PARENTS];
+        let labels = &mut labels[..parent_count(layer, node)];
+        for (k, label) in labels.iter_mut().enumerate() {
+            let layer: &[Label] = if k < BASE_PARENTS { current } else { previous };
+            *label = layer[parent(bytes, k)];
+        }
+        current[node] = label(id, layer, node as u64, labels);
     }
 }
 

@@ -8,10 +8,7 @@
 )]
 
 use super::{
-    label::{
-        BASE_PARENTS, Label, NODE_BYTES, PARENT_BYTES, PARENTS, PREIMAGE_BITS, ParentLabels, label,
-        parent,
-    },
+    label::{BASE_PARENTS, Label, NODE_BYTES, PARENT_BYTES, PARENTS, PREIMAGE_BITS, label, parent},
     memory::{LargePages, Memory},
     parents::Piece,
     store::Store,
@@ -109,7 +106,7 @@ impl Group {
         let (mut first, mut parents) = (piece.first, piece.parents());
         if first == 0 && !parents.is_empty() {
             for lane in 0..self.ids.len() {
-                let zero = label(&self.ids[lane], layer, 0, &ParentLabels::None);
+                let zero = label(&self.ids[lane], layer, 0, &[]);
                 self.write(lane, 0, &[zero]);
             }
             (first, parents) = (1, &parents[1..]);

@@ -8,8 +8,7 @@
 #![expect(unsafe_code, reason = "calls of code for the CPU at hand")]
 
 use super::label::{
-    BASE_PARENTS, LAST_BYTE, Label, NODE_BYTES, PARENT_BYTES, PARENTS, PREIMAGE_BITS, ParentLabels,
-    label, parent,
+    BASE_PARENTS, LAST_BYTE, Label, NODE_BYTES, PARENT_BYTES, PARENTS, PREIMAGE_BITS, label, parent,
 };
 use crate::{
     cpu::Cpu,
@@ -41,7 +40,7 @@ pub(super) fn label_nodes<const N: usize>(
     assert!(Cpu::detect().sha_ni, "no SHA instructions");
     if first == 0 && !parents.is_empty() {
         for sector in &mut *sectors {
-            sector.current[0] = label(sector.id, layer, 0, &ParentLabels::None);
+            sector.current[0] = label(sector.id, layer, 0, &[]);
         }
         (first, parents) = (1, &parents[1..]);
     }

@@ -4,7 +4,7 @@
 
 use super::{
     Graph, Start,
-    label::{BASE_PARENTS, Label, NODE_BYTES, PARENTS, ParentLabels, label, parent},
+    label::{BASE_PARENTS, Label, NODE_BYTES, label, parent, parent_count},
     parents,
     writer::{at, layer_name, part_name},
 };
@@ -48,22 +48,11 @@ pub fn resume_point(
             Some(previous) if k >= BASE_PARENTS => read(previous, parent(bytes, k), &below),
             _ => read(&current, parent(bytes, k), &part),
         };
-        let labels = if node == 0 {
-            ParentLabels::None
-        } else if previous.is_none() {
-            let mut labels = [[0; NODE_BYTES]; BASE_PARENTS];
-            for (k, label) in labels.iter_mut().enumerate() {
-                *label = of(k)?;
-            }
-            ParentLabels::Base(labels)
-        } else {
-            let mut labels = [[0; NODE_BYTES]; PARENTS];
-            for (k, label) in labels.iter_mut().enumerate() {
-                *label = of(k)?;
-            }
-            ParentLabels::All(labels)
-        };
-        let expected = label(replica_id, claimed.layer as u32, node as u64, &labels);
+        let layer = claimed.layer as u32;
+        let labels: Vec<Label> = (0..parent_count(layer, node))
+            .map(of)
+            .collect::<io::Result<_>>()?;
+        let expected = label(replica_id, layer, node as u64, &labels);
         if read(&current, node, &part)? != expected {
             return Ok(anew);
         }

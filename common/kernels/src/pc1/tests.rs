@@ -74,8 +74,14 @@ fn job(dir: &Path, sector: usize, notes: Notes) -> (Job, Arc<Notes>) {
     (job, notes)
 }
 
-fn assert_layers(job: &Job, parents: &[[u8; PARENT_BYTES]]) {
-    for (layer, expected) in (1..).zip(reference(&job.replica_id, LAYERS, parents)) {
+/// The layers of these sectors by the definition.
+fn expected(sectors: usize, parents: &[[u8; PARENT_BYTES]]) -> Vec<Vec<Vec<Label>>> {
+    let layers = |sector| reference(&replica_id(sector), LAYERS, parents);
+    (0..sectors).map(layers).collect()
+}
+
+fn assert_layers(job: &Job, expected: &[Vec<Label>]) {
+    for (layer, expected) in (1..).zip(expected) {
         let found = fs::read(job.dir.join(layer_name(layer))).unwrap();
         assert!(found == expected.as_flattened(), "layer {layer}");
         assert!(!job.dir.join(part_name(layer)).exists());
@@ -110,6 +116,7 @@ fn ways() -> Vec<(Way, &'static [usize])> {
 #[test]
 fn every_way_makes_the_layers_of_the_definition() {
     let (dir, graph, parents) = files(512);
+    let expected = expected(17, &parents);
     for (way, counts) in ways() {
         for count in counts {
             let (jobs, notes): (Vec<_>, Vec<_>) = (0..*count)
@@ -120,8 +127,8 @@ fn every_way_makes_the_layers_of_the_definition() {
                 done.iter().all(|done| matches!(done, Ok(w) if *w == way)),
                 "{done:?}"
             );
-            for (job, notes) in jobs.iter().zip(notes) {
-                assert_layers(job, &parents);
+            for ((job, notes), expected) in jobs.iter().zip(notes).zip(&expected) {
+                assert_layers(job, expected);
                 assert_eq!(*notes.done.lock().unwrap(), [1, 2, 3], "{way}, {count}");
                 fs::remove_dir_all(&job.dir).unwrap();
             }
@@ -131,9 +138,10 @@ fn every_way_makes_the_layers_of_the_definition() {
 
 #[test]
 fn an_interrupted_layer_goes_on_from_its_safe_point() {
-    // three pieces: the end of the first is a safe point
+    // every piece ends in a safe point
     let nodes = 4 * parents::PIECE;
     let (dir, graph, parents) = files(nodes);
+    let expected = expected(1, &parents);
     for (way, _) in ways() {
         for layer in [1, 2] {
             let full = Start {
@@ -163,7 +171,7 @@ fn an_interrupted_layer_goes_on_from_its_safe_point() {
             let done = run(&graph, start, &[again], Cpu::detect(), &options(way));
             assert!(done[0].is_ok(), "{done:?}");
             assert_eq!(notes.safe.lock().unwrap()[0].node, 3 * parents::PIECE);
-            assert_layers(&jobs[0], &parents);
+            assert_layers(&jobs[0], &expected[0]);
             fs::remove_dir_all(&jobs[0].dir).unwrap();
         }
     }
@@ -205,6 +213,7 @@ fn a_beginning_of_another_replica_or_a_damaged_one_is_not_gone_on_from() {
 #[test]
 fn a_sector_that_fails_or_is_cancelled_disturbs_no_other() {
     let (dir, graph, parents) = files(4 * parents::PIECE);
+    let expected = expected(4, &parents);
     for (way, _) in ways() {
         let notes = [
             Notes::default(),
@@ -227,8 +236,8 @@ fn a_sector_that_fails_or_is_cancelled_disturbs_no_other() {
             panic!("{way}: {done:?}");
         };
         assert!(error.to_string().contains("no space for a note"));
-        assert_layers(&jobs[0], &parents);
-        assert_layers(&jobs[3], &parents);
+        assert_layers(&jobs[0], &expected[0]);
+        assert_layers(&jobs[3], &expected[3]);
         assert!(!jobs[1].dir.join(layer_name(2)).exists());
         assert!(!jobs[2].dir.join(layer_name(LAYERS)).exists());
         for job in jobs {
@@ -250,8 +259,8 @@ fn sectors_beyond_the_memory_are_done_afterwards() {
     };
     let done = run(&graph, Start::ANEW, &jobs, Cpu::PORTABLE, &two);
     assert!(done.iter().all(Result::is_ok), "{done:?}");
-    for job in &jobs {
-        assert_layers(job, &parents);
+    for (job, expected) in jobs.iter().zip(expected(3, &parents)) {
+        assert_layers(job, &expected);
     }
 }
 

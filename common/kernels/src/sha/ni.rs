@@ -41,8 +41,8 @@ impl Schedule {
     #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
     pub(crate) fn set(&mut self, low: [__m128i; 2], high: [__m128i; 2]) {
         let mut w = [low[0], low[1], high[0], high[1]];
-        for r in 0..4 {
-            self.0[r] = _mm_add_epi32(w[r], constants(r));
+        for (r, words) in w.iter().enumerate() {
+            self.0[r] = _mm_add_epi32(*words, constants(r));
         }
         for quarter in 1..4 {
             for r in 0..4 {
