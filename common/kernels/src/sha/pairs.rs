@@ -20,6 +20,15 @@ impl Pairs {
         Self { cpu }
     }
 
+    /// The instruction set that this runs on, for people.
+    pub fn code(&self) -> &'static str {
+        if self.cpu.avx512 {
+            "avx512"
+        } else {
+            "portable"
+        }
+    }
+
     /// One tree row from the row below it: node `i` of `out` is the hash of nodes `2 i` and
     /// `2 i + 1` of `nodes`.
     ///

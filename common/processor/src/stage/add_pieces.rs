@@ -7,17 +7,28 @@ use crate::{
     serve::TaskError,
     task::{AddPieces, Piece, PieceFile},
 };
-use damocles_types::{Commitment, PaddedSize, PieceInfo, SealProof, UnpaddedSize};
+use damocles_kernels::{
+    cpu::Cpu,
+    piece::{self, Error},
+    sha::pairs::{self, NODE, Pairs},
+    tree::binary::Options,
+};
+use damocles_types::{Commitment, PaddedSize, PieceInfo, SealProof};
 use filecoin_proofs_api::{self as api, UnpaddedBytesAmount};
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
+    path::Path,
 };
 
 pub(super) fn run(task: &AddPieces, context: &Context<'_>) -> Result<Vec<PieceInfo>, TaskError> {
     let size = task.seal_proof_type.size.bytes();
     check_layout(&task.pieces, size)?;
-    context.filecoin_proofs_computes();
+    match context.own_kernels() {
+        Some(cpu) => context.computes(&format!("damocles, {}", Pairs::new(cpu).code())),
+        None => context.filecoin_proofs_computes(),
+    }
     let path = &task.staged_filepath;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)
@@ -26,21 +37,34 @@ pub(super) fn run(task: &AddPieces, context: &Context<'_>) -> Result<Vec<PieceIn
     }
     // Whatever was there is of an earlier try.
     crate::disk::remove_if_there(path).map_err(disk)?;
-    let mut staged = File::create_new(path).map_err(at(path)).map_err(disk)?;
+    let staged = File::create_new(path).map_err(at(path)).map_err(disk)?;
 
     let mut infos = Vec::new();
     let mut offset = 0;
     for (i, piece) in task.pieces.iter().enumerate() {
-        context.note(format!("piece {} of {}", i + 1, task.pieces.len()));
-        staged
-            .seek(SeekFrom::Start(offset))
-            .map_err(at(path))
-            .map_err(disk)?;
-        infos.push(add(task.seal_proof_type, piece, &mut staged)?);
+        let what = format!("piece {} of {}", i + 1, task.pieces.len());
+        context.note(&what);
+        let target = Target {
+            proof: task.seal_proof_type,
+            path,
+            staged: &staged,
+            offset,
+        };
+        let commitment = add(piece, &target, context, &what)?;
+        infos.push(check_cid(
+            piece,
+            PieceInfo {
+                commitment,
+                size: piece.piece_size,
+            },
+        )?);
         offset += piece.piece_size.padded().0;
     }
     if task.pieces.is_empty() {
-        infos.push(zeros(PaddedSize(size).unpadded())?);
+        infos.push(PieceInfo {
+            commitment: zeros(PaddedSize(size)),
+            size: PaddedSize(size).unpadded(),
+        });
     }
     // The rest is zeros, and zeros need no room on disk.
     staged
@@ -97,22 +121,83 @@ fn check_layout(pieces: &[Piece], sector: u64) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// The commitment of that many zeros; nothing is written.
-fn zeros(size: UnpaddedSize) -> Result<PieceInfo, TaskError> {
-    let info = filecoin_proofs::pieces::zero_padding(UnpaddedBytesAmount(size.0))?;
-    Ok(PieceInfo {
-        commitment: Commitment(info.commitment),
-        size,
-    })
+/// The commitment of that many zeros, a size that [`check_layout`] has seen.
+fn zeros(size: PaddedSize) -> Commitment {
+    Commitment(pairs::zeros((size.0 / NODE as u64).ilog2()))
 }
 
-fn add(proof: SealProof, piece: &Piece, staged: &mut File) -> Result<PieceInfo, TaskError> {
-    let size = piece.piece_size;
-    let source: Box<dyn Read> = match &piece.piece_file {
-        PieceFile::Pledge => return check_cid(piece, zeros(size)?),
+/// Where a piece goes.
+struct Target<'a> {
+    proof: SealProof,
+    path: &'a Path,
+    /// A fresh file: a hole everywhere that no piece has been.
+    staged: &'a File,
+    offset: u64,
+}
+
+/// Writes a piece and returns its commitment.
+fn add(
+    piece: &Piece,
+    target: &Target<'_>,
+    context: &Context<'_>,
+    what: &str,
+) -> Result<Commitment, TaskError> {
+    let mut source: Box<dyn Read> = match &piece.piece_file {
+        PieceFile::Pledge => return Ok(zeros(piece.piece_size.padded())),
         PieceFile::Local(path) => Box::new(source::local(path, piece.payload_size)?),
         PieceFile::Url(url) => Box::new(source::url(url)?),
     };
+    match context.own_kernels() {
+        Some(cpu) => own(cpu, piece, source.as_mut(), target, context, what),
+        None => library(piece, source, target),
+    }
+}
+
+/// By our own kernel.
+fn own(
+    cpu: Cpu,
+    piece: &Piece,
+    source: &mut dyn Read,
+    target: &Target<'_>,
+    context: &Context<'_>,
+    what: &str,
+) -> Result<Commitment, TaskError> {
+    let told = Cell::new(0);
+    let progress = |done: u64| {
+        let percent = done * 100 / piece.payload_size.max(1);
+        if told.replace(percent) < percent {
+            context.note(format!("{what}: {percent} %"));
+        }
+    };
+    piece::add(
+        source,
+        piece.payload_size,
+        piece.piece_size.padded().0,
+        Some((target.staged, target.offset)),
+        &Options::new(cpu),
+        &progress,
+    )
+    .map(Commitment)
+    .map_err(|error| match error {
+        Error::Read(error) => unreadable(error),
+        Error::Ended { read, payload } => ended(read, payload),
+        Error::Write(error) => disk(at(target.path)(error)),
+        error => TaskError::permanent(error),
+    })
+}
+
+/// By the library.
+fn library(
+    piece: &Piece,
+    source: Box<dyn Read>,
+    target: &Target<'_>,
+) -> Result<Commitment, TaskError> {
+    let size = piece.piece_size;
+    let mut staged = target.staged;
+    staged
+        .seek(SeekFrom::Start(target.offset))
+        .map_err(at(target.path))
+        .map_err(disk)?;
     let mut payload = Counted {
         inner: source.take(piece.payload_size),
         read: 0,
@@ -120,30 +205,26 @@ fn add(proof: SealProof, piece: &Piece, staged: &mut File) -> Result<PieceInfo, 
     };
     let rest = io::repeat(0).take(size.0 - piece.payload_size);
     let written = api::seal::write_and_preprocess(
-        seal_proof(proof)?,
+        seal_proof(target.proof)?,
         Read::by_ref(&mut payload).chain(rest),
         staged,
         UnpaddedBytesAmount(size.0),
     );
     if let Some(error) = payload.failed {
-        return Err(TaskError::temporary(format!(
-            "the piece could not be read: {error}"
-        )));
+        return Err(unreadable(error));
     }
     if payload.read < piece.payload_size {
-        return Err(TaskError::temporary(format!(
-            "the piece ended after {} of {} bytes",
-            payload.read, piece.payload_size
-        )));
+        return Err(ended(payload.read, piece.payload_size));
     }
-    let (info, _) = written?;
-    check_cid(
-        piece,
-        PieceInfo {
-            commitment: Commitment(info.commitment),
-            size,
-        },
-    )
+    Ok(Commitment(written?.0.commitment))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> TaskError {
+    TaskError::temporary(format!("the piece could not be read: {error}"))
+}
+
+fn ended(read: u64, payload: u64) -> TaskError {
+    TaskError::temporary(format!("the piece ended after {read} of {payload} bytes"))
 }
 
 /// The computed commP against the deal's (upstream finds a difference at precommit only).

@@ -1,12 +1,12 @@
 //! Pieces from nowhere, files and URLs; layouts that make no sector.
 
 use super::*;
-use crate::{serve::Progress, stage::Settings};
-use damocles_types::{Level, SectorSize};
+use crate::{kernel::KernelChoice, serve::Progress, stage::Settings};
+use damocles_types::{Level, SectorSize, UnpaddedSize};
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 const PROOF: SealProof = SealProof::interactive(SectorSize::KiB2);
@@ -28,9 +28,19 @@ fn piece(file: PieceFile, payload: u64, padded: u64) -> Piece {
     }
 }
 
+/// By both kernels, which must agree in everything; the file is that of the second.
 fn go(task: &AddPieces) -> Result<Vec<PieceInfo>, TaskError> {
+    let ours = go_by(KernelChoice::Auto, task);
+    let file = fs::read(&task.staged_filepath).ok();
+    let theirs = go_by(KernelChoice::FilecoinProofs, task);
+    assert_eq!(ours, theirs);
+    assert!(file == fs::read(&task.staged_filepath).ok());
+    theirs
+}
+
+fn go_by(kernel: KernelChoice, task: &AddPieces) -> Result<Vec<PieceInfo>, TaskError> {
     let context = Context {
-        settings: &Settings::default(),
+        settings: &Settings::from(kernel),
         progress: &Progress::silent(),
     };
     run(task, &context)
@@ -127,8 +137,17 @@ fn pieces_lie_back_to_back_padded_with_zeros() {
     assert!(staged[512..].iter().all(|b| *b == 0));
     // and CommD is that of the data
     let tree = tempfile::tempdir().unwrap();
-    let root =
-        super::super::tree_d::build(&task.staged_filepath, tree.path(), SectorSize::KiB2).unwrap();
+    let context = Context {
+        settings: &Settings::default(),
+        progress: &Progress::silent(),
+    };
+    let root = super::super::tree_d::build(
+        &task.staged_filepath,
+        tree.path(),
+        SectorSize::KiB2,
+        &context,
+    )
+    .unwrap();
     assert_eq!(root, crate::proofs::comm_d(PROOF, &infos).unwrap());
 }
 
@@ -199,27 +218,32 @@ fn a_url_is_followed_by_hand_and_ends_where_the_payload_ends() {
     ))
     .unwrap();
     let redirect = b"HTTP/1.1 302 Found\r\nLocation: /market/x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    let (url, served) = server(vec![redirect.to_vec(), ok(&[7; 200], 200)]);
-    let got = go(&task(
-        dir.path(),
-        vec![piece(
-            PieceFile::Url(format!("{url}/piecestore/x")),
-            100,
-            2048,
-        )],
-    ))
-    .unwrap();
-    assert_eq!(got, wanted);
-    let heads = served.join().unwrap();
-    assert!(
-        heads[0].starts_with("GET /piecestore/x") && heads[1].starts_with("GET /market/x"),
-        "{heads:?}"
-    );
-    assert!(
-        heads[1]
-            .to_ascii_lowercase()
-            .contains("x-venus-api-namespace: v1.imarket")
-    );
+    for kernel in KernelChoice::ALL {
+        let (url, served) = server(vec![redirect.to_vec(), ok(&[7; 200], 200)]);
+        let got = go_by(
+            kernel,
+            &task(
+                dir.path(),
+                vec![piece(
+                    PieceFile::Url(format!("{url}/piecestore/x")),
+                    100,
+                    2048,
+                )],
+            ),
+        )
+        .unwrap();
+        assert_eq!(got, wanted);
+        let heads = served.join().unwrap();
+        assert!(
+            heads[0].starts_with("GET /piecestore/x") && heads[1].starts_with("GET /market/x"),
+            "{heads:?}"
+        );
+        assert!(
+            heads[1]
+                .to_ascii_lowercase()
+                .contains("x-venus-api-namespace: v1.imarket")
+        );
+    }
 }
 
 #[test]
@@ -230,13 +254,12 @@ fn a_download_that_breaks_off_is_worth_another_try() {
         ok(&[7; 50], 50),
         b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
     ] {
-        let (url, served) = server(vec![answer]);
-        let error = go(&task(
-            dir.path(),
-            vec![piece(PieceFile::Url(url), 100, 2048)],
-        ))
-        .unwrap_err();
-        assert_eq!(error.level, Level::Temporary, "{error}");
-        served.join().unwrap();
+        for kernel in KernelChoice::ALL {
+            let (url, served) = server(vec![answer.clone()]);
+            let task = task(dir.path(), vec![piece(PieceFile::Url(url), 100, 2048)]);
+            let error = go_by(kernel, &task).unwrap_err();
+            assert_eq!(error.level, Level::Temporary, "{error}");
+            served.join().unwrap();
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn run(task: &Pc1, context: &Context<'_>) -> Result<Opaque, TaskError
 
     if tree_d::root(dir, size).map_err(disk)? != Some(expected) {
         context.note("building tree-d");
-        let built = tree_d::build(&task.in_path, dir, size)?;
+        let built = tree_d::build(&task.in_path, dir, size, context)?;
         if built != expected {
             return Err(TaskError::permanent(format!(
                 "the data in {} has CommD {built}; its pieces make {expected}",

@@ -12,12 +12,18 @@ use crate::{
     sys,
     task::TreeD,
 };
+use damocles_kernels::{
+    cpu::Cpu,
+    sha::pairs::Pairs,
+    tree::binary::{self, Error, Options},
+};
 use damocles_types::{Commitment, SectorSize};
 use filecoin_proofs::{DefaultPieceHasher, StoreConfig};
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 use storage_proofs_core::{
     cache_key::CacheKey,
@@ -29,17 +35,26 @@ const WORK: &str = ".tree-d";
 
 pub(super) fn run(task: &TreeD, context: &Context<'_>) -> Result<bool, TaskError> {
     let _lock = cache_dir::lock(&task.cache_dir)?;
-    context.filecoin_proofs_computes();
+    match context.own_kernels() {
+        Some(cpu) => context.computes(&format!("damocles, {}", Pairs::new(cpu).code())),
+        None => context.filecoin_proofs_computes(),
+    }
     build(
         &task.staged_file,
         &task.cache_dir,
         task.registered_proof.size,
+        context,
     )?;
     Ok(true)
 }
 
 /// Builds the tree of `staged` in `dir`, whatever was there, and returns its root (CommD).
-pub(super) fn build(staged: &Path, dir: &Path, size: SectorSize) -> Result<Commitment, TaskError> {
+pub(super) fn build(
+    staged: &Path,
+    dir: &Path,
+    size: SectorSize,
+    context: &Context<'_>,
+) -> Result<Commitment, TaskError> {
     let data = File::open(staged).map_err(at(staged)).map_err(disk)?;
     let length = data.metadata().map_err(at(staged)).map_err(disk)?.len();
     if length != size.bytes() {
@@ -49,19 +64,6 @@ pub(super) fn build(staged: &Path, dir: &Path, size: SectorSize) -> Result<Commi
             size.bytes()
         )));
     }
-    let data = sys::map(&data).map_err(at(staged)).map_err(disk)?;
-    let nodes = data.len() / NODE_SIZE;
-    // Every 32 bytes must be a field element; the library would panic in a worker thread.
-    if data
-        .chunks_exact(NODE_SIZE)
-        .any(|node| node[NODE_SIZE - 1] > 0x3f)
-    {
-        return Err(TaskError::permanent(format!(
-            "{} is not fr32-padded data",
-            staged.display()
-        )));
-    }
-
     let work = dir.join(WORK);
     match fs::remove_dir_all(&work) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -70,7 +72,57 @@ pub(super) fn build(staged: &Path, dir: &Path, size: SectorSize) -> Result<Commi
         _ => {}
     }
     fs::create_dir(&work).map_err(at(&work)).map_err(disk)?;
-    let config = StoreConfig::new(&work, CacheKey::CommDTree.to_string(), 0);
+    let made = work.join(TREE_D);
+    let root = match context.own_kernels() {
+        Some(cpu) => own(cpu, staged, &data, &made, size, context)?,
+        None => library(staged, &data, &work)?,
+    };
+    sync(&made)
+        .and_then(|()| put(&made, &dir.join(TREE_D)))
+        .and_then(|()| fs::remove_dir(&work).map_err(at(&work)))
+        .map_err(disk)?;
+    Ok(root)
+}
+
+/// By our own kernel, to the file `made`.
+fn own(
+    cpu: Cpu,
+    staged: &Path,
+    data: &File,
+    made: &Path,
+    size: SectorSize,
+    context: &Context<'_>,
+) -> Result<Commitment, TaskError> {
+    let tree = File::create_new(made).map_err(at(made)).map_err(disk)?;
+    let told = AtomicU64::new(0);
+    let progress = |done: u64| {
+        let percent = done * 100 / size.bytes();
+        if told.fetch_max(percent, Ordering::Relaxed) < percent {
+            context.note(format!("tree-d: {percent} %"));
+        }
+    };
+    binary::build(data, size.bytes(), &tree, &Options::new(cpu), &progress)
+        .map(Commitment)
+        .map_err(|error| match error {
+            Error::Read(error) => disk(at(staged)(error)),
+            Error::Write(error) => disk(at(made)(error)),
+            Error::NotPadded { offset } => not_padded(staged, offset),
+            error => TaskError::permanent(error),
+        })
+}
+
+/// By the library, to a file in `work` that it names itself.
+fn library(staged: &Path, data: &File, work: &Path) -> Result<Commitment, TaskError> {
+    let data = sys::map(data).map_err(at(staged)).map_err(disk)?;
+    let nodes = data.len() / NODE_SIZE;
+    // Every 32 bytes must be a field element; the library would panic in a worker thread.
+    if let Some(node) = data
+        .chunks_exact(NODE_SIZE)
+        .position(|node| node[NODE_SIZE - 1] > 0x3f)
+    {
+        return Err(not_padded(staged, (node * NODE_SIZE) as u64));
+    }
+    let config = StoreConfig::new(work, CacheKey::CommDTree.to_string(), 0);
     let tree = create_base_merkle_tree::<BinaryMerkleTree<DefaultPieceHasher>>(
         Some(config),
         nodes,
@@ -78,14 +130,15 @@ pub(super) fn build(staged: &Path, dir: &Path, size: SectorSize) -> Result<Commi
     )?;
     let mut root = Commitment::default();
     root.0.copy_from_slice(tree.root().as_ref());
-    drop(tree);
-
-    let made = work.join(TREE_D);
-    sync(&made)
-        .and_then(|()| put(&made, &dir.join(TREE_D)))
-        .and_then(|()| fs::remove_dir(&work).map_err(at(&work)))
-        .map_err(disk)?;
     Ok(root)
+}
+
+fn not_padded(staged: &Path, offset: u64) -> TaskError {
+    TaskError::permanent(format!(
+        "{} is not fr32-padded data: in the 32 bytes at {offset} the two top bits are set",
+        staged.display()
+    ))
+    .hint("the staged file was not written by add_pieces, or it is damaged")
 }
 
 /// The root of the tree that lies in `dir` (it is the last node); none when there is no tree
@@ -107,3 +160,7 @@ pub(super) fn root(dir: &Path, size: SectorSize) -> io::Result<Option<Commitment
         .map_err(at(&path))?;
     Ok(Some(root))
 }
+
+#[cfg(test)]
+#[path = "tree_d_tests.rs"]
+mod tests;
