@@ -12,6 +12,8 @@ pub(crate) mod x16;
 
 pub mod pairs;
 #[cfg(target_arch = "x86_64")]
+mod pairs_ni;
+#[cfg(target_arch = "x86_64")]
 mod pairs_x16;
 
 /// Round constants (FIPS 180-4, 4.2.2).

@@ -24,6 +24,8 @@ impl Pairs {
     pub fn code(&self) -> &'static str {
         if self.cpu.avx512 {
             "avx512"
+        } else if self.cpu.sha_ni {
+            "sha_ni"
         } else {
             "portable"
         }
@@ -50,6 +52,8 @@ impl Pairs {
     fn hash_many(&self, nodes: &[u8], out: &mut [u8]) -> usize {
         if self.cpu.avx512 {
             super::pairs_x16::hash(nodes, out)
+        } else if self.cpu.sha_ni {
+            super::pairs_ni::hash(nodes, out)
         } else {
             0
         }
@@ -105,13 +109,24 @@ fn portable(pair: &[u8], out: &mut [u8]) {
     out[NODE - 1] &= 0x3f;
 }
 
-/// W + K of the second block of every pair: the end mark and the length of 512 bits.
+/// The words of the second block of every pair: the end mark and the length of 512 bits.
+#[allow(dead_code, reason = "only the vector code asks for it")]
+pub(super) const PADDING: [u32; 16] = {
+    let mut words = [0; 16];
+    words[0] = 0x8000_0000;
+    words[15] = 512;
+    words
+};
+
+/// W + K of [`PADDING`].
 #[allow(dead_code, reason = "only the vector code asks for it")]
 pub(super) const PADDING_SCHEDULE: [u32; 64] = {
     let mut w = [0_u32; 64];
-    w[0] = 0x8000_0000;
-    w[15] = 512;
-    let mut i = 16;
+    let mut i = 0;
+    while i < 16 {
+        w[i] = PADDING[i];
+        i += 1;
+    }
     while i < 64 {
         let (x, y) = (w[i - 15], w[i - 2]);
         let sum_x = x.rotate_right(7) ^ x.rotate_right(18) ^ (x >> 3);
@@ -150,6 +165,14 @@ pub fn zeros(height: u32) -> [u8; NODE] {
 mod tests {
     use super::*;
 
+    fn cpus() -> [Cpu; 3] {
+        let no_avx512 = Cpu {
+            avx512: false,
+            ..Cpu::detect()
+        };
+        [Cpu::PORTABLE, no_avx512, Cpu::detect()]
+    }
+
     fn nodes(pairs: usize) -> Vec<u8> {
         let mut x = pairs as u64 + 1;
         (0..64 * pairs)
@@ -175,7 +198,7 @@ mod tests {
 
     #[test]
     fn any_number_of_pairs_on_any_cpu() {
-        for cpu in [Cpu::PORTABLE, Cpu::detect()] {
+        for cpu in cpus() {
             for pairs in [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 100, 256] {
                 let nodes = nodes(pairs);
                 let mut out = vec![0xff; 32 * pairs];
@@ -194,7 +217,7 @@ mod tests {
             row = by_the_book(&row);
             wanted.extend_from_slice(&row);
         }
-        for cpu in [Cpu::PORTABLE, Cpu::detect()] {
+        for cpu in cpus() {
             let mut rows = vec![0; leaves.len() - 32];
             Pairs::new(cpu).tree(&leaves, &mut rows);
             assert!(rows == wanted);

@@ -63,7 +63,11 @@ macro_rules! unrolled {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn initial() -> State {
-    IV.map(|word| same(word))
+    let mut state = [_mm512_setzero_si512(); 8];
+    for (lanes, word) in state.iter_mut().zip(IV) {
+        *lanes = same(word);
+    }
+    state
 }
 
 /// The same word in all lanes.

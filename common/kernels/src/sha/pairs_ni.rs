@@ -1,0 +1,43 @@
+//! Pairs of nodes on the SHA instructions, a few streams in step.
+
+#![expect(unsafe_code, reason = "entry into code for one instruction set")]
+
+use super::{
+    ni::{Schedule, State, plain, rounds, words},
+    pairs::{NODE, PADDING},
+};
+
+const STREAMS: usize = 3;
+
+/// Hashes pairs from the front of `nodes` as long as there are enough for all streams; how
+/// many bytes of `out` are done. The caller has found the SHA instructions
+/// ([`Cpu::sha_ni`](crate::cpu::Cpu::sha_ni)).
+pub(super) fn hash(nodes: &[u8], out: &mut [u8]) -> usize {
+    // SAFETY: the caller has found the instruction set.
+    unsafe { hash_streams(nodes, out) }
+}
+
+#[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
+fn hash_streams(nodes: &[u8], out: &mut [u8]) -> usize {
+    let mut padding = Schedule::zero();
+    let (halves, _) = PADDING.as_chunks::<8>();
+    padding.set(plain(&halves[0]), plain(&halves[1]));
+    let mut schedules = [Schedule::zero(); STREAMS];
+    let (groups, _) = nodes.as_chunks::<{ 2 * NODE * STREAMS }>();
+    let (hashes, _) = out.as_chunks_mut::<{ NODE * STREAMS }>();
+    for (group, hashes) in groups.iter().zip(hashes) {
+        let (halves, _) = group.as_chunks::<NODE>();
+        for (schedule, pair) in schedules.iter_mut().zip(halves.as_chunks::<2>().0) {
+            schedule.set(words(&pair[0]), words(&pair[1]));
+        }
+        let mut states = [State::new(); STREAMS];
+        rounds(&mut states, schedules.each_ref());
+        rounds(&mut states, [&padding; STREAMS]);
+        for (state, hash) in states.iter().zip(hashes.as_chunks_mut::<NODE>().0) {
+            state.store(hash);
+            // the two top bits
+            hash[NODE - 1] &= 0x3f;
+        }
+    }
+    groups.len() * NODE * STREAMS
+}
