@@ -235,7 +235,8 @@ fn next_word(w: &Block, j: usize) -> Lanes {
         _mm512_ror_epi32::<19>(y),
         _mm512_srli_epi32::<10>(y),
     );
-    add(add(add(w[j], w[(j + 9) % 16]), sum_x), sum_y)
+    let early = settle(add(add(w[j], w[(j + 9) % 16]), sum_x));
+    add(early, sum_y)
 }
 
 /// A value as it is, and no reasoning across it: keeps the compiler from re-associating.
@@ -288,24 +289,16 @@ pub(crate) fn swap_bytes(x: Lanes) -> Lanes {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn transpose(rows: &Block) -> Block {
-    let mut quads = [_mm512_setzero_si512(); 16];
-    for g in 0..4 {
-        let turned = transpose_words([
-            rows[4 * g],
-            rows[4 * g + 1],
-            rows[4 * g + 2],
-            rows[4 * g + 3],
-        ]);
-        quads[4 * g..4 * g + 4].copy_from_slice(&turned);
-    }
-    let mut columns = *rows;
-    for j in 0..4 {
-        let turned = transpose_quads([quads[j], quads[4 + j], quads[8 + j], quads[12 + j]]);
-        for (k, column) in turned.into_iter().enumerate() {
-            columns[4 * k + j] = column;
-        }
-    }
-    columns
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *rows;
+    let [a, b, c, d] = transpose_words([a, b, c, d]);
+    let [e, f, g, h] = transpose_words([e, f, g, h]);
+    let [i, j, k, l] = transpose_words([i, j, k, l]);
+    let [m, n, o, p] = transpose_words([m, n, o, p]);
+    let [a, e, i, m] = transpose_quads([a, e, i, m]);
+    let [b, f, j, n] = transpose_quads([b, f, j, n]);
+    let [c, g, k, o] = transpose_quads([c, g, k, o]);
+    let [d, h, l, p] = transpose_quads([d, h, l, p]);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
 /// In every 128-bit quarter on its own: four rows of four words to four columns.
@@ -349,9 +342,8 @@ fn transpose_quads([a, b, c, d]: [Lanes; 4]) -> [Lanes; 4] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn load_blocks(bytes: &[u8; 1024]) -> Block {
     let mut rows = [_mm512_setzero_si512(); 16];
-    for (row, bytes) in rows.iter_mut().zip(bytes.as_chunks::<64>().0) {
-        *row = swap_bytes(load(bytes));
-    }
+    let (bytes, _) = bytes.as_chunks::<64>();
+    unrolled!(16, J => rows[J] = swap_bytes(load(&bytes[J])));
     transpose(&rows)
 }
 
