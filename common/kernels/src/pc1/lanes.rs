@@ -79,14 +79,13 @@ impl Store for Lanes {
         }
     }
 
-    fn read(&self, sector: usize, nodes: Range<usize>, to: &mut Vec<u8>) {
-        let (group, lane) = (&self.groups[sector / LANES], sector % LANES);
-        for node in &group.current.words::<WIDE>()[nodes] {
-            let mut label: Label = [0; NODE_BYTES];
-            for (word, bytes) in label.as_chunks_mut().0.iter_mut().enumerate() {
-                *bytes = node[word * LANES + lane].to_be_bytes();
+    fn read(&self, nodes: Range<usize>, buffers: &mut [Option<Vec<u8>>]) {
+        for (group, buffers) in self.groups.iter().zip(buffers.chunks_mut(LANES)) {
+            for buffer in buffers.iter_mut().flatten() {
+                buffer.resize(nodes.len() * NODE_BYTES, 0);
             }
-            to.extend_from_slice(&label);
+            // SAFETY: `new` has asked the CPU.
+            unsafe { read_lanes(&group.current.words::<WIDE>()[nodes.clone()], buffers) };
         }
     }
 
@@ -137,6 +136,36 @@ impl Group {
 fn put(node: &mut Node, lane: usize, label: &Label) {
     for (word, bytes) in label.as_chunks().0.iter().enumerate() {
         node[word * LANES + lane] = u32::from_be_bytes(*bytes);
+    }
+}
+
+/// The labels of each lane in its buffer, which is as long as they need. Two nodes at a time
+/// are sixteen rows of sixteen words, whose columns are the lanes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn read_lanes(nodes: &[Node], buffers: &mut [Option<Vec<u8>>]) {
+    let (pairs, last) = nodes.as_chunks::<2>();
+    let mut rows = [_mm512_setzero_si512(); 16];
+    for (i, [first, second]) in pairs.iter().enumerate() {
+        load(first, &mut rows[..WORDS]);
+        load(second, &mut rows[WORDS..]);
+        let columns = x16::transpose(&rows);
+        for (column, buffer) in columns.into_iter().zip(&mut *buffers) {
+            if let Some(buffer) = buffer {
+                let to = &mut buffer.as_chunks_mut().0[i];
+                x16::store(x16::swap_bytes(column), to);
+            }
+        }
+    }
+    if let [node] = last {
+        for (lane, buffer) in buffers.iter_mut().enumerate() {
+            let label = buffer
+                .iter_mut()
+                .flat_map(|b| b.as_chunks_mut().0.last_mut());
+            let words = label.flat_map(|label: &mut Label| label.as_chunks_mut().0);
+            for (word, bytes) in words.enumerate() {
+                *bytes = node[word * LANES + lane].to_be_bytes();
+            }
+        }
     }
 }
 

@@ -97,6 +97,9 @@ fn nodes<const N: usize, const BLOCKS: usize>(
             }
             rounds(&mut states, schedules.each_ref());
         }
+        if N == 1 {
+            set_header(&mut header[0], sectors[0].id, layer, node + 1);
+        }
         // 18 blocks of parents in all, before the one that has padding in its second half
         for turn in BLOCKS..18 {
             rounds(&mut states, blocks[turn % BLOCKS].each_ref());
@@ -113,7 +116,6 @@ fn nodes<const N: usize, const BLOCKS: usize>(
             schedule.set(words(&from[odd]), padding);
         }
         if N == 1 {
-            set_header(&mut header[0], sectors[0].id, layer, node + 1);
             let mut both = [states[0], State::new()];
             rounds(&mut both, [&last[0], &header[0]]);
             states[0] = both[0];

@@ -92,9 +92,13 @@ impl Store for Rows {
         }
     }
 
-    fn read(&self, sector: usize, nodes: Range<usize>, to: &mut Vec<u8>) {
-        let labels = &self.rows[sector].current.labels()[nodes];
-        to.extend_from_slice(labels.as_flattened());
+    fn read(&self, nodes: Range<usize>, buffers: &mut [Option<Vec<u8>>]) {
+        for (row, buffer) in self.rows.iter().zip(buffers) {
+            if let Some(buffer) = buffer {
+                let labels = &row.current.labels()[nodes.clone()];
+                buffer.extend_from_slice(labels.as_flattened());
+            }
+        }
     }
 
     fn write(&mut self, sector: usize, first: usize, labels: &[Label]) {

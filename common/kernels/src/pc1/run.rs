@@ -97,6 +97,16 @@ impl Sector<'_> {
         }
     }
 
+    /// An empty buffer, if the sector still has a use for it.
+    fn buffer(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = None;
+        self.with(|writer| {
+            buffer = Some(writer.buffer()?);
+            Ok(())
+        });
+        buffer
+    }
+
     fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
         self.finish();
@@ -253,12 +263,12 @@ fn one_layer(
             }
             labels.label(layer as u32, &piece, &alive);
             let nodes = piece.first..piece.first + piece.parents().len();
-            for (number, sector) in sectors.iter_mut().enumerate() {
-                sector.with(|writer| {
-                    let mut buffer = writer.buffer()?;
-                    labels.read(number, nodes.clone(), &mut buffer);
-                    writer.labels(buffer)
-                });
+            let mut buffers: Vec<_> = sectors.iter_mut().map(Sector::buffer).collect();
+            labels.read(nodes.clone(), &mut buffers);
+            for (sector, buffer) in sectors.iter_mut().zip(buffers) {
+                if let Some(buffer) = buffer {
+                    sector.with(|writer| writer.labels(buffer));
+                }
             }
             end = nodes.end;
             parents.done(piece);

@@ -9,8 +9,9 @@ pub(super) trait Store {
     /// labelled too). The nodes before it are labelled.
     fn label(&mut self, layer: u32, piece: &Piece, alive: &[bool]);
 
-    /// Appends the labels of a sector's nodes in this layer as they lie in its file.
-    fn read(&self, sector: usize, nodes: Range<usize>, to: &mut Vec<u8>);
+    /// Puts the labels of nodes of this layer, as they lie in the files, into the buffers of
+    /// those sectors that have one. The buffers are empty.
+    fn read(&self, nodes: Range<usize>, buffers: &mut [Option<Vec<u8>>]);
 
     /// Takes labels of a sector's nodes in this layer from `first` on.
     fn write(&mut self, sector: usize, first: usize, labels: &[Label]);

@@ -44,7 +44,7 @@ impl Way {
         match self {
             Self::Portable => 850 * sectors,
             Self::ShaNi(width) => {
-                let step = |n: usize| [0, 680, 1210, 1760][n.min(3)];
+                let step = |n: usize| [0, 680, 1000, 1480][n.min(3)];
                 sectors / width * step(width) + step(sectors % width)
             }
             Self::Lanes => 3700 * sectors.div_ceil(LANES),
