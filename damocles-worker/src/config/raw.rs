@@ -108,7 +108,7 @@ impl Value for ProcessorsSection {
                 leaf(
                     "concurrent",
                     "whole number, 1 or more",
-                    &["Tasks at once; unlimited when left out."],
+                    &["Tasks at once; unlimited when left out. Where these are more than the child has CPUs, PC1 labels sectors of one kind in step: a task waits for others, but never longer than `DAMOCLES_PC1_BATCH_WAIT` in `envs` (`60s`) and a twentieth of what it takes alone."],
                 ),
                 leaf(
                     "locks",

@@ -94,19 +94,24 @@ pub fn plan(
         .filter(|way| way.runs_on(cpu))
         .collect(),
     };
+    let rows: Vec<Way> = ways.iter().copied().filter(|w| *w != Way::Lanes).collect();
     for count in (1..=sectors).rev() {
         let mut best: Option<(usize, Vec<Share>)> = None;
         for threads in 1..=cores.clamp(1, count) {
-            let memory = memory.map(|bytes| bytes / threads as u64);
-            let shares: Option<Vec<Share>> = (0..threads)
-                .map(|thread| (count + thread) / threads)
-                .map(|part| cheapest(&ways, part, sector_bytes, memory))
-                .collect();
-            let Some(shares) = shares else { continue };
-            let times = shares.iter().map(|share| share.way.cost(share.sectors));
-            let time = times.max().unwrap_or_default();
-            if best.as_ref().is_none_or(|(least, _)| time < *least) {
-                best = Some((time, shares));
+            for ways in [&ways, &rows] {
+                let shares: Option<Vec<Share>> = (0..threads)
+                    .map(|thread| cheapest(ways, (count + thread) / threads))
+                    .collect();
+                let Some(shares) = shares else { continue };
+                let need = shares.iter().map(|s| s.way.memory(s.sectors, sector_bytes));
+                if memory.is_some_and(|bound| need.sum::<u64>() > bound) {
+                    continue;
+                }
+                let times = shares.iter().map(|share| share.way.cost(share.sectors));
+                let time = times.max().unwrap_or_default();
+                if best.as_ref().is_none_or(|(least, _)| time < *least) {
+                    best = Some((time, shares));
+                }
             }
         }
         if let Some((_, shares)) = best {
@@ -120,12 +125,10 @@ pub fn plan(
     ways.iter().take(sectors.min(1)).map(alone).collect()
 }
 
-/// The way that is done soonest with `sectors` on one thread, of those that fit the memory.
-fn cheapest(ways: &[Way], sectors: usize, sector_bytes: u64, memory: Option<u64>) -> Option<Share> {
-    ways.iter()
-        .filter(|way| memory.is_none_or(|bound| way.memory(sectors, sector_bytes) <= bound))
-        .min_by_key(|way| way.cost(sectors))
-        .map(|way| Share { sectors, way: *way })
+/// The way that is done soonest with `sectors` on one thread.
+fn cheapest(ways: &[Way], sectors: usize) -> Option<Share> {
+    let way = ways.iter().min_by_key(|way| way.cost(sectors))?;
+    Some(Share { sectors, way: *way })
 }
 
 #[cfg(test)]
@@ -177,6 +180,10 @@ mod tests {
             (
                 (16, GIB32, ALL, 2, Some(300 << 30)),
                 "2 by SHA-NI ×2, 2 by SHA-NI ×2",
+            ),
+            (
+                (3, GIB32, ALL, 2, Some(192 << 30)),
+                "1 by SHA-NI, 2 by SHA-NI ×2",
             ),
             ((1, GIB32, ALL, 1, Some(0)), "1 by SHA-NI"),
             ((0, GIB32, ALL, 1, None), ""),
