@@ -3,7 +3,8 @@
 use crate::serve::TaskError;
 use damocles_types::{Commitment, PieceInfo, PoStProof, SealProof, SectorSize};
 use filecoin_proofs_api::{
-    self as api, RegisteredPoStProof, RegisteredSealProof, UnpaddedBytesAmount,
+    self as api, RegisteredPoStProof, RegisteredSealProof, RegisteredUpdateProof,
+    UnpaddedBytesAmount,
 };
 
 /// The library's seal proof of the same name.
@@ -14,6 +15,11 @@ pub fn seal_proof(proof: SealProof) -> Result<RegisteredSealProof, TaskError> {
 /// The library's PoSt proof of the same name.
 pub fn post_proof(proof: PoStProof) -> Result<RegisteredPoStProof, TaskError> {
     by_name(proof.name())
+}
+
+/// The library's proof of an update of such a sector.
+pub fn update_proof(size: SectorSize) -> Result<RegisteredUpdateProof, TaskError> {
+    by_name(format!("StackedDrg{size}V1"))
 }
 
 fn by_name<T: serde::de::DeserializeOwned>(name: String) -> Result<T, TaskError> {
@@ -61,6 +67,10 @@ mod tests {
             let proof = PoStProof::from_number(number).unwrap();
             let theirs = post_proof(proof).unwrap();
             assert_eq!(u64::from(theirs.sector_size()), proof.size().bytes());
+        }
+        for size in SectorSize::ALL {
+            let theirs = update_proof(size).unwrap();
+            assert_eq!(u64::from(theirs.sector_size()), size.bytes());
         }
     }
 }

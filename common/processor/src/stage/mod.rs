@@ -13,6 +13,7 @@ mod pc2;
 mod pc2_kernel;
 mod post;
 mod seal;
+mod snap_encode;
 mod source;
 mod tree_d;
 
@@ -73,15 +74,16 @@ fn dispatch(
         Stage::Pc2 => run(task, |t| pc2::run(&t, context)),
         Stage::C1 => run(task, seal::c1),
         Stage::C2 => run(task, |t| seal::c2(&t)),
+        Stage::SnapEncode => run(task, |t| snap_encode::run(&t, context)),
         Stage::Transfer => run(task, |t| transfer::run(&t, context.progress)),
         Stage::WindowPost => run(task, |t| post::window(&t)),
         Stage::WinningPost => run(task, |t| post::winning(&t)),
         Stage::MakeParams => run(task, |t| params::make(&t)),
         // Their tasks are defined; the work comes with the plans that need it.
-        Stage::SynthProof | Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => Err(
-            TaskError::permanent(format!("this version has no program for {stage}"))
-                .hint(format!("name one in [[processors.{stage}]]")),
-        ),
+        Stage::SynthProof | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(format!(
+            "this version has no program for {stage}"
+        ))
+        .hint(format!("name one in [[processors.{stage}]]"))),
     }
 }
 
