@@ -41,7 +41,7 @@ pub(super) fn run(task: &SnapEncode, context: &Context<'_>) -> Result<SnapEncode
     check_lengths(task)?;
     if tree_d::root(dir, size).map_err(disk)? != Some(comm_d_new) {
         context.note("building tree-d");
-        let built = tree_d::build(&task.staged_data_path, dir, size)?;
+        let built = tree_d::build(&task.staged_data_path, dir, size, context)?;
         if built != comm_d_new {
             return Err(TaskError::permanent(format!(
                 "the data in {} has CommD {built}; its pieces make {comm_d_new}",
