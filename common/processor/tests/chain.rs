@@ -398,6 +398,8 @@ fn both_kernels_of_pc2_make_the_same_files_and_either_goes_on_after_the_other() 
     let bad = start_pc2(serde_json::json!({"envs": {"DAMOCLES_PC2_MEMORY": "1KiB"}}));
     let error = bad.run(&task, &Cancel::new(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("at least"), "{error}");
+    // upstream's sign is there for whoever comes next with another program
+    assert!(s.path("cache/.pc2_running").exists());
 }
 
 #[test]

@@ -28,7 +28,8 @@ impl Plan {
     /// plan takes.
     pub fn new(shape: Shape, layers: usize, threads: usize, memory: u64) -> Result<Self, u64> {
         let threads = threads.max(1);
-        let carriers = 1 + threads / 16;
+        // one keeps eight hashers fed from a fast disk
+        let carriers = 1 + threads / 8;
         let wanted = 2 * threads + 2 * carriers;
         let height = shape.base.height();
         let smallest = MIN_CHUNK.min(height);

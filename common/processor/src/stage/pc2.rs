@@ -79,7 +79,11 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
             pc1: digest.clone(),
             done: None,
         };
-        store(&path, &running).map_err(disk)?;
+        // also for other people's programs, which know no mark of ours: the worker lets none
+        // of them begin with a file that somebody has begun to encode
+        store(&path, &running)
+            .and_then(|()| write_whole(&dir.join(PC2_RUNNING), b""))
+            .map_err(disk)?;
     } else {
         // The caller answers for the sealed file; a mark of ours would lie about it.
         remove_if_there(&path).map_err(disk)?;
