@@ -98,7 +98,9 @@ impl Value for ProcessorsSection {
                 leaf(
                     "envs",
                     "table of texts",
-                    &["Environment on top of the inherited one."],
+                    &[
+                        "Environment on top of the inherited one; for our PC2, `DAMOCLES_PC2_MEMORY` is the most that its buffers take, `8GiB` when left out.",
+                    ],
                 ),
                 leaf(
                     "numa_preferred",
@@ -108,7 +110,9 @@ impl Value for ProcessorsSection {
                 leaf(
                     "concurrent",
                     "whole number, 1 or more",
-                    &["Tasks at once; unlimited when left out. Where these are more than the child has CPUs, PC1 labels sectors of one kind in step: a task waits for others, but never longer than `DAMOCLES_PC1_BATCH_WAIT` in `envs` (`60s`) and a twentieth of what it takes alone."],
+                    &[
+                        "Tasks at once; unlimited when left out. Where these are more than the child has CPUs, PC1 labels sectors of one kind in step: a task waits for others, but never longer than `DAMOCLES_PC1_BATCH_WAIT` in `envs` (`60s`) and a twentieth of what it takes alone.",
+                    ],
                 ),
                 leaf(
                     "locks",
