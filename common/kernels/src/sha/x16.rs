@@ -3,7 +3,8 @@
 //!
 //! A round is bound by latency here (two cycles an operation), and compilers make it worse:
 //! they re-associate the additions so that the late operand comes first. [`settle`] forbids
-//! that. Two groups of sixteen side by side ([`compress_two`]) fill the remaining gaps.
+//! that. Two groups of sixteen side by side ([`compress_two_scheduled`]) fill the remaining
+//! gaps.
 
 #![expect(
     unsafe_code,
@@ -77,44 +78,20 @@ pub(crate) fn same(word: u32) -> Lanes {
     _mm512_set1_epi32(word.cast_signed())
 }
 
-/// Takes one block into the state.
+/// Takes one block into the state, the message expanded on the way.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn compress(state: &mut State, block: &Block) {
-    expanding(state, *block, |_, _| {});
-}
-
-/// Takes one block into the state and keeps its schedule for [`compress_scheduled`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(crate) fn compress_saving(state: &mut State, block: &Block, schedule: &mut Schedule) {
-    expanding(state, *block, |i, wk| schedule.0[i] = wk);
-}
-
-/// Takes a block that was expanded before into the state.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(crate) fn compress_scheduled(state: &mut State, schedule: &Schedule) {
-    let before = *state;
-    let mut s = before;
-    for wk in schedule.0.as_chunks::<8>().0 {
-        unrolled!(8, J => s = round(s, wk[J]));
+    let mut s = *state;
+    let mut w = *block;
+    unrolled!(16, J => s = round(s, add(w[J], same(K[J]))));
+    for i in (16..64).step_by(16) {
+        unrolled!(16, J => {
+            w[J] = next_word(&w, J);
+            s = round(s, add(w[J], same(K[i + J])));
+        });
     }
-    *state = sum(s, before);
-}
-
-/// Takes one block each into two groups of sixteen states, by way of `scratch`, which then
-/// holds the schedules.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(crate) fn compress_two(
-    states: &mut [State; 2],
-    blocks: [&Block; 2],
-    scratch: &mut [Schedule; 2],
-) {
-    let [first, second] = scratch;
-    expand_two(blocks, [first, second]);
-    compress_two_scheduled(states, [first, second]);
+    *state = sum(s, *state);
 }
 
 /// Takes one expanded block each into two groups of sixteen states.
@@ -161,37 +138,6 @@ pub(crate) fn expand(block: &Block, schedule: &mut Schedule) {
             schedule.0[i + J] = add(w[J], same(K[i + J]));
         });
     }
-}
-
-/// The schedules of two blocks.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn expand_two(blocks: [&Block; 2], schedules: [&mut Schedule; 2]) {
-    for (block, schedule) in blocks.into_iter().zip(schedules) {
-        expand(block, schedule);
-    }
-}
-
-/// Rounds with the message expanded on the way; `keep` sees every W + K.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn expanding(state: &mut State, mut w: Block, mut keep: impl FnMut(usize, Lanes)) {
-    let before = *state;
-    let mut s = before;
-    unrolled!(16, J => {
-        let wk = add(w[J], same(K[J]));
-        keep(J, wk);
-        s = round(s, wk);
-    });
-    for i in (16..64).step_by(16) {
-        unrolled!(16, J => {
-            w[J] = next_word(&w, J);
-            let wk = add(w[J], same(K[i + J]));
-            keep(i + J, wk);
-            s = round(s, wk);
-        });
-    }
-    *state = sum(s, before);
 }
 
 /// One round. The additions stand so that what arrives last (the sums over e and a) is added

@@ -93,6 +93,10 @@ pub fn build(
     if !length.is_power_of_two() || length < 2 * NODE as u64 {
         return Err(Error::Length { length });
     }
+    // or what is missing would pass for a hole
+    if data.metadata().map_err(Error::Read)?.len() < length {
+        return Err(Error::Read(io::ErrorKind::UnexpectedEof.into()));
+    }
     let chunk = options.chunk_of(length);
     let chunks = length / chunk as u64;
     tree.set_len(0)

@@ -128,8 +128,12 @@ fn no_tree_over_anything_else() {
         let error = build(&staged, length, &tree, &options, &|_| {}).unwrap_err();
         assert!(matches!(error, Error::Length { length: l } if l == length));
     }
-    let error = build(&staged, 256, &tree, &options, &|_| {}).unwrap_err();
-    assert!(matches!(error, Error::Read(_)), "{error}");
+    // data that ends too early, also where a chunk ends
+    for chunk in [128, 256] {
+        let options = Options { chunk, ..options };
+        let error = build(&staged, 256, &tree, &options, &|_| {}).unwrap_err();
+        assert!(matches!(error, Error::Read(_)), "{error}");
+    }
     let cancel = AtomicBool::new(true);
     let cancelled = Options {
         cancel: &cancel,
