@@ -45,7 +45,7 @@ pub fn is_wanted() -> bool {
 /// the two pipes.
 pub fn run(stage: Stage) -> io::Result<()> {
     let dir = std::env::var_os(DIR_ENV).map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let mut output = serve::prepare()?;
+    let mut output = serve::prepare(stage)?;
     let start = fs::read_to_string(dir.join(format!("{stage}.start"))).unwrap_or_default();
     match start.trim().split_once(' ').unwrap_or((start.trim(), "")) {
         ("mute", _) => return io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ()),

@@ -2,7 +2,8 @@
 //! answers in any order. Knows nothing of proofs; the work is a function that it is given.
 
 use crate::{
-    kind, pin, sys,
+    kind::{self, Stage},
+    pin, sys,
     wire::{EVENTS_ENV, Request, Response, line},
 };
 use damocles_types::Level;
@@ -111,15 +112,26 @@ type Answer = Result<Box<RawValue>, TaskError>;
 /// The work of a stage: from a task's JSON to an output's JSON.
 pub type Handler = dyn Fn(&RawValue, &Progress) -> Answer + Send + Sync;
 
-/// What a child does first: die with its parent, take its CPUs and NUMA node, and keep
-/// standard output for the protocol alone. Before any thread is started.
-pub fn prepare() -> io::Result<File> {
+/// How far the sealing stages stand back. A machine that seals on all its cores still answers,
+/// and proofs that are due now go first.
+const NICENESS: i32 = 5;
+
+/// What a child does first: die with its parent, take its CPUs, its NUMA node and its place
+/// behind what is urgent, and keep standard output for the protocol alone. Before any thread
+/// is started.
+pub fn prepare(stage: Stage) -> io::Result<File> {
     // The signal comes when the *thread* ends that started us. Our own parent keeps that
     // thread; others (Go moves between threads) need not, and the end of stdin tells as well.
     if parent_is_ours() {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     }
     pin::from_env();
+    // a deadline waits for these; for the rest only the operator does
+    if !matches!(stage, Stage::WindowPost | Stage::WinningPost)
+        && let Err(error) = rustix::process::nice(NICENESS)
+    {
+        tracing::warn!("it runs at the ordinary priority: {error}");
+    }
     sys::take_stdout()
 }
 

@@ -36,8 +36,17 @@ impl Fake {
 
     /// A pool of C2 with one configured child, changed by `change`.
     fn pool(&self, change: impl FnOnce(&mut serde_json::Value)) -> Result<Pool, ProcessorError> {
-        let mut config = serde_json::json!({"c2": [{
-            "bin": CHILD, "args": ["processor", "c2"], "stable_wait": "30s",
+        self.pool_of(Stage::C2, change)
+    }
+
+    /// The same for another stage.
+    fn pool_of(
+        &self,
+        stage: Stage,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Result<Pool, ProcessorError> {
+        let mut config = serde_json::json!({stage.name(): [{
+            "bin": CHILD, "args": ["processor", stage.name()], "stable_wait": "30s",
             "envs": {"FAKE_PROCESSOR_DIR": self.dir.path()},
         }]});
         change(&mut config);
@@ -46,7 +55,7 @@ impl Fake {
             program: CHILD.into(),
             idle: Duration::from_millis(400),
         };
-        Pool::start(&[Stage::C2], &raw.check().unwrap(), &options)
+        Pool::start(&[stage], &raw.check().unwrap(), &options)
     }
 }
 
@@ -106,6 +115,25 @@ fn a_task_runs_and_its_times_child_and_progress_are_told() {
         !alive(done.pid),
         "dropping the pool leaves no process behind"
     );
+}
+
+/// Of a process, as `nice` shows it.
+fn niceness(pid: u32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // after the name, which may contain anything: the 19th field is the 17th from here
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    rest.split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
+#[test]
+fn sealing_stands_back_and_proofs_that_are_due_do_not() {
+    let fake = Fake::new();
+    let own = niceness(std::process::id());
+    for (stage, lower) in [(Stage::C2, 5), (Stage::Pc1, 5), (Stage::WindowPost, 0)] {
+        let pool = fake.pool_of(stage, |_| ()).unwrap();
+        let pid = pid_of(&pool).unwrap();
+        assert_eq!(niceness(pid), (own + lower).min(19), "{stage}");
+    }
 }
 
 #[test]

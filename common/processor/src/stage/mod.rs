@@ -34,7 +34,7 @@ use std::{io, sync::Arc};
 /// The whole life of a child: `processor <stage>` of the daemons. Returns when stdin ends;
 /// the caller must then let the process end, whatever still runs. Logs go to stderr.
 pub fn run_processor(stage: Stage, mut settings: Settings) -> anyhow::Result<()> {
-    let output = serve::prepare()?;
+    let output = serve::prepare(stage)?;
     settings.batch = Batch::from_env();
     Ok(serve::serve(
         stage.name(),
