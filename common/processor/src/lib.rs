@@ -11,12 +11,12 @@ pub mod task;
 pub mod wire;
 pub mod cpus;
 mod sys;
-pub mod memory_files;
 pub mod pin;
 pub mod config;
 pub mod serve;
 pub mod parent;
 pub mod disk;
+pub mod memory_files;
 pub mod transfer;
 #[cfg(feature = "proofs")]
 pub mod proofs;
@@ -28,6 +28,8 @@ pub mod params;
 pub mod verify;
 #[cfg(feature = "proofs")]
 pub mod stage;
+#[cfg(feature = "proofs")]
+pub mod bench;
 pub mod fake;
 
 pub use config::{ConfigFault, Processors, RawProcessors};

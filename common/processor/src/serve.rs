@@ -94,6 +94,11 @@ impl Progress {
         *self.kernel.lock() = Some(name.to_owned());
     }
 
+    /// What [`Self::kernel`] was told.
+    pub fn computed_by(&self) -> Option<String> {
+        self.kernel.lock().clone()
+    }
+
     pub fn note(&self, text: impl ToString) {
         let note = Response {
             id: self.id,
@@ -175,7 +180,7 @@ fn start(request: Request<Box<RawValue>>, output: &Output, events: bool, handler
         let progress = Progress::of(id, to);
         let result = catch_unwind(AssertUnwindSafe(|| handler(&request.task, &progress)));
         let mut response = answer(id, result);
-        response.kernel = progress.kernel.lock().take();
+        response.kernel = progress.computed_by();
         send(&out, &response);
         sys::trim_heap();
     };

@@ -63,6 +63,16 @@ pub(crate) fn map(file: &File) -> io::Result<memmap2::Mmap> {
 /// Memory of this thread, and of threads that it starts, comes from `node` while that has any.
 pub(crate) fn prefer_numa_node(node: u32) -> io::Result<()> {
     const MPOL_PREFERRED: libc::c_long = 1;
+    take_memory_from(node, MPOL_PREFERRED)
+}
+
+/// Memory of this thread, and of threads that it starts, comes from `node` or not at all.
+pub(crate) fn bind_to_numa_node(node: u32) -> io::Result<()> {
+    const MPOL_BIND: libc::c_long = 2;
+    take_memory_from(node, MPOL_BIND)
+}
+
+fn take_memory_from(node: u32, policy: libc::c_long) -> io::Result<()> {
     const BITS: u32 = libc::c_ulong::BITS;
     let mut mask = [0 as libc::c_ulong; 16];
     let word = mask
@@ -71,8 +81,7 @@ pub(crate) fn prefer_numa_node(node: u32) -> io::Result<()> {
     *word = 1 << (node % BITS);
     let bits = (mask.len() as u32 * BITS) as libc::c_ulong;
     // SAFETY: the kernel reads `bits` bits of the mask, which is that long.
-    let done =
-        unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_PREFERRED, mask.as_ptr(), bits) };
+    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, policy, mask.as_ptr(), bits) };
     if done == 0 {
         Ok(())
     } else {

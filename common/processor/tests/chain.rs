@@ -373,7 +373,10 @@ fn both_kernels_of_pc2_make_the_same_files_and_either_goes_on_after_the_other() 
     for ticket in 1..4 {
         let task = s.pc2(s.run(&s.pc1(ticket, &infos)));
         let (output, files, kernel) = run(&s.pool, &task);
-        assert!(kernel.starts_with("damocles, "), "{kernel}");
+        assert!(
+            !["", "filecoin-proofs"].contains(&kernel.as_str()),
+            "{kernel}"
+        );
         for pool in [&library, &s.pool, &tight] {
             interrupt(&s);
             let (again, same, kernel) = run(pool, &task);

@@ -1,7 +1,9 @@
 //! The command line. Commands about a running worker go through its RPC; the others need no
 //! worker.
 
+mod bench;
 mod generator;
+mod kernels;
 mod params;
 mod processor;
 mod store;
@@ -49,6 +51,10 @@ enum Command {
     Params(params::Args),
     /// Make files that several sectors share
     Generator(generator::Args),
+    /// What computes each stage on this machine's CPU, and why
+    Kernels(kernels::Args),
+    /// Measure our kernels against the proofs library, byte for byte
+    Bench(bench::Args),
     /// Compute one stage for a daemon, over stdin and stdout (started by the daemon itself)
     Processor(processor::Args),
     /// Show the version
@@ -90,6 +96,11 @@ fn run(args: Args) -> anyhow::Result<()> {
         Command::Generator(generator) => {
             log::init(&args.log, "warn")?;
             generator::run(&generator)
+        }
+        Command::Kernels(kernels) => kernels::run(&kernels),
+        Command::Bench(bench) => {
+            log::init(&args.log, "warn")?;
+            bench::run(&bench)
         }
         Command::Version => say(format_args!("damocles-worker {}", build::version())),
     }

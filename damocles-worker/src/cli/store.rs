@@ -3,6 +3,8 @@
 use crate::stores::{SealingStore, StoreError};
 use clap::Subcommand;
 use damocles_daemon::exit::{Exit, Fatal};
+use damocles_processor::memory_files::MemoryFiles;
+use damocles_types::ByteSize;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +22,34 @@ enum Command {
     SealingInit(Locations),
     /// Make directories for finished sectors
     FileInit(Locations),
+    /// Make files on huge pages that PC1 uses as memory, for one NUMA node
+    #[command(after_help = "\
+Examples:
+  mount -t hugetlbfs -o pagesize=1G none /mnt/huge
+  damocles-worker store hugepage-file-init --node 0 --size 32GiB --num 4 --path /mnt/huge
+  then in the config: [[processors.pc1]] envs = { HUGEPAGE_FILES_PATH = \"/mnt/huge\" }
+
+PC1 takes two files for each sector that it labels, each of exactly the sector's size.")]
+    HugepageFileInit(Hugepages),
+}
+
+#[derive(Debug, clap::Args)]
+struct Hugepages {
+    /// NUMA node whose memory it is
+    #[arg(short, long, alias = "numa_node_index", value_name = "N")]
+    node: u32,
+    /// Size of each file: that of the sectors
+    #[arg(short, long, value_name = "SIZE")]
+    size: ByteSize,
+    /// How many files
+    #[arg(short = 'c', long, alias = "number_of_files", value_name = "N")]
+    num: usize,
+    /// Directory; the files go to DIR/numa_N
+    #[arg(long, required_unless_present = "path_pattern", value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// Directory of the files, with $NUMA_NODE_INDEX for the node; goes before --path
+    #[arg(long, alias = "path_pattern", value_name = "PATTERN")]
+    path_pattern: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -30,11 +60,11 @@ struct Locations {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let make = |path: &Path| match &args.command {
-        Command::SealingInit(_) => sealing(path),
-        Command::FileInit(_) => plain(path),
+    let (locations, make): (_, fn(&Path) -> Result<(), Fatal>) = match &args.command {
+        Command::SealingInit(locations) => (locations, sealing),
+        Command::FileInit(locations) => (locations, plain),
+        Command::HugepageFileInit(hugepages) => return huge(hugepages),
     };
-    let (Command::SealingInit(locations) | Command::FileInit(locations)) = &args.command;
     // each is tried; the first failure decides the exit code
     let mut failed: Option<Fatal> = None;
     for path in &locations.loc {
@@ -45,6 +75,32 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     failed.map_or(Ok(()), |fatal| Err(fatal.into()))
+}
+
+fn huge(args: &Hugepages) -> anyhow::Result<()> {
+    let files = match (&args.path_pattern, &args.path) {
+        (Some(pattern), _) => MemoryFiles::by_pattern(pattern).map_err(|e| {
+            Fatal::new(Exit::Usage, e)
+                .hint("write for example --path-pattern '/mnt/huge/numa_$NUMA_NODE_INDEX'")
+        })?,
+        (None, Some(dir)) => MemoryFiles::in_directory(dir),
+        (None, None) => {
+            return Err(Fatal::new(Exit::Usage, "neither --path nor --path-pattern").into());
+        }
+    };
+    let made = files.make(args.node, args.size, args.num).map_err(|e| {
+        Fatal::new(Exit::Refused, format!("the memory files cannot be made: {e}"))
+            .hint("are there enough free huge pages on that node (/sys/devices/system/node/node*/hugepages), and may this user write there?")
+    })?;
+    if !files.on_huge_pages(args.node) {
+        eprintln!(
+            "warning: that is not on a hugetlbfs; files elsewhere are no faster than ordinary memory"
+        );
+    }
+    for path in made {
+        super::say(path.display())?;
+    }
+    Ok(())
 }
 
 fn sealing(path: &Path) -> Result<(), Fatal> {

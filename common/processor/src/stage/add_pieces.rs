@@ -26,7 +26,7 @@ pub(super) fn run(task: &AddPieces, context: &Context<'_>) -> Result<Vec<PieceIn
     let size = task.seal_proof_type.size.bytes();
     check_layout(&task.pieces, size)?;
     match context.own_kernels() {
-        Some(cpu) => context.computes(&format!("damocles, {}", Pairs::new(cpu).code())),
+        Some(cpu) => context.computes(Pairs::new(cpu).code()),
         None => context.filecoin_proofs_computes(),
     }
     let path = &task.staged_filepath;

@@ -4,6 +4,7 @@
 mod add_pieces;
 mod cache_dir;
 mod context;
+mod kernels;
 mod parents;
 mod pc1;
 mod pc1_batch;
@@ -19,6 +20,7 @@ mod tree_d;
 
 pub use cache_dir::{PC2_RUNNING, clear_cache, clear_layers, clear_trees, has_layers};
 pub use context::{Context, Settings};
+pub use kernels::{Missing, StageKernel, kernels};
 pub use pc1_own::Batch;
 
 use crate::{

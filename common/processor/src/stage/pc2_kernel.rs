@@ -59,7 +59,7 @@ pub(super) fn run(
         rows_to_discard: SETTINGS.rows_to_discard,
         ..Options::default()
     };
-    context.computes(&format!("damocles, {}", pc2::code(cpu)));
+    context.computes(pc2::code(cpu));
     let mut told = None;
     let roots = pc2::run(&job, cpu, &options, |progress| {
         let percent = progress.done * 100 / progress.total;

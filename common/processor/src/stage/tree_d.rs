@@ -36,7 +36,7 @@ const WORK: &str = ".tree-d";
 pub(super) fn run(task: &TreeD, context: &Context<'_>) -> Result<bool, TaskError> {
     let _lock = cache_dir::lock(&task.cache_dir)?;
     match context.own_kernels() {
-        Some(cpu) => context.computes(&format!("damocles, {}", Pairs::new(cpu).code())),
+        Some(cpu) => context.computes(Pairs::new(cpu).code()),
         None => context.filecoin_proofs_computes(),
     }
     build(

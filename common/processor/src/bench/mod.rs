@@ -1,0 +1,219 @@
+//! Measures our kernels against the proofs library on this machine: the same work in turns in
+//! one process, on the same cores, and every byte of both results compared.
+//!
+//! `place` where files lie meanwhile · `turns` the measuring itself · `hashes` Poseidon ·
+//! `sectors` PC1, PC2 and tree-d, as the stages run them · `compare` directories.
+
+mod compare;
+mod hashes;
+mod place;
+mod sectors;
+mod turns;
+
+pub use damocles_kernels::poseidon::Arity;
+pub use place::Place;
+
+use crate::{cpus::CpuSet, pin};
+use damocles_kernels::cpu::Cpu;
+use damocles_types::{ByteSize, SectorSize};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Poseidon(Arity),
+    Pc2,
+    Pc1,
+    TreeD,
+}
+
+impl What {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Poseidon(_) => "poseidon",
+            Self::Pc2 => "pc2",
+            Self::Pc1 => "pc1",
+            Self::TreeD => "tree-d",
+        }
+    }
+}
+
+/// A measurement as it is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub what: What,
+    /// A sector's, or the input's of Poseidon.
+    pub size: ByteSize,
+    /// CPUs that both sides may use.
+    pub cores: usize,
+    /// Equal sectors that are worked on at once (PC1).
+    pub sectors: usize,
+    /// Runs of each side; none: as many as a minute or two allow.
+    pub runs: Option<usize>,
+}
+
+impl Request {
+    /// Says what cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        match self.what {
+            What::Poseidon(arity) if self.size.0 < 32 * arity.inputs() as u64 => {
+                Err(format!("{} is less than one hash takes", self.size))
+            }
+            What::Poseidon(_) => Ok(()),
+            _ => self.size.to_string().parse::<SectorSize>().map(|_| ()),
+        }
+    }
+}
+
+/// How this program was compiled, which matters to the proofs library (it asks for SHA
+/// instructions at compile time) and not to our kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Build {
+    /// For CPUs with SHA instructions: `-C target-cpu=native` where the CPU has them.
+    Native,
+    /// For any CPU of this architecture.
+    Default,
+    /// Not optimised: measures nothing.
+    Dev,
+}
+
+impl Build {
+    pub const fn of_this_program() -> Self {
+        if cfg!(debug_assertions) {
+            Self::Dev
+        } else if cfg!(target_feature = "sha") {
+            Self::Native
+        } else {
+            Self::Default
+        }
+    }
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Native => "native",
+            Self::Default => "default",
+            Self::Dev => "dev",
+        })
+    }
+}
+
+/// What came out. Seconds are medians over the runs, for all sectors together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub what: &'static str,
+    pub size: ByteSize,
+    pub cores: usize,
+    pub sectors: usize,
+    pub ours_s: f64,
+    pub reference_s: f64,
+    /// How many times as fast we are.
+    pub ratio: f64,
+    /// Every byte of both results was the same, in every run.
+    pub identical: bool,
+    pub cpu_features: Vec<&'static str>,
+    /// What computed on our side, by its own name.
+    pub kernel: String,
+    /// What computed on the other.
+    pub reference: String,
+    pub build: Build,
+    /// Of each side.
+    pub runs: usize,
+    /// From the first to the third quartile.
+    pub ours_iqr_s: f64,
+    pub reference_iqr_s: f64,
+    /// The CPUs that both sides had.
+    pub cpus: String,
+    /// Settings of the proofs library in the environment.
+    pub settings: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arity: Option<usize>,
+    /// The first difference, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
+}
+
+/// Keeps the whole process on `cores` CPUs of those that it may use (the last ones, since
+/// interrupts mostly go to the first) and says which. Before any thread is started.
+pub fn keep_to(cores: usize) -> anyhow::Result<CpuSet> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let all: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .collect();
+    let first = all.len().checked_sub(cores).filter(|_| cores > 0);
+    let first = first
+        .ok_or_else(|| anyhow::anyhow!("this process may use {} CPUs, not {cores}", all.len()))?;
+    let names: Vec<String> = all[first..].iter().map(ToString::to_string).collect();
+    let cpus = CpuSet::from_str(&names.join(","))?;
+    pin::set_affinity(&cpus)?;
+    Ok(cpus)
+}
+
+/// How many bytes of files a measurement needs.
+pub fn room(request: &Request) -> u64 {
+    let size = request.size.0;
+    let layers = SectorSize::from_bytes(size)
+        .and_then(sectors::layers)
+        .unwrap_or(11) as u64;
+    match request.what {
+        What::Poseidon(_) => 0,
+        // labels and data once; the sealed file and tree-c of both sides and of a run
+        What::Pc2 => size * (layers + 1) + size * 11 / 5 * 3,
+        // data and tree-d once; layers and a copy of the data, of both sides and of a run
+        What::Pc1 => size * 3 + size * (layers + 1) * 3 * request.sectors as u64,
+        What::TreeD => size * 7,
+    }
+}
+
+/// Measures. `cpus` is what [`keep_to`] gave; `tell` hears what is being done.
+pub fn run(
+    request: &Request,
+    cpus: &CpuSet,
+    place: &Place,
+    tell: &dyn Fn(String),
+) -> anyhow::Result<Report> {
+    let mut hashes;
+    let mut sealing;
+    let subject: &mut dyn turns::Subject = match request.what {
+        What::Poseidon(arity) => {
+            tell("making field elements".to_owned());
+            hashes = hashes::Hashes::new(arity, request.size.0, request.cores)?;
+            &mut hashes
+        }
+        What::Pc1 | What::Pc2 | What::TreeD => {
+            sealing = sectors::Sealing::new(request, place, tell)?;
+            &mut sealing
+        }
+    };
+    let found = turns::take(subject, request.runs, tell)?;
+    let (ours, reference) = (found.ours.summary(), found.reference.summary());
+    Ok(Report {
+        what: request.what.name(),
+        size: request.size,
+        cores: request.cores,
+        sectors: request.sectors,
+        ours_s: ours.median,
+        reference_s: reference.median,
+        ratio: reference.median / ours.median,
+        identical: found.difference.is_none(),
+        cpu_features: Cpu::detect().features(),
+        kernel: found.ours.kernel,
+        reference: found.reference.kernel,
+        build: Build::of_this_program(),
+        runs: ours.runs,
+        ours_iqr_s: ours.iqr,
+        reference_iqr_s: reference.iqr,
+        cpus: cpus.to_string(),
+        settings: std::env::vars()
+            .filter(|(name, _)| name.starts_with("FIL_PROOFS_"))
+            .collect(),
+        arity: match request.what {
+            What::Poseidon(arity) => Some(arity.inputs()),
+            _ => None,
+        },
+        difference: found.difference,
+    })
+}

@@ -1,0 +1,66 @@
+//! `kernels`: what computes on this machine.
+
+use super::say;
+use damocles_kernels::cpu::Cpu;
+use damocles_processor::stage::{self, StageKernel};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Where a stage shall be computed by the proofs library all the same:
+  [[processors.pc2]] kernel = \"filecoin-proofs\"
+What computed a sector's stages stands in its timeline:
+  damocles-manager util sealer sectors state s-t01000-7")]
+pub(super) struct Args {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let cpu = Cpu::detect();
+    let stages = stage::kernels(cpu);
+    if args.json {
+        let value = serde_json::json!({"cpu_features": cpu.features(), "stages": stages});
+        return say(serde_json::to_string_pretty(&value)?);
+    }
+    say(text(&cpu.features(), &stages))
+}
+
+fn text(features: &[&str], stages: &[StageKernel]) -> String {
+    let found = match features {
+        [] => "none that a kernel of ours uses".to_owned(),
+        features => features.join(", "),
+    };
+    let mut lines = vec![format!("instruction sets: {found}"), String::new()];
+    for stage in stages {
+        lines.push(format!(
+            "{:<13}{:<18}{}",
+            stage.stage, stage.kernel, stage.why
+        ));
+        for missing in &stage.missing {
+            lines.push(format!(
+                "{:<31}without {}; it would bring: {}",
+                "", missing.feature, missing.brings
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stage_has_its_line_and_what_is_missing_stands_below() {
+        let shown = text(&[], &stage::kernels(Cpu::PORTABLE));
+        for words in [
+            "instruction sets: none",
+            "\npc2 ",
+            "without avx512ifma; it would bring: ",
+            "\nwindow_post  filecoin-proofs ",
+        ] {
+            assert!(shown.contains(words), "{words:?} is not in\n{shown}");
+        }
+    }
+}
