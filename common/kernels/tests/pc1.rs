@@ -171,10 +171,10 @@ fn layers_of_2kib_are_those_of_filecoin_proofs_for_every_proof_type() {
         StackedDrg2KiBV1_2_Feat_NonInteractivePoRep,
     ];
     for (seed, proof) in (1..).zip(proofs) {
-        let ids = replica_ids(seed, 33);
+        let ids = replica_ids(seed, 17);
         let library = library(proof, &ids);
         for way in ways() {
-            for count in [1, 2, 3, 5, 16, 17, 33] {
+            for count in [1, 3, 17] {
                 compare(proof, &ids[..count], way, &library[..count]);
             }
         }

@@ -133,6 +133,50 @@ fn our_kernels_answer_as_the_library_and_leave_the_same_files() {
     }
 }
 
+/// What a killed run leaves: the noted beginning of layer 2, and something behind it.
+#[test]
+fn a_layer_goes_on_from_its_noted_beginning_and_starts_anew_from_a_wrong_one() {
+    let own = pool(KernelChoice::Auto, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let proof = SealProof::interactive(SectorSize::KiB2);
+    let task = task(&own, proof, dir.path(), "own", 7);
+    let (whole, _) = run(&own, &task);
+    let expected = files(&task);
+    let (two, part, mark) = (
+        task.cache_path.join("sc-02-data-layer-2.dat"),
+        task.cache_path.join("sc-02-data-layer-2.part"),
+        task.cache_path.join(".pc1.json"),
+    );
+    for (right, told) in [
+        (true, "going on at node 40 of layer 2"),
+        (false, "going on at node 0 of layer 2"),
+    ] {
+        let mut labels = fs::read(&two).unwrap();
+        labels.truncate(40 * 32);
+        if !right {
+            labels[39 * 32] ^= 1;
+        }
+        labels.extend([0xff; 100]);
+        fs::write(&part, labels).unwrap();
+        fs::remove_file(&two).unwrap();
+        let mut noted: serde_json::Value =
+            serde_json::from_slice(&fs::read(&mark).unwrap()).unwrap();
+        noted["synced"] = serde_json::json!(["sc-02-data-layer-1.dat"]);
+        noted["part"] = serde_json::json!({"layer": 2, "nodes": 40});
+        fs::write(&mark, noted.to_string()).unwrap();
+
+        let mut notes = Vec::new();
+        let done = own.run(&task, &Cancel::new(), &mut |note| {
+            if let Note::Progress(text) = note {
+                notes.push(text);
+            }
+        });
+        assert_eq!(done.unwrap().output, whole);
+        assert!(files(&task) == expected, "files differ");
+        assert!(notes.iter().any(|note| note == told), "{notes:?}");
+    }
+}
+
 #[test]
 fn tasks_together_get_each_its_own_answer_and_a_bad_one_disturbs_no_other() {
     const TASKS: u32 = 20;
