@@ -218,6 +218,9 @@ fn all_stores(
             );
             report.fault(&format!("{at}.Name"), message);
         }
+        if let Some(fault) = cleared(&store.path) {
+            report.fault(&format!("{at}.Path"), fault);
+        }
         stores.push(store);
     }
     for (i, pattern) in patterns.iter().enumerate() {
@@ -227,6 +230,9 @@ fn all_stores(
             report.fault(&at, first);
         }
         for store in scan.stores {
+            if let Some(fault) = cleared(&store.path) {
+                report.fault(&at, fault);
+            }
             if names.insert(store.name.clone()) {
                 stores.push(store);
             } else {
@@ -240,6 +246,15 @@ fn all_stores(
         }
     }
     stores
+}
+
+fn cleared(store: &Path) -> Option<String> {
+    let sealing = stores::sealing_store_around(store)?;
+    Some(format!(
+        "{} lies in the sealing store {}, which its worker clears after every sector; choose a directory apart from it",
+        store.display(),
+        sealing.display()
+    ))
 }
 
 fn proving_policy(proving: raw::Proving) -> ProvingPolicy {

@@ -115,6 +115,35 @@ Treshold = 1
 }
 
 #[test]
+fn a_store_that_a_worker_would_clear_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().display();
+    std::fs::create_dir_all(root.path().join("s1/data/hdd")).unwrap();
+    std::fs::write(root.path().join("s1/.holder"), "").unwrap();
+    std::fs::write(
+        root.path().join("s1/data/hdd/sectorstore.json"),
+        r#"{"ID":"b"}"#,
+    )
+    .unwrap();
+    let text = format!(
+        "[common]\nScanPersistStores = [\"{dir}/s1/data/*\"]\n{}",
+        GOOD.replace("/stores/one", &format!("{dir}/s1/data")),
+    );
+    let message = read(&text).unwrap_err();
+    for key in ["PersistStores[0].Path", "ScanPersistStores[0]"] {
+        assert!(
+            message.contains(&format!("Common.{key}: {dir}/s1/data")),
+            "{message}"
+        );
+    }
+    assert_eq!(
+        message.matches("lies in the sealing store").count(),
+        2,
+        "{message}"
+    );
+}
+
+#[test]
 fn deals_are_refused_only_where_they_would_have_been_taken() {
     let on = format!("{GOOD}[Miners.Sector]\nEnableDeals = true\n");
     let config = read(&on).unwrap();

@@ -10,6 +10,8 @@ use std::{
 
 /// The file that marks a directory as a persist store (Lotus' name and, mostly, form).
 const MARK: &str = "sectorstore.json";
+/// The file that marks a worker's sealing store.
+const SEALING: &str = ".holder";
 
 /// What a scan found: stores, and what is wrong with some.
 #[derive(Debug, Default)]
@@ -40,6 +42,14 @@ pub(super) fn configured(raw: PersistStore, path: PathBuf) -> StorePolicy {
         deny_miners,
         meta,
     }
+}
+
+/// The sealing store in which a directory lies or which it is, if so: its worker clears it after
+/// every sector, with whatever else lies in it.
+pub(super) fn sealing_store_around(path: &Path) -> Option<PathBuf> {
+    let path = path.canonicalize().ok()?;
+    let around = path.ancestors().find(|dir| dir.join(SEALING).is_file());
+    around.map(Path::to_owned)
 }
 
 /// Looks through the directories that the pattern matches; those without the marking file are passed over.
@@ -132,6 +142,27 @@ fn read(text: &str, directory: &Path) -> Result<StorePolicy, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sealing_store_is_found_around_a_directory_links_resolved() {
+        let root = tempfile::tempdir().unwrap();
+        let real = root.path().canonicalize().unwrap();
+        std::fs::create_dir_all(real.join("s1/data/store")).unwrap();
+        std::fs::create_dir(real.join("hdd")).unwrap();
+        std::fs::write(real.join("s1/.holder"), "").unwrap();
+        std::os::unix::fs::symlink(real.join("s1/data"), real.join("link")).unwrap();
+        for inside in ["s1", "s1/data/store", "link/store"] {
+            let found = sealing_store_around(&root.path().join(inside));
+            assert_eq!(found, Some(real.join("s1")), "{inside}");
+        }
+        for apart in ["hdd", "missing", ""] {
+            assert_eq!(
+                sealing_store_around(&root.path().join(apart)),
+                None,
+                "{apart}"
+            );
+        }
+    }
 
     #[test]
     fn scanning_takes_marked_directories_only() {

@@ -137,6 +137,8 @@ impl Sealing {
 /// One `[[attached]]`.
 #[derive(Clone, Debug)]
 pub struct AttachedConfig {
+    /// Position in the file.
+    pub index: usize,
     pub name: Option<String>,
     pub location: PathBuf,
     pub readonly: bool,
@@ -518,6 +520,7 @@ fn check_attached(
         );
     }
     Some(AttachedConfig {
+        index,
         name: name.clone(),
         location: location.clone(),
         readonly: *readonly,

@@ -1,11 +1,12 @@
 //! The worker's configuration: read strictly, checked whole before anything is touched.
 //!
 //! `raw` is the image of the file, `checked` what the code works with, `hot` the file of one
-//! thread that is read anew between two sectors. To add a key: declare it in `raw`, take it
+//! thread that is read anew between two sectors, `overlap` keeps directories apart. To add a key: declare it in `raw`, take it
 //! apart in `checked`, then `UPDATE_DOCS=1 cargo test -p damocles-worker`.
 
 mod checked;
 mod hot;
+mod overlap;
 mod raw;
 
 pub use checked::{AttachedConfig, Config, ManagerConfig, Sealing, ThreadConfig, ThreadSettings};
@@ -81,15 +82,21 @@ fn check_surroundings(config: &Config, report: &mut Report) {
     }
     // a missing directory has been named already
     let all_there = config.attached.iter().all(|store| store.location.is_dir());
-    if all_there && let Err(error) = attached_stores(config) {
-        let key = match error {
-            StoreError::Pattern { .. } | StoreError::Description { .. } => {
-                "worker.scan_persist_stores"
-            }
-            _ => "attached",
-        };
-        report.fault(key, format!("{error}; {}", error.hint()));
-    }
+    let attached = match all_there.then(|| attached_stores(config)) {
+        Some(Err(error)) => {
+            let key = match error {
+                StoreError::Pattern { .. } | StoreError::Description { .. } => {
+                    "worker.scan_persist_stores"
+                }
+                _ => "attached",
+            };
+            report.fault(key, format!("{error}; {}", error.hint()));
+            None
+        }
+        Some(Ok(stores)) => Some(stores),
+        None => None,
+    };
+    overlap::check(config, attached.as_ref(), report);
 }
 
 fn flat(faults: &Faults) -> String {

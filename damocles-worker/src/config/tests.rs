@@ -213,6 +213,49 @@ fn directories_that_will_not_do_are_faults_and_stay_untouched() {
 }
 
 #[test]
+fn what_must_last_lies_apart_from_what_is_cleared() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    for made in ["t0/persist", "scanned/t1/store"] {
+        fs::create_dir_all(dir.join(made)).unwrap();
+    }
+    fs::write(dir.join("t0/.holder"), "").unwrap();
+    fs::write(dir.join("scanned/t1/.holder"), "").unwrap();
+    fs::write(dir.join("scanned/t1/store/sectorstore.json"), "{}").unwrap();
+    std::os::unix::fs::symlink(dir.join("t0"), dir.join("link")).unwrap();
+    let text = place
+        .load(&format!(
+            "[[attached]]\nlocation = \"{0}/t0/persist\"\n\
+             [[attached]]\nname = \"linked\"\nlocation = \"{0}/link\"\n\
+             [[attached]]\nlocation = \"{0}/scanned\"\n\
+             [[sealing_thread]]\nlocation = \"{0}/scanned/t1\"\n\
+             [[sealing_thread]]\nlocation = \"{0}/link/t2\"\n\
+             [worker]\nscan_persist_stores = [\"{0}/scanned/t1/*\"]\n",
+            dir.display()
+        ))
+        .unwrap_err()
+        .to_string();
+    let real = dir.canonicalize().unwrap();
+    let real = real.display();
+    for part in [
+        format!(
+            "attached[1].location: {real}/t0/persist lies in the directory of sealing thread 0 ({real}/t0)"
+        ),
+        format!("attached[2].location: {real}/t0 is the directory of sealing thread 0"),
+        format!("attached[3].location: {real}/scanned holds the directory of sealing thread 1"),
+        format!(
+            "sealing_thread[2].location: {real}/t0/t2 lies in the directory of sealing thread 0"
+        ),
+        format!(
+            "worker.scan_persist_stores: {real}/scanned/t1/store lies in the directory of sealing thread 1"
+        ),
+    ] {
+        assert!(text.contains(&part), "{part:?} is not in\n{text}");
+    }
+    assert!(!text.contains("attached[0]"), "hdd lies apart:\n{text}");
+}
+
+#[test]
 fn retired_keys_are_notices() {
     let place = Place::new();
     let loaded = place
