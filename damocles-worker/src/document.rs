@@ -73,6 +73,12 @@ pub struct Phases {
     pub proof: Option<Base64>,
     /// The same for the proof.
     pub c2_re_submit: bool,
+    /// Precommits given up for another one since one landed or a person looked.
+    #[serde(default)]
+    pub precommits_failed: u32,
+    /// The same for the proof.
+    #[serde(default)]
+    pub proofs_failed: u32,
 }
 
 impl Document {
@@ -99,6 +105,14 @@ impl Document {
     pub fn has_deals(&self) -> bool {
         let deals = self.phases.deals.iter().flatten();
         deals.into_iter().any(SectorPiece::has_deal)
+    }
+
+    /// A person has looked: messages may fail as often as at first. False: none had.
+    pub fn forgive(&mut self) -> bool {
+        let phases = &mut self.phases;
+        let counts = [&mut phases.precommits_failed, &mut phases.proofs_failed];
+        let before: u32 = counts.into_iter().map(std::mem::take).sum();
+        before > 0
     }
 
     /// Moves on. Whatever counted for the state that is left counts no more.
@@ -162,6 +176,7 @@ impl Document {
     }
 
     fn go(&mut self, to: State) -> Vec<Output> {
+        self.forgive();
         self.advance(to);
         Vec::new()
     }
@@ -195,8 +210,14 @@ mod tests {
             epoch: 9,
         });
         whole.phases.proof = Some(Base64(vec![1]));
+        whole.phases.proofs_failed = 4;
 
         let mut doc = whole.clone();
+        assert!(doc.forgive() && !doc.forgive());
+        whole.phases.proofs_failed = 0;
+
+        let mut doc = whole.clone();
+        doc.phases.precommits_failed = 2;
         assert_eq!(doc.rewind(State::TreeDBuilt), [Output::Pc1, Output::C1]);
         assert_eq!(
             (doc.state, doc.prev_state, doc.tries),
@@ -207,6 +228,7 @@ mod tests {
             (None, None, None)
         );
         assert!(doc.phases.pc2_re_submit && doc.phases.c2_re_submit);
+        assert_eq!(doc.phases.precommits_failed, 0);
 
         let mut doc = whole.clone();
         assert_eq!(doc.rewind(State::SeedAssigned), [Output::C1]);

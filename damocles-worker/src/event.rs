@@ -3,7 +3,7 @@
 
 use crate::document::{Document, Output};
 use damocles_api::sector::{AllocatedSector, SectorPiece};
-use damocles_flow::Ev;
+use damocles_flow::{Ev, State};
 use damocles_processor::{Opaque, task::Pc2Output};
 use damocles_types::{Base64, PieceInfo, Seed, Ticket};
 
@@ -88,8 +88,16 @@ impl Event {
             Self::PC1(output) => outputs.keep = Some((Output::Pc1, output)),
             Self::PC2(output) | Self::PC2NeedSyntheticProof(output) => phases.pc2 = Some(output),
             Self::SubmitPC => phases.pc2_re_submit = false,
-            Self::ReSubmitPC => phases.pc2_re_submit = true,
+            Self::ReSubmitPC => {
+                phases.pc2_re_submit = true;
+                phases.precommits_failed += 1;
+            }
+            Self::CheckPC => phases.precommits_failed = 0,
             Self::TicketExpired => {
+                // one that grew old before PC1 began has cost nothing
+                if document.state != State::TicketAssigned {
+                    phases.precommits_failed += 1;
+                }
                 phases.ticket = None;
                 phases.pc2 = None;
                 // the manager may hold the precommit with the old ticket
@@ -99,6 +107,7 @@ impl Event {
             Self::Persist(instance) => phases.persist_instance = Some(instance),
             Self::AssignSeed(seed) => phases.seed = Some(seed),
             Self::SeedChanged => {
+                phases.proofs_failed += 1;
                 phases.seed = None;
                 phases.proof = None;
                 phases.c2_re_submit = true;
@@ -107,13 +116,12 @@ impl Event {
             Self::C1(output) => outputs.keep = Some((Output::C1, output)),
             Self::C2(proof) => phases.proof = Some(Base64(proof)),
             Self::SubmitProof => phases.c2_re_submit = false,
-            Self::ReSubmitProof => phases.c2_re_submit = true,
+            Self::ReSubmitProof => {
+                phases.c2_re_submit = true;
+                phases.proofs_failed += 1;
+            }
             Self::Abort(reason) => document.abort_reason = Some(reason),
-            Self::BuildTreeD
-            | Self::SyntheticPoRep
-            | Self::CheckPC
-            | Self::SubmitPersistance
-            | Self::Finish => {}
+            Self::BuildTreeD | Self::SyntheticPoRep | Self::SubmitPersistance | Self::Finish => {}
         }
         outputs
     }

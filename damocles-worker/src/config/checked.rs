@@ -86,6 +86,7 @@ pub struct Sealing {
     pub max_deals: Option<u64>,
     pub min_deal_space: Option<u64>,
     pub max_retries: u32,
+    pub max_resubmits: u32,
     pub seal_interval: Duration,
     pub recover_interval: Duration,
     pub rpc_polling_interval: Duration,
@@ -104,6 +105,7 @@ impl Default for Sealing {
             max_deals: None,
             min_deal_space: None,
             max_retries: 5,
+            max_resubmits: 5,
             seal_interval: Duration::from_secs(30),
             recover_interval: Duration::from_secs(60),
             rpc_polling_interval: Duration::from_secs(180),
@@ -447,6 +449,7 @@ fn sealing(layers: &[(&SealingSection, &str)], report: &mut Report) -> Sealing {
             max_deals,
             min_deal_space,
             max_retries,
+            max_resubmits,
             seal_interval,
             recover_interval,
             rpc_polling_interval,
@@ -463,6 +466,7 @@ fn sealing(layers: &[(&SealingSection, &str)], report: &mut Report) -> Sealing {
         put(&mut out.enable_deals, enable_deals);
         put(&mut out.disable_cc, disable_cc);
         put(&mut out.max_retries, max_retries);
+        put(&mut out.max_resubmits, max_resubmits);
         put(&mut out.ignore_proof_check, ignore_proof_check);
         put(&mut out.request_task_max_retries, request_task_max_retries);
         put(&mut out.verify_after_pc2, verify_after_pc2);

@@ -264,6 +264,9 @@ section! {
         "min_deal_space" min_deal_space: Option<Bytes> = None;
         /// How often a step is tried again after a temporary failure; progress clears the count. `5` when left out.
         "max_retries" max_retries: Option<u32> = None;
+        /// New: how often a precommit or a proof is sent anew after its message failed on chain; then the thread waits
+        /// for a person, and `worker resume` lets it go on. Each failed message costs gas. `5` when left out.
+        "max_resubmits" max_resubmits: Option<u32> = None;
         /// Pause between two sectors; `30s` when left out.
         "seal_interval" seal_interval: Option<Span> = None;
         /// Pause before a failed step is tried again, and between two questions for work; `60s` when left out.

@@ -207,12 +207,25 @@ impl Engine {
             .as_deref()
             .map_or_else(Vec::new, |d| entrances(desk.meta, plan, d));
         let resumed = self.paused(entrances)?;
-        if let (Some(state), Some(document)) = (resumed, document)
-            && state != document.state
-        {
-            self.jump(desk, document, state);
+        let Some(document) = document else {
+            return Ok(());
+        };
+        match resumed.filter(|state| *state != document.state) {
+            Some(state) => self.jump(desk, document, state),
+            None => self.go_on(desk, document),
         }
         Ok(())
+    }
+
+    /// Resumed where it stood: what was counted against the sector counts no more.
+    fn go_on(&self, desk: &Desk<'_>, document: &mut Document) {
+        if document.forgive()
+            && let Err(error) = desk.meta.commit(document, &Transition::default())
+        {
+            let failure = error.failure();
+            self.log_failure(&failure);
+            self.board.error(Some(failure));
+        }
     }
 
     fn jump(&self, desk: &Desk<'_>, document: &mut Document, to: State) {

@@ -46,9 +46,7 @@ fn a_sector_from_nothing_to_proven() {
         .script()
         .poll_proof
         .push_back(poll(OnChainState::Packed, ""));
-    let running = rig.start();
-    rig.wait_done(&running, 1);
-    running.stop();
+    rig.run(1);
 
     let sector = SectorId::new(1000, 1);
     assert_eq!(rig.manager.script().done, [sector]);
@@ -195,9 +193,7 @@ fn a_pause_takes_effect_while_waiting_for_a_processor() {
         "{info:?}"
     );
     running.control.command(Command::Pause).unwrap();
-    until("the pause", || {
-        running.control.standing() == Standing::Paused
-    });
+    running.paused();
     assert!(matches!(
         running.board.info().thread_state,
         ThreadState::Paused { .. }
@@ -223,21 +219,13 @@ fn resume_goes_only_where_the_sector_can_go_on() {
     let rig = Rig::new(1);
     rig.manager.script().no_seed = true;
     let running = rig.start();
-    until("waiting for the seed", || {
-        running
-            .board
-            .info()
-            .waiting_for
-            .is_some_and(|w| w.contains("the seed"))
-    });
+    running.waits_for("the seed");
     assert_eq!(
         running.control.command(Command::Resume),
         Err(Refused::NotPaused)
     );
     running.control.command(Command::Pause).unwrap();
-    until("the pause", || {
-        running.control.standing() == Standing::Paused
-    });
+    running.paused();
     let refusal = |state| {
         running
             .control
@@ -289,17 +277,9 @@ fn an_operator_gives_a_sector_up() {
     let rig = Rig::new(1);
     rig.manager.script().full = true;
     let running = rig.start();
-    until("waiting for space", || {
-        running
-            .board
-            .info()
-            .waiting_for
-            .is_some_and(|w| w.contains("space in one of the stores hdd"))
-    });
+    running.waits_for("space in one of the stores hdd");
     running.control.command(Command::Pause).unwrap();
-    until("the pause", || {
-        running.control.standing() == Standing::Paused
-    });
+    running.paused();
     running
         .control
         .command(Command::ResumeAt(State::Aborted))
@@ -335,9 +315,7 @@ fn messages_that_fail_are_asked_for_anew() {
             .poll_proof
             .push_back(poll(OnChainState::Failed, "out of gas"));
     }
-    let running = rig.start();
-    rig.wait_done(&running, 1);
-    running.stop();
+    rig.run(1);
     assert_eq!(
         rig.manager.script().resets,
         [
@@ -364,9 +342,7 @@ fn an_expired_ticket_and_a_changed_seed_lead_back_instead_of_losing_the_sector()
             .submit_proof
             .push_back(resp(SubmitResult::Rejected, "bad seed: it changed"));
     }
-    let running = rig.start();
-    rig.wait_done(&running, 1);
-    running.stop();
+    rig.run(1);
     let timeline = rig.timeline();
     assert_eq!(done(&timeline, State::TicketAssigned), 2);
     assert_eq!(done(&timeline, State::DealsAcquired), 1);
@@ -390,13 +366,7 @@ fn a_sector_that_the_manager_is_done_with_is_cleared() {
     let rig = Rig::new(1);
     rig.manager.script().no_seed = true;
     let running = rig.start();
-    until("waiting for the seed", || {
-        running
-            .board
-            .info()
-            .waiting_for
-            .is_some_and(|w| w.contains("the seed"))
-    });
+    running.waits_for("the seed");
     {
         let mut script = rig.manager.script();
         script.finalized = Some("given up at the manager".to_owned());

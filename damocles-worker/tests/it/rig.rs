@@ -10,7 +10,7 @@ use damocles_processor::{Pool, Processors, RawProcessors, Stage, StartOptions, f
 use damocles_types::SectorId;
 use damocles_worker::{
     config,
-    control::Control,
+    control::{Control, Standing},
     manager::{Connection, Manager},
     metadb::{MetaDb, SCHEMA},
     pieces::PieceSource,
@@ -96,6 +96,19 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Waits until the thread waits for `what`.
+    pub(crate) fn waits_for(&self, what: &str) {
+        until(what, || {
+            let waits_for = self.board.info().waiting_for;
+            waits_for.is_some_and(|w| w.contains(what))
+        });
+    }
+
+    /// Waits until the thread stands paused.
+    pub(crate) fn paused(&self) {
+        until("the pause", || self.control.standing() == Standing::Paused);
+    }
+
     /// Tells the thread to stop and waits for its end.
     pub(crate) fn stop(self) {
         self.control.stop();
@@ -223,6 +236,13 @@ impl Rig {
             thread,
             stop,
         }
+    }
+
+    /// Starts the thread, waits until so many sectors are done with, and stops it.
+    pub(crate) fn run(&self, sectors: usize) {
+        let running = self.start();
+        self.wait_done(&running, sectors);
+        running.stop();
     }
 
     /// Waits until so many sectors are done with at the manager, and cleared here.

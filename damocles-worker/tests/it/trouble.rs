@@ -1,15 +1,23 @@
 //! Failures: which heal by themselves, which wait for a person, and what is lost (nothing).
 
 use crate::{
-    fake_manager::{FakeManager, resp},
+    fake_manager::{FakeManager, poll, resp},
     rig::{Rig, done, runtime},
     until,
 };
-use damocles_api::{submit::SubmitResult, timeline::Ending, worker::ThreadState};
+use damocles_api::{
+    submit::{OnChainState, SubmitResult},
+    timeline::Ending,
+    worker::ThreadState,
+};
 use damocles_flow::State;
 use damocles_processor::Stage;
-use damocles_types::{Level, SectorId};
-use damocles_worker::control::{Command, Standing};
+use damocles_types::{Level, SealProof, SectorId, SectorSize};
+use damocles_worker::{control::Command, threads::Point};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 fn failures(rig: &Rig, state: State) -> Vec<Level> {
     let timeline = rig.timeline();
@@ -28,9 +36,7 @@ fn failures(rig: &Rig, state: State) -> Vec<Level> {
 fn a_child_that_is_killed_in_the_middle_costs_one_attempt() {
     let rig = Rig::new(1);
     rig.order_once(Stage::Pc2, "die");
-    let running = rig.start();
-    rig.wait_done(&running, 1);
-    running.stop();
+    rig.run(1);
     assert_eq!(failures(&rig, State::PC1Done), [Level::Temporary]);
     assert_eq!((rig.runs(Stage::Pc1), rig.runs(Stage::Pc2)), (1, 2));
     let script = rig.manager.script();
@@ -48,9 +54,7 @@ fn what_a_person_must_look_at_pauses_with_a_hint_and_goes_on_after_resume() {
     let rig = Rig::new(1);
     rig.order_once(Stage::C2, "error no parameters");
     let running = rig.start();
-    until("the pause", || {
-        running.control.standing() == Standing::Paused
-    });
+    running.paused();
     let info = running.board.info();
     assert!(matches!(info.thread_state, ThreadState::Paused { .. }));
     assert_eq!(
@@ -69,9 +73,7 @@ fn temporary_failures_wait_for_a_person_when_they_are_too_many() {
     let rig = Rig::new(1);
     std::fs::write(rig.orders.join("tree_d"), "temporary disk busy").unwrap();
     let running = rig.start_with(None, "max_retries = 2\n");
-    until("the pause", || {
-        running.control.standing() == Standing::Paused
-    });
+    running.paused();
     let error = running.board.info().last_error.unwrap();
     assert_eq!(error, "permanent: failed 3 times: tree_d failed: disk busy");
     assert!(running.board.info().hint.is_some());
@@ -84,15 +86,57 @@ fn temporary_failures_wait_for_a_person_when_they_are_too_many() {
 }
 
 #[test]
+fn a_message_that_fails_again_and_again_waits_for_a_person_over_restarts() {
+    let rig = Rig::new(1);
+    let failed = || poll(OnChainState::Failed, "out of gas");
+    rig.manager
+        .script()
+        .poll_precommit
+        .extend((0..9).map(|_| failed()));
+    let limit = "max_resubmits = 2\n";
+    let running = rig.start_with(None, limit);
+    running.paused();
+    let sent = || rig.manager.script().resets.len();
+    assert_eq!(sent(), 3);
+    let info = running.board.info();
+    assert_eq!(
+        info.last_error.as_deref(),
+        Some(
+            "permanent: given up after 3 messages; of the last one: the precommit failed: out of gas"
+        )
+    );
+    assert!(
+        info.hint
+            .is_some_and(|hint| hint.contains("`worker resume`"))
+    );
+    running.stop();
+
+    let running = rig.start_with(None, limit);
+    running.paused();
+    assert_eq!(sent(), 3, "a restart is no permission to go on");
+    running.control.command(Command::Resume).unwrap();
+    until("the next pause", || sent() == 5);
+    running.paused();
+    {
+        let mut script = rig.manager.script();
+        script.poll_precommit.truncate(1);
+        script.poll_proof.extend((0..2).map(|_| failed()));
+    }
+    running.control.command(Command::Resume).unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(sent(), 6 + 3, "a proof has as many tries of its own");
+    assert_eq!((rig.runs(Stage::Pc2), rig.runs(Stage::C2)), (1, 1));
+}
+
+#[test]
 fn a_rejected_precommit_gives_the_sector_up_and_the_next_one_begins() {
     let rig = Rig::new(2);
     rig.manager
         .script()
         .submit_precommit
         .push_back(resp(SubmitResult::Rejected, "invalid deals"));
-    let running = rig.start();
-    rig.wait_done(&running, 1);
-    running.stop();
+    rig.run(1);
     let script = rig.manager.script();
     let reason = "the precommit was rejected: invalid deals".to_owned();
     assert_eq!(script.aborted, [(SectorId::new(1000, 1), reason)]);
@@ -115,13 +159,7 @@ fn a_sector_that_the_manager_does_not_know_is_given_up() {
     let rig = Rig::new(1);
     rig.manager.script().no_seed = true;
     let running = rig.start();
-    until("waiting for the seed", || {
-        running
-            .board
-            .info()
-            .waiting_for
-            .is_some_and(|w| w.contains("the seed"))
-    });
+    running.waits_for("the seed");
     rig.manager.script().forgetful = true;
     until("the sector's end", || running.board.info().job_id.is_none());
     running.stop();
@@ -134,9 +172,7 @@ fn an_interrupted_pc2_of_another_program_begins_again_from_the_staged_file() {
     rig.programs.foreign_pc2 = true;
     std::fs::write(rig.orders.join("pc2"), "temporary out of memory").unwrap();
     let running = rig.start_with(None, "max_retries = 0\n");
-    until("the pause", || {
-        running.control.standing() == Standing::Paused
-    });
+    running.paused();
     assert_eq!(
         rig.runs(Stage::Transfer),
         0,
@@ -176,9 +212,7 @@ fn a_disk_that_cannot_be_cleared_costs_no_sector_number() {
         let _ = std::fs::remove_dir(&data);
         std::fs::rename(&file, &data).is_ok()
     });
-    until("the pause", || {
-        running.control.standing() == Standing::Paused
-    });
+    running.paused();
     rig.manager.script().sectors = 1;
     let info = running.board.info();
     assert!(info.last_error.unwrap().contains("making room"));
@@ -208,13 +242,7 @@ fn a_manager_that_is_away_costs_no_attempts() {
     let mut rig = Rig::new(1);
     rig.manager.script().no_seed = true;
     let running = rig.start_with(None, "max_retries = 0\n");
-    until("waiting for the seed", || {
-        running
-            .board
-            .info()
-            .waiting_for
-            .is_some_and(|w| w.contains("the seed"))
-    });
+    running.waits_for("the seed");
     let address = rig.manager.address;
     let away = std::mem::replace(
         &mut rig.manager,
@@ -253,9 +281,7 @@ fn a_document_that_cannot_be_read_pauses_its_thread_and_stays() {
         let rig = Rig::new(1);
         rig.put_document(bytes);
         let running = rig.start();
-        until("the pause", || {
-            running.control.standing() == Standing::Paused
-        });
+        running.paused();
         let info = running.board.info();
         let error = info.last_error.unwrap();
         assert!(
@@ -264,9 +290,7 @@ fn a_document_that_cannot_be_read_pauses_its_thread_and_stays() {
         );
         assert!(info.hint.is_some());
         running.control.command(Command::Resume).unwrap();
-        until("the pause again", || {
-            running.control.standing() == Standing::Paused
-        });
+        running.paused();
         running.stop();
         assert_eq!(rig.document().as_deref(), Some(bytes));
         assert_eq!(

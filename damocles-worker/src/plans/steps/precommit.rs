@@ -1,6 +1,6 @@
 //! The precommit: handed to the manager, then waited for.
 
-use super::submit::{Polled, Submitted, polled, submitted, ticket_expired};
+use super::submit::{Polled, Submitted, again, polled, submitted, ticket_expired};
 use crate::{
     event::Event,
     plans::step::{Step, Stop},
@@ -15,11 +15,16 @@ pub const BEFORE_RESUBMIT: Duration = Duration::from_secs(30);
 
 const WHAT: &str = "the precommit";
 
-fn lost(reason: String) -> Result<Event, Stop> {
+fn lost(step: &Step<'_>, reason: String) -> Result<Event, Stop> {
     if ticket_expired(&reason) {
-        return Ok(Event::TicketExpired);
+        return another(step, Event::TicketExpired, reason);
     }
     Err(Stop::Failed(Failure::abort(reason)))
+}
+
+fn another(step: &Step<'_>, event: Event, reason: String) -> Result<Event, Stop> {
+    let failed = step.document()?.phases.precommits_failed;
+    again(event, reason, failed, step.settings.max_resubmits)
 }
 
 pub fn submit(step: &mut Step<'_>) -> Result<Event, Stop> {
@@ -38,7 +43,7 @@ pub fn submit(step: &mut Step<'_>) -> Result<Event, Stop> {
     let answer = step.ask(|manager| manager.submit_pre_commit(allocated, info, reset))?;
     match submitted(WHAT, answer) {
         Submitted::Taken => Ok(Event::SubmitPC),
-        Submitted::Rejected(reason) => lost(reason),
+        Submitted::Rejected(reason) => lost(step, reason),
         Submitted::Failed(failure) => Err(Stop::Failed(failure)),
     }
 }
@@ -54,15 +59,16 @@ pub fn wait_landed(step: &mut Step<'_>) -> Result<Event, Stop> {
             }
             Polled::TryAgain(reason) => {
                 if ticket_expired(&reason) {
-                    return Ok(Event::TicketExpired);
+                    return another(step, Event::TicketExpired, reason);
                 }
+                let event = another(step, Event::ReSubmitPC, reason.clone())?;
                 let pause = BEFORE_RESUBMIT.min(step.settings.rpc_polling_interval);
                 step.wait(pause, format!("another try: {reason}"))?;
-                return Ok(Event::ReSubmitPC);
+                return Ok(event);
             }
-            Polled::Lost(reason) => return lost(reason),
+            Polled::Lost(reason) => return lost(step, reason),
             Polled::Failed(failure) if ticket_expired(&failure.message) => {
-                return Ok(Event::TicketExpired);
+                return another(step, Event::TicketExpired, failure.message);
             }
             Polled::Failed(failure) => return Err(Stop::Failed(failure)),
         }

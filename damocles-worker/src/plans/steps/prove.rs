@@ -2,7 +2,7 @@
 
 use super::{
     precommit::BEFORE_RESUBMIT,
-    submit::{Polled, Submitted, polled, seed_changed, submitted},
+    submit::{Polled, Submitted, again, polled, seed_changed, submitted},
 };
 use crate::{
     event::Event,
@@ -13,11 +13,16 @@ use damocles_types::Failure;
 
 const WHAT: &str = "the proof";
 
-fn lost(reason: String) -> Result<Event, Stop> {
+fn lost(step: &Step<'_>, reason: String) -> Result<Event, Stop> {
     if seed_changed(&reason) {
-        return Ok(Event::SeedChanged);
+        return another(step, Event::SeedChanged, reason);
     }
     Err(Stop::Failed(Failure::abort(reason)))
+}
+
+fn another(step: &Step<'_>, event: Event, reason: String) -> Result<Event, Stop> {
+    let failed = step.document()?.phases.proofs_failed;
+    again(event, reason, failed, step.settings.max_resubmits)
 }
 
 pub fn submit(step: &mut Step<'_>) -> Result<Event, Stop> {
@@ -32,7 +37,7 @@ pub fn submit(step: &mut Step<'_>) -> Result<Event, Stop> {
         step.ask(|manager| manager.submit_proof(sector, ProofOnChainInfo { proof }, reset))?;
     match submitted(WHAT, answer) {
         Submitted::Taken => Ok(Event::SubmitProof),
-        Submitted::Rejected(reason) => lost(reason),
+        Submitted::Rejected(reason) => lost(step, reason),
         Submitted::Failed(failure) => Err(Stop::Failed(failure)),
     }
 }
@@ -50,11 +55,12 @@ pub fn wait_landed(step: &mut Step<'_>) -> Result<Event, Stop> {
                 step.wait(step.settings.rpc_polling_interval, format!("{WHAT} {what}"))?;
             }
             Polled::TryAgain(reason) => {
+                let event = another(step, Event::ReSubmitProof, reason.clone())?;
                 let pause = BEFORE_RESUBMIT.min(step.settings.rpc_polling_interval);
                 step.wait(pause, format!("another try: {reason}"))?;
-                return Ok(Event::ReSubmitProof);
+                return Ok(event);
             }
-            Polled::Lost(reason) => return lost(reason),
+            Polled::Lost(reason) => return lost(step, reason),
             Polled::Failed(failure) => return Err(Stop::Failed(failure)),
         }
     }

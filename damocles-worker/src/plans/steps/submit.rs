@@ -1,5 +1,6 @@
 //! What a worker makes of the manager's answers to submissions and polls. Pure.
 
+use crate::{event::Event, plans::step::Stop};
 use damocles_api::submit::{OnChainState, PollStateResp, SubmitResp, SubmitResult};
 use damocles_types::Failure;
 
@@ -70,6 +71,19 @@ pub fn polled(what: &str, answer: PollStateResp) -> Polled {
     }
 }
 
+/// The way to another message after one that failed, or, when `failed` are as many as may be,
+/// to a person: every message costs gas, and a new ticket or seed hours of work.
+pub fn again(event: Event, reason: String, failed: u32, allowed: u32) -> Result<Event, Stop> {
+    if failed < allowed {
+        return Ok(event);
+    }
+    let tries = u64::from(failed) + 1;
+    Err(Stop::Failed(
+        Failure::permanent(format!("given up after {tries} messages; of the last one: {reason}"))
+            .hint("see `damocles-manager util sealer sectors state` for the messages; when the cause is gone, `worker resume` sends another one ([sealing] max_resubmits is the limit)"),
+    ))
+}
+
 /// Whether a refusal says that another ticket would do: this one is too old, or lies on a
 /// branch that the chain has left. The wire has no code for it; managers say it in words
 /// (upstream's: "ticket expired: …").
@@ -136,6 +150,20 @@ mod tests {
         assert!(matches!(answer(OnChainState::ShouldAbort), Polled::Lost(_)));
         for state in [OnChainState::NotFound, OnChainState::PermFailed] {
             assert!(matches!(answer(state), Polled::Failed(f) if f.level == Level::Permanent));
+        }
+    }
+
+    #[test]
+    fn after_so_many_messages_a_person_is_asked() {
+        let next = |failed, allowed| again(Event::ReSubmitPC, "out of gas".into(), failed, allowed);
+        assert_eq!(next(0, 2), Ok(Event::ReSubmitPC));
+        assert_eq!(next(1, 2), Ok(Event::ReSubmitPC));
+        for (failed, allowed) in [(2, 2), (0, 0), (u32::MAX, 2)] {
+            let Err(Stop::Failed(failure)) = next(failed, allowed) else {
+                panic!("{failed} of {allowed}")
+            };
+            assert_eq!(failure.level, Level::Permanent);
+            assert!(failure.message.contains("out of gas") && failure.hint.is_some());
         }
     }
 
