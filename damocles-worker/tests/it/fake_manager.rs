@@ -41,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) poll_proof: VecDeque<PollStateResp>,
     /// The seed is kept back.
     pub(crate) no_seed: bool,
+    /// The kind of sectors that it gives, whatever was asked for.
+    pub(crate) kind: Option<SealProof>,
     /// It has lost all sectors.
     pub(crate) forgetful: bool,
     /// It gives no space.
@@ -142,7 +144,7 @@ impl SealerServer for Fake {
         script.given += 1;
         Ok(Some(AllocatedSector {
             id: SectorId::new(1000, script.given),
-            proof_type,
+            proof_type: script.kind.unwrap_or(proof_type),
         }))
     }
 

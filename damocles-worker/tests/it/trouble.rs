@@ -130,6 +130,33 @@ fn a_message_that_fails_again_and_again_waits_for_a_person_over_restarts() {
 }
 
 #[test]
+fn a_sector_of_a_kind_that_was_not_asked_for_waits_for_a_person() {
+    let rig = Rig::new(2);
+    rig.manager.script().kind = Some(SealProof::interactive(SectorSize::MiB8));
+    let running = rig.start();
+    running.paused();
+    let info = running.board.info();
+    assert_eq!(
+        info.last_error.as_deref(),
+        Some(
+            "permanent: the manager gave a sector of the kind StackedDrg8MiBV1_1, and this thread takes StackedDrg2KiBV1_1"
+        )
+    );
+    assert!(info.hint.is_some_and(|hint| hint.contains("allowed_sizes")));
+    assert_eq!(info.job_id.as_deref(), Some("s-t01000-1"), "it is listed");
+    rig.manager.script().kind = None;
+    running
+        .control
+        .command(Command::ResumeAt(State::Aborted))
+        .unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    let script = rig.manager.script();
+    assert_eq!(script.aborted.len(), 1);
+    assert_eq!(script.done, [SectorId::new(1000, 2)]);
+}
+
+#[test]
 fn a_rejected_precommit_gives_the_sector_up_and_the_next_one_begins() {
     let rig = Rig::new(2);
     rig.manager

@@ -17,9 +17,10 @@ pub(super) fn c1(task: C1) -> Result<Opaque, TaskError> {
     let pre_commit = task.pre_commit_output;
     if pre_commit.registered_proof != task.registered_proof {
         return Err(TaskError::permanent(format!(
-            "PC2 was done for {}, this is {}",
+            "PC2 was done for the kind {}, and C1 is asked for the kind {}",
             pre_commit.registered_proof, task.registered_proof
-        )));
+        ))
+        .hint("the programs of [[processors.pc1]] and [[processors.pc2]] must seal the kind that they are asked for; correct them, then resume from TreeDBuilt to seal the sector again"));
     }
     let output = seal_commit_phase1(
         &task.cache_path,

@@ -5,7 +5,7 @@ use crate::{
     plans::step::{Step, Stop, call_failed},
 };
 use damocles_api::sector::{AcquireDealsSpec, AllocateSectorSpec};
-use damocles_types::Classify;
+use damocles_types::{Classify, Failure};
 
 /// Asks for a sector number. No answer is no failure: the thread is idle and asks again.
 pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
@@ -40,6 +40,7 @@ pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
 pub fn deals(step: &mut Step<'_>) -> Result<Event, Stop> {
     let sector = step.sector()?;
     let settings = step.settings;
+    fits(step)?;
     if !settings.enable_deals {
         if settings.disable_cc {
             return Err(Stop::Idle(
@@ -60,4 +61,22 @@ pub fn deals(step: &mut Step<'_>) -> Result<Event, Stop> {
         ));
     }
     Ok(Event::AcquireDeals(deals))
+}
+
+/// Whether the sector is of a kind that this thread takes. Here and not at the allocation: by
+/// then it has a document, so that it is listed and its number is not lost.
+fn fits(step: &Step<'_>) -> Result<(), Stop> {
+    let kind = step.allocated()?.proof_type;
+    let takes = step.settings.allowed_proofs(step.world.programs.synthetic);
+    if takes.contains(&kind) {
+        return Ok(());
+    }
+    let takes: Vec<_> = takes.iter().map(ToString::to_string).collect();
+    Err(Stop::Failed(
+        Failure::permanent(format!(
+            "the manager gave a sector of the kind {kind}, and this thread takes {}",
+            takes.join(", ")
+        ))
+        .hint("let the two agree: [sealing] allowed_sizes and allowed_miners here, UseSyntheticPoRep of [Miners.Sector] at the manager; then resume the thread, or give the sector up with resume --state Aborted"),
+    ))
 }

@@ -40,6 +40,15 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
             staged_file: Some(paths.staged),
         })
     })?;
+    if output.registered_proof != allocated.proof_type {
+        return Err(Stop::Failed(
+            Failure::permanent(format!(
+                "PC2 answered for the kind {}, and the sector is of the kind {}",
+                output.registered_proof, allocated.proof_type
+            ))
+            .hint("the programs of [[processors.pc1]] and [[processors.pc2]] must seal the kind that they are asked for; correct them, then resume from TreeDBuilt to seal the sector again"),
+        ));
+    }
     if step.settings.verify_after_pc2 {
         // any seed will do: what is found here would be found after the precommit otherwise
         let task = c1::task(step, [0; 32], output)?;
