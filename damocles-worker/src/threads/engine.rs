@@ -77,7 +77,15 @@ impl Engine {
         let span = tracing::info_span!("thread", index = self.config.index);
         let _entered = span.enter();
         // `Over` is how stopping travels up; there is nothing to say about it
-        let _ = self.live();
+        while let Err(_panic) = catch_unwind(AssertUnwindSafe(|| self.live())) {
+            let failure = Failure::critical("the sealing thread panicked between two steps")
+                .hint("see the log for where, report it, then resume the thread; it goes on from what is on disk");
+            self.log_failure(&failure);
+            self.board.error(Some(failure));
+            if self.paused(Vec::new()).is_err() {
+                return;
+            }
+        }
     }
 
     fn live(&self) -> Result<(), Over> {

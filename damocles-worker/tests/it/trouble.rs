@@ -157,6 +157,35 @@ fn a_sector_of_a_kind_that_was_not_asked_for_waits_for_a_person() {
 }
 
 #[test]
+fn a_thread_that_panics_says_so_and_goes_on_from_disk_after_resume() {
+    let rig = Rig::new(1);
+    let broken = AtomicBool::new(true);
+    let running = rig.start_probed(Arc::new(move |point| {
+        let here = matches!(
+            point,
+            Point::AfterCommit {
+                state: State::PC1Done,
+                ..
+            }
+        );
+        assert!(!here || !broken.swap(false, Ordering::Relaxed), "as told");
+        false
+    }));
+    running.paused();
+    let info = running.board.info();
+    assert!(matches!(info.thread_state, ThreadState::Paused { .. }));
+    assert_eq!(
+        info.last_error.as_deref(),
+        Some("critical: the sealing thread panicked between two steps")
+    );
+    assert!(info.hint.is_some());
+    running.control.command(Command::Resume).unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!((rig.runs(Stage::Pc1), rig.runs(Stage::Pc2)), (1, 1));
+}
+
+#[test]
 fn a_rejected_precommit_gives_the_sector_up_and_the_next_one_begins() {
     let rig = Rig::new(2);
     rig.manager
