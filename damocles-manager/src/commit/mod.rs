@@ -31,7 +31,7 @@ use crate::{
         record::{Carriage, MessageRecord, SectorRecord},
     },
     messages::{Engine, EngineError},
-    model::Commitment,
+    model::{Commitment, unix_ms},
     policy::MinerPolicy,
 };
 use damocles_api::submit::{SubmitResp, SubmitResult};
@@ -202,10 +202,44 @@ enum Check {
     Good,
     /// The chain has it already.
     Found,
-    /// The chain has, or we have, something else.
+    /// The chain has, or we have, something else, or we lack what was there before it: a person
+    /// must look, and nothing is lost.
     Mismatch(String),
     /// It can never be taken.
     Reject(String),
+}
+
+/// How a submission travels from here on, or the answer that ends it here. The checks are made
+/// only if it is not settled by the one before it.
+async fn judge(
+    kind: Commitment,
+    sector: SectorId,
+    again: Again,
+    checks: impl Future<Output = Result<Check, CommitError>>,
+) -> Result<Result<Carriage, SubmitResp>, CommitError> {
+    let mismatch = |why| Ok(Err(answer(SubmitResult::MismatchedSubmission, Some(why))));
+    let alone = match again {
+        Again::Accept => return Ok(Err(answer(SubmitResult::Accepted, None))),
+        Again::Mismatch => {
+            return mismatch(format!(
+                "another {kind} of this sector was submitted before"
+            ));
+        }
+        Again::Take { alone } => alone,
+    };
+    match checks.await? {
+        Check::Good => Ok(Ok(Carriage::Ready {
+            since: unix_ms(),
+            alone,
+            error: None,
+        })),
+        Check::Found => Ok(Ok(Carriage::Found)),
+        Check::Mismatch(why) => mismatch(why),
+        Check::Reject(why) => {
+            tracing::warn!(%sector, %kind, why, "rejected");
+            Ok(Err(answer(SubmitResult::Rejected, Some(why))))
+        }
+    }
 }
 
 fn answer(res: SubmitResult, desc: Option<String>) -> SubmitResp {

@@ -3,16 +3,16 @@
 use crate::{
     chain::{ChainError, DomainTag, entropy},
     commit::{
-        Again, Check, Commit, CommitError, again, answer, chain_proof,
+        Check, Commit, CommitError, again, answer, chain_proof,
         driver::{Built, Drop, Part},
         expiration::{self, TICKET_LIFE},
-        taken, zero_comm_d,
+        judge, taken, zero_comm_d,
     },
     db::{
         Db, DbError,
-        record::{Carriage, PreCommit, SectorRecord},
+        record::{PreCommit, SectorRecord},
     },
-    model::{Commitment, unix_ms},
+    model::Commitment,
     policy::MinerPolicy,
 };
 use damocles_api::{
@@ -61,7 +61,10 @@ impl Commit {
         let record = self.online(id).await?;
         self.miner(id.miner)?;
         if record.proof_type != sector.proof_type {
-            let why = format!("it was allocated as {}", record.proof_type);
+            let why = format!(
+                "it was allocated as {}, and the precommit is of {}",
+                record.proof_type, sector.proof_type
+            );
             return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
         }
         let before = match &record.pre {
@@ -71,28 +74,11 @@ impl Commit {
         let same = record.pre.as_ref().is_some_and(|p| {
             (p.comm_r, p.comm_d, p.ticket) == (info.comm_r, info.comm_d, info.ticket)
         });
-        let alone = match again(before.as_ref(), same, reset) {
-            Again::Accept => return Ok(answer(SubmitResult::Accepted, None)),
-            Again::Mismatch => {
-                let why = "another precommit of this sector was submitted before".to_owned();
-                return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
-            }
-            Again::Take { alone } => alone,
-        };
-        let carriage = match self.check_pre_commit(&record, &info).await? {
-            Check::Good => Carriage::Ready {
-                since: unix_ms(),
-                alone,
-                error: None,
-            },
-            Check::Found => Carriage::Found,
-            Check::Mismatch(why) => {
-                return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
-            }
-            Check::Reject(why) => {
-                tracing::warn!(sector = %id, why, "rejected a precommit");
-                return Ok(answer(SubmitResult::Rejected, Some(why)));
-            }
+        let again = again(before.as_ref(), same, reset);
+        let checks = self.check_pre_commit(&record, &info);
+        let carriage = match judge(Commitment::PreCommit, id, again, checks).await? {
+            Ok(carriage) => carriage,
+            Err(answer) => return Ok(answer),
         };
         let seen = record.pre;
         let store = move |db: &Db| {

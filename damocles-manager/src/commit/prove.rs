@@ -3,18 +3,18 @@
 use crate::{
     chain::{ChainError, DomainTag, entropy},
     commit::{
-        Again, Check, Commit, CommitError, SealVerdict, again, answer,
+        Check, Commit, CommitError, SealVerdict, again,
         driver::{Built, Drop, Part},
-        taken,
+        judge, taken,
     },
     db::{
         Db, DbError,
-        record::{Carriage, Proof, SectorRecord},
+        record::{Proof, SectorRecord},
     },
-    model::{Commitment, unix_ms},
+    model::Commitment,
     policy::MinerPolicy,
 };
-use damocles_api::submit::{ProofOnChainInfo, SubmitResp, SubmitResult};
+use damocles_api::submit::{ProofOnChainInfo, SubmitResp};
 use damocles_kv::Durability;
 use damocles_node::TipSet;
 use damocles_processor::verify::Seal;
@@ -26,6 +26,15 @@ use fvm_shared::econ::TokenAmount;
 /// What the chain must pay extra for a sector: its pledge less the deposit. Pure.
 fn missing_pledge(pledge: &TokenAmount, deposit: &TokenAmount) -> TokenAmount {
     (pledge - deposit).max(TokenAmount::default())
+}
+
+/// What a proof builds upon is not in the database. (Upstream rejects such a proof, and its
+/// worker then gives a sealed sector up.) Pure.
+fn forgotten(what: &str, resume_at: &str) -> Check {
+    Check::Mismatch(format!(
+        "{what} is not in the manager's database, which may have been restored from an old backup; \
+         resume the thread with --state {resume_at} to hand it over again"
+    ))
 }
 
 impl Commit {
@@ -50,28 +59,11 @@ impl Commit {
             .proof
             .as_ref()
             .is_some_and(|p| p.bytes == proof.proof);
-        let alone = match again(before.as_ref(), same, reset) {
-            Again::Accept => return Ok(answer(SubmitResult::Accepted, None)),
-            Again::Mismatch => {
-                let why = "another proof of this sector was submitted before".to_owned();
-                return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
-            }
-            Again::Take { alone } => alone,
-        };
-        let carriage = match self.check_proof(&record, &proof).await? {
-            Check::Good => Carriage::Ready {
-                since: unix_ms(),
-                alone,
-                error: None,
-            },
-            Check::Found => Carriage::Found,
-            Check::Mismatch(why) => {
-                return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
-            }
-            Check::Reject(why) => {
-                tracing::warn!(%sector, why, "rejected a proof");
-                return Ok(answer(SubmitResult::Rejected, Some(why)));
-            }
+        let again = again(before.as_ref(), same, reset);
+        let checks = self.check_proof(&record, &proof);
+        let carriage = match judge(Commitment::Proof, sector, again, checks).await? {
+            Ok(carriage) => carriage,
+            Err(answer) => return Ok(answer),
         };
         let seen = record.proof;
         let store = move |db: &Db| {
@@ -99,7 +91,7 @@ impl Commit {
         let id = record.id;
         let reject = |why: &str| Ok(Check::Reject(why.to_owned()));
         let Some(pre) = &record.pre else {
-            return reject("its precommit was not submitted");
+            return Ok(forgotten("its precommit", "PC2Done"));
         };
         let head = self.chain.head().await?;
         let key = &head.cids;
@@ -126,7 +118,10 @@ impl Commit {
             return Ok(Check::Mismatch(why));
         }
         let Some(seed) = record.seed else {
-            return reject("no seed was handed out for it");
+            return Ok(forgotten(
+                "the seed that it answers",
+                "PersistanceSubmitted",
+            ));
         };
         let epoch = on_chain.pre_commit_epoch + self.facts.challenge_delay().await?;
         let drawn = self

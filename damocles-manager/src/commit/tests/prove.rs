@@ -40,10 +40,6 @@ async fn a_proof_goes_on_chain() {
 #[tokio::test]
 async fn proofs_are_checked_before_they_are_taken() {
     let house = House::new(|_| {});
-    let early = house.sector();
-    let resp = house.prove(early, b"proof", false).await;
-    assert_eq!(resp.res, R::Rejected, "no precommit");
-
     let id = house.seeded().await;
     *house.says.0.lock() = Ok(SealVerdict::Bad("it does not verify".into()));
     let resp = house.prove(id, b"wrong", false).await;
@@ -66,6 +62,45 @@ async fn proofs_are_checked_before_they_are_taken() {
     let behind = house.commit.submit_proof(id, proof(b"proof"), false).await;
     assert!(matches!(behind, Err(CommitError::NotSeen(_))));
     assert!(house.rig.db.online(id).unwrap().proof.is_none());
+}
+
+#[tokio::test]
+async fn a_database_from_an_old_backup_costs_no_sector() {
+    let house = House::new(|_| {});
+    let id = house.seeded().await;
+    let seed = house.rig.db.online(id).unwrap().seed;
+    let change = |change: &dyn Fn(&mut SectorRecord)| {
+        let changed = house.rig.db.change(id, Durability::Synced, |record| {
+            change(record);
+            Ok::<_, DbError>(())
+        });
+        changed.unwrap();
+    };
+    let asks_for = |resp: SubmitResp, state: &str| {
+        assert_eq!(resp.res, R::MismatchedSubmission);
+        let why = resp.desc.unwrap();
+        assert!(why.contains(&format!("--state {state}")), "{why}");
+    };
+    change(&|record| {
+        record.pre = None;
+        record.seed = None;
+    });
+    asks_for(house.prove(id, b"proof", false).await, "PC2Done");
+    assert!(house.rig.db.online(id).unwrap().proof.is_none());
+
+    // what the worker does then: the precommit, found on chain; the seed; the proof
+    let sent = house.messages(id).len();
+    let info = house.info().await;
+    assert_eq!(house.submit(id, info, false).await.res, R::Accepted);
+    assert_eq!(house.pre_state(id).await.0, OnChainState::Landed);
+    asks_for(
+        house.prove(id, b"proof", false).await,
+        "PersistanceSubmitted",
+    );
+    change(&|record| record.seed = seed);
+    assert_eq!(house.prove(id, b"proof", false).await.res, R::Accepted);
+    house.push().await;
+    assert_eq!(house.messages(id).len(), sent + 1, "the proof's alone");
 }
 
 #[tokio::test]
