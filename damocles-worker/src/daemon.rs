@@ -20,6 +20,7 @@ use damocles_daemon::{
     build,
     clock::SystemClock,
     exit::{Exit, Fatal},
+    http,
     metrics::{Metrics, Readiness, router},
     net, runtime,
     services::Services,
@@ -109,7 +110,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if let Some(listen_on) = config.metrics {
         let (listener, address) = listen(listen_on, "[metrics] http_listen").await?;
         tracing::info!(%address, "metrics");
-        services.spawn("metrics", http(listener, monitoring.clone(), stop.clone()));
+        services.spawn(
+            "metrics",
+            serve_http(listener, monitoring.clone(), stop.clone()),
+        );
     }
     let worker_rpc = WorkerRpc {
         seats: Arc::clone(&seats),
@@ -117,7 +121,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tracing::info!(%address, "RPC");
     services.spawn(
         "rpc",
-        http(
+        serve_http(
             listener,
             rpc::router(worker_rpc, guard, monitoring),
             stop.clone(),
@@ -209,15 +213,12 @@ async fn listen(listen: net::Listen, key: &str) -> Result<(TcpListener, SocketAd
     })
 }
 
-async fn http(
+async fn serve_http(
     listener: TcpListener,
     routes: axum::Router,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await?;
+    http::serve(listener, routes, stop).await;
     Ok(())
 }
 

@@ -127,7 +127,7 @@ struct Door {
     guard: Guard,
 }
 
-/// The routes. To be served with peer addresses (`into_make_service_with_connect_info`).
+/// The routes. To be served with peer addresses, as `damocles_daemon::http` does.
 pub fn router(rpc: WorkerRpc, guard: Guard, monitoring: Router) -> Router {
     let door = Door {
         methods: rpc.into_rpc().into(),

@@ -13,5 +13,6 @@ pub mod services;
 pub mod config;
 pub mod lock;
 pub mod net;
+pub mod http;
 pub mod metrics;
 pub mod auth;

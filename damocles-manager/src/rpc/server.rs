@@ -12,6 +12,7 @@ use axum::{
 use damocles_api::MANAGER_RPC_PATH;
 use damocles_daemon::{
     auth::{Denied, Guard},
+    http,
     metrics::{self, Metrics, Readiness},
 };
 use jsonrpsee::{
@@ -19,7 +20,7 @@ use jsonrpsee::{
     core::middleware::RpcServiceBuilder,
     server::{BatchRequestConfig, PingConfig, Server, ServerConfig, stop_channel},
 };
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -28,12 +29,8 @@ use tower::Service;
 const MAX_REQUEST: u32 = 32 << 20;
 /// Largest answer; a listing of a hundred thousand sectors fits.
 const MAX_RESPONSE: u32 = 512 << 20;
+/// WebSocket sessions; their calls have the gate's limit. (Other calls have the server's.)
 const MAX_CONNECTIONS: u32 = 4096;
-/// A request that has not come whole and been answered by then is given up. (A WebSocket's
-/// own calls have the gate's limit; its opening falls under this one.)
-const MAX_TIME: Duration = Duration::from_secs(180);
-/// Calls in flight are given this long when the daemon stops.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the server serves.
 #[derive(Clone, Debug)]
@@ -89,22 +86,12 @@ pub async fn run(
     let router = Router::new()
         .route(MANAGER_RPC_PATH, any(rpc))
         .merge(metrics::router(metrics, readiness));
-    let graceful = stop.clone();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = async move {
-        axum::serve(listener, service)
-            .with_graceful_shutdown(async move { graceful.cancelled().await })
-            .await
+    let sessions = async {
+        stop.cancelled().await;
+        // ends WebSocket sessions after their running calls; HTTP ones end by themselves
+        let _ = server_handle.stop();
     };
-    tokio::select! {
-        result = served => result?,
-        () = async {
-            stop.cancelled().await;
-            // ends WebSocket sessions after their running calls; HTTP ones end by themselves
-            let _ = server_handle.stop();
-            tokio::time::sleep(DRAIN).await;
-        } => tracing::debug!("connections were still open; closing them"),
-    }
+    tokio::join!(http::serve(listener, router, stop.clone()), sessions);
     Ok(())
 }
 
@@ -115,10 +102,7 @@ where
     B: axum::body::HttpBody<Data = axum::body::Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    let Ok(called) = tokio::time::timeout(MAX_TIME, service.call(request)).await else {
-        return StatusCode::REQUEST_TIMEOUT.into_response();
-    };
-    match called {
+    match service.call(request).await {
         Ok(response) => response.map(Body::new),
         Err(error) => {
             tracing::warn!(%error, "a call could not be answered");
