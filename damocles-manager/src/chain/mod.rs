@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Chain (trait) ◄── node.rs    JSON-RPC v1 of Lotus, Forest, Venus or the devnet
+//!                              (endpoint.rs one node, network.rs whether several belong together)
 //!               ◄── script.rs  a chain that tests write themselves
 //! head.rs  follows the head and publishes it; facts.rs  what the node tells once
 //! ```
@@ -11,14 +12,17 @@
 
 mod facts;
 mod head;
+mod network;
+mod endpoint;
 mod node;
 mod randomness;
 #[cfg(test)]
 pub mod script;
 
+pub use endpoint::EndpointError;
 pub use facts::Facts;
 pub use head::{Head, HeadFollower};
-pub use node::{EndpointError, NodeChain};
+pub use node::NodeChain;
 pub use randomness::{DomainTag, entropy};
 
 use async_trait::async_trait;

@@ -1,12 +1,17 @@
 //! The real chain: `Filecoin.*` JSON-RPC v1 over HTTP, at one or several nodes.
 //!
 //! Reads go to the node that answered last and move on to the next one when it does not, when
-//! it does not take our token, or when what it says is not a node's answer.
+//! it does not take our token, when what it says is not a node's answer, or when it is of
+//! another network.
 //! Pushing goes to the first endpoint only: its wallet has the keys, and only there does our
 //! message id make a repetition harmless.
 
 use crate::{
-    chain::{Chain, ChainError, DomainTag},
+    chain::{
+        Chain, ChainError, DomainTag, EndpointError,
+        endpoint::{Endpoint, Params, unreachable},
+        network::Membership,
+    },
     policy::NodeEndpoint,
 };
 use async_trait::async_trait;
@@ -19,43 +24,8 @@ use damocles_node::{
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
 use fvm_shared::{address::Address, econ::TokenAmount};
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use jsonrpsee::{
-    core::{ClientError, client::ClientT, params::ArrayParams},
-    http_client::{HttpClient, transport},
-};
-use serde::{Serialize, de::DeserializeOwned};
-use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::Duration,
-};
-
-/// Most that a call may take; a search over a long chain is slow.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
-const SEARCH_LIMIT: Duration = Duration::from_secs(120);
-/// All sectors of a large miner.
-const LARGEST_ANSWER: u32 = 512 << 20;
-
-/// Endpoints that cannot be used as they are written.
-#[derive(Debug, thiserror::Error)]
-pub enum EndpointError {
-    #[error("no Filecoin node is configured; set Common.API.Chain")]
-    None,
-    #[error(
-        "{url:?} is not a node's address: {reason}; write for example /ip4/127.0.0.1/tcp/1234 or http://127.0.0.1:1234/rpc/v1"
-    )]
-    Bad { url: String, reason: String },
-}
-
-#[derive(Debug)]
-struct Endpoint {
-    /// Its address without secrets.
-    shown: String,
-    quick: HttpClient,
-    patient: HttpClient,
-    /// It did not answer when it was asked last.
-    ailing: AtomicBool,
-}
+use serde::de::DeserializeOwned;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One or several nodes of one network.
 #[derive(Debug)]
@@ -63,6 +33,7 @@ pub struct NodeChain {
     endpoints: Vec<Endpoint>,
     /// The endpoint that answered last.
     good: AtomicUsize,
+    network: Membership,
 }
 
 impl NodeChain {
@@ -81,6 +52,7 @@ impl NodeChain {
         Ok(Self {
             endpoints,
             good: AtomicUsize::new(0),
+            network: Membership::default(),
         })
     }
 
@@ -109,14 +81,22 @@ impl NodeChain {
         let mut failed: Option<(usize, ChainError)> = None;
         for index in (0..count).map(|i| (first + i) % count) {
             let endpoint = &self.endpoints[index];
-            match endpoint.ask(name, &params, patient).await {
+            let ours = match count {
+                1 => Ok(()),
+                _ => endpoint.belongs(index, &self.network).await,
+            };
+            let answer = match ours {
+                Ok(()) => endpoint.ask(name, &params, patient).await,
+                Err(error) => Err(error),
+            };
+            match answer {
                 Err(
                     error @ (ChainError::Unreachable { .. }
                     | ChainError::Denied { .. }
                     | ChainError::Malformed { .. }),
                 ) => {
                     // said once, until it answers again; with one node the callers say it
-                    if !endpoint.ailing.swap(true, Ordering::Relaxed) && count > 1 {
+                    if endpoint.ails() && count > 1 {
                         tracing::warn!(endpoint = endpoint.shown, %error, "trying the next node");
                     }
                     // what the first in the operator's order says, counts
@@ -125,7 +105,7 @@ impl NodeChain {
                     }
                 }
                 answered => {
-                    endpoint.ailing.store(false, Ordering::Relaxed);
+                    endpoint.well();
                     self.good.store(index, Ordering::Relaxed);
                     return answered;
                 }
@@ -161,148 +141,6 @@ impl NodeChain {
             Some(endpoint) => endpoint.ask(name, &params, true).await,
             None => Err(unreachable(name, "no endpoint")),
         }
-    }
-}
-
-impl Endpoint {
-    fn new(endpoint: &NodeEndpoint) -> Result<Self, EndpointError> {
-        let bad = |reason: String| EndpointError::Bad {
-            url: endpoint.shown(),
-            reason,
-        };
-        // Everything here is a question with one answer, so HTTP serves where the operator
-        // wrote a WebSocket address; nodes serve both at the same place.
-        let url = match endpoint.url.split_once("://") {
-            Some(("ws", rest)) => format!("http://{rest}"),
-            Some(("wss", rest)) => format!("https://{rest}"),
-            _ => endpoint.url.clone(),
-        };
-        let mut headers = HeaderMap::new();
-        if let Some(token) = &endpoint.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-                .map_err(|_| bad("its token has characters that no token has".into()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let client = |limit| {
-            HttpClient::builder()
-                .request_timeout(limit)
-                .max_response_size(LARGEST_ANSWER)
-                .set_headers(headers.clone())
-                .build(&url)
-                .map_err(|e| bad(e.to_string()))
-        };
-        Ok(Self {
-            quick: client(CALL_LIMIT)?,
-            patient: client(SEARCH_LIMIT)?,
-            shown: endpoint.shown(),
-            ailing: AtomicBool::new(false),
-        })
-    }
-
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        params: &Params,
-        patient: bool,
-    ) -> Result<T, ChainError> {
-        let client = if patient { &self.patient } else { &self.quick };
-        let array = params.array(name)?;
-        let answer = client.request::<T, _>(name, array).await;
-        answer.map_err(|error| classify(name, error))
-    }
-}
-
-fn unreachable(method: &str, reason: impl ToString) -> ChainError {
-    ChainError::Unreachable {
-        method: method.to_owned(),
-        reason: reason.to_string(),
-    }
-}
-
-/// Sorts a client's error by what it means to us.
-fn classify(name: &str, error: ClientError) -> ChainError {
-    let method = name.to_owned();
-    match error {
-        ClientError::Call(said) => {
-            let message = said.message().to_owned();
-            if message.contains("missing permission") {
-                return ChainError::Denied {
-                    method,
-                    reason: message,
-                };
-            }
-            ChainError::Refused {
-                method,
-                code: i64::from(said.code()),
-                message,
-            }
-        }
-        ClientError::ParseError(e) => ChainError::Malformed {
-            method,
-            reason: e.to_string(),
-        },
-        ClientError::Transport(e) => match e.downcast_ref::<transport::Error>() {
-            Some(transport::Error::Rejected {
-                status_code: status_code @ (401 | 403),
-            }) => ChainError::Denied {
-                method,
-                reason: format!("HTTP {status_code}"),
-            },
-            // A gateway in front of the node says 502 to 504 while the node is away. Every other
-            // status is the node's own word on the request: Lotus answers an unknown method or
-            // wrong parameters with 500, and asking again would never end.
-            Some(transport::Error::Rejected { status_code })
-                if !matches!(status_code, 429 | 502..=504) =>
-            {
-                ChainError::Refused {
-                    method,
-                    code: i64::from(*status_code),
-                    message: format!(
-                        "HTTP {status_code}: it does not know the method or not these parameters"
-                    ),
-                }
-            }
-            _ => unreachable(name, innermost(&*e)),
-        },
-        other => unreachable(name, other),
-    }
-}
-
-/// Transport errors wrap the reason that a person understands several times.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut at = error;
-    while let Some(source) = at.source() {
-        at = source;
-    }
-    at.to_string()
-}
-
-/// Positional parameters; each endpoint that is asked gets them anew.
-#[derive(Default)]
-struct Params(Vec<Result<serde_json::Value, serde_json::Error>>);
-
-impl Params {
-    fn none() -> Self {
-        Self::default()
-    }
-
-    fn add(mut self, value: impl Serialize) -> Self {
-        self.0.push(serde_json::to_value(value));
-        self
-    }
-
-    fn array(&self, name: &str) -> Result<ArrayParams, ChainError> {
-        let malformed = |e: &dyn std::fmt::Display| ChainError::Malformed {
-            method: name.to_owned(),
-            reason: format!("a parameter: {e}"),
-        };
-        let mut array = ArrayParams::new();
-        for value in &self.0 {
-            let value = value.as_ref().map_err(|e| malformed(e))?;
-            array.insert(value).map_err(|e| malformed(&e))?;
-        }
-        Ok(array)
     }
 }
 

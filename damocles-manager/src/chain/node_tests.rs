@@ -14,8 +14,19 @@ async fn node(status: StatusCode, answer: Value) -> String {
 }
 
 fn serve(listener: TcpListener, status: StatusCode, answer: Value) {
+    serve_network(listener, status, answer, 1);
+}
+
+/// The same for a node of the network with that number.
+fn serve_network(listener: TcpListener, status: StatusCode, answer: Value, network: u8) {
+    let cid = damocles_types::Commitment([network; 32]).sealed_cid();
+    let genesis = json!({"Cids": [{"/": cid.to_string()}], "Blocks": [], "Height": 0});
     let reply = move |Json(call): Json<Value>| {
-        let body = json!({"jsonrpc": "2.0", "id": call["id"], "result": answer});
+        let result = match call["method"].as_str() {
+            Some(method::CHAIN_GET_GENESIS) => &genesis,
+            _ => &answer,
+        };
+        let body = json!({"jsonrpc": "2.0", "id": call["id"], "result": result});
         std::future::ready((status, Json(body)))
     };
     let router = Router::new().route("/rpc/v1", post(reply));
@@ -72,4 +83,39 @@ async fn a_node_whose_chain_stands_still_can_be_left() {
     assert!(both.turn());
     assert_eq!(version(&both).await.unwrap(), 27);
     assert!(!chain(&[&still]).turn(), "there is no other");
+}
+
+#[tokio::test]
+async fn a_node_of_another_network_is_not_asked() {
+    let listen = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+    let (first, foreign) = (listen().await, listen().await);
+    let address = first.local_addr().unwrap();
+    let url = |address| format!("http://{address}/rpc/v1");
+    let foreign_url = url(foreign.local_addr().unwrap());
+    serve_network(foreign, StatusCode::OK, json!(99), 2);
+    let friend = node(StatusCode::OK, json!(27)).await;
+
+    // the first one answers, stands still, and is left: not for the foreign one
+    serve(first, StatusCode::OK, json!(26));
+    let two = chain(&[&url(address), &foreign_url]);
+    assert_eq!(version(&two).await.unwrap(), 26);
+    assert!(two.turn());
+    assert_eq!(version(&two).await.unwrap(), 26);
+    let three = chain(&[&url(address), &foreign_url, &friend]);
+    assert_eq!(version(&three).await.unwrap(), 26);
+    assert!(three.turn());
+    assert_eq!(version(&three).await.unwrap(), 27);
+
+    // a first one that comes late decides, too
+    let held = listen().await;
+    let late = held.local_addr().unwrap();
+    drop(held);
+    let chain = chain(&[&url(late), &foreign_url]);
+    assert_eq!(version(&chain).await.unwrap(), 99, "nobody knows better");
+    let back = TcpListener::bind(late).await.unwrap();
+    serve(back, StatusCode::OK, json!(25));
+    assert!(chain.turn());
+    assert_eq!(version(&chain).await.unwrap(), 25);
+    assert!(chain.turn());
+    assert_eq!(version(&chain).await.unwrap(), 25);
 }

@@ -1,0 +1,239 @@
+//! One node by its address: clients, calls, and what its failures mean.
+
+use crate::{
+    chain::{ChainError, network::Membership},
+    policy::NodeEndpoint,
+};
+use damocles_node::{TipSetKey, method};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use jsonrpsee::{
+    core::{ClientError, client::ClientT, params::ArrayParams},
+    http_client::{HttpClient, transport},
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// Most that a call may take; a search over a long chain is slow.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+const SEARCH_LIMIT: Duration = Duration::from_secs(120);
+/// All sectors of a large miner.
+const LARGEST_ANSWER: u32 = 512 << 20;
+
+/// Endpoints that cannot be used as they are written.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    #[error("no Filecoin node is configured; set Common.API.Chain")]
+    None,
+    #[error(
+        "{url:?} is not a node's address: {reason}; write for example /ip4/127.0.0.1/tcp/1234 or http://127.0.0.1:1234/rpc/v1"
+    )]
+    Bad { url: String, reason: String },
+}
+
+/// What is read of the genesis tipset.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Genesis {
+    cids: TipSetKey,
+}
+
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// Its address without secrets.
+    pub(super) shown: String,
+    quick: HttpClient,
+    patient: HttpClient,
+    /// It did not answer when it was asked last.
+    ailing: AtomicBool,
+    /// Its genesis, as it said when it came last. None inside: it does not say.
+    genesis: Mutex<Option<Option<TipSetKey>>>,
+}
+
+impl Endpoint {
+    pub(super) fn new(endpoint: &NodeEndpoint) -> Result<Self, EndpointError> {
+        let bad = |reason: String| EndpointError::Bad {
+            url: endpoint.shown(),
+            reason,
+        };
+        // Everything here is a question with one answer, so HTTP serves where the operator
+        // wrote a WebSocket address; nodes serve both at the same place.
+        let url = match endpoint.url.split_once("://") {
+            Some(("ws", rest)) => format!("http://{rest}"),
+            Some(("wss", rest)) => format!("https://{rest}"),
+            _ => endpoint.url.clone(),
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(token) = &endpoint.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+                .map_err(|_| bad("its token has characters that no token has".into()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client = |limit| {
+            HttpClient::builder()
+                .request_timeout(limit)
+                .max_response_size(LARGEST_ANSWER)
+                .set_headers(headers.clone())
+                .build(&url)
+                .map_err(|e| bad(e.to_string()))
+        };
+        Ok(Self {
+            quick: client(CALL_LIMIT)?,
+            patient: client(SEARCH_LIMIT)?,
+            shown: endpoint.shown(),
+            ailing: AtomicBool::new(false),
+            genesis: Mutex::new(None),
+        })
+    }
+
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: &Params,
+        patient: bool,
+    ) -> Result<T, ChainError> {
+        let client = if patient { &self.patient } else { &self.quick };
+        let array = params.array(name)?;
+        let answer = client.request::<T, _>(name, array).await;
+        answer.map_err(|error| classify(name, error))
+    }
+
+    /// It answered.
+    pub(super) fn well(&self) {
+        self.ailing.store(false, Ordering::Relaxed);
+    }
+
+    /// It did not answer; what it may be when it comes back is anybody's guess. True: it did,
+    /// when it was asked last.
+    pub(super) fn ails(&self) -> bool {
+        *self.genesis.lock() = None;
+        !self.ailing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it is of our network; asked once, and again when it comes back.
+    ///
+    /// # Errors
+    /// It is of another, or cannot be asked.
+    pub(super) async fn belongs(
+        &self,
+        index: usize,
+        network: &Membership,
+    ) -> Result<(), ChainError> {
+        let known = self.genesis.lock().clone();
+        let genesis = match known {
+            Some(genesis) => genesis,
+            None => {
+                let params = Params::none();
+                let told = self.ask::<Genesis>(method::CHAIN_GET_GENESIS, &params, false);
+                let genesis = match told.await {
+                    Ok(tipset) => Some(tipset.cids),
+                    // a gateway may not have the method
+                    Err(ChainError::Refused { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                *self.genesis.lock() = Some(genesis.clone());
+                genesis
+            }
+        };
+        network
+            .admit(index, &self.shown, genesis)
+            .map_err(|reason| unreachable(method::CHAIN_GET_GENESIS, reason))
+    }
+}
+
+pub(super) fn unreachable(method: &str, reason: impl ToString) -> ChainError {
+    ChainError::Unreachable {
+        method: method.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// Sorts a client's error by what it means to us.
+fn classify(name: &str, error: ClientError) -> ChainError {
+    let method = name.to_owned();
+    match error {
+        ClientError::Call(said) => {
+            let message = said.message().to_owned();
+            if message.contains("missing permission") {
+                return ChainError::Denied {
+                    method,
+                    reason: message,
+                };
+            }
+            ChainError::Refused {
+                method,
+                code: i64::from(said.code()),
+                message,
+            }
+        }
+        ClientError::ParseError(e) => ChainError::Malformed {
+            method,
+            reason: e.to_string(),
+        },
+        ClientError::Transport(e) => match e.downcast_ref::<transport::Error>() {
+            Some(transport::Error::Rejected {
+                status_code: status_code @ (401 | 403),
+            }) => ChainError::Denied {
+                method,
+                reason: format!("HTTP {status_code}"),
+            },
+            // A gateway in front of the node says 502 to 504 while the node is away. Every other
+            // status is the node's own word on the request: Lotus answers an unknown method or
+            // wrong parameters with 500, and asking again would never end.
+            Some(transport::Error::Rejected { status_code })
+                if !matches!(status_code, 429 | 502..=504) =>
+            {
+                ChainError::Refused {
+                    method,
+                    code: i64::from(*status_code),
+                    message: format!(
+                        "HTTP {status_code}: it does not know the method or not these parameters"
+                    ),
+                }
+            }
+            _ => unreachable(name, innermost(&*e)),
+        },
+        other => unreachable(name, other),
+    }
+}
+
+/// Transport errors wrap the reason that a person understands several times.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}
+
+/// Positional parameters; each endpoint that is asked gets them anew.
+#[derive(Default)]
+pub(super) struct Params(Vec<Result<serde_json::Value, serde_json::Error>>);
+
+impl Params {
+    pub(super) fn none() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn add(mut self, value: impl Serialize) -> Self {
+        self.0.push(serde_json::to_value(value));
+        self
+    }
+
+    fn array(&self, name: &str) -> Result<ArrayParams, ChainError> {
+        let malformed = |e: &dyn std::fmt::Display| ChainError::Malformed {
+            method: name.to_owned(),
+            reason: format!("a parameter: {e}"),
+        };
+        let mut array = ArrayParams::new();
+        for value in &self.0 {
+            let value = value.as_ref().map_err(|e| malformed(e))?;
+            array.insert(value).map_err(|e| malformed(&e))?;
+        }
+        Ok(array)
+    }
+}
