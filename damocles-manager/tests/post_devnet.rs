@@ -21,8 +21,8 @@ use damocles_manager::{
     post::{self, Parts, PoolProver, Prover},
     storage::{Replica, Stores},
 };
-use damocles_node::TipSetKey;
-use damocles_processor::{Pool, Processors, Stage, StartOptions};
+use damocles_node::{DeadlineInfo, TipSetKey};
+use damocles_processor::{Pool, Processors, RawProcessors, Stage, StartOptions, parent::Phase};
 use damocles_types::{ActorId, Epoch, SectorNumber, SectorSize};
 use fvm_shared::address::{Address, Network, set_current_network};
 use std::{
@@ -98,6 +98,10 @@ struct House {
 
 impl House {
     async fn new() -> Self {
+        Self::proven_by(pool(&Processors::default())).await
+    }
+
+    async fn proven_by(pool: Pool) -> Self {
         set_current_network(Network::Testnet);
         let dir = tempfile::tempdir().unwrap();
         let genesis = Genesis {
@@ -129,7 +133,7 @@ impl House {
             chain: Arc::new(NodeChain::new(&[endpoint]).unwrap()),
             head: watch::channel(None).0,
             stores: presealed(&db, dir.path()).await,
-            prover: Arc::new(PoolProver::new(pool())),
+            prover: Arc::new(PoolProver::new(pool)),
             db,
             node,
             stop_node,
@@ -170,6 +174,12 @@ impl House {
             timestamp: 0,
         }));
         height
+    }
+
+    async fn deadline(&self) -> DeadlineInfo {
+        let head = TipSetKey::HEAD;
+        let di = self.chain.miner_proving_deadline(MINER, &head).await;
+        di.unwrap()
     }
 
     /// Partitions of a deadline that must be proven, with their sectors.
@@ -234,13 +244,87 @@ async fn presealed(db: &Db, repo: &Path) -> Stores {
     stores
 }
 
-/// The manager's own executable as the prover, as in production.
-fn pool() -> Pool {
+const MANAGER: &str = env!("CARGO_BIN_EXE_damocles-manager");
+
+/// The manager's own executable as the prover, as in production, unless configured otherwise.
+fn pool(processors: &Processors) -> Pool {
     let options = StartOptions {
-        program: env!("CARGO_BIN_EXE_damocles-manager").into(),
+        program: MANAGER.into(),
         idle: Duration::from_secs(60),
     };
-    Pool::start(&[Stage::WindowPost], &Processors::default(), &options).unwrap()
+    Pool::start(&[Stage::WindowPost], processors, &options).unwrap()
+}
+
+/// A prover that never answers its first task, and writes its pid into `hung`. Started again
+/// it is the real one.
+fn prover_that_hangs_once(hung: &Path) -> Processors {
+    let script = format!(
+        "test -e {hung} && exec {MANAGER} processor window_post\n\
+         echo window_post processor ready; read task; echo $$ > {hung}.new; mv {hung}.new {hung}; exec sleep 600",
+        hung = hung.display()
+    );
+    let config = serde_json::json!({"window_post": [
+        {"bin": "/bin/sh", "args": ["-c", script], "stable_wait": "60s"},
+    ]});
+    let raw: RawProcessors = serde_json::from_value(config).unwrap();
+    raw.check().unwrap()
+}
+
+/// Looks until there is something.
+async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let found = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            ticks.tick().await;
+            if let Some(found) = look() {
+                return found;
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, found).await;
+    found.unwrap_or_else(|_| panic!("{what} did not come about"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prover_that_hangs_is_killed_at_the_close_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let hung = dir.path().join("hung");
+    let pool = pool(&prover_that_hangs_once(&hung));
+    let house = House::proven_by(pool.clone()).await;
+    let services = house.start();
+    // Until something is due: its prover hangs.
+    let close = loop {
+        let height = house.mine().await;
+        let di = house.deadline().await;
+        if di.open <= height && !house.due(di.index).await.is_empty() {
+            break di.close;
+        }
+    };
+    let pid = until("a task in the prover's hands", || {
+        let text = std::fs::read_to_string(&hung).ok()?;
+        text.trim().parse::<u32>().ok()
+    })
+    .await;
+    let process = Path::new("/proc").join(pid.to_string());
+    assert!(process.exists());
+    while house.mine().await < close {}
+    until("the prover's end", || (!process.exists()).then_some(())).await;
+    let miner = Address::new_id(MINER);
+    assert!(house.node.network.accepted_posts(&miner).is_empty());
+
+    // another one is ready for what is due next
+    let up = || match &pool.view()[0].children[0].phase {
+        Phase::Up { pid: new } if *new != pid => Some(()),
+        _ => None,
+    };
+    until("a prover in its place", up).await;
+    let posts = post::window_posts(&house.db, MINER, 8).await.unwrap();
+    let [post] = &posts[..] else {
+        panic!("{posts:?}")
+    };
+    assert_eq!((post.close, post.state.as_str()), (close, "Expired"));
+    services.end().await;
+    house.stop_node.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,9 +340,7 @@ async fn presealed_sectors_stay_proven_over_two_periods_and_a_restart() {
     let end = first + 2 * period + 2 * WINDOW;
     loop {
         let height = house.mine().await;
-        let head = TipSetKey::HEAD;
-        let di = house.chain.miner_proving_deadline(MINER, &head).await;
-        let di = di.unwrap();
+        let di = house.deadline().await;
         let in_window = di.open <= height && height < di.close;
         let due = house.due(di.index).await;
         if in_window && !due.is_empty() {

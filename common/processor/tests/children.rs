@@ -314,6 +314,32 @@ fn killing_the_child_under_a_task_fails_all_that_run_in_it() {
 }
 
 #[test]
+fn a_task_that_must_not_outlive_its_use_is_killed_and_the_child_replaced() {
+    let fake = Fake::new();
+    fake.tell("c2.once", "silent");
+    let pool = fake.pool(|_| ()).unwrap();
+    let cancel = Cancel::killing();
+    let mut first = 0;
+    let error = pool
+        .run(&c2(), &cancel, &mut |note| {
+            if let Note::Running { pid, .. } = note {
+                first = pid;
+                cancel.cancel();
+            }
+        })
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, ProcessorError::ChildDied { pid, .. } if pid == first));
+    assert!(
+        text.contains("not done in time; killed by signal 9"),
+        "{text}"
+    );
+    assert!(!alive(first));
+    assert_ne!(run(&pool).unwrap().pid, first);
+    assert_eq!(pool.view()[0].running, 0);
+}
+
+#[test]
 fn a_panic_is_an_error_and_the_child_is_replaced_at_once() {
     let fake = Fake::new();
     let pool = fake.pool(|_| ()).unwrap();

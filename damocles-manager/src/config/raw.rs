@@ -88,7 +88,8 @@ section! {
         "ParallelCheckLimit" parallel_check_limit: i64 = 128;
         /// A sector that takes longer is left out of the proof; 0: one day.
         "SingleCheckTimeout" single_check_timeout: GoDuration = GoDuration::secs(600);
-        /// Sectors not reached in this time are left out of the proof; 0: one day.
+        /// Sectors not reached in this time, nor in the first half of what is left of their window, are left out of the
+        /// proof; 0: one day.
         "PartitionCheckTimeout" partition_check_timeout: GoDuration = GoDuration::secs(1200);
     }
 }

@@ -272,7 +272,7 @@ impl Context {
                 // What is not proven when the deadline closes needs not be proven.
                 tokio::select! {
                     result = self.prove(record, &now.head) => result,
-                    () = self.closed(close) => return false,
+                    () = self.reached(close) => return false,
                 }
             }
             Action::Submit(_) => self.submit(record, &now.head).await,
@@ -286,7 +286,7 @@ impl Context {
     }
 
     /// Returns when the head has reached `epoch`.
-    async fn closed(&self, epoch: Epoch) {
+    pub(super) async fn reached(&self, epoch: Epoch) {
         let mut heads = self.parts.head.clone();
         let reached = heads
             .wait_for(|head| head.as_ref().is_some_and(|h| h.height >= epoch))

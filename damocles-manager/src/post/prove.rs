@@ -14,7 +14,7 @@ use damocles_flow::post::{PostEvent, PostState};
 use damocles_node::{MinerInfo, SectorOnChainInfo};
 use damocles_processor::task::{Replica as ProverReplica, WindowPost};
 use damocles_types::{
-    Base64, Commitment, PoStProof, Randomness, SectorId, SectorNumber, SectorSize,
+    Base64, Commitment, Epoch, PoStProof, Randomness, SectorId, SectorNumber, SectorSize,
 };
 use futures::{StreamExt, stream};
 use fvm_ipld_bitfield::BitField;
@@ -201,15 +201,17 @@ impl Context {
             .map(|info| async move { (info.sector_number, self.look(miner, size, &info).await) })
             .buffer_unordered(parallel);
         // Sectors that are not reached in time are as good as on a store that does not answer.
-        let deadline = tokio::time::sleep(or_long(limits.partition_check_timeout));
-        tokio::pin!(deadline);
+        let timeout = tokio::time::sleep(or_long(limits.partition_check_timeout));
+        let late = self.reached(look_until(record.key.open, record.close, head.height));
+        tokio::pin!(timeout, late);
         loop {
             let (number, result) = tokio::select! {
                 next = looks.next() => match next {
                     Some(looked) => looked,
                     None => break,
                 },
-                () = &mut deadline => break,
+                () = &mut timeout => break,
+                () = &mut late => break,
             };
             unreached.remove(&number);
             sorted.bad.remove(&number);
@@ -299,6 +301,14 @@ impl Context {
     }
 }
 
+/// The epoch until which files are looked for, whatever the operator's time-out: half of what
+/// is left of the window then belongs to the prover and the message. (On a network with short
+/// windows upstream's 20 minutes are longer than a window.) Pure.
+fn look_until(open: Epoch, close: Epoch, head: Epoch) -> Epoch {
+    let from = open.max(head);
+    from + (close - from).max(2) / 2
+}
+
 /// No time-out at all is a day: longer than any window.
 fn or_long(limit: Duration) -> Duration {
     if limit.is_zero() {
@@ -355,4 +365,19 @@ fn none_left(skipped: &[(SectorNumber, String)]) -> String {
         "none of the {} sectors can be proven{example}",
         skipped.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_for_files_leaves_half_of_the_window() {
+        // with upstream's 20 minutes from the start of proving, 10 epochs before the opening
+        assert_eq!(look_until(60, 120, 50), 90);
+        assert_eq!(look_until(60, 120, 100), 110, "a late start");
+        assert_eq!(look_until(60, 120, 119), 120);
+        assert_eq!(look_until(60, 120, 130), 131, "too late is not for ever");
+        assert_eq!(look_until(10, 14, 9), 12);
+    }
 }

@@ -40,7 +40,8 @@ pub struct Claim {
 #[async_trait]
 pub trait Prover: Send + Sync + 'static {
     /// Proves all replicas of the task, or names those that cannot be read. Dropping the
-    /// future takes the task out of the queue; one that runs already runs on.
+    /// future ends the task: nobody wants a proof that comes after its deadline, and a child
+    /// that hangs would hold its place for ever.
     async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError>;
 
     /// Whether the chain would take the proof.
@@ -73,7 +74,7 @@ impl Drop for CallOff {
 impl Prover for PoolProver {
     async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
         let pool = self.pool.clone();
-        let guard = CallOff(Cancel::new());
+        let guard = CallOff(Cancel::killing());
         let cancel = guard.0.clone();
         let (tell, told) = oneshot::channel();
         // A thread of its own: a proof takes minutes, and the runtime's stop must not wait for it.

@@ -252,7 +252,9 @@ fn run_maker(work: &Path, set: &ParamSet, program: &Path) -> Result<(), ParamsEr
         ChildError::NotStartable { reason } | ChildError::Died { reason, .. } => failed(reason),
     };
     let child = Child::start(spec, Box::new(|_| {})).map_err(reason)?;
-    let answer = child.run(&task, &mut |_| {}, &mut |_| {}).map_err(reason)?;
+    let answer = child
+        .run(&task, None, &mut |_| {}, &mut |_| {})
+        .map_err(reason)?;
     match answer.err_msg {
         Some(text) => Err(failed(text)),
         None => Ok(()),

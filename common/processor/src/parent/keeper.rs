@@ -10,10 +10,11 @@ use crate::{
     },
     wire::{Request, Response, line},
 };
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
 use parking_lot::{Condvar, Mutex};
 use serde_json::value::RawValue;
 use std::{
+    convert::Infallible,
     io::{self, Write},
     sync::Arc,
     thread,
@@ -27,6 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(60);
 /// How long a child whose stdin was closed may take to end by itself.
 const PARTING: Duration = Duration::from_secs(5);
+/// Why a process was killed whose task had no answer in time.
+const GIVEN_UP: &str = "its task was not done in time";
 
 /// Where a child is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,11 +165,13 @@ impl Child {
         self.shared.state.lock().restarts
     }
 
-    /// Runs one task. Blocks until its answer, however long that takes. `on_start` is told
-    /// the pid, `on_progress` what the child says meanwhile.
+    /// Runs one task. Blocks until its answer, however long that takes, or until `give_up`
+    /// closes: then the process is killed. `on_start` is told the pid, `on_progress` what the
+    /// child says meanwhile.
     pub fn run(
         &self,
         task: &RawValue,
+        give_up: Option<&Receiver<Infallible>>,
         on_start: &mut dyn FnMut(u32),
         on_progress: &mut dyn FnMut(String),
     ) -> Result<Response, ChildError> {
@@ -195,22 +200,29 @@ impl Child {
                     .try_send(Event::Closed(format!("its stdin broke: {error}")));
             }
             drop(text);
-            for reply in replies {
-                match reply {
-                    Reply::Progress(text) => on_progress(text),
-                    Reply::Answer(response) => return Ok(response),
-                    Reply::Died(reason) => {
-                        return Err(ChildError::Died {
-                            pid: live.pid,
-                            reason,
-                        });
+            let never = never();
+            let mut give_up = give_up.unwrap_or(&never);
+            let died = |reason| {
+                Err(ChildError::Died {
+                    pid: live.pid,
+                    reason,
+                })
+            };
+            loop {
+                select! {
+                    recv(replies) -> reply => match reply {
+                        Ok(Reply::Progress(text)) => on_progress(text),
+                        Ok(Reply::Answer(response)) => return Ok(response),
+                        Ok(Reply::Died(reason)) => return died(reason),
+                        Err(_) => return died("its watcher ended".to_owned()),
+                    },
+                    recv(give_up) -> _ => {
+                        give_up = &never;
+                        // the watcher kills it and ends the call; if it is gone, it has done so
+                        let _ = live.events.send(Event::Closed(GIVEN_UP.to_owned()));
                     }
                 }
             }
-            return Err(ChildError::Died {
-                pid: live.pid,
-                reason: "its watcher ended".to_owned(),
-            });
         }
     }
 

@@ -26,11 +26,13 @@ use std::{
 /// A waiting task looks again at least this often, so that what it reports stays true.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Lets a waiting task be called off (pause). A running one is not.
+/// Lets a waiting task be called off (pause). A running one is not, unless its output is
+/// worthless from then on: see [`Cancel::killing`].
 #[derive(Clone, Debug)]
 pub struct Cancel {
     sender: Arc<Mutex<Option<Sender<Infallible>>>>,
     receiver: Receiver<Infallible>,
+    kills: bool,
 }
 
 impl Default for Cancel {
@@ -39,6 +41,7 @@ impl Default for Cancel {
         Self {
             sender: Arc::new(Mutex::new(Some(sender))),
             receiver,
+            kills: false,
         }
     }
 }
@@ -46,6 +49,15 @@ impl Default for Cancel {
 impl Cancel {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that also ends a running task, by killing its child. Other tasks in the same child
+    /// fail with it, for now.
+    pub fn killing() -> Self {
+        Self {
+            kills: true,
+            ..Self::default()
+        }
     }
 
     /// Calls off, for good; a later round needs a new `Cancel`.
@@ -271,7 +283,8 @@ impl Pool {
     }
 
     /// Runs a task: waits for the stage's limits, a free child and its locks, then for the
-    /// answer. Blocks the calling thread all the while; `cancel` ends the waiting only.
+    /// answer. Blocks the calling thread all the while; `cancel` ends the waiting only, unless
+    /// it kills.
     pub fn run<T: Task>(
         &self,
         task: &T,
@@ -317,6 +330,7 @@ impl Pool {
         let observed = std::cell::RefCell::new(observer);
         let answer = child.run(
             &task,
+            cancel.kills.then_some(&cancel.receiver),
             &mut |child_pid| {
                 pid = child_pid;
                 started = Instant::now();
