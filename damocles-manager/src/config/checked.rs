@@ -319,7 +319,7 @@ fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> 
             sealing,
             deals_market,
         ),
-        pre: send(report, &format!("{at}.Commitment.Pre"), pre, 2),
+        pre: pre_commits(report, &format!("{at}.Commitment.Pre"), pre),
         prove: send(report, &format!("{at}.Commitment.Prove"), prove, 4),
         confidence: epochs(report, &format!("{at}.Commitment.Confidence"), confidence),
         post: post_policy(report, &format!("{at}.PoSt"), post),
@@ -376,6 +376,21 @@ fn sector_policy(
         require_activation_success,
         require_notification_success,
     }
+}
+
+/// What a ticket has left for waiting: 24 h after it was drawn it expires (2880 epochs of 30 s),
+/// and PC1 and PC2 of a large sector take up to ten of them.
+const LONGEST_PRE_WAIT: Duration = Duration::from_secs(14 * 3600);
+
+fn pre_commits(report: &mut Report, at: &str, raw: raw::Send) -> SendPolicy {
+    let policy = send(report, at, raw, 2);
+    if policy.batch.threshold > 1 && policy.batch.max_wait > LONGEST_PRE_WAIT {
+        report.notice(
+            &format!("{at}.Batch.MaxWait"),
+            "precommits that wait for more than 14h may outlive their ticket (24h, of which sealing takes up to 10h), and their sectors would be sealed anew; write 14h or less",
+        );
+    }
+    policy
 }
 
 fn send(report: &mut Report, at: &str, raw: raw::Send, threshold: usize) -> SendPolicy {

@@ -115,6 +115,18 @@ Treshold = 1
 }
 
 #[test]
+fn a_precommit_must_not_wait_for_longer_than_its_ticket_lives() {
+    let told = |batch: &str| {
+        let table = format!("{GOOD}[Miners.Commitment.Pre.Batch]\n{batch}\n");
+        let notices = read(&table).unwrap().notices;
+        notices.iter().any(|n| n.key.ends_with("Pre.Batch.MaxWait"))
+    };
+    assert!(told("MaxWait = \"14h1s\""));
+    assert!(!told("MaxWait = \"14h\""));
+    assert!(!told("MaxWait = \"20h\"\nThreshold = 1"), "nothing waits");
+}
+
+#[test]
 fn a_store_that_a_worker_would_clear_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().display();

@@ -188,7 +188,9 @@ section! {
     pub(super) struct PoSt {
         /// Sending address; the miner's worker address when neither this nor `Senders` is set.
         "Sender" sender: Option<AddressText> = None;
-        /// Sending addresses; the one that may sign and has most funds is taken.
+        /// Sending addresses; the one that may sign and has most funds is taken. Best a control address that sends nothing
+        /// else: messages of one address go in the order of their nonces, so that a precommit or proof which is stuck for
+        /// its fee holds up the WindowPoSts behind it, and their sectors become faulty.
         "Senders" senders: Vec<AddressText> = vec![];
         /// Whether this manager proves the miner's sectors.
         "Enabled" enabled: bool = true;
