@@ -381,6 +381,26 @@ impl House {
         Ok(token.trim().to_owned())
     }
 
+    /// A token of the manager's that allows everything.
+    pub fn manager_token(&self) -> Result<String> {
+        let mut command = process::command(Role::Manager.program())?;
+        command.arg("--home").arg(self.path("manager")).args([
+            "util",
+            "auth",
+            "create-token",
+            "--perm",
+            "admin",
+        ]);
+        let out = command.output()?;
+        if !out.status.success() {
+            bail!(
+                "the manager made no token: {}",
+                String::from_utf8_lossy(&out.stderr).trim()
+            );
+        }
+        Ok(String::from_utf8(out.stdout)?.trim().to_owned())
+    }
+
     /// Token and address in the form of `[Common.API] Chain`.
     fn node_info(&self) -> Result<String> {
         let address = self.node_address()?;

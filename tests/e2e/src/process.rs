@@ -41,6 +41,17 @@ pub fn command(name: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// A command as a person types it.
+pub fn typed(line: &str) -> Command {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests do what people are told to do; nothing here runs inside a daemon"
+    )]
+    let mut command = Command::new("sh");
+    command.args(["-c", line]);
+    command
+}
+
 /// A running daemon. Dropped: its whole group is killed.
 #[derive(Debug)]
 pub struct Daemon {

@@ -294,14 +294,16 @@ impl Demo<'_> {
         println!(
             "\nEverything stays up until Ctrl-C.
   node     http://{node}/rpc/v1   admin token: {token}
-  manager  http://{manager_address}/rpc/v0   home: {home}/manager
-  worker   http://{worker_address}   config: {home}/worker.toml
+  manager  http://{manager_address}/rpc/v0   admin token: {manager_token}
+  worker   http://{worker_address}   needs no token from this host
+  files    {home}
 
 Try:
   {manager} --home {home}/manager util sealer sectors state {MINER} 1
   {worker} worker -c {home}/worker.toml list
-  curl -s -H 'Content-Type: application/json' http://{node}/rpc/v1 -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Filecoin.StateMinerSectorCount\",\"params\":[\"t0{MINER}\",null]}}'\n",
+  {manager} --home {home}/manager util sealer proving posts {MINER}\n",
             token = self.house.node_token()?,
+            manager_token = self.house.manager_token()?,
             manager_address = self.house.manager_address()?,
             worker_address = self.house.worker_address(),
             manager = manager.display(),
