@@ -72,9 +72,29 @@ impl Lanes {
 
 impl Store for Lanes {
     fn label(&mut self, layer: u32, piece: &Piece, alive: &[bool]) {
-        for (group, alive) in self.groups.iter_mut().zip(alive.chunks(LANES)) {
-            if alive.contains(&true) {
-                group.label(layer, piece);
+        let groups = self.groups.iter_mut().zip(alive.chunks(LANES));
+        let mut groups: Vec<&mut Group> = groups
+            .filter_map(|(group, alive)| alive.contains(&true).then_some(group))
+            .collect();
+        let (mut first, mut parents) = (piece.first, piece.parents());
+        if first == 0 && !parents.is_empty() {
+            groups.iter_mut().for_each(|group| group.first_node(layer));
+            (first, parents) = (1, &parents[1..]);
+        }
+        for pair in groups.chunks_mut(2) {
+            // SAFETY: `new` has asked the CPU.
+            unsafe {
+                match (pair, layer) {
+                    ([one], 1) => nodes::<3>(layer, first, parents, &mut one.wide()),
+                    ([one], _) => nodes::<7>(layer, first, parents, &mut one.wide()),
+                    ([a, b], 1) => {
+                        nodes_of_two::<3>(layer, first, parents, &mut [a.wide(), b.wide()]);
+                    }
+                    ([a, b], _) => {
+                        nodes_of_two::<7>(layer, first, parents, &mut [a.wide(), b.wide()]);
+                    }
+                    _ => {}
+                }
             }
         }
     }
@@ -101,26 +121,23 @@ impl Store for Lanes {
 }
 
 impl Group {
-    fn label(&mut self, layer: u32, piece: &Piece) {
-        let (mut first, mut parents) = (piece.first, piece.parents());
-        if first == 0 && !parents.is_empty() {
-            for lane in 0..self.ids.len() {
-                let zero = label(&self.ids[lane], layer, 0, &[]);
-                self.write(lane, 0, &[zero]);
-            }
-            (first, parents) = (1, &parents[1..]);
+    /// Labels node 0, which has no parents.
+    fn first_node(&mut self, layer: u32) {
+        for lane in 0..self.ids.len() {
+            let zero = label(&self.ids[lane], layer, 0, &[]);
+            self.write(lane, 0, &[zero]);
         }
+    }
+
+    fn wide(&mut self) -> Wide<'_> {
         let mut ids = [0; WIDE];
         for (lane, id) in self.ids.iter().enumerate() {
             put(&mut ids, lane, id);
         }
-        let (current, previous) = (self.current.words_mut(), self.previous.words());
-        // SAFETY: `new` has asked the CPU.
-        unsafe {
-            match layer {
-                1 => nodes::<3>(&ids, layer, first, parents, current, previous),
-                _ => nodes::<7>(&ids, layer, first, parents, current, previous),
-            }
+        Wide {
+            ids,
+            current: self.current.words_mut(),
+            previous: self.previous.words(),
         }
     }
 
@@ -169,57 +186,150 @@ fn read_lanes(nodes: &[Node], buffers: &mut [Option<Vec<u8>>]) {
     }
 }
 
-/// Labels the nodes from `first` on, one for each entry of `parents`. `BLOCKS`: how many
-/// different blocks the parents make, 3 in layer 1 and 7 above it. The schedule is not kept
-/// from one turn to the next: to load it costs as much as to compute it.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn nodes<const BLOCKS: usize>(
-    ids: &Node,
-    layer: u32,
-    first: usize,
-    parents: &[[u8; PARENT_BYTES]],
-    current: &mut [Node],
-    previous: &[Node],
-) {
-    let zero = _mm512_setzero_si512();
-    for (i, bytes) in parents.iter().enumerate() {
-        let node = first + i;
-        if let Some(later) = parents.get(i + AHEAD) {
-            prefetch::<BLOCKS>(later, current, previous);
-        }
-        let mut states = x16::initial();
+/// The labels of sixteen sectors for the kernel.
+struct Wide<'a> {
+    ids: Node,
+    current: &'a mut [Node],
+    previous: &'a [Node],
+}
 
-        let mut words = [zero; 16];
-        load(ids, &mut words[..WORDS]);
+/// The blocks of a node's preimage. `BLOCKS`: how many different ones the parents make, 3 in
+/// layer 1 and 7 above it.
+impl Wide<'_> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn header(&self, layer: u32, node: usize) -> x16::Block {
+        let mut words = [_mm512_setzero_si512(); 16];
+        load(&self.ids, &mut words[..WORDS]);
         words[8] = same(layer);
         words[9] = same((node as u64 >> 32) as u32);
         words[10] = same(node as u32);
-        x16::compress(&mut states, &words);
+        words
+    }
 
-        for turn in 0..18 {
-            let block = turn % BLOCKS;
-            let from: &[Node] = if 2 * block < BASE_PARENTS {
-                current
-            } else {
-                previous
-            };
-            load(&from[parent(bytes, 2 * block)], &mut words[..WORDS]);
-            load(&from[parent(bytes, 2 * block + 1)], &mut words[WORDS..]);
-            x16::compress(&mut states, &words);
-        }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn parents(&self, bytes: &[u8; PARENT_BYTES], block: usize) -> x16::Block {
+        let from: &[Node] = if 2 * block < BASE_PARENTS {
+            self.current
+        } else {
+            self.previous
+        };
+        let mut words = [_mm512_setzero_si512(); 16];
+        load(&from[parent(bytes, 2 * block)], &mut words[..WORDS]);
+        load(&from[parent(bytes, 2 * block + 1)], &mut words[WORDS..]);
+        words
+    }
 
-        let from: &[Node] = if BLOCKS == 3 { current } else { previous };
+    /// The 37th label and the padding.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn last<const BLOCKS: usize>(&self, bytes: &[u8; PARENT_BYTES]) -> x16::Block {
+        let from: &[Node] = if BLOCKS == 3 {
+            self.current
+        } else {
+            self.previous
+        };
+        let mut words = [_mm512_setzero_si512(); 16];
         load(&from[parent(bytes, 36 % (2 * BLOCKS))], &mut words[..WORDS]);
-        words[WORDS..].fill(zero);
         words[8] = same(0x8000_0000);
         words[15] = same(PREIMAGE_BITS);
-        x16::compress(&mut states, &words);
+        words
+    }
 
-        states[7] = _mm512_and_si512(states[7], same(LAST_WORD));
-        let rows = current[node].as_chunks_mut::<LANES>().0;
-        for (row, state) in rows.iter_mut().zip(states) {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn store(&mut self, node: usize, mut state: x16::State) {
+        state[7] = _mm512_and_si512(state[7], same(LAST_WORD));
+        let rows = self.current[node].as_chunks_mut::<LANES>().0;
+        for (row, word) in rows.iter_mut().zip(state) {
             // SAFETY: sixteen words are 64 bytes; an unaligned store.
-            unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), state) };
+            unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), word) };
+        }
+    }
+
+    /// The eight cache lines of each parent.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn prefetch<const BLOCKS: usize>(&self, bytes: &[u8; PARENT_BYTES]) {
+        let wanted = if BLOCKS == 3 { BASE_PARENTS } else { PARENTS };
+        for k in 0..wanted {
+            let from: &[Node] = if k < BASE_PARENTS {
+                self.current
+            } else {
+                self.previous
+            };
+            let node = from.as_ptr().wrapping_add(parent(bytes, k)).cast::<i8>();
+            for line in 0..WORDS {
+                _mm_prefetch::<_MM_HINT_T0>(node.wrapping_add(64 * line));
+            }
+        }
+    }
+}
+
+/// Labels the nodes from `first` on, one for each entry of `parents`, of sixteen sectors. The
+/// schedules are not kept from one turn to the next: to load them costs as much as to compute
+/// them in the gaps that one group leaves.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn nodes<const BLOCKS: usize>(
+    layer: u32,
+    first: usize,
+    parents: &[[u8; PARENT_BYTES]],
+    group: &mut Wide<'_>,
+) {
+    for (i, bytes) in parents.iter().enumerate() {
+        let node = first + i;
+        if let Some(later) = parents.get(i + AHEAD) {
+            group.prefetch::<BLOCKS>(later);
+        }
+        let mut state = x16::initial();
+        x16::compress(&mut state, &group.header(layer, node));
+        for turn in 0..18 {
+            x16::compress(&mut state, &group.parents(bytes, turn % BLOCKS));
+        }
+        x16::compress(&mut state, &group.last::<BLOCKS>(bytes));
+        group.store(node, state);
+    }
+}
+
+/// The same of two times sixteen sectors, the rounds of both side by side. These leave no
+/// gaps, so here the schedules are kept.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn nodes_of_two<const BLOCKS: usize>(
+    layer: u32,
+    first: usize,
+    parents: &[[u8; PARENT_BYTES]],
+    groups: &mut [Wide<'_>; 2],
+) {
+    let mut kept = [[x16::Schedule::zeroed(); 2]; BLOCKS];
+    let mut once = [x16::Schedule::zeroed(); 2];
+    for (i, bytes) in parents.iter().enumerate() {
+        let node = first + i;
+        if let Some(later) = parents.get(i + 1) {
+            for group in &*groups {
+                group.prefetch::<BLOCKS>(later);
+            }
+        }
+        let mut states = [x16::initial(); 2];
+        for (group, schedule) in groups.iter().zip(&mut once) {
+            x16::expand(&group.header(layer, node), schedule);
+        }
+        x16::compress_two_scheduled(&mut states, once.each_ref());
+        for (block, schedules) in kept.iter_mut().enumerate() {
+            for (group, schedule) in groups.iter().zip(&mut *schedules) {
+                x16::expand(&group.parents(bytes, block), schedule);
+            }
+            x16::compress_two_scheduled(&mut states, schedules.each_ref());
+        }
+        for turn in BLOCKS..18 {
+            x16::compress_two_scheduled(&mut states, kept[turn % BLOCKS].each_ref());
+        }
+        for (group, schedule) in groups.iter().zip(&mut once) {
+            x16::expand(&group.last::<BLOCKS>(bytes), schedule);
+        }
+        x16::compress_two_scheduled(&mut states, once.each_ref());
+        for (group, state) in groups.iter_mut().zip(states) {
+            group.store(node, state);
         }
     }
 }
@@ -230,19 +340,5 @@ fn load(node: &Node, words: &mut [x16::Lanes]) {
     for (word, row) in words.iter_mut().zip(node.as_chunks::<LANES>().0) {
         // SAFETY: sixteen words are 64 bytes; an unaligned load.
         *word = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
-    }
-}
-
-/// The eight cache lines of each parent.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn prefetch<const BLOCKS: usize>(bytes: &[u8; PARENT_BYTES], current: &[Node], previous: &[Node]) {
-    let wanted = if BLOCKS == 3 { BASE_PARENTS } else { PARENTS };
-    for k in 0..wanted {
-        let from: &[Node] = if k < BASE_PARENTS { current } else { previous };
-        let node = from.as_ptr().wrapping_add(parent(bytes, k)).cast::<i8>();
-        for line in 0..WORDS {
-            _mm_prefetch::<_MM_HINT_T0>(node.wrapping_add(64 * line));
-        }
     }
 }

@@ -47,7 +47,10 @@ impl Way {
                 let step = |n: usize| [0, 680, 1000, 1480][n.min(3)];
                 sectors / width * step(width) + step(sectors % width)
             }
-            Self::Lanes => 3700 * sectors.div_ceil(LANES),
+            Self::Lanes => {
+                let groups = sectors.div_ceil(LANES);
+                groups / 2 * 5300 + groups % 2 * 3700
+            }
         }
     }
 
