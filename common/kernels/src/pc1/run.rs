@@ -94,6 +94,8 @@ impl Sector<'_> {
             && act(writer).is_err()
         {
             self.finish();
+            // it has ended without a word
+            self.failed.get_or_insert(Error::Panicked);
         }
     }
 
@@ -118,6 +120,13 @@ impl Sector<'_> {
         {
             self.failed.get_or_insert(error);
         }
+    }
+}
+
+impl Drop for Sector<'_> {
+    /// Nobody writes in the directory any more when the run is over, however it ends.
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
@@ -156,7 +165,7 @@ fn in_step(
     }
     let done = |mut sector: Sector<'_>| {
         sector.finish();
-        sector.failed.map_or(Ok(way), Err)
+        sector.failed.take().map_or(Ok(way), Err)
     };
     sectors.into_iter().map(done).collect()
 }
