@@ -14,6 +14,10 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "the commands' names are upstream's"
+)]
 enum Command {
     /// Make directories sealing stores, parents included
     #[command(
@@ -60,11 +64,14 @@ struct Locations {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let (locations, make): (_, fn(&Path) -> Result<(), Fatal>) = match &args.command {
-        Command::SealingInit(locations) => (locations, sealing),
-        Command::FileInit(locations) => (locations, plain),
-        Command::HugepageFileInit(hugepages) => return huge(hugepages),
-    };
+    match &args.command {
+        Command::SealingInit(locations) => prepare(locations, sealing),
+        Command::FileInit(locations) => prepare(locations, plain),
+        Command::HugepageFileInit(hugepages) => huge(hugepages),
+    }
+}
+
+fn prepare(locations: &Locations, make: fn(&Path) -> Result<(), Fatal>) -> anyhow::Result<()> {
     // each is tried; the first failure decides the exit code
     let mut failed: Option<Fatal> = None;
     for path in &locations.loc {
