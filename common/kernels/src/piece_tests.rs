@@ -1,3 +1,5 @@
+//! Pieces in one pass: whatever the chunks, threads and sources, the same; and what fails.
+
 use super::*;
 use crate::cpu::Cpu;
 use std::{cell::Cell, num::NonZeroUsize};

@@ -1,3 +1,5 @@
+//! Sixteen lanes against the sha2 crate.
+
 use super::*;
 use crate::cpu::Cpu;
 use sha2::{Digest, Sha256};

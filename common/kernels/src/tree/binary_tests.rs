@@ -1,3 +1,5 @@
+//! tree-d in one pass: whatever the chunks and threads, the same tree; and what is refused.
+
 use super::*;
 use std::io::Write;
 
