@@ -15,17 +15,25 @@
 //! # Why nothing overflows
 //! * A column (the halves of one weight of all limbs' products) of a product sums up to 5 lower
 //!   and 4 upper halves, each below 2^52; the reduction adds up to 5 and 5 and a carry: below
-//!   21 × 2^52 < 2^57 of 2^64. So 100 products may be added up before they are reduced.
+//!   21 × 2^52 < 2^57 of 2^64. Two products are far from it, too.
 //! * A column of a [`Weighted`] sum takes two halves per term: up to 2^10 terms stay below 2^63.
 //! * Results: products of elements a, b below A·p and B·p give less than
 //!   (A·B·p/2^260 + 1)·p = (A·B/35.3 + 1)·p; any A·B ≤ 1200 gives a normal result. Who adds
 //!   weights, sees to it that the sum of weights × largest element / 2^52 + p + addend is below
 //!   2^260.
 //!
+//! # No closures
+//! `array::map` and its like are compiled without the CPU's features, so that neither they nor
+//! what they call is inlined here; hence the loops.
+//!
 //! # Carry out of the cleared limb
 //! c₀ + low(q·p₀) is a multiple of 2^52, and low(q·p₀) is below 2^52: so the carry is
 //! ⌈c₀/2^52⌉ = (c₀ + 2^52 − 1) >> 52. It needs neither the product nor q.
 #![expect(unsafe_code, reason = "registers are read and written as plain memory")]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "an index names a limb or a group in several arrays at once"
+)]
 
 use super::limbs::{LIMB, Limbs, MINUS_INVERSE, P};
 use std::arch::x86_64::{
@@ -135,54 +143,76 @@ impl Lanes {
         for (sum, addend) in sum.iter_mut().zip(addend) {
             *sum = _mm512_add_epi64(*sum, all(*addend));
         }
-        normal(sum)
+        one(sum)
     }
 
-    /// self × other / R.
+    /// The sum of two products / R, reduced once: the sum of both A·B of the bounds above at
+    /// most 1200.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(crate) fn times(&self, other: &Self) -> Self {
-        Self::dot([(self, other)])
+    pub(crate) fn sum_of_products(first: [&Self; 2], second: [&Self; 2]) -> Self {
+        let mut columns = [[_mm512_setzero_si512()]; 10];
+        for [a, b] in [first, second] {
+            add_products(&mut columns, &[*a], &[*b]);
+        }
+        let [sum] = reduce_all(columns);
+        sum
     }
+}
 
-    /// The sum of the products / R, reduced once. At most 100 terms, and the sum of all A·B
-    /// of the bounds above at most 1200.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(crate) fn dot<const N: usize>(terms: [(&Self, &Self); N]) -> Self {
-        let mut columns = [_mm512_setzero_si512(); 10];
-        for (a, b) in terms {
-            for (i, a) in a.0.into_iter().enumerate() {
-                for (j, b) in b.0.into_iter().enumerate() {
-                    columns[i + j] = _mm512_madd52lo_epu64(columns[i + j], a, b);
-                    columns[i + j + 1] = _mm512_madd52hi_epu64(columns[i + j + 1], a, b);
-                }
-            }
+/// `G` products a × b / R side by side: while one waits for a sum, another one multiplies.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(crate) fn products<const G: usize>(a: &[Lanes; G], b: &[Lanes; G]) -> [Lanes; G] {
+    let mut columns = [[_mm512_setzero_si512(); G]; 10];
+    add_products(&mut columns, a, b);
+    reduce_all(columns)
+}
+
+/// `G` squares / R side by side.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(crate) fn squares<const G: usize>(a: &[Lanes; G]) -> [Lanes; G] {
+    let mut columns = [[_mm512_setzero_si512(); G]; 10];
+    for i in 0..5 {
+        for j in i + 1..5 {
+            add_limbs(&mut columns, [(a, i), (a, j)]);
         }
-        reduce_all(columns)
     }
+    // every product of two different limbs occurs twice
+    for column in columns[1..9].as_flattened_mut() {
+        *column = _mm512_add_epi64(*column, *column);
+    }
+    for i in 0..5 {
+        add_limbs(&mut columns, [(a, i), (a, i)]);
+    }
+    reduce_all(columns)
+}
 
-    /// self² / R.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(crate) fn squared(&self) -> Self {
-        let a = &self.0;
-        let mut columns = [_mm512_setzero_si512(); 10];
-        for i in 0..5 {
-            for j in i + 1..5 {
-                columns[i + j] = _mm512_madd52lo_epu64(columns[i + j], a[i], a[j]);
-                columns[i + j + 1] = _mm512_madd52hi_epu64(columns[i + j + 1], a[i], a[j]);
-            }
+/// Columns of `G` sums of products, the lowest first.
+type Columns<const G: usize> = [[__m512i; G]; 10];
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn add_products<const G: usize>(columns: &mut Columns<G>, a: &[Lanes; G], b: &[Lanes; G]) {
+    for i in 0..5 {
+        for j in 0..5 {
+            add_limbs(columns, [(a, i), (b, j)]);
         }
-        // every product of two different limbs occurs twice
-        for column in &mut columns[1..9] {
-            *column = _mm512_add_epi64(*column, *column);
-        }
-        for (i, a) in a.iter().enumerate() {
-            columns[2 * i] = _mm512_madd52lo_epu64(columns[2 * i], *a, *a);
-            columns[2 * i + 1] = _mm512_madd52hi_epu64(columns[2 * i + 1], *a, *a);
-        }
-        reduce_all(columns)
+    }
+}
+
+/// Adds the products of limb `i` of `a` and limb `j` of `b`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn add_limbs<const G: usize>(
+    columns: &mut Columns<G>,
+    [(a, i), (b, j)]: [(&[Lanes; G], usize); 2],
+) {
+    for g in 0..G {
+        let (a, b) = (a[g].0[i], b[g].0[j]);
+        columns[i + j][g] = _mm512_madd52lo_epu64(columns[i + j][g], a, b);
+        columns[i + j + 1][g] = _mm512_madd52hi_epu64(columns[i + j + 1][g], a, b);
     }
 }
 
@@ -212,7 +242,7 @@ impl Weighted {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(crate) fn reduce(self) -> Lanes {
-        normal(self.step())
+        one(self.step())
     }
 
     /// The sum / 2^52 + the same element in all lanes.
@@ -223,38 +253,52 @@ impl Weighted {
         for (sum, addend) in sum.iter_mut().zip(addend) {
             *sum = _mm512_add_epi64(*sum, all(*addend));
         }
-        normal(sum)
+        one(sum)
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn step(self) -> [__m512i; 5] {
         let [c0, c1, c2, c3, c4, c5] = self.0;
-        step(c0, [c1, c2, c3, c4, c5])
+        let [[c1], [c2], [c3], [c4], [c5]] = step([c0], [[c1], [c2], [c3], [c4], [c5]]);
+        [c1, c2, c3, c4, c5]
     }
 }
 
 /// One step of the reduction: the columns above the lowest one, after q·p was added.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn step(lowest: __m512i, mut above: [__m512i; 5]) -> [__m512i; 5] {
+fn step<const G: usize>(lowest: [__m512i; G], mut above: [[__m512i; G]; 5]) -> [[__m512i; G]; 5] {
     let zero = _mm512_setzero_si512();
-    let q = _mm512_madd52lo_epu64(zero, lowest, all(MINUS_INVERSE & LIMB));
-    let carry = _mm512_srli_epi64::<52>(_mm512_add_epi64(lowest, all(LIMB)));
-    // what the next step waits for comes first, on two short chains
-    above[0] = _mm512_madd52lo_epu64(_mm512_add_epi64(above[0], carry), q, all(P[1]));
-    above[0] = _mm512_add_epi64(above[0], _mm512_madd52hi_epu64(zero, q, all(P[0])));
-    for i in 1..4 {
-        above[i] = _mm512_madd52lo_epu64(above[i], q, all(P[i + 1]));
-        above[i] = _mm512_madd52hi_epu64(above[i], q, all(P[i]));
+    let (mut q, mut high) = ([zero; G], [zero; G]);
+    for g in 0..G {
+        q[g] = _mm512_madd52lo_epu64(zero, lowest[g], all(MINUS_INVERSE & LIMB));
     }
-    above[4] = _mm512_madd52hi_epu64(above[4], q, all(P[4]));
+    // what the next step waits for comes first, on two short chains
+    for g in 0..G {
+        high[g] = _mm512_madd52hi_epu64(zero, q[g], all(P[0]));
+        let carry = _mm512_srli_epi64::<52>(_mm512_add_epi64(lowest[g], all(LIMB)));
+        let next = _mm512_add_epi64(above[0][g], carry);
+        above[0][g] = _mm512_madd52lo_epu64(next, q[g], all(P[1]));
+    }
+    for g in 0..G {
+        above[0][g] = _mm512_add_epi64(above[0][g], high[g]);
+    }
+    for i in 1..4 {
+        for g in 0..G {
+            above[i][g] = _mm512_madd52lo_epu64(above[i][g], q[g], all(P[i + 1]));
+            above[i][g] = _mm512_madd52hi_epu64(above[i][g], q[g], all(P[i]));
+        }
+    }
+    for g in 0..G {
+        above[4][g] = _mm512_madd52hi_epu64(above[4][g], q[g], all(P[4]));
+    }
     above
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn reduce_all(c: [__m512i; 10]) -> Lanes {
+fn reduce_all<const G: usize>(c: Columns<G>) -> [Lanes; G] {
     let [a, b, d, e, f] = step(c[0], [c[1], c[2], c[3], c[4], c[5]]);
     let [b, d, e, f, g] = step(a, [b, d, e, f, c[6]]);
     let [d, e, f, g, h] = step(b, [d, e, f, g, c[7]]);
@@ -265,11 +309,26 @@ fn reduce_all(c: [__m512i; 10]) -> Lanes {
 /// Carries what exceeds a limb upwards. The number must be below 2^260.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn normal(mut columns: [__m512i; 5]) -> Lanes {
+fn normal<const G: usize>(mut columns: [[__m512i; G]; 5]) -> [Lanes; G] {
     for i in 0..4 {
-        let carry = _mm512_srai_epi64::<52>(columns[i]);
-        columns[i] = _mm512_and_si512(columns[i], all(LIMB));
-        columns[i + 1] = _mm512_add_epi64(columns[i + 1], carry);
+        for g in 0..G {
+            let carry = _mm512_srai_epi64::<52>(columns[i][g]);
+            columns[i][g] = _mm512_and_si512(columns[i][g], all(LIMB));
+            columns[i + 1][g] = _mm512_add_epi64(columns[i + 1][g], carry);
+        }
     }
-    Lanes(columns)
+    let mut lanes = [Lanes([_mm512_setzero_si512(); 5]); G];
+    for g in 0..G {
+        for i in 0..5 {
+            lanes[g].0[i] = columns[i][g];
+        }
+    }
+    lanes
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn one([a, b, c, d, e]: [__m512i; 5]) -> Lanes {
+    let [lanes] = normal([[a], [b], [c], [d], [e]]);
+    lanes
 }

@@ -82,7 +82,7 @@ mod words {
 mod lanes {
     use super::*;
     use crate::cpu::Cpu;
-    use crate::field::lanes::{Lanes, Weighted, Word8};
+    use crate::field::lanes::{Lanes, Weighted, Word8, products, squares};
     use proptest::prelude::*;
 
     /// Eight elements, limbs outside, lanes inside, as a test sees them.
@@ -90,9 +90,9 @@ mod lanes {
 
     #[derive(Debug, PartialEq)]
     struct Results {
-        times: Eight,
+        products: [Eight; 2],
+        squares: [Eight; 2],
         dot: Eight,
-        squared: Eight,
         plus: Eight,
         weighted: Eight,
         weighted_plus: Eight,
@@ -105,9 +105,9 @@ mod lanes {
         sum.add(&a, weights[0]);
         sum.add(&b, weights[1]);
         Results {
-            times: a.times(&b).limbs(),
-            dot: Lanes::dot([(&a, &b), (&a, &Lanes::splat(addend))]).limbs(),
-            squared: a.squared().limbs(),
+            products: products(&[a, b], &[b, b]).map(|product| product.limbs()),
+            squares: squares(&[a, b]).map(|square| square.limbs()),
+            dot: Lanes::sum_of_products([&a, &b], [&a, &Lanes::splat(addend)]).limbs(),
             plus: a.plus(addend).limbs(),
             weighted: sum.reduce().limbs(),
             weighted_plus: sum.reduce_plus(addend).limbs(),
@@ -155,9 +155,11 @@ mod lanes {
                 let [x, y, c] = [&a[lane], &b[lane], &addend].map(element);
                 let sum = (x * Scalar::from(weights[0]) + y * Scalar::from(weights[1])) * down(1);
                 for (result, expected) in [
-                    (results.times[lane], x * y * down(5)),
+                    (results.products[0][lane], x * y * down(5)),
+                    (results.products[1][lane], y * y * down(5)),
+                    (results.squares[0][lane], x * x * down(5)),
+                    (results.squares[1][lane], y * y * down(5)),
                     (results.dot[lane], (x * y + x * c) * down(5)),
-                    (results.squared[lane], x * x * down(5)),
                     (results.plus[lane], x + c),
                     (results.weighted[lane], sum),
                     (results.weighted_plus[lane], sum + c),

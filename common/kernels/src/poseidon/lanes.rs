@@ -8,7 +8,7 @@
 //! without a constant: they stay below 1.2 p, through any number of rounds.
 
 use super::rounds::Rounds;
-use crate::field::lanes::{Lanes, Weighted, Word8};
+use crate::field::lanes::{Lanes, Weighted, Word8, products, squares};
 use crate::field::limbs::Limbs;
 
 /// Words of eight elements.
@@ -44,38 +44,30 @@ pub(super) fn hash<const T: usize, const G: usize>(
         mix(rounds, &mut state, add);
     }
     full(&mut state);
-    let leave = Lanes::splat(&rounds.leave);
-    let mut out = [[[0; 8]; 4]; G];
-    for (g, out) in out.iter_mut().enumerate() {
+    let mut result = [Lanes::splat(&rounds.leave); G];
+    for (g, leave) in result.iter_mut().enumerate() {
         let [sum] = weighted(&state, g, [&rounds.weights[1]]);
-        *out = sum.reduce().times(&leave).to_words();
+        let [canonical] = products(&[sum.reduce()], &[*leave]);
+        *leave = canonical;
     }
-    out
+    result.map(|lanes| lanes.to_words())
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn full<const T: usize, const G: usize>(state: &mut State<T, G>) {
     for element in state {
-        let squares = element.map(|x| x.squared());
-        let fourths = squares.map(|x| x.squared());
-        for (x, fourth) in element.iter_mut().zip(&fourths) {
-            *x = x.times(fourth);
-        }
+        *element = products(element, &squares(&squares(element)));
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn partial<const T: usize, const G: usize>(state: &mut State<T, G>, factor: &Limbs) {
-    let factor = Lanes::splat(factor);
-    let squares = state[0].map(|x| x.squared());
+    let second = squares(&state[0]);
     // not on the way to the fourth power: fills the waits of it
-    let once = state[0].map(|x| x.times(&factor));
-    let fourths = squares.map(|x| x.squared());
-    for (x, (once, fourth)) in state[0].iter_mut().zip(once.iter().zip(&fourths)) {
-        *x = once.times(fourth);
-    }
+    let once = products(&state[0], &[Lanes::splat(factor); G]);
+    state[0] = products(&once, &squares(&second));
 }
 
 /// The matrix, then `add` to the first elements (one of them, or all).

@@ -211,7 +211,7 @@ mod lanes {
                 }
             }
             let [key, data] = [Lanes::from_words(&words[0]), Lanes::from_words(&words[1])];
-            let sum = Lanes::dot([(&key, &r), (&data, &rho)]).to_words();
+            let sum = Lanes::sum_of_products([&key, &r], [&data, &rho]).to_words();
             for lane in 0..8 {
                 put(
                     &mut out[group + lane * NODE..],
