@@ -79,7 +79,7 @@ fn a_sector_of_512mib_within_256_mib() {
     let before = getrlimit(Resource::As);
     let limit = Rlimit {
         current: Some(256 * MIB),
-        ..before.clone()
+        ..before
     };
     setrlimit(Resource::As, limit).unwrap();
     let too_much = Vec::<u8>::new().try_reserve_exact(256 * MIB as usize);
