@@ -51,6 +51,41 @@ fn text(features: &[&str], stages: &[StageKernel]) -> String {
 mod tests {
     use super::*;
 
+    const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kernels.md");
+
+    #[test]
+    fn the_document_shows_what_the_program_says() {
+        let all = Cpu {
+            sha_ni: true,
+            avx2: true,
+            avx512: true,
+            ifma: true,
+            vbmi: true,
+        };
+        let sha_only = Cpu {
+            sha_ni: true,
+            avx2: true,
+            ..Cpu::PORTABLE
+        };
+        let found = std::fs::read_to_string(DOCUMENT).unwrap();
+        let mut page = found.clone();
+        for (name, cpu) in [("all", all), ("sha", sha_only), ("portable", Cpu::PORTABLE)] {
+            let (open, close) = (format!("<!-- kernels {name} -->\n"), "<!-- end -->");
+            let start = page.find(&open).unwrap() + open.len();
+            let end = start + page[start..].find(close).unwrap();
+            let shown = text(&cpu.features(), &stage::kernels(cpu));
+            page.replace_range(start..end, &format!("```text\n{shown}\n```\n"));
+        }
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(DOCUMENT, &page).unwrap();
+        } else {
+            assert!(
+                found == page,
+                "docs/kernels.md is old: UPDATE_DOCS=1 cargo test -p damocles-worker"
+            );
+        }
+    }
+
     #[test]
     fn each_stage_has_its_line_and_what_is_missing_stands_below() {
         let shown = text(&[], &stage::kernels(Cpu::PORTABLE));

@@ -38,6 +38,7 @@ const ROAD: [State; 17] = [
 #[test]
 fn a_sector_from_nothing_to_proven() {
     let rig = Rig::new(1);
+    std::fs::write(rig.orders.join("pc2.once"), "kernel avx512-ifma").unwrap();
     rig.manager
         .script()
         .poll_precommit
@@ -90,6 +91,9 @@ fn a_sector_from_nothing_to_proven() {
         ]
         .contains(&entry.stage.as_str());
         assert_eq!(entry.child.is_some(), computes, "{entry:?}");
+        // only PC2's child has told what it computes with
+        let kernel = (entry.stage == "PC2").then_some("avx512-ifma");
+        assert_eq!(entry.kernel.as_deref(), kernel, "{entry:?}");
     }
     let script = rig.manager.script();
     let told: Vec<_> = script.timeline.values().cloned().collect();

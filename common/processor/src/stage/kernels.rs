@@ -1,7 +1,7 @@
 //! What computes each stage on a CPU, and why, for people who want to know.
 
 use crate::kind::Stage;
-use damocles_kernels::{cpu::Cpu, pc1, pc2, sha::pairs::Pairs};
+use damocles_kernels::{cpu::Cpu, pc1, pc2, sha::pairs::Pairs, snap};
 use serde::Serialize;
 
 /// What computes a stage.
@@ -33,9 +33,10 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
     let (kernel, why, wanted) = match stage {
         Stage::AddPieces | Stage::TreeD => pairs(cpu),
         Stage::Pc1 => labels(cpu),
-        Stage::Pc2 => columns(cpu),
+        Stage::Pc2 => poseidon(cpu, pc2::code(cpu)),
+        Stage::SnapEncode => poseidon(cpu, snap::code(cpu)),
         Stage::Transfer => ("—".to_owned(), "it copies files", &[][..]),
-        Stage::SynthProof | Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => (
+        Stage::SynthProof | Stage::SnapProve | Stage::Unseal => (
             "—".to_owned(),
             "this version has no program for it",
             &[][..],
@@ -101,7 +102,7 @@ fn labels(cpu: Cpu) -> Found {
     (name.unwrap_or_default(), why, WANTED)
 }
 
-fn columns(cpu: Cpu) -> Found {
+fn poseidon(cpu: Cpu, code: &str) -> Found {
     const WANTED: &[Missing] = &[Missing {
         feature: "avx512ifma",
         brings: "sixteen hashes at a time, about five times as fast as one",
@@ -111,7 +112,7 @@ fn columns(cpu: Cpu) -> Found {
     } else {
         "Poseidon of one input at a time, on plain registers"
     };
-    (pc2::code(cpu).to_owned(), why, WANTED)
+    (code.to_owned(), why, WANTED)
 }
 
 #[cfg(test)]
@@ -139,6 +140,7 @@ mod tests {
         };
         assert_eq!(lacks("pc1"), ["sha_ni", "avx512"]);
         assert_eq!(lacks("pc2"), ["avx512ifma"]);
+        assert_eq!(lacks("snap_encode"), ["avx512ifma"]);
         assert_eq!(lacks("tree_d"), ["avx512"]);
         for stage in ["pc1", "pc2", "tree_d"] {
             assert_ne!(of(all, stage).kernel, of(Cpu::PORTABLE, stage).kernel);

@@ -141,7 +141,7 @@ fn own(
         comm_r_last_old: p_aux.comm_r_last.into(),
         rows_discarded: u32::try_from(t_aux.tree_r_last_config.rows_to_discard).unwrap_or(u32::MAX),
     };
-    context.computes(&format!("damocles, {}", snap::code(cpu)));
+    context.computes(snap::code(cpu));
     let told = AtomicU64::new(0);
     let roots = snap::run(&job, &Options::new(cpu), &|done| {
         let percent = done * 100 / size;
