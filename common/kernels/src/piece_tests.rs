@@ -28,7 +28,7 @@ struct Drip<'a>(&'a [u8], usize);
 impl Read for Drip<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.1 += 1;
-        if self.1 % 3 == 0 {
+        if self.1.is_multiple_of(3) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let n = buffer.len().min(1 + self.1 % 700);

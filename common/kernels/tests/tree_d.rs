@@ -142,6 +142,7 @@ fn a_sector_of_512mib_has_the_librarys_file() {
 /// word. This test runs itself again where no more than 64 MiB of data may be had.
 #[test]
 #[ignore = "slow ring: 512MiB"]
+#[expect(clippy::disallowed_methods, reason = "the test itself is the child")]
 fn memory_stays_small() {
     const INSIDE: &str = "TREE_D_TEST_STAGED";
     if let Some(staged) = std::env::var_os(INSIDE) {

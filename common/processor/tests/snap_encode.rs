@@ -79,7 +79,7 @@ fn seal(pool: &Pool, dir: &Path) {
 /// A deal and a filler.
 fn deals(pool: &Pool, dir: &Path) -> Vec<PieceInfo> {
     let piece = dir.join("piece");
-    let payload: Vec<u8> = (0..1000_u32).map(|i| (i * i >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..1000_u32).map(|i| ((i * i) >> 3) as u8).collect();
     fs::write(&piece, payload).unwrap();
     let half = PaddedSize(1024).unpadded();
     run(

@@ -1,16 +1,8 @@
 //! Sealing a node: data plus label in the scalar field.
 
-use crate::tree::octree::NODE;
+use crate::{field::limbs::MODULUS, tree::octree::NODE};
 
 type Number = [u64; 4];
-
-/// The order of BLS12-381's scalar field, least significant word first.
-const MODULUS: Number = [
-    0xffff_ffff_0000_0001,
-    0x53bd_a402_fffe_5bfe,
-    0x3339_d808_09a1_d805,
-    0x73ed_a753_299d_7d48,
-];
 
 /// Replaces each node of `data` by the sum with its label. Both are little-endian field
 /// elements. Error: the first node whose data or label is none.
