@@ -164,7 +164,10 @@ fn both_kernels_make_the_same_update_and_leave_the_old_sector_alone() {
     assert_eq!(computed, "filecoin-proofs");
     let ours = task(dir, "ours", &piece_infos);
     let (output_ours, computed) = encode(KernelChoice::Auto, &ours);
-    assert!(computed.starts_with("damocles, "), "{computed}");
+    assert!(
+        ["avx512-ifma 2x8", "portable"].contains(&computed.as_str()),
+        "{computed}"
+    );
     assert_eq!(output_ours, expected);
     assert_eq!(output(&ours), output(&theirs));
     let names: Vec<String> = output(&ours).into_keys().collect();
