@@ -15,6 +15,7 @@ use std::{
     io::{self, BufRead, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// Why a task failed.
@@ -59,13 +60,33 @@ impl From<anyhow::Error> for TaskError {
     }
 }
 
-/// Where a running task tells how far it is (silent unless the parent asked for it) and,
-/// for its answer, what computes it.
+/// Where a running task tells how far it is: now and then on stderr, and each time to a parent
+/// that asked for it; and, for its answer, what computes it.
 #[derive(Clone)]
 pub struct Progress {
     id: u64,
     to: Option<Output>,
+    log: Option<Arc<Mutex<Now>>>,
     kernel: Arc<Mutex<Option<String>>>,
+}
+
+/// How often a task tells on stderr how far it is.
+const TELL: Duration = Duration::from_secs(10);
+
+/// When the next word goes to stderr.
+#[derive(Debug)]
+struct Now {
+    next: Instant,
+}
+
+impl Now {
+    fn has_come(&mut self, now: Instant) -> bool {
+        let come = now >= self.next;
+        if come {
+            self.next = now + TELL;
+        }
+        come
+    }
 }
 
 impl std::fmt::Debug for Progress {
@@ -77,13 +98,18 @@ impl std::fmt::Debug for Progress {
 impl Progress {
     /// A progress that goes nowhere.
     pub fn silent() -> Self {
-        Self::of(0, None)
+        Self {
+            log: None,
+            ..Self::of(0, None)
+        }
     }
 
     fn of(id: u64, to: Option<Output>) -> Self {
+        let next = Instant::now();
         Self {
             id,
             to,
+            log: Some(Arc::new(Mutex::new(Now { next }))),
             kernel: Arc::default(),
         }
     }
@@ -100,9 +126,15 @@ impl Progress {
     }
 
     pub fn note(&self, text: impl ToString) {
+        let text = text.to_string();
+        if let Some(log) = &self.log
+            && log.lock().has_come(Instant::now())
+        {
+            tracing::info!(task = self.id, "{text}");
+        }
         let note = Response {
             id: self.id,
-            progress: Some(text.to_string()),
+            progress: Some(text),
             ..Response::default()
         };
         if let Some(output) = &self.to {
@@ -251,7 +283,7 @@ fn send(output: &Output, response: &Response) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Cursor, sync::mpsc, time::Duration};
+    use std::{io::Cursor, sync::mpsc};
 
     /// A writer that hands every line to the test.
     struct Lines(mpsc::Sender<String>, Vec<u8>);
@@ -270,6 +302,15 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn stderr_hears_of_a_task_at_once_and_then_now_and_then() {
+        let begun = Instant::now();
+        let mut now = Now { next: begun };
+        let after = [0, 1, 9, 10, 11, 19, 20, 100];
+        let told = after.map(|seconds| now.has_come(begun + Duration::from_secs(seconds)));
+        assert_eq!(told, [true, false, false, true, false, false, true, true]);
     }
 
     #[test]
