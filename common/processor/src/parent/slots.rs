@@ -265,6 +265,7 @@ impl Scheduler {
             return no(Wait::NoChild);
         }
         let mut wanted = Vec::new();
+        let mut free: Vec<usize> = Vec::new();
         for (i, child) in state.children.iter().enumerate() {
             if !child.up
                 || child
@@ -282,9 +283,19 @@ impl Scheduler {
                 .filter(|l| self.is_taken(*l, kept))
                 .collect();
             if missing.is_empty() {
-                return Ok(i);
+                free.push(i);
+            } else {
+                wanted.extend(child.slots.locks.iter().copied());
             }
-            wanted.extend(child.slots.locks.iter().copied());
+        }
+        // One with a bound is filled before the next: PC1 labels the sectors of one child in
+        // step. Those without would never leave the others a task, so they take turns.
+        let least_busy = free.into_iter().min_by_key(|i| {
+            let child = &state.children[*i];
+            child.slots.capacity.map_or(child.busy, |_| 0)
+        });
+        if let Some(i) = least_busy {
+            return Ok(i);
         }
         if wanted.is_empty() {
             return no(Wait::Child);

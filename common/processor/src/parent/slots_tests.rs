@@ -57,6 +57,21 @@ fn first_come_first_served_on_the_first_free_child() {
 }
 
 #[test]
+fn children_with_a_bound_are_filled_in_turn_and_those_without_share() {
+    let on = |capacity: Option<u32>| {
+        let children = vec![child(capacity, &[]), child(capacity, &[])];
+        let mut s = Scheduler::new(BTreeMap::from([(Stage::Pc1, stage(children))]), vec![]);
+        for _ in 0..4 {
+            s.enqueue(Stage::Pc1).unwrap();
+        }
+        tickets(&s.start(Instant::now()))
+    };
+    // PC1 labels what one child has in step
+    assert_eq!(on(Some(2)), [(1, 0), (2, 0), (3, 1), (4, 1)]);
+    assert_eq!(on(None), [(1, 0), (2, 1), (3, 0), (4, 1)]);
+}
+
+#[test]
 fn stage_limit_and_spacing_from_real_starts() {
     let mut slots = stage(vec![child(None, &[])]);
     slots.concurrent = Some(2);
