@@ -26,6 +26,16 @@ impl Cpu {
         vbmi: false,
     };
 
+    /// Everything that a kernel asks for, for plans and tables about other machines. To a
+    /// kernel it means: whatever there is.
+    pub const COMPLETE: Self = Self {
+        sha_ni: true,
+        avx2: true,
+        avx512: true,
+        ifma: true,
+        vbmi: true,
+    };
+
     /// What the CPU of this process has.
     #[cfg(target_arch = "x86_64")]
     pub fn detect() -> Self {
@@ -44,6 +54,19 @@ impl Cpu {
     #[cfg(not(target_arch = "x86_64"))]
     pub fn detect() -> Self {
         Self::PORTABLE
+    }
+
+    /// What of it this process can run, too: asked before vector code is called, whatever the
+    /// caller says.
+    pub(crate) fn here(self) -> Self {
+        let found = Self::detect();
+        Self {
+            sha_ni: self.sha_ni && found.sha_ni,
+            avx2: self.avx2 && found.avx2,
+            avx512: self.avx512 && found.avx512,
+            ifma: self.ifma && found.ifma,
+            vbmi: self.vbmi && found.vbmi,
+        }
     }
 
     /// Names of the instruction sets, as Linux spells them in /proc/cpuinfo.
@@ -78,5 +101,7 @@ mod tests {
             assert!(flags.contains(&linux), "{name} is not among {flags:?}");
         }
         assert!(Cpu::PORTABLE.features().is_empty());
+        assert_eq!(Cpu::COMPLETE.here(), Cpu::detect());
+        assert_eq!(Cpu::PORTABLE.here(), Cpu::PORTABLE);
     }
 }

@@ -3,13 +3,15 @@
 //! config, no chain, no async. Which code runs is decided at run time by what the CPU has
 //! ([`cpu::Cpu`]); without the instructions the same functions run portable code.
 //!
-//! Rooms from the ground up: `cpu` · `field` numbers in vector lanes (the prover's too) ·
-//! `poseidon`, `sha` hash functions over many inputs at once · `tree` Merkle trees and
-//! their files · `fr32` padding of payload · `piece` pieces on their way into a sector ·
-//! `pc1` SDR labels · `pc2` columns, encoding, trees · `snap` new data
-//! into a sealed sector.
+//! Rooms from the ground up: `cpu` · `crew` chunks of work shared out among threads · `field`
+//! numbers in vector lanes (the prover's too) · `poseidon`, `sha` hash functions over many
+//! inputs at once · `tree` Merkle trees and their files · `fr32` padding of payload · `piece`
+//! pieces on their way into a sector · `pc1` SDR labels · `pc2` columns, encoding, trees ·
+//! `snap` new data into a sealed sector.
 
 pub mod cpu;
+
+mod crew;
 
 mod field;
 

@@ -1,12 +1,12 @@
 //! SnapEncode against storage-proofs-update: files and commitments of random sectors.
 
 use blstrs::Scalar;
-use damocles_kernels::{cpu::Cpu, snap};
+use damocles_kernels::{cpu::Cpu, poseidon, snap};
 use ff::{Field, PrimeField};
 use filecoin_hashers::{Domain, poseidon::PoseidonDomain};
 use filecoin_proofs::{
     SectorShape2KiB, SectorShape4KiB, SectorShape8MiB, SectorShape16KiB, SectorShape16MiB,
-    SectorShape32KiB, StoreConfig,
+    SectorShape32KiB, SectorShape512MiB, StoreConfig,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -152,38 +152,46 @@ fn same<Tree>(size: u64, rows_discarded: u32)
 where
     Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>,
 {
+    let runs = CPUS.map(|cpu| [(cpu(), 1), (cpu(), 3)]);
+    same_in::<Tree>(size, rows_discarded, runs.as_flattened());
+}
+
+/// In each of these runs, on so many threads.
+fn same_in<Tree>(size: u64, rows_discarded: u32, runs: &[(Cpu, usize)])
+where
+    Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>,
+{
     let sector = Sector::new(size);
     let [comm_r, comm_r_last, comm_d] = sector.reference::<Tree>(rows_discarded);
     let expected = output(&sector.path("reference"));
     assert!(expected.len() > get_base_tree_count::<Tree>());
-    for cpu in CPUS.map(|cpu| cpu()) {
-        for threads in [1, 3] {
-            let job = sector.job("own", comm_d, rows_discarded);
-            let most = AtomicU64::new(0);
-            let options = snap::Options {
-                threads: NonZeroUsize::new(threads).unwrap(),
-                ..snap::Options::new(cpu)
-            };
-            let roots = snap::run(&job, &options, &|done| {
-                most.fetch_max(done, Ordering::Relaxed);
-            })
-            .unwrap();
-            assert_eq!(roots.comm_r_last, comm_r_last);
-            assert_eq!(roots.comm_r, comm_r);
-            assert_eq!(
-                most.into_inner(),
-                size,
-                "progress ends at the sector's size"
+    for &(cpu, threads) in runs {
+        let job = sector.job("own", comm_d, rows_discarded);
+        let most = AtomicU64::new(0);
+        let options = snap::Options {
+            threads: NonZeroUsize::new(threads).unwrap(),
+            ..snap::Options::new(cpu)
+        };
+        let roots = snap::run(&job, &options, &|done| {
+            most.fetch_max(done, Ordering::Relaxed);
+        })
+        .unwrap();
+        assert_eq!(roots.comm_r_last, comm_r_last);
+        assert_eq!(roots.comm_r, comm_r);
+        assert_eq!(
+            most.into_inner(),
+            size,
+            "progress ends at the sector's size"
+        );
+        let made = output(&sector.path("own"));
+        assert_eq!(made.len(), expected.len());
+        // not assert_eq: a difference would be printed byte by byte
+        for (name, bytes) in made {
+            assert!(
+                expected[&name] == bytes,
+                "{name} differs, {}",
+                poseidon::code(cpu)
             );
-            // not assert_eq: a difference would be printed byte by byte
-            for (name, bytes) in output(&sector.path("own")) {
-                assert!(
-                    expected[&name] == bytes,
-                    "{name} differs, {}",
-                    snap::code(cpu)
-                );
-            }
-            assert_eq!(output(&sector.path("own")).len(), expected.len());
         }
     }
 }
@@ -229,6 +237,14 @@ fn as_many_rows_as_the_old_sector_has() {
 #[ignore = "slow ring: the proofs library builds a tree over 16 MiB"]
 fn two_trees_of_several_chunks() {
     same::<SectorShape16MiB>(16 * MIB, 2);
+}
+
+/// The vector units' code alone; 3 GiB of disk, and 1.5 GiB of memory for the comparison.
+/// `cargo test -p damocles-kernels --test snap -- --ignored 512mib`
+#[test]
+#[ignore = "slow ring: the proofs library builds two trees over 512 MiB"]
+fn a_sector_of_512mib() {
+    same_in::<SectorShape512MiB>(512 * MIB, 2, &[(Cpu::detect(), 3)]);
 }
 
 #[test]

@@ -58,6 +58,16 @@ pub fn make_dirs(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// A new, empty file, its directories made. Whatever was there is of an earlier try; a link is
+/// replaced, so that nothing is written through it.
+pub fn create_anew(path: &Path) -> io::Result<File> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(at(parent))?;
+    }
+    remove_if_there(path)?;
+    File::create_new(path).map_err(at(path))
+}
+
 /// Writes a small file so that it is either the old one or the new one, whole.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path, "new")?;

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 /// What a stage may compute with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelChoice {
-    /// Our own kernels where this CPU has what they need and the stage has one.
+    /// Our own kernels where the stage has one, on the fastest code that this CPU allows.
     #[default]
     Auto,
     /// Only the library that the network was specified with.

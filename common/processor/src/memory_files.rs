@@ -135,6 +135,19 @@ fn bind(node: u32) -> io::Result<()> {
 }
 
 fn make_file(dir: &Path, size: ByteSize, index: usize, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    let page = rustix::fs::statfs(dir)
+        .map_err(|error| at(dir)(error.into()))?
+        .f_bsize as u64;
+    if size.0 % page.max(1) != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "{size} is no multiple of the pages of {}, which have {}",
+                dir.display(),
+                ByteSize(page)
+            ),
+        ));
+    }
     let path = dir.join(format!("{}_{index}", size_in_words(size)));
     let file = File::create_new(&path).map_err(at(&path))?;
     made.push(path.clone());

@@ -36,20 +36,14 @@ enum Command {
     /// Columns, trees and the sealed sector
     Pc2(Common),
     /// The labels of a sector's layers
-    Pc1 {
-        #[command(flatten)]
-        common: Common,
-        /// So many equal sectors
-        #[arg(long, default_value_t = 1, value_parser = count, value_name = "K")]
-        sectors: usize,
-    },
+    Pc1(Common),
     /// The tree of the unsealed data
     TreeD(Common),
 }
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// 2KiB, 8MiB, 512MiB, 32GiB or 64GiB; poseidon takes any
+    /// 2KiB, 8MiB, 512MiB, 32GiB or 64GiB; poseidon takes any up to 4GiB
     #[arg(short, long, value_name = "SIZE")]
     size: ByteSize,
     /// What to compare with
@@ -58,6 +52,9 @@ struct Common {
     /// CPUs for both sides
     #[arg(long, default_value_t = 1, value_parser = count, value_name = "N")]
     cores: usize,
+    /// So many equal sectors; only pc1 takes several
+    #[arg(long, default_value_t = 1, value_parser = count, value_name = "K")]
+    sectors: usize,
     /// Runs of each side
     #[arg(long, value_parser = count, value_name = "N")]
     runs: Option<usize>,
@@ -89,18 +86,18 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let (what, common, sectors) = match &args.command {
-        Command::Poseidon { common, arity } => (What::Poseidon(*arity), common, 1),
-        Command::Pc2(common) => (What::Pc2, common, 1),
-        Command::Pc1 { common, sectors } => (What::Pc1, common, *sectors),
-        Command::TreeD(common) => (What::TreeD, common, 1),
+    let (what, common) = match &args.command {
+        Command::Poseidon { common, arity } => (What::Poseidon(*arity), common),
+        Command::Pc2(common) => (What::Pc2, common),
+        Command::Pc1(common) => (What::Pc1, common),
+        Command::TreeD(common) => (What::TreeD, common),
     };
     let Against::FilecoinProofs = common.against;
     let request = Request {
         what,
         size: common.size,
         cores: common.cores,
-        sectors,
+        sectors: common.sectors,
         runs: common.runs,
     };
     let usage = |message: String| Fatal::new(Exit::Usage, message);

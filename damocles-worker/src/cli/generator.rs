@@ -4,7 +4,7 @@ use crate::stores::sealing::TREE_D;
 use anyhow::Context;
 use clap::Subcommand;
 use damocles_daemon::exit::{Exit, Fatal};
-use damocles_processor::{Cancel, Pool, Processors, Stage, StartOptions, task::TreeD};
+use damocles_processor::{Cancel, Pool, Processors, Stage, StartOptions, disk, task::TreeD};
 use damocles_types::{SealProof, SectorSize};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,7 @@ fn make(size: SectorSize, work: &Path, dir: &Path) -> anyhow::Result<PathBuf> {
     };
     pool.run(&task, &Cancel::new(), &mut |_| ())?;
     let tree = dir.join(TREE_D);
-    std::fs::rename(work.join(TREE_D), &tree)?;
+    // the stage has synced the file itself
+    disk::put(&work.join(TREE_D), &tree)?;
     Ok(tree)
 }

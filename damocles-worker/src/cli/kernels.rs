@@ -55,13 +55,6 @@ mod tests {
 
     #[test]
     fn the_document_shows_what_the_program_says() {
-        let all = Cpu {
-            sha_ni: true,
-            avx2: true,
-            avx512: true,
-            ifma: true,
-            vbmi: true,
-        };
         let sha_only = Cpu {
             sha_ni: true,
             avx2: true,
@@ -69,7 +62,11 @@ mod tests {
         };
         let found = std::fs::read_to_string(DOCUMENT).unwrap();
         let mut page = found.clone();
-        for (name, cpu) in [("all", all), ("sha", sha_only), ("portable", Cpu::PORTABLE)] {
+        for (name, cpu) in [
+            ("all", Cpu::COMPLETE),
+            ("sha", sha_only),
+            ("portable", Cpu::PORTABLE),
+        ] {
             let (open, close) = (format!("<!-- kernels {name} -->\n"), "<!-- end -->");
             let start = page.find(&open).unwrap() + open.len();
             let end = start + page[start..].find(close).unwrap();

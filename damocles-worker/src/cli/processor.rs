@@ -14,7 +14,7 @@ First comes the line \"pc1 processor ready\", then one line of JSON per task. Lo
 pub(super) struct Args {
     /// add_pieces, tree_d, pc1, pc2, synth_proof, c1, c2, snap_encode, snap_prove, unseal, transfer, window_post, winning_post
     stage: Stage,
-    /// What computes: auto (our own kernels where this CPU has what they need) or filecoin-proofs
+    /// What computes: auto (our own kernels, where the stage has one) or filecoin-proofs
     #[arg(long, default_value_t, value_name = "CHOICE")]
     kernel: KernelChoice,
     /// transfer: copy even where a link would do

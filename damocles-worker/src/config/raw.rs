@@ -99,19 +99,21 @@ impl Value for ProcessorsSection {
                     "envs",
                     "table of texts",
                     &[
-                        "Environment on top of the inherited one; for our PC2, `DAMOCLES_PC2_MEMORY` is the most that its buffers take, `8GiB` when left out.",
+                        "Environment on top of the inherited one; for our PC2, `DAMOCLES_PC2_MEMORY` is the most that its buffers take, `8GiB` when left out; for PC1, `HUGEPAGE_FILES_PATH` is where `store hugepage-file-init` made memory files.",
                     ],
                 ),
                 leaf(
                     "numa_preferred",
                     "whole number",
-                    &["NUMA node whose memory is preferred."],
+                    &[
+                        "NUMA node whose memory is preferred. PC1's labels come from this node alone (without this key: from the node of the child's CPUs) as long as it has room for them.",
+                    ],
                 ),
                 leaf(
                     "concurrent",
                     "whole number, 1 or more",
                     &[
-                        "Tasks at once; unlimited when left out. Where these are more than the child has CPUs, PC1 labels sectors of one kind in step: a task waits for others, but never longer than `DAMOCLES_PC1_BATCH_WAIT` in `envs` (`60s`) and a twentieth of what it takes alone.",
+                        "Tasks at once; unlimited when left out. Where these are more than the child has CPUs, PC1 labels sectors of one kind in step: a task waits for others, but never longer than `DAMOCLES_PC1_BATCH_WAIT` in `envs` (`60s`) and a twentieth of what it takes alone (with `limitation.staggered`, others may never come in that time).",
                     ],
                 ),
                 leaf(
@@ -133,7 +135,7 @@ impl Value for ProcessorsSection {
                     "kernel",
                     "\"auto\" or \"filecoin-proofs\"",
                     &[
-                        "What computes in the worker's own program: our kernels where the CPU has what they need, or the proofs library only; `auto` when left out.",
+                        "What computes in the worker's own program: our kernels (the fastest code of theirs that the CPU allows), or the proofs library only; `auto` when left out.",
                         "Not beside `bin` or `args`.",
                     ],
                 ),

@@ -71,14 +71,24 @@ pub(crate) fn words(bytes: &[u8]) -> Words {
     })
 }
 
+/// Writes a number as 32 little-endian bytes to the front of `out`.
+#[inline]
+pub(crate) fn put(out: &mut [u8], words: Words) {
+    for (word, out) in words.into_iter().zip(out.chunks_exact_mut(8)) {
+        out.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
 /// The value of an element, from 0 to p − 1.
 pub(crate) fn value(element: &Scalar) -> Words {
     words(&element.to_repr())
 }
 
 /// Is it below p?
+#[inline]
 pub(crate) fn is_canonical(w: &Words) -> bool {
-    w.iter().rev().lt(MODULUS.iter().rev())
+    // one comparison settles all elements but one in 2^63
+    w[3] < MODULUS[3] || w.iter().rev().lt(MODULUS.iter().rev())
 }
 
 #[cfg(test)]
@@ -95,6 +105,9 @@ mod tests {
         );
         assert!(is_canonical(&largest) && is_canonical(&[0; 4]));
         assert!(!is_canonical(&MODULUS) && !is_canonical(&[u64::MAX; 4]));
+        // the highest word alone does not settle these
+        assert!(is_canonical(&[u64::MAX, u64::MAX, 0, MODULUS[3]]));
+        assert!(!is_canonical(&[0, 0, u64::MAX, MODULUS[3]]));
         assert_eq!(MINUS_INVERSE.wrapping_mul(MODULUS[0]), u64::MAX);
     }
 

@@ -1,11 +1,14 @@
 //! What the lanes must compute, by the scalars of blstrs: each routine beside its plain
 //! meaning, on random elements and on those at the edges of the allowed range.
 
-use super::limbs::{LIMB, Limbs, P, value};
+use super::limbs::value;
+#[cfg(target_arch = "x86_64")]
+use super::limbs::{LIMB, Limbs, P};
 use blstrs::Scalar;
 use ff::Field;
 
 /// The element that limbs stand for; they need not be normal.
+#[cfg(target_arch = "x86_64")]
 fn element(limbs: &Limbs) -> Scalar {
     let radix = Scalar::from(1 << 52);
     limbs

@@ -20,7 +20,7 @@ pub fn pad(cpu: Cpu, payload: &[u8], padded: &mut [u8]) {
     let (padded, padded_rest) = padded.as_chunks_mut::<PADDED>();
     assert!(payload_rest.is_empty() && padded_rest.is_empty() && payload.len() == padded.len());
     #[cfg(target_arch = "x86_64")]
-    if cpu.vbmi {
+    if cpu.here().vbmi {
         return vbmi::pad(payload, padded);
     }
     let _ = cpu;

@@ -8,10 +8,11 @@ use std::arch::x86_64::{
     _mm512_srlv_epi64, _mm512_storeu_si512, _mm512_ternarylogic_epi64,
 };
 
-/// Pads block after block. The caller has found VBMI
-/// ([`Cpu::vbmi`](crate::cpu::Cpu::vbmi)).
+/// Pads block after block. Only `fr32::pad` calls it, and only where
+/// [`Cpu::here`](crate::cpu::Cpu::here) has found VBMI.
 pub(super) fn pad(payload: &[[u8; PAYLOAD]], padded: &mut [[u8; PADDED]]) {
-    // SAFETY: the caller has found the instruction sets.
+    // SAFETY: `fr32::pad` has just asked `Cpu::here`, and calls this only with `vbmi`, which
+    // means AVX-512 F, BW, VL, DQ and VBMI on this CPU.
     unsafe { pad_blocks(payload, padded) }
 }
 

@@ -25,6 +25,7 @@ pub type Label = [u8; NODE_BYTES];
 /// How many labels of parents are hashed.
 const TURNS: usize = 37;
 /// Length of a node's preimage in bits.
+#[cfg(target_arch = "x86_64")]
 pub(super) const PREIMAGE_BITS: u32 = (2 + TURNS as u32) * 256;
 /// All but the two highest bits of a label's last byte.
 pub(super) const LAST_BYTE: u8 = 0x3f;

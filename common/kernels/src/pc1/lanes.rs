@@ -54,10 +54,9 @@ struct Group {
 
 impl Lanes {
     /// Panics when the CPU has no AVX-512.
-    pub(super) fn new(ids: &[Label], nodes: usize) -> io::Result<Self> {
+    pub(super) fn new(ids: &[Label], nodes: usize, large: &LargePages) -> io::Result<Self> {
         assert!(Cpu::detect().avx512, "no AVX-512");
-        // memory files are of one sector's size each
-        let memory = || Memory::new(nodes * LANES * NODE_BYTES, &LargePages::default());
+        let memory = || Memory::new(nodes * LANES * NODE_BYTES, large);
         let group = |ids: &[Label]| {
             Ok(Group {
                 ids: ids.to_vec(),
@@ -67,6 +66,12 @@ impl Lanes {
         };
         let groups = ids.chunks(LANES).map(group).collect::<io::Result<_>>()?;
         Ok(Self { groups })
+    }
+
+    /// Whether all of it is in memory files.
+    pub(super) fn in_files(&self) -> bool {
+        let mut groups = self.groups.iter();
+        groups.all(|group| group.current.is_file() && group.previous.is_file())
     }
 }
 

@@ -14,6 +14,15 @@ use std::{
     path::PathBuf,
 };
 
+/// What cannot be had of memory, told with how much it is.
+fn too_little(bytes: usize, error: &io::Error) -> io::Error {
+    let text = format!(
+        "{} MiB of memory for labels: {error}",
+        bytes.div_ceil(1 << 20)
+    );
+    io::Error::new(io::ErrorKind::OutOfMemory, text)
+}
+
 /// Memory files, those to be taken first in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LargePages {
@@ -55,10 +64,11 @@ impl Memory {
                 return Ok(Self { map, file });
             }
         }
-        let map = MmapMut::map_anon(bytes)?;
+        let mut map = MmapMut::map_anon(bytes).map_err(|error| too_little(bytes, &error))?;
         // small pages do as well, only slower
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
+        populate(&mut map).map_err(|error| too_little(bytes, &error))?;
         Ok(Self { map, file: None })
     }
 
@@ -76,6 +86,7 @@ impl Memory {
     }
 
     /// The same as numbers of this machine, in groups of `N`.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn words<const N: usize>(&self) -> &[[u32; N]] {
         // SAFETY: any four bytes are a number. A map begins at a page, so nothing is left
         // over at its beginning.
@@ -84,6 +95,7 @@ impl Memory {
     }
 
     /// The same, to be written.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn words_mut<const N: usize>(&mut self) -> &mut [[u32; N]] {
         // SAFETY: as in `words`, and any number is four bytes.
         let (_, words, _) = unsafe { self.map.align_to_mut::<u32>() };
@@ -91,9 +103,40 @@ impl Memory {
     }
 }
 
+/// Has the memory taken now: what is short is told at once instead of after hours, and whoever
+/// looks at the machine meanwhile sees it as taken. Linux before 5.14 takes it at first use.
+#[cfg(target_os = "linux")]
+fn populate(map: &mut MmapMut) -> io::Result<()> {
+    // SAFETY: the range is one map of ours, and writing to its pages changes nothing in them.
+    let done = unsafe {
+        libc::madvise(
+            map.as_mut_ptr().cast(),
+            map.len(),
+            libc::MADV_POPULATE_WRITE,
+        )
+    };
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOMEM | libc::EFAULT) if done != 0 => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn populate(_: &mut MmapMut) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_cannot_be_had_is_told_with_its_size() {
+        let error = Memory::new(1 << 48, &LargePages::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        assert!(error.to_string().contains("268435456 MiB"), "{error}");
+    }
 
     #[test]
     fn memory_files_are_used_by_one_at_a_time_and_only_of_the_right_size() {

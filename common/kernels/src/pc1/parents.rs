@@ -7,6 +7,7 @@ use super::{
     label::{PARENT_BYTES, PARENTS},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::{fs::FlockOperation, io::Errno};
 use std::{
     fs::File,
     io,
@@ -60,16 +61,16 @@ impl Reader {
     pub(super) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         graph: &'scope Graph,
+        file: &'scope File,
         first: usize,
     ) -> io::Result<Self> {
-        let file = open(graph)?;
         let (send, pieces) = bounded(AHEAD);
         let (back, buffers) = bounded::<Vec<u8>>(AHEAD + 2);
         let read = move || {
             for first in (first..graph.nodes).step_by(PIECE) {
                 let nodes = PIECE.min(graph.nodes - first);
                 let buffer = buffers.try_recv().unwrap_or_default();
-                let piece = piece(graph, &file, first, nodes, buffer);
+                let piece = piece(graph, file, first, nodes, buffer);
                 let failed = piece.is_err();
                 // when nobody receives any more, the labelling has ended early
                 if send.send(piece).is_err() || failed {
@@ -108,10 +109,17 @@ pub(super) fn piece(
     Piece { first, bytes }.check(graph)
 }
 
-/// The file, when it is as long as the graph asks.
+/// The file, when it is as long as the graph asks. Opened once for a whole run, and locked as
+/// the library locks it: whoever makes it anew holds the lock for himself until it is whole,
+/// and does so under the same name while we go on with the file that we have.
 pub(super) fn open(graph: &Graph) -> io::Result<File> {
     let open = || {
         let file = File::open(&graph.parents)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => Err(io::Error::other("is being made by another program")),
+            // a file system without locks
+            _ => Ok(()),
+        }?;
         let length = file.metadata()?.len();
         Ok((file, length))
     };

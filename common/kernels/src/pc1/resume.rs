@@ -4,7 +4,7 @@
 
 use super::{
     Graph, Start,
-    label::{BASE_PARENTS, Label, NODE_BYTES, label, parent, parent_count},
+    label::{BASE_PARENTS, Label, NODE_BYTES, PARENTS, label, parent, parent_count},
     parents,
     writer::{at, layer_name, part_name},
 };
@@ -27,11 +27,12 @@ pub fn resume_point(
         return Ok(anew);
     }
     let part = dir.join(part_name(claimed.layer));
-    let Ok(current) = File::open(&part) else {
-        return Ok(anew);
+    let length = |file: &File| file.metadata().map_or(0, |meta| meta.len());
+    let current = match File::open(&part) {
+        Ok(file) if length(&file) >= (claimed.node * NODE_BYTES) as u64 => file,
+        _ => return Ok(anew),
     };
-    let length = current.metadata().map_err(at(&part))?.len();
-    if claimed.node > graph.nodes || length < (claimed.node * NODE_BYTES) as u64 {
+    if claimed.node > graph.nodes {
         return Ok(anew);
     }
     let below = dir.join(layer_name(claimed.layer.saturating_sub(1)));
@@ -44,25 +45,30 @@ pub fn resume_point(
     let file = parents::open(graph)?;
     let piece = parents::piece(graph, &file, first, claimed.node - first, Vec::new())?;
     for (node, bytes) in (first..).zip(piece.parents()) {
-        let of = |k: usize| match &previous {
-            Some(previous) if k >= BASE_PARENTS => read(previous, parent(bytes, k), &below),
-            _ => read(&current, parent(bytes, k), &part),
-        };
         let layer = claimed.layer as u32;
-        let labels: Vec<Label> = (0..parent_count(layer, node))
-            .map(of)
-            .collect::<io::Result<_>>()?;
+        let mut labels: Vec<Label> = Vec::with_capacity(PARENTS);
+        for k in 0..parent_count(layer, node) {
+            labels.push(match &previous {
+                Some(previous) if k >= BASE_PARENTS => {
+                    read(previous, parent(bytes, k)).map_err(at(&below))?
+                }
+                // a beginning that cannot be read is made again; the layer below is not ours
+                _ => match read(&current, parent(bytes, k)) {
+                    Ok(label) => label,
+                    Err(_) => return Ok(anew),
+                },
+            });
+        }
         let expected = label(replica_id, layer, node as u64, &labels);
-        if read(&current, node, &part)? != expected {
+        if read(&current, node).ok() != Some(expected) {
             return Ok(anew);
         }
     }
     Ok(claimed)
 }
 
-fn read(file: &File, node: usize, path: &Path) -> io::Result<Label> {
+fn read(file: &File, node: usize) -> io::Result<Label> {
     let mut label = [0; NODE_BYTES];
-    file.read_exact_at(&mut label, (node * NODE_BYTES) as u64)
-        .map_err(at(path))?;
+    file.read_exact_at(&mut label, (node * NODE_BYTES) as u64)?;
     Ok(label)
 }

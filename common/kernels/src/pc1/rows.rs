@@ -12,6 +12,7 @@ use std::{io, ops::Range};
 
 #[derive(Debug)]
 pub(super) struct Rows {
+    #[cfg(target_arch = "x86_64")]
     way: Way,
     rows: Vec<Row>,
 }
@@ -39,7 +40,12 @@ impl Rows {
             })
         };
         let rows = ids.iter().map(row).collect::<io::Result<_>>()?;
-        Ok(Self { way, rows })
+        let _ = way; // elsewhere there is one way only
+        Ok(Self {
+            #[cfg(target_arch = "x86_64")]
+            way,
+            rows,
+        })
     }
 
     pub(super) fn in_files(&self) -> bool {

@@ -5,7 +5,7 @@ use super::{
     Error, Graph, Job, Options, Start,
     label::{Label, NODE_BYTES},
     memory::LargePages,
-    parents::{PIECE, Reader},
+    parents::{self, PIECE, Reader},
     rows::Rows,
     store::Store,
     ways::{Way, plan},
@@ -15,7 +15,6 @@ use crate::cpu::Cpu;
 use std::{
     fs::File,
     io::{self, Read},
-    path::Path,
     sync::atomic::Ordering,
     thread::{self, Builder},
     time::{Duration, Instant},
@@ -42,7 +41,7 @@ pub fn run(
         let shares = plan(
             waiting.len(),
             graph.nodes,
-            cpu,
+            cpu.here(),
             options.cores,
             options.memory,
             options.way,
@@ -157,12 +156,16 @@ fn in_step(
             }
         })
         .collect();
-    if let Err(error) = layers(graph, start, &mut sectors, way, options) {
-        let error = Error::from(error);
-        for sector in &mut sectors {
-            sector.fail(error.clone());
+    let way = match layers(graph, start, &mut sectors, way, options) {
+        Ok(way) => way,
+        Err(error) => {
+            let error = Error::from(error);
+            for sector in &mut sectors {
+                sector.fail(error.clone());
+            }
+            way
         }
-    }
+    };
     let done = |mut sector: Sector<'_>| {
         sector.finish();
         sector.failed.take().map_or(Ok(way), Err)
@@ -176,9 +179,10 @@ fn layers(
     sectors: &mut [Sector<'_>],
     way: Way,
     options: &Options,
-) -> io::Result<()> {
+) -> io::Result<Way> {
     let ids: Vec<Label> = sectors.iter().map(|s| s.job.replica_id).collect();
-    let mut labels = store(way, &ids, graph.nodes, &options.large_pages, sectors)?;
+    let parents = parents::open(graph)?;
+    let (way, mut labels) = store(way, &ids, graph.nodes, &options.large_pages, sectors)?;
     // the layer below, and the beginning of this one
     if start.layer > 1 {
         let below = layer_name(start.layer - 1);
@@ -196,67 +200,100 @@ fn layers(
         for sector in &mut *sectors {
             sector.with(|writer| writer.begin(layer, node));
         }
-        one_layer(graph, layer, node, sectors, &mut *labels)?;
+        one_layer(graph, &parents, layer, node, sectors, &mut *labels)?;
         for sector in &mut *sectors {
             sector.with(Writer::end);
         }
         labels.next_layer();
     }
-    Ok(())
+    Ok(way)
 }
 
+/// Memory for the labels, and the way that they are made in it: where sixteen lanes get none,
+/// the sectors' own may still be had.
 fn store(
     way: Way,
     ids: &[Label],
     nodes: usize,
     large: &LargePages,
     sectors: &[Sector<'_>],
-) -> io::Result<Box<dyn Store>> {
+) -> io::Result<(Way, Box<dyn Store>)> {
+    let tell = |text: &str| {
+        sectors
+            .iter()
+            .for_each(|sector| sector.job.watch.note(text))
+    };
+    let ordinary = |what: &str| {
+        if !large.files.is_empty() {
+            tell(&format!(
+                "no free memory file of {what}; labels are in ordinary memory"
+            ));
+        }
+    };
     #[cfg(target_arch = "x86_64")]
     if way == Way::Lanes {
-        return Ok(Box::new(super::lanes::Lanes::new(ids, nodes)?));
+        match super::lanes::Lanes::new(ids, nodes, large) {
+            Ok(lanes) => {
+                if !lanes.in_files() {
+                    ordinary("sixteen times the sector's size");
+                }
+                return Ok((way, Box::new(lanes)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                let way = super::ways::without_lanes(Cpu::detect());
+                tell(&format!("{error}; {way} instead of {}", Way::Lanes));
+                return store(way, ids, nodes, large, sectors);
+            }
+            Err(error) => return Err(error),
+        }
     }
     let rows = Rows::new(way, ids, nodes, large)?;
-    if !large.files.is_empty() && !rows.in_files() {
-        for sector in sectors {
-            let watch = &sector.job.watch;
-            watch.note("no free memory file of the sector's size; labels are in ordinary memory");
-        }
+    if !rows.in_files() {
+        ordinary("the sector's size");
     }
-    Ok(Box::new(rows))
+    Ok((way, Box::new(rows)))
 }
 
-/// Reads the labels of the first `nodes` nodes of every sector from a file.
+/// Reads the labels of the first `nodes` nodes of every sector from a file of its own, piece by
+/// piece of all: in lanes they lie together.
 fn load(labels: &mut dyn Store, sectors: &mut [Sector<'_>], nodes: usize, name: &str) {
-    for (number, sector) in sectors.iter_mut().enumerate() {
-        let path = sector.job.dir.join(name);
-        if let Err(error) = load_one(labels, number, nodes, &path) {
-            sector.fail(at(&path)(error).into());
-        }
-    }
-}
-
-fn load_one(labels: &mut dyn Store, sector: usize, nodes: usize, path: &Path) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut files: Vec<Option<File>> = sectors
+        .iter_mut()
+        .map(|sector| {
+            let path = sector.job.dir.join(name);
+            let file = File::open(&path).map_err(at(&path));
+            file.map_err(|error| sector.fail(error.into())).ok()
+        })
+        .collect();
     let mut buffer = vec![0; PIECE * NODE_BYTES];
     for first in (0..nodes).step_by(PIECE) {
         let piece = &mut buffer[..PIECE.min(nodes - first) * NODE_BYTES];
-        file.read_exact(piece)?;
-        labels.write(sector, first, piece.as_chunks().0);
+        for (number, (sector, file)) in sectors.iter_mut().zip(&mut files).enumerate() {
+            if sector.job.cancel.load(Ordering::Relaxed) {
+                sector.fail(Error::Cancelled);
+            }
+            let Some(open) = file.as_mut().filter(|_| sector.alive()) else {
+                continue;
+            };
+            match open.read_exact(piece) {
+                Ok(()) => labels.write(number, first, piece.as_chunks().0),
+                Err(error) => sector.fail(at(&sector.job.dir.join(name))(error).into()),
+            }
+        }
     }
-    Ok(())
 }
 
 /// Labels a layer from `node` on and hands it to the writers.
 fn one_layer(
     graph: &Graph,
+    parents: &File,
     layer: usize,
     node: usize,
     sectors: &mut [Sector<'_>],
     labels: &mut dyn Store,
 ) -> io::Result<()> {
     thread::scope(|scope| {
-        let parents = Reader::start(scope, graph, node)?;
+        let parents = Reader::start(scope, graph, parents, node)?;
         let mut told = Instant::now();
         let mut end = node;
         while let Some(piece) = parents.next() {

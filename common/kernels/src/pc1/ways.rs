@@ -39,10 +39,11 @@ impl Way {
     }
 
     /// Nanoseconds for a node of each of `sectors` on one thread, as measured on Zen 5
-    /// (only their proportions matter).
+    /// (only their proportions matter). The portable code counts as on a CPU without SHA
+    /// instructions: with them it is never chosen.
     fn cost(self, sectors: usize) -> usize {
         match self {
-            Self::Portable => 850 * sectors,
+            Self::Portable => 3600 * sectors,
             Self::ShaNi(width) => {
                 let step = |n: usize| [0, 680, 1000, 1480][n.min(3)];
                 sectors / width * step(width) + step(sectors % width)
@@ -121,11 +122,23 @@ pub fn plan(
             return shares;
         }
     }
+    // lanes ask for sixteen times the memory
     let alone = |way: &Way| Share {
         sectors: 1,
         way: *way,
     };
-    ways.iter().take(sectors.min(1)).map(alone).collect()
+    let least = rows.first().or(ways.first());
+    least.into_iter().take(sectors).map(alone).collect()
+}
+
+/// What labels many sectors in the memory of their own.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn without_lanes(cpu: Cpu) -> Way {
+    if cpu.sha_ni {
+        Way::ShaNi(3)
+    } else {
+        Way::Portable
+    }
 }
 
 /// The way that is done soonest with `sectors` on one thread.
@@ -138,15 +151,13 @@ fn cheapest(ways: &[Way], sectors: usize) -> Option<Share> {
 mod tests {
     use super::*;
 
-    const ALL: Cpu = Cpu {
-        sha_ni: true,
-        avx2: true,
-        avx512: true,
-        ifma: true,
-        vbmi: true,
-    };
+    const ALL: Cpu = Cpu::COMPLETE;
     const SHA: Cpu = Cpu {
         sha_ni: true,
+        ..Cpu::PORTABLE
+    };
+    const WIDE: Cpu = Cpu {
+        avx512: true,
         ..Cpu::PORTABLE
     };
     const MIB8: usize = 1 << 18;
@@ -189,6 +200,10 @@ mod tests {
                 "1 by SHA-NI, 2 by SHA-NI ×2",
             ),
             ((1, GIB32, ALL, 1, Some(0)), "1 by SHA-NI"),
+            // without SHA instructions lanes are worth their memory from two sectors on
+            ((1, MIB8, WIDE, 1, None), "1 by sha2"),
+            ((2, MIB8, WIDE, 1, None), "2 by AVX-512 ×16"),
+            ((2, GIB32, WIDE, 1, Some(0)), "1 by sha2"),
             ((0, GIB32, ALL, 1, None), ""),
         ];
         for ((sectors, nodes, cpu, cores, memory), expected) in table {

@@ -128,6 +128,10 @@ impl Files {
         for message in received {
             match message {
                 Message::Begin { layer, node } => {
+                    // a note must not vouch for what is cut off or written anew
+                    if Part::reaches_beyond(&self.dir, layer, node) {
+                        self.watch.safe_point(layer, node)?;
+                    }
                     self.open = Some(Part::open(&self.dir, layer, node)?);
                 }
                 Message::Labels(labels) => {
@@ -180,6 +184,12 @@ impl Files {
 }
 
 impl Part {
+    /// Whether the file of an earlier run has more nodes than these.
+    fn reaches_beyond(dir: &Path, layer: usize, node: usize) -> bool {
+        let meta = fs::metadata(dir.join(part_name(layer)));
+        meta.is_ok_and(|meta| meta.len() > (node * NODE_BYTES) as u64)
+    }
+
     fn open(dir: &Path, layer: usize, node: usize) -> Result<Self, Error> {
         let path = dir.join(part_name(layer));
         let bytes = (node * NODE_BYTES) as u64;

@@ -74,12 +74,6 @@ impl Chunk {
     pub(super) fn sealed(&self) -> &[u8] {
         &self.tree_r[..self.layer_len()]
     }
-
-    /// The bytes of a row in either subtree.
-    pub(super) fn row(&self, row: u32) -> std::ops::Range<usize> {
-        let start = self.tree.row_start(row) as usize * NODE;
-        start..start + self.tree.row_len(row) as usize * NODE
-    }
 }
 
 fn zeroed(bytes: usize) -> Result<Vec<u8>, TryReserveError> {

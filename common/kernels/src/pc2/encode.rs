@@ -1,8 +1,12 @@
 //! Sealing a node: data plus label in the scalar field.
 
-use crate::{field::limbs::MODULUS, tree::octree::NODE};
-
-type Number = [u64; 4];
+use crate::{
+    field::{
+        limbs::{is_canonical, put, words},
+        words::{plus, subtract_once},
+    },
+    tree::octree::NODE,
+};
 
 /// Replaces each node of `data` by the sum with its label. Both are little-endian field
 /// elements. Error: the first node whose data or label is none.
@@ -12,61 +16,25 @@ pub(super) fn encode(data: &mut [u8], labels: &[u8]) -> Result<(), usize> {
         .zip(labels.chunks_exact(NODE))
         .enumerate()
     {
-        let (value, key) = (read(data), read(label));
+        let (value, key) = (words(data), words(label));
         // both below the modulus, which has 255 bits: the sum fits
-        if !subtract(value, MODULUS).1 || !subtract(key, MODULUS).1 {
+        if !is_canonical(&value) || !is_canonical(&key) {
             return Err(node);
         }
-        let sum = add(value, key);
-        let (reduced, below) = subtract(sum, MODULUS);
-        let sum = if below { sum } else { reduced };
-        for (to, word) in data.chunks_exact_mut(8).zip(sum) {
-            to.copy_from_slice(&word.to_le_bytes());
-        }
+        put(data, subtract_once(plus(value, &key)));
     }
     Ok(())
-}
-
-fn read(bytes: &[u8]) -> Number {
-    let mut number = [0; 4];
-    for (word, from) in number.iter_mut().zip(bytes.chunks_exact(8)) {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(from);
-        *word = u64::from_le_bytes(eight);
-    }
-    number
-}
-
-fn add(a: Number, b: Number) -> Number {
-    let mut carry = false;
-    std::array::from_fn(|i| {
-        let (sum, over) = a[i].overflowing_add(b[i]);
-        let (sum, more) = sum.overflowing_add(u64::from(carry));
-        carry = over || more;
-        sum
-    })
-}
-
-/// The difference, and whether `a` was the smaller.
-fn subtract(a: Number, b: Number) -> (Number, bool) {
-    let mut borrow = false;
-    let difference = std::array::from_fn(|i| {
-        let (rest, under) = a[i].overflowing_sub(b[i]);
-        let (rest, more) = rest.overflowing_sub(u64::from(borrow));
-        borrow = under || more;
-        rest
-    });
-    (difference, borrow)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::limbs::{MODULUS, Words};
     use blstrs::Scalar;
     use ff::{Field, PrimeField};
     use proptest::prelude::*;
 
-    fn bytes(number: Number) -> Vec<u8> {
+    fn bytes(number: Words) -> Vec<u8> {
         number.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
@@ -94,7 +62,7 @@ mod tests {
     proptest! {
         #[test]
         fn as_the_field_adds(a in any::<[u64; 4]>(), b in any::<[u64; 4]>()) {
-            let scalar = |n: Number| Option::<Scalar>::from(Scalar::from_repr(bytes(n).try_into().unwrap()));
+            let scalar = |n: Words| Option::<Scalar>::from(Scalar::from_repr(bytes(n).try_into().unwrap()));
             let got = encoded(&bytes(a), &bytes(b));
             match (scalar(a), scalar(b)) {
                 (Some(a), Some(b)) => prop_assert_eq!(got.unwrap(), (a + b).to_repr().to_vec()),

@@ -1,136 +1,8 @@
-//! The files of PC2: what they are called, how long they are, and errors that name them.
+//! The files of PC2: which are read and written, and how long they must be.
 
 use super::{Data, Error, Job, shape::Shape};
-use crate::tree::octree::{NODE, Octree};
-use rustix::fs::{Advice, fadvise};
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::{Path, PathBuf},
-};
-
-/// An open file that knows its name.
-#[derive(Debug)]
-pub(super) struct Named {
-    file: File,
-    pub(super) path: PathBuf,
-}
-
-impl Named {
-    fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
-        let path = path.to_owned();
-        match options.open(&path) {
-            Ok(file) => Ok(Self { file, path }),
-            Err(source) => Err(Error::Io { path, source }),
-        }
-    }
-
-    fn named(&self) -> impl Fn(io::Error) -> Error + '_ {
-        |source| Error::Io {
-            path: self.path.clone(),
-            source,
-        }
-    }
-
-    fn len(&self) -> Result<u64, Error> {
-        Ok(self.file.metadata().map_err(self.named())?.len())
-    }
-
-    fn expect_len(&self, expected: u64) -> Result<(), Error> {
-        match self.len()? {
-            found if found == expected => Ok(()),
-            found => Err(Error::Length {
-                path: self.path.clone(),
-                expected,
-                found,
-            }),
-        }
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), Error> {
-        self.file.set_len(len).map_err(self.named())
-    }
-
-    /// Tells the kernel that the file is read from front to back. Only a hint.
-    fn read_ahead(&self) {
-        let _ = fadvise(&self.file, 0, None, Advice::Sequential);
-    }
-
-    fn is(&self, other: &Self) -> Result<bool, Error> {
-        let id = |named: &Self| -> Result<_, Error> {
-            let meta = named.file.metadata().map_err(named.named())?;
-            Ok((meta.dev(), meta.ino()))
-        };
-        Ok(id(self)? == id(other)?)
-    }
-
-    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        self.file
-            .read_exact_at(buffer, offset)
-            .map_err(self.named())
-    }
-
-    /// Reads; what lies behind the end is zero.
-    fn read_padded(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self
-                .file
-                .read_at(&mut buffer[filled..], offset + filled as u64)
-            {
-                Ok(0) => {
-                    buffer[filled..].fill(0);
-                    return Ok(());
-                }
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.named()(error)),
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all_at(bytes, offset).map_err(self.named())
-    }
-
-    pub(super) fn sync_data(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(self.named())
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        self.file.sync_all().map_err(self.named())
-    }
-}
-
-/// A tree's file.
-#[derive(Debug)]
-pub(super) struct TreeFile {
-    pub(super) file: Named,
-    tree: Octree,
-    /// The first row that is in the file.
-    first: u32,
-}
-
-impl TreeFile {
-    fn create(path: &Path, tree: Octree, first: u32) -> Result<Self, Error> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        let file = Named::open(path, &options)?;
-        file.set_len((tree.len() - tree.row_start(first)) * NODE as u64)?;
-        Ok(Self { file, tree, first })
-    }
-
-    /// Writes nodes of a row, `at` nodes from its begin; nothing if the row is left out.
-    pub(super) fn write(&self, row: u32, at: u64, nodes: &[u8]) -> Result<(), Error> {
-        if row < self.first {
-            return Ok(());
-        }
-        let node = self.tree.row_start(row) - self.tree.row_start(self.first) + at;
-        self.file.write(node * NODE as u64, nodes)
-    }
-}
+use crate::tree::files::{FileError, Named, TreeFile, sync_directory};
+use std::{fs::OpenOptions, path::PathBuf};
 
 /// Everything that a run reads and writes.
 #[derive(Debug)]
@@ -170,11 +42,11 @@ impl Files {
                 let staged = Named::open(path, &reading)?;
                 let found = staged.len()?;
                 if found > shape.bytes() {
-                    return Err(Error::Length {
+                    return Err(Error::File(FileError::Length {
                         path: path.clone(),
                         expected: shape.bytes(),
                         found,
-                    });
+                    }));
                 }
                 staged.read_ahead();
                 let sealed = Named::open(&job.sealed, writing.create(true).truncate(false))?;
@@ -186,9 +58,7 @@ impl Files {
             }
         };
         let trees = |name: &str, first: u32| {
-            names(name, shape.base_trees())
-                .map(|name| TreeFile::create(&job.cache_dir.join(name), shape.base, first))
-                .collect::<Result<Vec<_>, _>>()
+            TreeFile::create_all(&job.cache_dir, name, shape.base_trees(), shape.base, first)
         };
         Ok(Self {
             layers,
@@ -200,7 +70,7 @@ impl Files {
         })
     }
 
-    pub(super) fn read_data(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+    pub(super) fn read_data(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
         match &self.staged {
             Some(staged) => staged.read_padded(offset, buffer),
             None => self.sealed.read(offset, buffer),
@@ -213,27 +83,12 @@ impl Files {
     }
 
     /// Everything that was written is on the disk afterwards, names too.
-    pub(super) fn sync(&self) -> Result<(), Error> {
+    pub(super) fn sync(&self) -> Result<(), FileError> {
         for tree in self.tree_c.iter().chain(&self.tree_r) {
             tree.file.sync()?;
         }
         self.sealed.sync()?;
-        let above = match self.sealed.path.parent() {
-            Some(above) if !above.as_os_str().is_empty() => above,
-            _ => Path::new("."),
-        };
-        for dir in [self.cache_dir.as_path(), above] {
-            Named::open(dir, OpenOptions::new().read(true))?.sync()?;
-        }
-        Ok(())
+        sync_directory(&self.cache_dir)?;
+        self.sealed.sync_name()
     }
-}
-
-/// The file names of a tree (`StoreConfig::data_path` of merkletree 0.23): numbered where
-/// there are several base trees.
-pub fn names(tree: &str, base_trees: usize) -> impl Iterator<Item = String> {
-    (0..base_trees).map(move |i| match base_trees {
-        1 => format!("sc-02-data-{tree}.dat"),
-        _ => format!("sc-02-data-{tree}-{i}.dat"),
-    })
 }

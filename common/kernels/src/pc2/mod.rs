@@ -10,11 +10,11 @@ mod pipeline;
 pub mod plan;
 pub mod shape;
 
-pub use files::names;
-
 use crate::{
     cpu::Cpu,
+    crew::{NEVER, cores},
     poseidon::{Arity, Poseidon},
+    tree::files::FileError,
 };
 use chunk::Hashes;
 use files::Files;
@@ -73,9 +73,8 @@ pub struct Options<'a> {
 impl Default for Options<'_> {
     /// As many threads as the process has CPUs, by its affinity mask.
     fn default() -> Self {
-        static NEVER: AtomicBool = AtomicBool::new(false);
         Self {
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: cores().get(),
             memory: DEFAULT_MEMORY,
             rows_to_discard: DEFAULT_ROWS_TO_DISCARD,
             cancel: &NEVER,
@@ -114,16 +113,8 @@ pub enum Error {
     Allocation(#[from] std::collections::TryReserveError),
     #[error("no thread for PC2: {0}")]
     Thread(io::Error),
-    #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
-    #[error(
-        "{path} has {found} bytes instead of {expected}; the stage that makes it must run again"
-    )]
-    Length {
-        path: PathBuf,
-        expected: u64,
-        found: u64,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(
         "{path}: node {node} is no field element; the stage that makes the file must run again"
     )]
@@ -132,11 +123,6 @@ pub enum Error {
     SameFile(PathBuf),
     #[error("cancelled")]
     Cancelled,
-}
-
-/// What hashes on such a CPU, by the name that it gives itself.
-pub fn code(cpu: Cpu) -> &'static str {
-    Poseidon::new(Arity::Eight, cpu).name()
 }
 
 /// Runs PC2. Everything that it has written is synced when it returns.

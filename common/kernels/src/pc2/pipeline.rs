@@ -9,7 +9,10 @@ use super::{
     plan::{Plan, chunks},
     shape::Shape,
 };
-use crate::tree::octree::{self, NODE, Octree};
+use crate::tree::{
+    files::FileError,
+    octree::{self, NODE, Octree},
+};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::{
     sync::{
@@ -22,6 +25,10 @@ use std::{
 /// After so many bytes of data the disks are asked to take what was written, while hashing
 /// goes on: at the end little is left to wait for.
 const SYNC_EVERY: u64 = 256 << 20;
+
+/// A thread's stack. The largest frames are a few dozen KiB of vectors, while the usual 2 MiB
+/// for each of many cores' threads would not fit where the address space is limited.
+const STACK: usize = 512 << 10;
 
 type Root = [u8; NODE];
 
@@ -73,12 +80,12 @@ impl Shared<'_> {
     }
 
     /// Keeps the first error and ends the run. None when there was one.
-    fn ok<T>(&self, result: Result<T, Error>) -> Option<T> {
+    fn ok<T>(&self, result: Result<T, impl Into<Error>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
                 let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-                first.get_or_insert(error);
+                first.get_or_insert(error.into());
                 drop(first);
                 self.end();
                 None
@@ -134,7 +141,7 @@ impl Shared<'_> {
         }
     }
 
-    fn fill(&self, chunk: &mut Chunk) -> Result<(), Error> {
+    fn fill(&self, chunk: &mut Chunk) -> Result<(), FileError> {
         let offset = self.first_node(chunk.place) * NODE as u64;
         for (file, labels) in self.files.layers.iter().zip(chunk.layers_mut()) {
             file.read(offset, labels)?;
@@ -183,16 +190,17 @@ impl Shared<'_> {
         }
     }
 
-    fn put(&self, chunk: &Chunk) -> Result<(), Error> {
+    fn put(&self, chunk: &Chunk) -> Result<(), FileError> {
         let Place { tree, index } = chunk.place;
         self.files
             .sealed
             .write(self.first_node(chunk.place) * NODE as u64, chunk.sealed())?;
-        for row in 0..=chunk.tree().height() {
-            let at = index * chunk.tree().row_len(row);
-            let range = chunk.row(row);
-            self.files.tree_c[tree].write(row, at, &chunk.tree_c[range.clone()])?;
-            self.files.tree_r[tree].write(row, at, &chunk.tree_r[range])?;
+        for (file, nodes) in [
+            (&self.files.tree_c[tree], &chunk.tree_c),
+            (&self.files.tree_r[tree], &chunk.tree_r),
+        ] {
+            let rows = 0..=chunk.tree().height();
+            file.write_subtree((0, index), chunk.tree(), nodes, rows)?;
         }
         Ok(())
     }
@@ -279,7 +287,7 @@ impl Tops {
         self.missing -= 1;
     }
 
-    fn finish(&mut self, shared: &Shared<'_>, tree: usize) -> Result<(), Error> {
+    fn finish(&mut self, shared: &Shared<'_>, tree: usize) -> Result<(), FileError> {
         let above = self.tree;
         let chunk = shared.plan.chunk.height();
         for (nodes, file) in [
@@ -288,11 +296,8 @@ impl Tops {
         ] {
             octree::fill(&shared.hashes.tree, above, nodes)
                 .unwrap_or_else(|_| unreachable!("hashes are field elements"));
-            for row in 1..=above.height() {
-                let start = above.row_start(row) as usize * NODE;
-                let end = start + above.row_len(row) as usize * NODE;
-                file.write(chunk + row, 0, &nodes[start..end])?;
-            }
+            // the chunks' roots, its row 0, are written with the chunks
+            file.write_subtree((chunk, 0), above, nodes, 1..=above.height())?;
         }
         Ok(())
     }
@@ -373,9 +378,11 @@ fn start<'scope, 'env>(
     shared: &'scope Shared<'scope>,
     work: impl FnOnce() + Send + 'scope,
 ) {
-    let spawned = thread::Builder::new().spawn_scoped(scope, move || {
-        let _guard = EndOnPanic(shared);
-        work();
-    });
+    let spawned = thread::Builder::new()
+        .stack_size(STACK)
+        .spawn_scoped(scope, move || {
+            let _guard = EndOnPanic(shared);
+            work();
+        });
     shared.ok(spawned.map_err(Error::Thread));
 }

@@ -31,6 +31,8 @@ impl Plan {
         // one keeps eight hashers fed from a fast disk
         let carriers = 1 + threads / 8;
         let wanted = 2 * threads + 2 * carriers;
+        // one for everybody: nobody waits long, and larger chunks are larger reads
+        let enough = threads + 2 * carriers;
         let height = shape.base.height();
         let smallest = MIN_CHUNK.min(height);
         let busy = threads as u64 * CHUNKS_PER_THREAD;
@@ -38,17 +40,20 @@ impl Plan {
             .rev()
             .find(|&h| shape.nodes() / Octree::of_height(h).leaves() >= busy)
             .unwrap_or(smallest);
-        // as many buffers as wanted in the largest chunks, else the size that allows most
-        let best = (smallest..=largest)
-            .map(|h| {
-                let chunk = Octree::of_height(h);
-                let fit = (1..=wanted)
-                    .rev()
-                    .find(|&buffers| bytes(shape, layers, chunk, buffers) <= memory)
-                    .unwrap_or(0);
-                (chunk, fit)
-            })
-            .max_by_key(|&(chunk, fit)| (fit, chunk.height()));
+        // how many buffers fit, the largest chunks first
+        let choices = (smallest..=largest).rev().map(|h| {
+            let chunk = Octree::of_height(h);
+            let fit = (1..=wanted)
+                .rev()
+                .find(|&buffers| bytes(shape, layers, chunk, buffers) <= memory)
+                .unwrap_or(0);
+            (chunk, fit)
+        });
+        // the largest chunks of which there are enough, else those of which there are most
+        let best = choices
+            .clone()
+            .find(|&(_, fit)| fit >= enough)
+            .or_else(|| choices.max_by_key(|&(chunk, fit)| (fit, chunk.height())));
         match best {
             Some((chunk, buffers)) if buffers > 0 => Ok(Self {
                 chunk,
@@ -70,14 +75,12 @@ pub fn chunks(shape: Shape, chunk: Octree) -> usize {
     (shape.nodes() / chunk.leaves()) as usize
 }
 
-/// What a plan keeps in memory: the buffers, and the roots of the chunks of the base trees
-/// that are under way.
+/// What a plan keeps in memory at most: the buffers, and for both trees the rows above the
+/// chunks of every base tree. All of these may be under way, because a chunk that is stuck
+/// keeps its tree from being finished while the others go on.
 fn bytes(shape: Shape, layers: usize, chunk: Octree, buffers: usize) -> u64 {
     let above = Octree::of_height(shape.base.height() - chunk.height());
-    let under_way = shape
-        .base_trees()
-        .min(1 + buffers.div_ceil(above.leaves() as usize)) as u64;
-    let tops = 2 * above.len() * under_way;
+    let tops = 2 * above.len() * shape.base_trees() as u64;
     (buffers as u64 * buffer_nodes(layers, chunk) + tops) * NODE as u64
 }
 
@@ -122,6 +125,23 @@ mod tests {
         assert!(tight.chunk.height() < 5, "{tight:?}");
         assert!(tight.buffers >= 3, "{tight:?}");
         assert!(plan(32 * GIB, 11, 2, 16 * MIB).is_ok());
+    }
+
+    #[test]
+    fn large_chunks_are_kept_while_there_is_one_for_everybody() {
+        // (memory in MiB, height, buffers): two hashers, a reader and a writer, 4.3 MiB each
+        for (memory, height, buffers) in [(32, 5, 6), (20, 5, 4), (16, 4, 6)] {
+            let plan = plan(512 * MIB, 2, 2, memory * MIB).unwrap();
+            let found = (plan.chunk.height(), plan.buffers);
+            assert_eq!(found, (height, buffers), "{memory} MiB");
+        }
+    }
+
+    #[test]
+    fn every_base_tree_may_be_under_way() {
+        // above the smallest chunks sixteen trees take 293 MiB, however few buffers there are
+        let tight = plan(64 * GIB, 11, 1, 32 * MIB).unwrap();
+        assert_eq!((tight.chunk.height(), tight.buffers), (5, 2));
     }
 
     #[test]

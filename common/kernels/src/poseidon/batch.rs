@@ -11,7 +11,7 @@ use super::rounds::{Divisors, Rounds};
 use super::words;
 use super::{Arity, NotCanonical};
 use crate::cpu::Cpu;
-use crate::field::limbs::{self, MODULUS, Words, is_canonical, value};
+use crate::field::limbs::{self, Words, is_canonical, put, value};
 #[cfg(target_arch = "x86_64")]
 use crate::field::limbs::{Limbs, split};
 use blstrs::Scalar;
@@ -59,6 +59,7 @@ pub(super) enum Code {
 }
 
 /// Proof that this CPU has AVX-512 IFMA.
+#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ifma(());
 
@@ -73,7 +74,7 @@ impl Code {
     /// The fastest code that `cpu` allows and this CPU really has.
     pub(super) fn best(cpu: Cpu) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if cpu.ifma && Cpu::detect().ifma {
+        if cpu.here().ifma {
             return Self::Lanes(Ifma(()));
         }
         let _ = cpu;
@@ -83,8 +84,8 @@ impl Code {
     pub(super) fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Lanes(_) => "avx512-ifma 2x8",
-            Self::Words => "portable",
+            Self::Lanes(_) => super::LANES,
+            Self::Words => super::WORDS,
             Self::Neptune => "neptune",
         }
     }
@@ -124,20 +125,10 @@ impl Batch<'_> {
     #[inline]
     fn element(&self, hash: usize, element: usize) -> Result<Words, NotCanonical> {
         let words = limbs::words(&self.rows[element][hash * self.stride..][..32]);
-        // one comparison settles all elements but one in 2^63
-        if words[3] >= MODULUS[3] && !is_canonical(&words) {
-            return Err(NotCanonical { hash, element });
-        }
-        Ok(words)
-    }
-
-    #[inline]
-    fn put(&mut self, hash: usize, words: Words) {
-        for (word, out) in words
-            .into_iter()
-            .zip(self.out[32 * hash..][..32].chunks_exact_mut(8))
-        {
-            out.copy_from_slice(&word.to_le_bytes());
+        if is_canonical(&words) {
+            Ok(words)
+        } else {
+            Err(NotCanonical { hash, element })
         }
     }
 
@@ -184,24 +175,25 @@ impl Batch<'_> {
         // SAFETY: `Ifma` proves that the CPU has AVX-512 F, DQ and IFMA
         let results = unsafe { lanes::hash(rounds, &input) };
         for h in 0..hashes {
-            self.put(first + h, results[h / 8].map(|eight| eight[h % 8]));
+            let hash = results[h / 8].map(|eight| eight[h % 8]);
+            put(&mut self.out[32 * (first + h)..], hash);
         }
         Ok(())
     }
 
-    fn on_words<const T: usize>(mut self, rounds: &Rounds<Words, T>) -> Result<(), NotCanonical> {
+    fn on_words<const T: usize>(self, rounds: &Rounds<Words, T>) -> Result<(), NotCanonical> {
         for hash in 0..self.hashes() {
             let mut input = [[0; 4]; T];
             for (element, input) in input[1..].iter_mut().enumerate() {
                 *input = self.element(hash, element)?;
             }
-            self.put(hash, words::hash(rounds, &input));
+            put(&mut self.out[32 * hash..], words::hash(rounds, &input));
         }
         Ok(())
     }
 
     fn by_neptune<A: NeptuneArity<Scalar>>(
-        mut self,
+        self,
         constants: &PoseidonConstants<Scalar, A>,
     ) -> Result<(), NotCanonical> {
         let mut preimage = vec![Scalar::from(0); self.rows.len()];
@@ -213,7 +205,7 @@ impl Batch<'_> {
                     Option::from(Scalar::from_repr(bytes)).ok_or(NotCanonical { hash, element })?;
             }
             let digest = Neptune::new_with_preimage(&preimage, constants).hash();
-            self.put(hash, value(&digest));
+            put(&mut self.out[32 * hash..], value(&digest));
         }
         Ok(())
     }

@@ -14,6 +14,14 @@ mod batch;
 use crate::cpu::Cpu;
 use batch::Code;
 
+/// What hashes on such a CPU, for people.
+pub fn code(cpu: Cpu) -> &'static str {
+    if cpu.ifma { LANES } else { WORDS }
+}
+
+const LANES: &str = "avx512-ifma 2x8";
+const WORDS: &str = "portable";
+
 /// How many field elements go into one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arity {

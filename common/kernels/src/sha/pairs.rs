@@ -1,6 +1,7 @@
 //! The hash of tree-d and of pieces: SHA-256 of two 32-byte nodes, cut to 254 bits (the two
 //! top bits of the last byte cleared), for many pairs at a time.
 
+#[cfg(target_arch = "x86_64")]
 use super::K;
 use crate::cpu::Cpu;
 use sha2::{Digest, Sha256};
@@ -15,20 +16,20 @@ pub struct Pairs {
     cpu: Cpu,
 }
 
+/// What hashes on such a CPU, for people.
+pub fn code(cpu: Cpu) -> &'static str {
+    if cpu.avx512 {
+        "avx512"
+    } else if cpu.sha_ni {
+        "sha_ni"
+    } else {
+        "portable"
+    }
+}
+
 impl Pairs {
     pub fn new(cpu: Cpu) -> Self {
-        Self { cpu }
-    }
-
-    /// The instruction set that this runs on, for people.
-    pub fn code(&self) -> &'static str {
-        if self.cpu.avx512 {
-            "avx512"
-        } else if self.cpu.sha_ni {
-            "sha_ni"
-        } else {
-            "portable"
-        }
+        Self { cpu: cpu.here() }
     }
 
     /// One tree row from the row below it: node `i` of `out` is the hash of nodes `2 i` and
@@ -110,7 +111,7 @@ fn portable(pair: &[u8], out: &mut [u8]) {
 }
 
 /// The words of the second block of every pair: the end mark and the length of 512 bits.
-#[allow(dead_code, reason = "only the vector code asks for it")]
+#[cfg(target_arch = "x86_64")]
 pub(super) const PADDING: [u32; 16] = {
     let mut words = [0; 16];
     words[0] = 0x8000_0000;
@@ -119,7 +120,7 @@ pub(super) const PADDING: [u32; 16] = {
 };
 
 /// W + K of [`PADDING`].
-#[allow(dead_code, reason = "only the vector code asks for it")]
+#[cfg(target_arch = "x86_64")]
 pub(super) const PADDING_SCHEDULE: [u32; 64] = {
     let mut w = [0_u32; 64];
     let mut i = 0;

@@ -10,10 +10,11 @@ use super::{
 const STREAMS: usize = 3;
 
 /// Hashes pairs from the front of `nodes` as long as there are enough for all streams; how
-/// many bytes of `out` are done. The caller has found the SHA instructions
-/// ([`Cpu::sha_ni`](crate::cpu::Cpu::sha_ni)).
+/// many bytes of `out` are done. Only `Pairs::hash_many` calls it, and only where
+/// [`Cpu::here`](crate::cpu::Cpu::here) has found the SHA instructions.
 pub(super) fn hash(nodes: &[u8], out: &mut [u8]) -> usize {
-    // SAFETY: the caller has found the instruction set.
+    // SAFETY: a `Pairs` keeps what `Cpu::here` has found on this CPU, and calls this only with
+    // `sha_ni`, which means SHA, SSSE3 and SSE4.1; every x86-64 CPU has SSE2.
     unsafe { hash_streams(nodes, out) }
 }
 

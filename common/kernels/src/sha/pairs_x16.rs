@@ -15,9 +15,11 @@ const HASHES: usize = 1024;
 const WORTH: usize = 8;
 
 /// Hashes pairs from the front of `nodes` as long as that pays; how many bytes of `out` are
-/// done. The caller has found AVX-512 ([`Cpu::avx512`](crate::cpu::Cpu::avx512)).
+/// done. Only `Pairs::hash_many` calls it, and only where
+/// [`Cpu::here`](crate::cpu::Cpu::here) has found AVX-512.
 pub(super) fn hash(nodes: &[u8], out: &mut [u8]) -> usize {
-    // SAFETY: the caller has found the instruction set.
+    // SAFETY: a `Pairs` keeps what `Cpu::here` has found on this CPU, and calls this only with
+    // `avx512`, which means AVX-512 F, BW, VL and DQ.
     unsafe { hash_x16(nodes, out) }
 }
 

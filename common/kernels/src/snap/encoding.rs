@@ -14,7 +14,7 @@
 )]
 
 use crate::cpu::Cpu;
-use crate::field::limbs::{self, MODULUS, Words, is_canonical, value};
+use crate::field::limbs::{self, Words, is_canonical, put, value};
 use crate::field::words::{plus, subtract_once, times};
 use blstrs::Scalar;
 use ff::{Field, PrimeField};
@@ -59,6 +59,8 @@ pub struct Encoding {
     /// Index of a node → index of its ρ.
     shift: u32,
     rhos: Vec<Scalar>,
+    /// This CPU has AVX-512 IFMA and may use it.
+    #[cfg(target_arch = "x86_64")]
     lanes: bool,
 }
 
@@ -81,12 +83,14 @@ impl Encoding {
             element(comm_r_old).ok_or(NotCanonical::CommR)?,
         ]);
         let bits = index_bits(nodes);
+        let _ = cpu; // says something on x86-64 only
         Ok(Self {
             shift: nodes.ilog2() - bits,
             rhos: (0..1 << bits)
                 .map(|index| hash([phi, Scalar::from(index)]))
                 .collect(),
-            lanes: cpu.ifma && Cpu::detect().ifma,
+            #[cfg(target_arch = "x86_64")]
+            lanes: cpu.here().ifma,
         })
     }
 
@@ -159,30 +163,21 @@ impl Encoding {
 #[inline]
 fn elements(first: u64, key: &[u8], data: &[u8], at: usize) -> Result<[Words; 2], NotCanonical> {
     let [key, data] = [key, data].map(|bytes| limbs::words(&bytes[at..at + NODE]));
-    // one comparison settles all elements but one in 2^63
-    let wrong = |words: &Words| words[3] >= MODULUS[3] && !is_canonical(words);
     let node = || first + (at / NODE) as u64;
-    if wrong(&key) {
+    if !is_canonical(&key) {
         Err(NotCanonical::Key(node()))
-    } else if wrong(&data) {
+    } else if !is_canonical(&data) {
         Err(NotCanonical::Data(node()))
     } else {
         Ok([key, data])
     }
 }
 
-#[inline]
-fn put(out: &mut [u8], words: Words) {
-    for (word, out) in words.into_iter().zip(out.chunks_exact_mut(8)) {
-        out.copy_from_slice(&word.to_le_bytes());
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 mod lanes {
-    use super::{NODE, NotCanonical, elements, put};
+    use super::{NODE, NotCanonical, elements};
     use crate::field::lanes::Lanes;
-    use crate::field::limbs::{split, value};
+    use crate::field::limbs::{put, split, value};
     use blstrs::Scalar;
     use ff::Field;
 

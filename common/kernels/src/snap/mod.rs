@@ -11,20 +11,20 @@ mod files;
 
 use crate::{
     cpu::Cpu,
+    crew::{self, Cancelled, NEVER, Turns, cores},
     pc2::{compound_root, shape::Shape},
     poseidon::{Arity, Poseidon},
-    tree::octree::{self, NODE, Octree},
+    tree::{
+        files::FileError,
+        octree::{self, NODE, Octree},
+    },
 };
 use encoding::{Encoding, NotCanonical};
 use files::Files;
 use std::{
-    io,
     num::NonZeroUsize,
     path::PathBuf,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
 };
 
 /// Chunks have 8^5 nodes, 1 MiB of the sector, where the tree is so high.
@@ -64,10 +64,9 @@ pub struct Options<'a> {
 impl Options<'_> {
     /// One thread for each core that the process may use.
     pub fn new(cpu: Cpu) -> Self {
-        static NEVER: AtomicBool = AtomicBool::new(false);
         Self {
             cpu,
-            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            threads: cores(),
             cancel: &NEVER,
         }
     }
@@ -88,14 +87,8 @@ pub enum Error {
     Discarded { rows: u32, discarded: u32 },
     #[error("the old CommC or CommR is not a field element; p_aux of the old sector is damaged")]
     OldRoots,
-    #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
-    #[error("{path} has {found} bytes instead of {expected}")]
-    Length {
-        path: PathBuf,
-        expected: u64,
-        found: u64,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{0} is both read and written; updating would destroy it")]
     SameFile(PathBuf),
     #[error(transparent)]
@@ -104,9 +97,10 @@ pub enum Error {
     Cancelled,
 }
 
-/// What computes on such a CPU, by the name that it gives itself.
-pub fn code(cpu: Cpu) -> &'static str {
-    Poseidon::new(Arity::Eight, cpu).name()
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 /// Encodes and builds the tree. Everything that was written is synced when it returns; a run
@@ -136,14 +130,10 @@ pub fn run(
         encoding: &encoding,
         poseidon: Poseidon::new(Arity::Eight, cpu),
         files: &files,
-        cancel: options.cancel,
         progress,
-        next: AtomicU64::new(0),
-        done: AtomicU64::new(0),
-        failed: AtomicBool::new(false),
         roots: Mutex::default(),
     };
-    let base_roots = run.all(options.threads)?;
+    let base_roots = run.all(options)?;
     files.sync()?;
     let comm_r_last = compound_root(shape, cpu, base_roots);
     Ok(Roots {
@@ -168,13 +158,7 @@ struct Run<'a> {
     encoding: &'a Encoding,
     poseidon: Poseidon,
     files: &'a Files,
-    cancel: &'a AtomicBool,
     progress: &'a (dyn Fn(u64) + Sync),
-    /// The chunk that nobody has taken yet.
-    next: AtomicU64,
-    /// Bytes.
-    done: AtomicU64,
-    failed: AtomicBool,
     /// A node for each chunk.
     roots: Mutex<Vec<u8>>,
 }
@@ -185,20 +169,12 @@ impl Run<'_> {
     }
 
     /// All chunks and what is above them; the roots of the base trees.
-    fn all(&self, threads: NonZeroUsize) -> Result<Vec<[u8; NODE]>, Error> {
-        *self.lock_roots() = vec![0; self.chunks() as usize * NODE];
-        let threads = (threads.get() as u64).min(self.chunks());
-        let ends: Vec<Result<(), Error>> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work())).collect();
-            let mut ends = vec![self.work()];
-            ends.extend(others.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }));
-            ends
-        });
-        ends.into_iter().collect::<Result<(), Error>>()?;
+    fn all(&self, options: &Options<'_>) -> Result<Vec<[u8; NODE]>, Error> {
+        let chunks = self.chunks();
+        *self.lock_roots() = vec![0; chunks as usize * NODE];
+        crew::share(chunks, options.threads, options.cancel, |turns| {
+            self.work(turns)
+        })?;
         let roots = self.lock_roots();
         let upper = Octree::of_height(self.shape.base.height() - self.chunk.height());
         roots
@@ -208,28 +184,13 @@ impl Run<'_> {
             .collect()
     }
 
-    /// One thread: chunk after chunk until none is left or somebody has failed.
-    fn work(&self) -> Result<(), Error> {
-        let end = self.take_chunks();
-        if end.is_err() {
-            self.failed.store(true, Ordering::Relaxed);
-        }
-        end
-    }
-
-    fn take_chunks(&self) -> Result<(), Error> {
+    /// One thread: chunk after chunk.
+    fn work(&self, turns: &Turns<'_>) -> Result<(), Error> {
         let length = self.chunk.leaves() as usize * NODE;
         let mut key = vec![0; length];
         let mut data = vec![0; length];
         let mut nodes = vec![0; self.chunk.len() as usize * NODE];
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.chunks() || self.failed.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(Error::Cancelled);
-            }
+        while let Some(index) = turns.take()? {
             let offset = index * length as u64;
             self.files.key.read(offset, &mut key)?;
             self.files.data.read(offset, &mut data)?;
@@ -240,9 +201,9 @@ impl Run<'_> {
             octree::fill(&self.poseidon, self.chunk, &mut nodes)
                 .unwrap_or_else(|_| unreachable!("encoded nodes and hashes are field elements"));
             self.put_rows(index, &nodes)?;
-            let length = length as u64;
-            (self.progress)(length + self.done.fetch_add(length, Ordering::Relaxed));
+            (self.progress)(turns.done() * length as u64);
         }
+        Ok(())
     }
 
     /// Writes a chunk's part of each row of tree_r_last, but keeps its root.
@@ -250,13 +211,7 @@ impl Run<'_> {
         let chunk = self.chunk;
         let per_tree = self.shape.base.leaves() / chunk.leaves();
         let (tree, at) = ((index / per_tree) as usize, index % per_tree);
-        for row in 1..chunk.height() {
-            let start = chunk.row_start(row) as usize * NODE;
-            let length = chunk.row_len(row) as usize * NODE;
-            let nodes = &nodes[start..start + length];
-            self.files
-                .put_row(tree, row, at * chunk.row_len(row), nodes)?;
-        }
+        self.files.trees[tree].write_subtree((0, at), chunk, nodes, 1..chunk.height())?;
         self.lock_roots()[index as usize * NODE..][..NODE]
             .copy_from_slice(&nodes[nodes.len() - NODE..]);
         Ok(())
@@ -268,13 +223,8 @@ impl Run<'_> {
         nodes.resize(upper.len() as usize * NODE, 0);
         octree::fill(&self.poseidon, upper, &mut nodes)
             .unwrap_or_else(|_| unreachable!("hashes are field elements"));
-        for row in 0..=upper.height() {
-            let start = upper.row_start(row) as usize * NODE;
-            let length = upper.row_len(row) as usize * NODE;
-            let nodes = &nodes[start..start + length];
-            self.files
-                .put_row(tree, self.chunk.height() + row, 0, nodes)?;
-        }
+        let place = (self.chunk.height(), 0);
+        self.files.trees[tree].write_subtree(place, upper, &nodes, 0..=upper.height())?;
         let mut root = [0; NODE];
         root.copy_from_slice(&nodes[nodes.len() - NODE..]);
         Ok(root)

@@ -8,6 +8,7 @@
 
 use crate::{
     cpu::Cpu,
+    crew::{self, Cancelled, NEVER, Turns, cores},
     sha::pairs::{NODE, Pairs, zeros},
 };
 use rustix::fs::SeekFrom;
@@ -16,10 +17,7 @@ use std::{
     io,
     num::NonZeroUsize,
     os::unix::fs::FileExt,
-    sync::{
-        LazyLock, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{LazyLock, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 /// Data that one thread holds at a time. The thread needs twice that: the rows come on top.
@@ -41,10 +39,9 @@ pub struct Options<'a> {
 impl Options<'_> {
     /// One thread for each core that the process may use, and chunks of [`CHUNK`].
     pub fn new(cpu: Cpu) -> Self {
-        static NEVER: AtomicBool = AtomicBool::new(false);
         Self {
             cpu,
-            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            threads: cores(),
             chunk: CHUNK,
             cancel: &NEVER,
         }
@@ -73,6 +70,12 @@ pub enum Error {
     Write(#[source] io::Error),
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 /// Bytes of the tree's file over so many bytes of data.
@@ -107,27 +110,13 @@ pub fn build(
         tree,
         length,
         chunk,
-        options,
+        cpu: options.cpu,
         progress,
-        next: AtomicU64::new(0),
-        done: AtomicU64::new(0),
-        failed: AtomicBool::new(false),
         roots: Mutex::new(vec![0; chunks as usize * NODE]),
     };
-    let threads = (options.threads.get() as u64).min(chunks);
-    let ends: Vec<Result<(), Error>> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map(|_| scope.spawn(|| shared.work()))
-            .collect();
-        let mut ends = vec![shared.work()];
-        ends.extend(others.into_iter().map(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        }));
-        ends
-    });
-    ends.into_iter().collect::<Result<(), Error>>()?;
+    crew::share(chunks, options.threads, options.cancel, |turns| {
+        shared.work(turns)
+    })?;
 
     // the rows from the chunks' roots on lie back to back at the end of the file
     let mut top = shared
@@ -149,42 +138,22 @@ struct Shared<'a> {
     tree: &'a File,
     length: u64,
     chunk: usize,
-    options: &'a Options<'a>,
+    cpu: Cpu,
     progress: &'a (dyn Fn(u64) + Sync),
-    /// The chunk that nobody has taken yet.
-    next: AtomicU64,
-    /// Bytes.
-    done: AtomicU64,
-    failed: AtomicBool,
     /// A node for each chunk.
     roots: Mutex<Vec<u8>>,
 }
 
 impl Shared<'_> {
-    /// One thread: chunk after chunk until none is left or somebody has failed.
-    fn work(&self) -> Result<(), Error> {
-        let end = self.chunks();
-        if end.is_err() {
-            self.failed.store(true, Ordering::Relaxed);
-        }
-        end
-    }
-
-    fn chunks(&self) -> Result<(), Error> {
-        let pairs = Pairs::new(self.options.cpu);
+    /// One thread: chunk after chunk.
+    fn work(&self, turns: &Turns<'_>) -> Result<(), Error> {
+        let pairs = Pairs::new(self.cpu);
         let zero_rows = LazyLock::new(|| zero_rows(self.chunk));
         let mut leaves = vec![0; self.chunk];
         let mut rows = vec![0; self.chunk - NODE];
         let mut hole_until = 0;
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
+        while let Some(index) = turns.take()? {
             let start = index * self.chunk as u64;
-            if start >= self.length || self.failed.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if self.options.cancel.load(Ordering::Relaxed) {
-                return Err(Error::Cancelled);
-            }
             if hole_until <= start {
                 hole_until = next_data(self.data, start);
             }
@@ -210,10 +179,9 @@ impl Shared<'_> {
                 &rows
             };
             self.put_rows(rows, index)?;
-            let done =
-                self.chunk as u64 + self.done.fetch_add(self.chunk as u64, Ordering::Relaxed);
-            (self.progress)(done);
+            (self.progress)(turns.done() * self.chunk as u64);
         }
+        Ok(())
     }
 
     /// Writes a chunk's part of each row, but keeps its root.

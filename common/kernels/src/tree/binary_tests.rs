@@ -2,6 +2,7 @@
 
 use super::*;
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Nodes that differ, fr32-padded.
 fn padded(length: usize) -> Vec<u8> {

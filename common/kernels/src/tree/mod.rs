@@ -2,3 +2,7 @@
 
 pub mod binary;
 pub mod octree;
+
+pub(crate) mod files;
+
+pub use files::FileError;

@@ -4,6 +4,7 @@ use crate::sector::{Content, KIB, LARGEST, MIB, Sector};
 use damocles_kernels::{
     cpu::Cpu,
     pc2::{self, Data, Error, Options},
+    tree::FileError,
 };
 use std::{
     fs::{self, OpenOptions},
@@ -91,14 +92,14 @@ fn a_bad_file_is_named() {
     fs::write(&layer, &good[..good.len() - 32]).unwrap();
     assert!(matches!(
         failed(&layer),
-        Error::Length {
+        Error::File(FileError::Length {
             expected: 16384,
             found: 16352,
             ..
-        }
+        })
     ));
     fs::remove_file(&layer).unwrap();
-    assert!(matches!(failed(&layer), Error::Io { .. }));
+    assert!(matches!(failed(&layer), Error::File(FileError::Io { .. })));
 
     // one more than the largest element, at a node of the fourth base tree
     let mut order = LARGEST;
@@ -119,7 +120,10 @@ fn a_bad_file_is_named() {
         Error::NotField { node: 77, .. }
     ));
     staged.set_len(16 * KIB + 1).unwrap();
-    assert!(matches!(failed(&sector.staged()), Error::Length { .. }));
+    assert!(matches!(
+        failed(&sector.staged()),
+        Error::File(FileError::Length { .. })
+    ));
 
     fs::remove_dir_all(sector.path("bad")).unwrap();
     let mut job = sector.job("bad");

@@ -44,6 +44,20 @@ fn sixteen_mib() {
     }
 }
 
+/// Several chunks without vectors, too: the fast tests take what the CPU has.
+/// `cargo test --workspace --test pc2 -- --ignored portable`
+#[test]
+#[ignore = "slow ring: portable code and the library over 8MiB"]
+fn eight_mib_in_portable_code() {
+    let _held = ONE_AT_A_TIME.lock().unwrap();
+    let sector = Sector::new(8 * MIB, 2, Content::Random, 80);
+    let comm_r = sector.library();
+    let roots = timed("ours, portable", || {
+        sector.ours("portable", Cpu::PORTABLE, &Options::default())
+    });
+    sector.assert_same("portable", &roots.unwrap(), comm_r);
+}
+
 /// Five of each, alternating. Pin it to see one core:
 /// `taskset -c 1 cargo test --workspace --test pc2 -- --ignored --nocapture times_of_8mib`
 #[test]

@@ -39,6 +39,9 @@ impl What {
     }
 }
 
+/// No more bytes of Poseidon's inputs: they and both results are held in memory.
+const MOST_HASHED: ByteSize = ByteSize(4 << 30);
+
 /// A measurement as it is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -47,7 +50,7 @@ pub struct Request {
     pub size: ByteSize,
     /// CPUs that both sides may use.
     pub cores: usize,
-    /// Equal sectors that are worked on at once (PC1).
+    /// Equal sectors that are worked on at once (PC1), else one.
     pub sectors: usize,
     /// Runs of each side; none: as many as a minute or two allow.
     pub runs: Option<usize>,
@@ -57,6 +60,16 @@ impl Request {
     /// Says what cannot be.
     pub fn check(&self) -> Result<(), String> {
         match self.what {
+            What::Poseidon(_) if self.sectors > 1 => {
+                Err("poseidon hashes field elements, not sectors".to_owned())
+            }
+            What::Pc2 | What::TreeD if self.sectors > 1 => {
+                Err(format!("{} takes one sector at a time", self.what.name()))
+            }
+            What::Poseidon(_) if self.size > MOST_HASHED => Err(format!(
+                "poseidon hashes in memory: {} is too much, {MOST_HASHED} is the most",
+                self.size
+            )),
             What::Poseidon(arity) if self.size.0 < 32 * arity.inputs() as u64 => {
                 Err(format!("{} is less than one hash takes", self.size))
             }
@@ -216,4 +229,45 @@ pub fn run(
         },
         difference: found.difference,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(what: What, size: &str, sectors: usize) -> Result<(), String> {
+        let request = Request {
+            what,
+            size: size.parse().unwrap(),
+            cores: 1,
+            sectors,
+            runs: None,
+        };
+        request.check()
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused_in_a_sentence() {
+        let poseidon = What::Poseidon(Arity::Eight);
+        for (what, size, sectors) in [
+            (poseidon, "256B", 1),
+            (poseidon, "4GiB", 1),
+            (What::Pc1, "8MiB", 16),
+            (What::Pc2, "64GiB", 1),
+            (What::TreeD, "2KiB", 1),
+        ] {
+            assert_eq!(check(what, size, sectors), Ok(()), "{what:?} {size}");
+        }
+        for (what, size, sectors, needle) in [
+            (poseidon, "255B", 1, "less than one hash"),
+            (poseidon, "64GiB", 1, "4GiB is the most"),
+            (poseidon, "8MiB", 2, "not sectors"),
+            (What::Pc2, "8MiB", 2, "pc2 takes one sector"),
+            (What::TreeD, "8MiB", 2, "tree-d takes one sector"),
+            (What::Pc1, "9MiB", 2, "not a sector size"),
+        ] {
+            let refused = check(what, size, sectors).unwrap_err();
+            assert!(refused.contains(needle), "{refused}");
+        }
+    }
 }

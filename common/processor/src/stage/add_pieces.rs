@@ -2,7 +2,7 @@
 
 use super::{context::Context, disk, source};
 use crate::{
-    disk::{at, sync_parent},
+    disk::{at, create_anew, sync_parent},
     proofs::seal_proof,
     serve::TaskError,
     task::{AddPieces, Piece, PieceFile},
@@ -10,14 +10,13 @@ use crate::{
 use damocles_kernels::{
     cpu::Cpu,
     piece::{self, Error},
-    sha::pairs::{self, NODE, Pairs},
+    sha::pairs::{self, NODE},
     tree::binary::Options,
 };
 use damocles_types::{Commitment, PaddedSize, PieceInfo, SealProof};
 use filecoin_proofs_api::{self as api, UnpaddedBytesAmount};
 use std::{
-    cell::Cell,
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
@@ -26,18 +25,11 @@ pub(super) fn run(task: &AddPieces, context: &Context<'_>) -> Result<Vec<PieceIn
     let size = task.seal_proof_type.size.bytes();
     check_layout(&task.pieces, size)?;
     match context.own_kernels() {
-        Some(cpu) => context.computes(Pairs::new(cpu).code()),
+        Some(cpu) => context.computes(pairs::code(cpu)),
         None => context.filecoin_proofs_computes(),
     }
     let path = &task.staged_filepath;
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)
-            .map_err(at(parent))
-            .map_err(disk)?;
-    }
-    // Whatever was there is of an earlier try.
-    crate::disk::remove_if_there(path).map_err(disk)?;
-    let staged = File::create_new(path).map_err(at(path)).map_err(disk)?;
+    let staged = create_anew(path).map_err(disk)?;
 
     let mut infos = Vec::new();
     let mut offset = 0;
@@ -162,20 +154,13 @@ fn own(
     context: &Context<'_>,
     what: &str,
 ) -> Result<Commitment, TaskError> {
-    let told = Cell::new(0);
-    let progress = |done: u64| {
-        let percent = done * 100 / piece.payload_size.max(1);
-        if told.replace(percent) < percent {
-            context.note(format!("{what}: {percent} %"));
-        }
-    };
     piece::add(
         source,
         piece.payload_size,
         piece.piece_size.padded().0,
         Some((target.staged, target.offset)),
         &Options::new(cpu),
-        &progress,
+        &context.percents(what, piece.payload_size.max(1)),
     )
     .map(Commitment)
     .map_err(|error| match error {

@@ -4,6 +4,7 @@ use super::*;
 use crate::{kernel::KernelChoice, serve::Progress, stage::Settings};
 use damocles_types::{Level, SectorSize, UnpaddedSize};
 use std::{
+    fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     path::PathBuf,

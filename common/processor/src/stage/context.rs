@@ -4,6 +4,7 @@
 use super::pc1_own::Batch;
 use crate::{kernel::KernelChoice, memory_files::MemoryFiles, serve::Progress};
 use damocles_kernels::cpu::Cpu;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a child computes, for all its tasks: made once from its arguments.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +41,17 @@ impl Context<'_> {
     /// Tells how far the task is.
     pub fn note(&self, text: impl ToString) {
         self.progress.note(text);
+    }
+
+    /// Tells by whole percents how much of `total` is done, from whatever thread.
+    pub fn percents(&self, what: &str, total: u64) -> impl Fn(u64) + Sync {
+        let told = AtomicU64::new(0);
+        move |done| {
+            let percent = done * 100 / total;
+            if told.fetch_max(percent, Ordering::Relaxed) < percent {
+                self.note(format!("{what}: {percent} %"));
+            }
+        }
     }
 
     /// Tells which kernel computes the task, by the name that it gives itself.

@@ -1,7 +1,7 @@
 //! What computes each stage on a CPU, and why, for people who want to know.
 
 use crate::kind::Stage;
-use damocles_kernels::{cpu::Cpu, pc1, pc2, sha::pairs::Pairs, snap};
+use damocles_kernels::{cpu::Cpu, pc1, poseidon, sha::pairs};
 use serde::Serialize;
 
 /// What computes a stage.
@@ -31,10 +31,9 @@ pub fn kernels(cpu: Cpu) -> Vec<StageKernel> {
 
 fn of(stage: Stage, cpu: Cpu) -> StageKernel {
     let (kernel, why, wanted) = match stage {
-        Stage::AddPieces | Stage::TreeD => pairs(cpu),
+        Stage::AddPieces | Stage::TreeD => nodes(cpu),
         Stage::Pc1 => labels(cpu),
-        Stage::Pc2 => poseidon(cpu, pc2::code(cpu)),
-        Stage::SnapEncode => poseidon(cpu, snap::code(cpu)),
+        Stage::Pc2 | Stage::SnapEncode => hashes(cpu),
         Stage::Transfer => ("—".to_owned(), "it copies files", &[][..]),
         Stage::SynthProof | Stage::SnapProve | Stage::Unseal => (
             "—".to_owned(),
@@ -62,7 +61,7 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
 
 type Found = (String, &'static str, &'static [Missing]);
 
-fn pairs(cpu: Cpu) -> Found {
+fn nodes(cpu: Cpu) -> Found {
     const WANTED: &[Missing] = &[Missing {
         feature: "avx512",
         brings: "SHA-256 of sixteen nodes at a time, twice as fast as with SHA instructions",
@@ -74,7 +73,7 @@ fn pairs(cpu: Cpu) -> Found {
     } else {
         "SHA-256 of one node at a time"
     };
-    (Pairs::new(cpu).code().to_owned(), why, WANTED)
+    (pairs::code(cpu).to_owned(), why, WANTED)
 }
 
 fn labels(cpu: Cpu) -> Found {
@@ -102,7 +101,7 @@ fn labels(cpu: Cpu) -> Found {
     (name.unwrap_or_default(), why, WANTED)
 }
 
-fn poseidon(cpu: Cpu, code: &str) -> Found {
+fn hashes(cpu: Cpu) -> Found {
     const WANTED: &[Missing] = &[Missing {
         feature: "avx512ifma",
         brings: "sixteen hashes at a time, seven to eight times as fast as one",
@@ -112,7 +111,7 @@ fn poseidon(cpu: Cpu, code: &str) -> Found {
     } else {
         "Poseidon of one input at a time, on plain registers"
     };
-    (code.to_owned(), why, WANTED)
+    (poseidon::code(cpu).to_owned(), why, WANTED)
 }
 
 #[cfg(test)]
@@ -121,13 +120,7 @@ mod tests {
 
     #[test]
     fn what_a_cpu_lacks_is_told_and_what_it_has_is_used() {
-        let all = Cpu {
-            sha_ni: true,
-            avx2: true,
-            avx512: true,
-            ifma: true,
-            vbmi: true,
-        };
+        let all = Cpu::COMPLETE;
         let on = |cpu| kernels(cpu);
         assert!(on(all).iter().all(|stage| stage.missing.is_empty()));
         let of = |cpu, name: &str| {

@@ -2,6 +2,7 @@
 //! and its files are synced before it answers.
 
 mod add_pieces;
+mod aux_files;
 mod cache_dir;
 mod context;
 mod kernels;
@@ -9,6 +10,7 @@ mod parents;
 mod pc1;
 mod pc1_batch;
 mod pc1_layers;
+mod pc1_memory;
 mod pc1_own;
 mod pc2;
 mod pc2_kernel;

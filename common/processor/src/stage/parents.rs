@@ -1,6 +1,7 @@
 //! The graph's parents cache, which all PC1 of one size on a machine share (56 GiB for 32GiB
 //! sectors). The library takes any file of the right name for whole, even one whose making
-//! was killed; a mark beside it says that ours is.
+//! was killed; a mark beside it says which one is: by length and time of the last change, so
+//! that it does not vouch for a file that was made after it.
 
 use super::disk;
 use crate::{
@@ -12,7 +13,8 @@ use damocles_types::SealProof;
 use filecoin_proofs::{MerkleTreeTrait, PoRepConfig, parameters::public_params, with_shape};
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -43,8 +45,7 @@ pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<PathBuf, Ta
         .collect();
     let config = seal_proof(proof)?.as_v1_config();
     let path = open(&config, progress)?;
-    let mark = marker(&path);
-    if mark.is_file() {
+    if is_whole(&path).map_err(disk)? {
         return Ok(path);
     }
     if before.contains(&path) {
@@ -52,14 +53,34 @@ pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<PathBuf, Ta
         remove_if_there(&path).map_err(disk)?;
         open(&config, progress)?;
     }
-    sync(&path)
-        .and_then(|()| write_whole(&mark, b""))
-        .map_err(disk)?;
+    vouch(&path).map_err(disk)?;
     Ok(path)
+}
+
+/// Whether the mark is of this very file.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    match fs::read(marker(path)) {
+        Ok(mark) => Ok(mark == state(path)?.as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(&marker(path))(error)),
+    }
+}
+
+/// Brings the whole file to the disk, then the mark.
+fn vouch(path: &Path) -> io::Result<()> {
+    sync(path)?;
+    write_whole(&marker(path), state(path)?.as_bytes())
 }
 
 fn marker(path: &Path) -> PathBuf {
     path.with_extension("whole")
+}
+
+/// What changes whenever somebody writes to the file.
+fn state(path: &Path) -> io::Result<String> {
+    let meta = fs::metadata(path).map_err(at(path))?;
+    let (seconds, nanos) = (meta.mtime(), meta.mtime_nsec());
+    Ok(format!("{} bytes of {seconds}.{nanos:09}\n", meta.len()))
 }
 
 /// Opens the cache, which makes it where it is missing (and checks the digest then).
@@ -74,4 +95,31 @@ fn open(config: &PoRepConfig, progress: &Progress) -> Result<PathBuf, TaskError>
 
 fn open_shape<Tree: 'static + MerkleTreeTrait>(config: &PoRepConfig) -> anyhow::Result<PathBuf> {
     Ok(public_params::<Tree>(config)?.graph.parent_cache()?.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_of_one_file_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("v28-sdr-parent-1.cache");
+        fs::write(&cache, [7; 56]).unwrap();
+        assert!(!is_whole(&cache).unwrap(), "no mark");
+        vouch(&cache).unwrap();
+        assert!(is_whole(&cache).unwrap());
+
+        // removed by hand, and the making of the next one was killed
+        let old = fs::metadata(&cache).unwrap().modified().unwrap();
+        fs::remove_file(&cache).unwrap();
+        fs::write(&cache, [0; 56]).unwrap();
+        let file = fs::File::options().write(true).open(&cache).unwrap();
+        file.set_modified(old + Duration::from_secs(1)).unwrap();
+        assert!(!is_whole(&cache).unwrap());
+        vouch(&cache).unwrap();
+        assert!(is_whole(&cache).unwrap());
+        fs::remove_file(&cache).unwrap();
+        assert!(is_whole(&cache).is_err(), "whoever asks has opened it");
+    }
 }

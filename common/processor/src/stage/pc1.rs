@@ -10,18 +10,13 @@ use super::{
     pc1_own, tree_d,
 };
 use crate::{
-    disk::{WorkLock, at, remove_if_there, sync, sync_parent},
+    disk::{WorkLock, create_anew, remove_if_there, sync, sync_parent},
     proofs::{comm_d, pieces, seal_proof},
     serve::TaskError,
     task::{Opaque, Pc1},
 };
 use crossbeam_channel::bounded;
-use std::{
-    fs::{self, File},
-    io,
-    path::Path,
-    thread,
-};
+use std::{io, path::Path, thread};
 
 pub(super) fn run(task: &Pc1, context: &Context<'_>) -> Result<Opaque, TaskError> {
     let dir = &task.cache_path;
@@ -32,19 +27,9 @@ pub(super) fn run(task: &Pc1, context: &Context<'_>) -> Result<Opaque, TaskError
     let total = layer_count(size);
     let layers = Layers::prepare(task, expected, boot, total, context.progress).map_err(disk)?;
 
-    if tree_d::root(dir, size).map_err(disk)? != Some(expected) {
-        context.note("building tree-d");
-        let built = tree_d::build(&task.in_path, dir, size, context)?;
-        if built != expected {
-            return Err(TaskError::permanent(format!(
-                "the data in {} has CommD {built}; its pieces make {expected}",
-                task.in_path.display()
-            ))
-            .hint("the staged file is not that of these pieces; run add_pieces again"));
-        }
-    }
+    tree_d::ensure(&task.in_path, dir, size, expected, context)?;
     let parents = parents::ready(task.registered_proof, context.progress)?;
-    make_file(&task.out_path).map_err(disk)?;
+    create_anew(&task.out_path).map_err(disk)?;
     let output = match context.own_kernels() {
         Some(cpu) => pc1_own::run(task, expected, layers, parents, cpu, context)?,
         None => library(task, layers, context)?,
@@ -87,15 +72,6 @@ fn library(task: &Pc1, mut layers: Layers, context: &Context<'_>) -> Result<Opaq
     let output = output?;
     watched.map_err(disk)?;
     Opaque::from_value(&output).map_err(TaskError::permanent)
-}
-
-/// The file must exist; a link is replaced, so that nothing is encoded through it.
-fn make_file(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(at(parent))?;
-    }
-    remove_if_there(path)?;
-    File::create_new(path).map(|_| ()).map_err(at(path))
 }
 
 pub(super) fn layer_count(size: damocles_types::SectorSize) -> Option<usize> {

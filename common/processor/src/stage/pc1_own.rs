@@ -1,10 +1,14 @@
 //! PC1 with our own kernels: labels, alone or in step with other tasks of this child, then
 //! what the library leaves besides: the copy of the staged file, and the output in its words.
 
-use super::{context::Context, disk, pc1_batch, pc1_layers::Layers};
+use super::{
+    context::Context,
+    disk, pc1_batch,
+    pc1_layers::Layers,
+    pc1_memory::{self, Need, Shown},
+};
 use crate::{
     disk::at,
-    memory_files::MemoryFiles,
     pin::NUMA_ENV,
     proofs::seal_proof,
     serve::TaskError,
@@ -24,22 +28,28 @@ use std::{
     fs::{self, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
-    thread::available_parallelism,
+    sync::Arc,
+    thread::{self, available_parallelism},
     time::Duration,
 };
 use storage_proofs_core::cache_key::CacheKey;
 use storage_proofs_porep::stacked::generate_replica_id;
 
-type Key = (Graph, Start);
+/// The graph and the layer that comes next: within it those who are further on go back to
+/// the last one, which costs minutes and saves hours of working one by one.
+type Key = (Graph, usize);
+/// A sector, and at which node of that layer it could go on.
+type Entry = (Job, usize);
+/// How a sector was labelled.
+type Labelled = Result<Way, TaskError>;
 /// A child is one process, and so is the room where its tasks meet.
-static ROOM: pc1_batch::Room<Key, Job, Result<Way, pc1::Error>> = pc1_batch::Room::new();
+static ROOM: pc1_batch::Room<Key, Entry, Labelled> = pc1_batch::Room::new();
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// What a task waits at least, when it waits at all.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// What a node takes of one sector, roughly.
-const NODE: Duration = Duration::from_nanos(700);
+const NODE_NANOS: u64 = 700;
 
 /// Whether tasks of this child wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,83 +159,95 @@ fn label(
         cancel: Arc::default(),
     };
     let cores = available_parallelism().map_or(1, |cores| cores.get());
-    let alone = NODE.saturating_mul((graph.nodes * graph.layers).try_into().unwrap_or(u32::MAX));
-    let limits = context.settings.batch.limits(cores, alone);
-    let sector_bytes = (graph.nodes * NODE_BYTES) as u64;
-    let large_pages = LargePages {
-        files: memory_files(context.settings.memory_files.as_ref(), context),
-    };
-    let work = |jobs: Vec<Job>| {
-        let available = available_memory(Path::new("/proc/meminfo"), Path::new("/sys/fs/cgroup"));
-        let options = Options {
-            cores,
-            memory: Some(budget(available, jobs.len(), sector_bytes)),
-            large_pages,
-            ..Options::default()
-        };
-        pc1::run(&graph, start, &jobs, cpu, &options)
-    };
-    match ROOM.join(&(graph.clone(), start), job, limits, work) {
+    let limits = context
+        .settings
+        .batch
+        .limits(cores, alone(graph.nodes, graph.layers));
+    let work = |entries| work(&graph, start.layer, entries, cores, cpu, context);
+    let key = (graph.clone(), start.layer);
+    match ROOM.join(&key, (job, start.node), limits, work) {
         Some(Ok(way)) => Ok(way),
-        Some(Err(error)) => Err(TaskError::temporary(error)),
+        Some(Err(error)) => Err(error),
         None => Err(TaskError::temporary(
             "the task that labelled this sector together with its own has panicked",
         )),
     }
 }
 
-/// Bytes for the labels of `sectors` sectors. Two layers of each were planned for; more, which
-/// makes them faster together, may be taken of what nobody uses.
-fn budget(available: Option<u64>, sectors: usize, sector_bytes: u64) -> u64 {
-    let planned = sector_bytes.saturating_mul(2 * sectors as u64);
-    planned.max(available.unwrap_or(0) / 2)
+/// What a sector's labels take on a core of its own, roughly.
+fn alone(nodes: usize, layers: usize) -> Duration {
+    Duration::from_nanos(NODE_NANOS.saturating_mul((nodes * layers) as u64))
 }
 
-/// Bytes that may be had, of the machine and of this process's cgroup.
-fn available_memory(meminfo: &Path, cgroup: &Path) -> Option<u64> {
-    let text = fs::read_to_string(meminfo).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let machine = line
-        .trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        * 1024;
-    let number = |name: &str| {
-        let text = fs::read_to_string(cgroup.join(name)).ok()?;
-        text.trim().parse::<u64>().ok()
+/// Labels the sectors of a batch, on a thread whose memory policy ends with it.
+fn work(
+    graph: &Graph,
+    layer: usize,
+    entries: Vec<Entry>,
+    cores: usize,
+    cpu: Cpu,
+    context: &Context<'_>,
+) -> Vec<Labelled> {
+    let all = |error: TaskError, count| vec![Err(error); count];
+    let count = entries.len();
+    let node = entries.iter().map(|(_, node)| *node).min();
+    let jobs: Vec<Job> = entries.into_iter().map(|(job, _)| job).collect();
+    let start = Start {
+        layer,
+        node: node.unwrap_or(0),
     };
-    let group = match (number("memory.max"), number("memory.current")) {
-        (Some(most), Some(used)) => Some(most.saturating_sub(used)),
-        _ => None,
-    };
-    Some(group.map_or(machine, |group| group.min(machine)))
-}
 
-/// The memory files of the NUMA node that this process prefers; of all nodes when it has no
-/// preference.
-fn memory_files(files: Option<&MemoryFiles>, context: &Context<'_>) -> Vec<PathBuf> {
-    const NODES: u32 = 64;
-    let Some(files) = files else {
-        return Vec::new();
-    };
-    static PREFERRED: OnceLock<Option<u32>> = OnceLock::new();
-    let preferred = PREFERRED.get_or_init(|| env::var(NUMA_ENV).ok()?.trim().parse().ok());
-    let nodes = preferred.map_or(0..NODES, |node| node..node.saturating_add(1));
-    let mut found = Vec::new();
-    for node in nodes {
-        match files.list(node) {
-            Ok(of_node) => found.extend(of_node),
-            Err(error) => context.note(format!("memory files of node {node}: {error}")),
+    let shown = Shown::default();
+    let home = pc1_memory::home(&shown);
+    let files = match &context.settings.memory_files {
+        Some(files) => {
+            let named = env::var_os(NUMA_ENV).is_some();
+            let (found, trouble) = pc1_memory::files(files, home, named);
+            trouble.iter().for_each(|text| context.note(text));
+            found
         }
+        None => Vec::new(),
+    };
+    let need = Need {
+        sector_bytes: (graph.nodes * NODE_BYTES) as u64,
+        sectors: count,
+    };
+    let grant = match pc1_memory::grant(&shown, need, home, &files) {
+        Ok(grant) => grant,
+        Err(error) => return all(error, count),
+    };
+    if let Some(note) = &grant.note {
+        context.note(note);
     }
-    if found.is_empty() {
-        context.note("there are no memory files; labels are in ordinary memory");
+    let options = Options {
+        cores,
+        memory: grant.bytes,
+        large_pages: LargePages { files },
+        ..Options::default()
+    };
+    let run = || {
+        if let Err(error) = pc1_memory::bind(&grant) {
+            context.note(format!("labels are not bound to a NUMA node: {error}"));
+        }
+        pc1::run(graph, start, &jobs, cpu, &options)
+    };
+    let done = thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("pc1".to_owned())
+            .spawn_scoped(scope, run)?;
+        Ok::<_, io::Error>(
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    match done {
+        Ok(done) => done
+            .into_iter()
+            .map(|end| end.map_err(TaskError::temporary))
+            .collect(),
+        Err(error) => all(TaskError::temporary(error), count),
     }
-    found
 }
 
 fn layer_count(task: &Pc1) -> Result<usize, TaskError> {
@@ -290,9 +312,10 @@ impl Watch for Notes {
     }
 
     fn progress(&self, layer: usize, nodes: usize) {
-        self.layers
-            .lock()
-            .tell(layer, Some(100 * nodes / self.nodes));
+        // the notes may wait for the disk; labels do not wait for them
+        if let Some(layers) = self.layers.try_lock() {
+            layers.tell(layer, Some(100 * nodes / self.nodes));
+        }
     }
 
     fn note(&self, text: &str) {
@@ -326,21 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_what_was_planned_or_half_of_what_is_free() {
-        assert_eq!(budget(Some(1000), 2, 100), 500);
-        assert_eq!(budget(Some(1000), 16, 100), 3200);
-        assert_eq!(budget(None, 1, 100), 200);
-
-        let dir = tempfile::tempdir().unwrap();
-        let meminfo = dir.path().join("meminfo");
-        let available = || available_memory(&meminfo, dir.path());
-        assert_eq!(available(), None);
-        fs::write(&meminfo, "MemTotal:  9 kB\nMemAvailable:    4 kB\n").unwrap();
-        assert_eq!(available(), Some(4096));
-        fs::write(dir.path().join("memory.current"), "100\n").unwrap();
-        fs::write(dir.path().join("memory.max"), "max\n").unwrap();
-        assert_eq!(available(), Some(4096));
-        fs::write(dir.path().join("memory.max"), "1100\n").unwrap();
-        assert_eq!(available(), Some(1000));
+    fn a_large_sector_takes_hours() {
+        let gib32 = alone(1 << 30, 11);
+        assert_eq!(gib32.as_secs(), 8267);
+        let batch = Batch {
+            most: 4,
+            wait: Duration::from_secs(900),
+        };
+        assert_eq!(batch.limits(1, gib32).wait.as_secs(), 413);
     }
 }

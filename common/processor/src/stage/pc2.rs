@@ -7,7 +7,8 @@
 use super::{
     cache_dir::{self, PC2_MARK, PC2_RUNNING, pc2_files},
     context::Context,
-    disk, pc2_kernel,
+    disk,
+    pc2_kernel::{self, NO_STAGED_FILE},
 };
 use crate::{
     disk::{at, put, remove_if_there, sibling, sync, sync_parent, write_whole},
@@ -68,6 +69,8 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
             .and_then(|text| serde_json::from_slice(&text).ok());
         if let Some(output) = finished(task, &digest, old.as_ref()).map_err(disk)? {
             tracing::info!("an earlier run has finished; its answer is given again");
+            // it may have been killed before it could take its sign away
+            remove_if_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
             return Ok(output);
         }
         // No mark: the file is as PC1 left it.
@@ -187,9 +190,7 @@ fn remake(staged: &Path, sealed: &Path, size: u64) -> Result<(), TaskError> {
     let part = sibling(sealed, "part").map_err(disk)?;
     remove_if_there(&part).map_err(disk)?;
     fs::copy(staged, &part).map_err(|error| {
-        TaskError::permanent(format!("{}: {error}", staged.display())).hint(
-            "without the staged file an interrupted PC2 cannot be repeated; go back to add_pieces",
-        )
+        TaskError::permanent(format!("{}: {error}", staged.display())).hint(NO_STAGED_FILE)
     })?;
     let file = File::options()
         .write(true)

@@ -1,14 +1,15 @@
 //! PC2 on our own kernel, and the two small files that only the library knows how to write.
 
-use super::{context::Context, disk, tree_d};
+use super::{aux_files, context::Context, disk, tree_d};
 use crate::{
-    disk::write_whole,
     serve::TaskError,
     task::{Pc2, Pc2Output},
 };
 use damocles_kernels::{
     cpu::Cpu,
     pc2::{self, Data, Error, Job, Options, Roots},
+    poseidon,
+    tree::FileError,
 };
 use damocles_types::{ByteSize, Commitment, SealProof, SectorSize};
 use filecoin_proofs::{
@@ -16,12 +17,16 @@ use filecoin_proofs::{
     StoreConfig, TemporaryAux,
 };
 use filecoin_proofs_api::seal::{Labels, SealPreCommitPhase1Output};
-use std::{env, path::Path};
+use std::{env, io, path::Path};
 use storage_proofs_core::{cache_key::CacheKey, settings::SETTINGS, util::NODE_SIZE};
 
 /// Memory for PC2's buffers, as `8GiB`; the environment of the child, so
 /// `[[processors.pc2]] envs = { DAMOCLES_PC2_MEMORY = "4GiB" }`.
 pub(super) const MEMORY_ENV: &str = "DAMOCLES_PC2_MEMORY";
+
+/// What to do when the data is gone, which does not come back by itself.
+pub(super) const NO_STAGED_FILE: &str =
+    "without the staged file an interrupted PC2 cannot be repeated; go back to add_pieces";
 
 /// Runs the kernel. The caller has marked the sealed file as being written, and syncs.
 pub(super) fn run(
@@ -59,7 +64,7 @@ pub(super) fn run(
         rows_to_discard: SETTINGS.rows_to_discard,
         ..Options::default()
     };
-    context.computes(pc2::code(cpu));
+    context.computes(poseidon::code(cpu));
     let mut told = None;
     let roots = pc2::run(&job, cpu, &options, |progress| {
         let percent = progress.done * 100 / progress.total;
@@ -67,7 +72,7 @@ pub(super) fn run(
             context.note(format!("columns, trees and encoding: {percent} %"));
         }
     })
-    .map_err(failure)?;
+    .map_err(|error| failure(error, task.staged_file.as_deref()))?;
     write_aux(dir, size, labels, &roots)?;
     Ok(Pc2Output {
         registered_proof: proof,
@@ -77,11 +82,21 @@ pub(super) fn run(
 }
 
 /// A disk may have a better day, and memory may be free later; a file that an earlier stage
-/// has made wrongly stays wrong.
-fn failure(error: Error) -> TaskError {
+/// has made wrongly stays wrong, and data that is gone stays away.
+fn failure(error: Error, staged: Option<&Path>) -> TaskError {
     match error {
-        Error::Io { .. } | Error::Thread(_) | Error::Allocation(_) | Error::Cancelled => {
-            TaskError::temporary(error)
+        Error::File(FileError::Io {
+            ref path,
+            ref source,
+        }) if source.kind() == io::ErrorKind::NotFound && staged == Some(path.as_path()) => {
+            TaskError::permanent(error).hint(NO_STAGED_FILE)
+        }
+        Error::File(FileError::Io { .. })
+        | Error::Thread(_)
+        | Error::Allocation(_)
+        | Error::Cancelled => TaskError::temporary(error),
+        Error::File(FileError::Length { .. }) => {
+            TaskError::permanent(error).hint("the stage that makes it must run again")
         }
         Error::Memory { .. } => {
             TaskError::permanent(error).hint(format!("set {MEMORY_ENV} higher or leave it out"))
@@ -148,19 +163,34 @@ fn write_aux(
         tree_c_config: store(CacheKey::CommCTree, base, 0),
         _g: std::marker::PhantomData,
     };
-    for (key, bytes) in [
-        (CacheKey::PAux, bincode::serialize(&p_aux)),
-        (CacheKey::TAux, bincode::serialize(&t_aux)),
-    ] {
-        let bytes = bytes.map_err(|error| TaskError::permanent(format!("{key}: {error}")))?;
-        write_whole(&dir.join(key.to_string()), &bytes).map_err(disk)?;
-    }
-    Ok(())
+    aux_files::write(dir, CacheKey::PAux, &p_aux)?;
+    aux_files::write(dir, CacheKey::TAux, &t_aux)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use damocles_types::Level;
+
+    #[test]
+    fn data_that_is_gone_is_not_waited_for() {
+        let failed = |path: &str, kind: io::ErrorKind| {
+            let (path, source) = (path.into(), kind.into());
+            let error = Error::File(FileError::Io { path, source });
+            failure(error, Some(Path::new("/staged")))
+        };
+        let gone = failed("/staged", io::ErrorKind::NotFound);
+        assert_eq!(gone.level, Level::Permanent);
+        assert!(gone.message.starts_with("/staged: "), "{gone}");
+        assert_eq!(gone.hint.as_deref(), Some(NO_STAGED_FILE));
+        // the disk may only be away, and a layer is not the staged file
+        for (path, kind) in [
+            ("/staged", io::ErrorKind::PermissionDenied),
+            ("/layer", io::ErrorKind::NotFound),
+        ] {
+            assert_eq!(failed(path, kind).level, Level::Temporary, "{path}");
+        }
+    }
 
     #[test]
     fn memory_is_a_size() {

@@ -14,7 +14,7 @@ use crate::{
 };
 use damocles_kernels::{
     cpu::Cpu,
-    sha::pairs::Pairs,
+    sha::pairs,
     tree::binary::{self, Error, Options},
 };
 use damocles_types::{Commitment, SectorSize};
@@ -23,7 +23,6 @@ use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
 };
 use storage_proofs_core::{
     cache_key::CacheKey,
@@ -36,7 +35,7 @@ const WORK: &str = ".tree-d";
 pub(super) fn run(task: &TreeD, context: &Context<'_>) -> Result<bool, TaskError> {
     let _lock = cache_dir::lock(&task.cache_dir)?;
     match context.own_kernels() {
-        Some(cpu) => context.computes(Pairs::new(cpu).code()),
+        Some(cpu) => context.computes(pairs::code(cpu)),
         None => context.filecoin_proofs_computes(),
     }
     build(
@@ -55,15 +54,8 @@ pub(super) fn build(
     size: SectorSize,
     context: &Context<'_>,
 ) -> Result<Commitment, TaskError> {
+    check_length(staged, size)?;
     let data = File::open(staged).map_err(at(staged)).map_err(disk)?;
-    let length = data.metadata().map_err(at(staged)).map_err(disk)?.len();
-    if length != size.bytes() {
-        return Err(TaskError::permanent(format!(
-            "{} has {length} bytes; a {size} sector has {}",
-            staged.display(),
-            size.bytes()
-        )));
-    }
     let work = dir.join(WORK);
     match fs::remove_dir_all(&work) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -84,6 +76,43 @@ pub(super) fn build(
     Ok(root)
 }
 
+/// The tree of `staged` lies in `dir` afterwards, and its root is `expected`: the CommD of the
+/// sector's pieces.
+pub(super) fn ensure(
+    staged: &Path,
+    dir: &Path,
+    size: SectorSize,
+    expected: Commitment,
+    context: &Context<'_>,
+) -> Result<(), TaskError> {
+    if root(dir, size).map_err(disk)? == Some(expected) {
+        return Ok(());
+    }
+    context.note("building tree-d");
+    let built = build(staged, dir, size, context)?;
+    if built == expected {
+        return Ok(());
+    }
+    Err(TaskError::permanent(format!(
+        "the data in {} has CommD {built}; its pieces make {expected}",
+        staged.display()
+    ))
+    .hint("the staged file is not that of these pieces; run add_pieces again"))
+}
+
+/// A file that must be as long as a sector.
+pub(super) fn check_length(path: &Path, size: SectorSize) -> Result<(), TaskError> {
+    let length = fs::metadata(path).map_err(at(path)).map_err(disk)?.len();
+    if length == size.bytes() {
+        return Ok(());
+    }
+    Err(TaskError::permanent(format!(
+        "{} has {length} bytes; a {size} sector has {}",
+        path.display(),
+        size.bytes()
+    )))
+}
+
 /// By our own kernel, to the file `made`.
 fn own(
     cpu: Cpu,
@@ -94,13 +123,7 @@ fn own(
     context: &Context<'_>,
 ) -> Result<Commitment, TaskError> {
     let tree = File::create_new(made).map_err(at(made)).map_err(disk)?;
-    let told = AtomicU64::new(0);
-    let progress = |done: u64| {
-        let percent = done * 100 / size.bytes();
-        if told.fetch_max(percent, Ordering::Relaxed) < percent {
-            context.note(format!("tree-d: {percent} %"));
-        }
-    };
+    let progress = context.percents("tree-d", size.bytes());
     binary::build(data, size.bytes(), &tree, &Options::new(cpu), &progress)
         .map(Commitment)
         .map_err(|error| match error {
