@@ -138,7 +138,7 @@ fn make_file(dir: &Path, size: ByteSize, index: usize, made: &mut Vec<PathBuf>) 
     let page = rustix::fs::statfs(dir)
         .map_err(|error| at(dir)(error.into()))?
         .f_bsize as u64;
-    if size.0 % page.max(1) != 0 {
+    if !size.0.is_multiple_of(page.max(1)) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(
@@ -235,6 +235,12 @@ mod tests {
 
         let error = files.make(1000, size, 1).unwrap_err();
         assert!(error.to_string().contains("1000"), "{error}");
+        let odd = files.make(0, ByteSize(100), 1).unwrap_err();
+        assert!(
+            odd.to_string().contains("no multiple of the pages"),
+            "{odd}"
+        );
+        assert_eq!(files.list(0).unwrap(), made[1..]);
     }
 
     #[test]

@@ -133,7 +133,59 @@ fn our_kernels_answer_as_the_library_and_leave_the_same_files() {
     }
 }
 
-/// What a killed run leaves: the noted beginning of layer 2, and something behind it.
+/// What a killed run leaves of a finished one: the noted beginning of layer 2, and something
+/// behind it.
+fn interrupt(task: &Pc1, nodes: usize, right: bool) {
+    let (two, part, mark) = (
+        task.cache_path.join("sc-02-data-layer-2.dat"),
+        task.cache_path.join("sc-02-data-layer-2.part"),
+        task.cache_path.join(".pc1.json"),
+    );
+    let mut labels = fs::read(&two).unwrap();
+    labels.truncate(nodes * 32);
+    if !right {
+        labels[(nodes - 1) * 32] ^= 1;
+    }
+    labels.extend([0xff; 100]);
+    fs::write(&part, labels).unwrap();
+    fs::remove_file(&two).unwrap();
+    let mut noted: serde_json::Value = serde_json::from_slice(&fs::read(&mark).unwrap()).unwrap();
+    noted["synced"] = serde_json::json!(["sc-02-data-layer-1.dat"]);
+    noted["part"] = serde_json::json!({"layer": 2, "nodes": nodes});
+    fs::write(&mark, noted.to_string()).unwrap();
+}
+
+#[test]
+fn tasks_that_were_stopped_at_different_nodes_go_on_together() {
+    const TASKS: u8 = 20;
+    let own = pool(KernelChoice::Auto, u32::from(TASKS));
+    let dir = tempfile::tempdir().unwrap();
+    let proof = SealProof::interactive(SectorSize::KiB2);
+    let tasks: Vec<Pc1> = (0..TASKS)
+        .map(|ticket| task(&own, proof, dir.path(), &format!("own-{ticket}"), ticket))
+        .collect();
+    let together = || -> Vec<Opaque> {
+        thread::scope(|scope| {
+            let own = &own;
+            let started: Vec<_> = tasks
+                .iter()
+                .map(|task| scope.spawn(move || run(own, task).0))
+                .collect();
+            let ended = started.into_iter().map(|task| task.join().unwrap());
+            ended.collect()
+        })
+    };
+    let whole = together();
+    let expected: Vec<_> = tasks.iter().map(files).collect();
+    for (task, nodes) in tasks.iter().zip(30..) {
+        interrupt(task, nodes, nodes != 41);
+    }
+    assert_eq!(together(), whole);
+    for (task, expected) in tasks.iter().zip(&expected) {
+        assert!(files(task) == *expected, "files differ");
+    }
+}
+
 #[test]
 fn a_layer_goes_on_from_its_noted_beginning_and_starts_anew_from_a_wrong_one() {
     let own = pool(KernelChoice::Auto, 1);
@@ -142,29 +194,11 @@ fn a_layer_goes_on_from_its_noted_beginning_and_starts_anew_from_a_wrong_one() {
     let task = task(&own, proof, dir.path(), "own", 7);
     let (whole, _) = run(&own, &task);
     let expected = files(&task);
-    let (two, part, mark) = (
-        task.cache_path.join("sc-02-data-layer-2.dat"),
-        task.cache_path.join("sc-02-data-layer-2.part"),
-        task.cache_path.join(".pc1.json"),
-    );
     for (right, told) in [
         (true, "going on at node 40 of layer 2"),
         (false, "going on at node 0 of layer 2"),
     ] {
-        let mut labels = fs::read(&two).unwrap();
-        labels.truncate(40 * 32);
-        if !right {
-            labels[39 * 32] ^= 1;
-        }
-        labels.extend([0xff; 100]);
-        fs::write(&part, labels).unwrap();
-        fs::remove_file(&two).unwrap();
-        let mut noted: serde_json::Value =
-            serde_json::from_slice(&fs::read(&mark).unwrap()).unwrap();
-        noted["synced"] = serde_json::json!(["sc-02-data-layer-1.dat"]);
-        noted["part"] = serde_json::json!({"layer": 2, "nodes": 40});
-        fs::write(&mark, noted.to_string()).unwrap();
-
+        interrupt(&task, 40, right);
         let mut notes = Vec::new();
         let done = own.run(&task, &Cancel::new(), &mut |note| {
             if let Note::Progress(text) = note {

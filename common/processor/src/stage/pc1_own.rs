@@ -143,12 +143,6 @@ fn label(
     cpu: Cpu,
     context: &Context<'_>,
 ) -> Result<Way, TaskError> {
-    if start != Start::ANEW {
-        context.note(format!(
-            "going on at node {} of layer {}",
-            start.node, start.layer
-        ));
-    }
     let job = Job {
         replica_id,
         dir: task.cache_path.clone(),
@@ -196,6 +190,10 @@ fn work(
         layer,
         node: node.unwrap_or(0),
     };
+    if start != Start::ANEW {
+        let text = format!("going on at node {} of layer {layer}", start.node);
+        jobs.iter().for_each(|job| job.watch.note(&text));
+    }
 
     let shown = Shown::default();
     let home = pc1_memory::home(&shown);
