@@ -3,7 +3,7 @@
 
 use damocles_kernels::{
     cpu::Cpu,
-    pc1::{self, Graph, Job, NODE_BYTES, Options, Start, Watch, Way, layer_name},
+    pc1::{self, Graph, Job, LANES, NODE_BYTES, Options, Start, Watch, Way, layer_name},
 };
 use filecoin_hashers::{Domain, poseidon::PoseidonDomain};
 use filecoin_proofs::{
@@ -111,7 +111,8 @@ fn assert_same(graph: &Graph, ours: &Path, library: &Path, what: &str) {
     assert_eq!(names(ours), names(library), "{what}: files left over");
 }
 
-fn compare(proof: RegisteredSealProof, ids: &[Id], way: Way, library: &[TempDir]) {
+/// Layers that our code has made in this way.
+fn make(proof: RegisteredSealProof, ids: &[Id], way: Way) -> Vec<TempDir> {
     let graph = graph(proof);
     let dirs: Vec<TempDir> = ids.iter().map(|_| tempfile::tempdir().unwrap()).collect();
     let notes = Arc::new(Notes::default());
@@ -127,7 +128,12 @@ fn compare(proof: RegisteredSealProof, ids: &[Id], way: Way, library: &[TempDir]
     for done in pc1::run(&graph, Start::ANEW, &jobs, Cpu::detect(), &options) {
         assert_eq!(done.unwrap(), way);
     }
-    for (ours, theirs) in dirs.iter().zip(library) {
+    dirs
+}
+
+fn compare(proof: RegisteredSealProof, ids: &[Id], way: Way, library: &[TempDir]) {
+    let graph = graph(proof);
+    for (ours, theirs) in make(proof, ids, way).iter().zip(library) {
         let what = format!("{proof:?} by {way}");
         assert_same(&graph, ours.path(), theirs.path(), &what);
     }
@@ -209,8 +215,22 @@ fn layers_of_512mib_are_those_of_filecoin_proofs() {
                 compare_interrupted(proof, &ids[0], way, library[0].path());
             }
             Way::ShaNi(2) => compare(proof, &ids, way, &library),
-            // the same code again; the lanes of this size take 32 GiB of memory
+            // the same code again; lanes have a test of their own
             Way::ShaNi(_) | Way::Lanes => {}
         }
+    }
+}
+
+/// `cargo test --workspace --test pc1 -- --ignored lanes_of_512mib`
+#[test]
+#[ignore = "slow ring: ten minutes, 17 GiB of memory and 18 GiB of disk"]
+fn lanes_of_512mib_are_those_of_filecoin_proofs() {
+    assert!(Cpu::detect().avx512, "this CPU has no lanes");
+    let proof = RegisteredSealProof::StackedDrg512MiBV1_1;
+    let ids = replica_ids(2, LANES);
+    let library = library(proof, &[ids[0], ids[LANES - 1]]);
+    let made = make(proof, &ids, Way::Lanes);
+    for (ours, theirs) in [&made[0], &made[LANES - 1]].into_iter().zip(&library) {
+        assert_same(&graph(proof), ours.path(), theirs.path(), "512MiB in lanes");
     }
 }

@@ -25,6 +25,7 @@ use std::{
     },
     io,
     ops::Range,
+    sync::OnceLock,
 };
 
 /// Words of a label.
@@ -43,6 +44,7 @@ type Node = [u32; WIDE];
 #[derive(Debug)]
 pub(super) struct Lanes {
     groups: Vec<Group>,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,9 @@ impl Lanes {
             })
         };
         let groups = ids.chunks(LANES).map(group).collect::<io::Result<_>>()?;
-        Ok(Self { groups })
+        // SAFETY: the CPU was asked.
+        let pace = unsafe { Pace::measured() };
+        Ok(Self { groups, pace })
     }
 
     /// Whether all of it is in memory files.
@@ -86,19 +90,13 @@ impl Store for Lanes {
             groups.iter_mut().for_each(|group| group.first_node(layer));
             (first, parents) = (1, &parents[1..]);
         }
-        for pair in groups.chunks_mut(2) {
+        for groups in groups.chunks_mut(if self.pace.side_by_side { 2 } else { 1 }) {
+            let mut wide: Vec<Wide<'_>> = groups.iter_mut().map(|group| group.wide()).collect();
             // SAFETY: `new` has asked the CPU.
             unsafe {
-                match (pair, layer) {
-                    ([one], 1) => nodes::<3>(layer, first, parents, &mut one.wide()),
-                    ([one], _) => nodes::<7>(layer, first, parents, &mut one.wide()),
-                    ([a, b], 1) => {
-                        nodes_of_two::<3>(layer, first, parents, &mut [a.wide(), b.wide()]);
-                    }
-                    ([a, b], _) => {
-                        nodes_of_two::<7>(layer, first, parents, &mut [a.wide(), b.wide()]);
-                    }
-                    _ => {}
+                match layer {
+                    1 => self.pace.label::<3>(layer, first, parents, &mut wide),
+                    _ => self.pace.label::<7>(layer, first, parents, &mut wide),
                 }
             }
         }
@@ -272,9 +270,104 @@ impl Wide<'_> {
     }
 }
 
-/// Labels the nodes from `first` on, one for each entry of `parents`, of sixteen sectors. The
-/// schedules are not kept from one turn to the next: to load them costs as much as to compute
-/// them in the gaps that one group leaves.
+/// Which code is fastest on this CPU.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// For one group: the schedules of the parents are kept for all three turns.
+    kept: bool,
+    /// For two groups: the rounds of both side by side.
+    side_by_side: bool,
+}
+
+impl Pace {
+    /// Measured once, on a few nodes.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn measured() -> Self {
+        static MEASURED: OnceLock<Pace> = OnceLock::new();
+        *MEASURED.get_or_init(|| {
+            const NODES: usize = 33;
+            let parents: Vec<[u8; PARENT_BYTES]> = (1..NODES as u32)
+                .map(|node| {
+                    let mut bytes = [0; PARENT_BYTES];
+                    for (k, parent) in (1..).zip(bytes.as_chunks_mut::<4>().0) {
+                        *parent = (node / k).saturating_sub(1).to_le_bytes();
+                    }
+                    bytes
+                })
+                .collect();
+            let previous = vec![[7; WIDE]; NODES];
+            let mut labels = [previous.clone(), previous.clone()];
+            let mut groups = labels.each_mut().map(|current| Wide {
+                ids: [1; WIDE],
+                current: &mut current[..],
+                previous: &previous[..],
+            });
+            let gaps = x16::time(|| nodes::<7>(2, 1, &parents, &mut groups[0]));
+            let kept = x16::time(|| nodes_kept::<7>(2, 1, &parents, &mut groups[0]));
+            let two = x16::time(|| nodes_of_two::<7>(2, 1, &parents, &mut groups));
+            Self {
+                kept: kept < gaps,
+                side_by_side: two < 2 * kept.min(gaps),
+            }
+        })
+    }
+
+    /// Labels the nodes from `first` on, one for each entry of `parents`, of one group or two.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn label<const BLOCKS: usize>(
+        self,
+        layer: u32,
+        first: usize,
+        parents: &[[u8; PARENT_BYTES]],
+        groups: &mut [Wide<'_>],
+    ) {
+        if let Ok(two) = <&mut [Wide<'_>; 2]>::try_from(&mut *groups) {
+            return nodes_of_two::<BLOCKS>(layer, first, parents, two);
+        }
+        for group in groups {
+            if self.kept {
+                nodes_kept::<BLOCKS>(layer, first, parents, group);
+            } else {
+                nodes::<BLOCKS>(layer, first, parents, group);
+            }
+        }
+    }
+}
+
+/// Labels of sixteen sectors, the schedules kept from one turn to the next and the rounds in
+/// the fewest operations: for CPUs whose vector units have no gaps.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn nodes_kept<const BLOCKS: usize>(
+    layer: u32,
+    first: usize,
+    parents: &[[u8; PARENT_BYTES]],
+    group: &mut Wide<'_>,
+) {
+    let mut kept = [x16::Schedule::zeroed(); BLOCKS];
+    let mut once = x16::Schedule::zeroed();
+    for (i, bytes) in parents.iter().enumerate() {
+        let node = first + i;
+        if let Some(later) = parents.get(i + 1) {
+            group.prefetch::<BLOCKS>(later);
+        }
+        let mut state = x16::initial();
+        x16::expand(&group.header(layer, node), &mut once);
+        x16::compress_scheduled(&mut state, &once);
+        for (block, schedule) in kept.iter_mut().enumerate() {
+            x16::expand(&group.parents(bytes, block), schedule);
+            x16::compress_scheduled(&mut state, schedule);
+        }
+        for turn in BLOCKS..18 {
+            x16::compress_scheduled(&mut state, &kept[turn % BLOCKS]);
+        }
+        x16::expand(&group.last::<BLOCKS>(bytes), &mut once);
+        x16::compress_scheduled(&mut state, &once);
+        group.store(node, state);
+    }
+}
+
+/// Labels of sixteen sectors, for CPUs that leave gaps in the rounds of one group: the
+/// schedules are computed in them, each time anew.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 fn nodes<const BLOCKS: usize>(
     layer: u32,
@@ -345,5 +438,40 @@ fn load(node: &Node, words: &mut [x16::Lanes]) {
     for (word, row) in words.iter_mut().zip(node.as_chunks::<LANES>().0) {
         // SAFETY: sixteen words are 64 bytes; an unaligned load.
         *word = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::label::tests::{graph, reference, replica_id},
+        *,
+    };
+
+    #[test]
+    fn every_pace_labels_the_same() {
+        if !Cpu::detect().avx512 {
+            return;
+        }
+        const NODES: usize = 128;
+        let parents = graph(NODES);
+        let ids: Vec<Label> = (0..2 * LANES).map(replica_id).collect();
+        let expected: Vec<_> = ids.iter().map(|id| reference(id, 3, &parents)).collect();
+        let none = LargePages::default();
+        for (kept, side_by_side) in [(false, false), (true, false), (true, true)] {
+            let mut lanes = Lanes::new(&ids, NODES, &none).unwrap();
+            lanes.pace = Pace { kept, side_by_side };
+            for layer in 1..=3 {
+                let piece = Piece::new(0, parents.as_flattened().to_vec());
+                lanes.label(layer, &piece, &[true; 2 * LANES]);
+                let mut buffers = vec![Some(Vec::new()); 2 * LANES];
+                lanes.read(0..NODES, &mut buffers);
+                for (buffer, expected) in buffers.iter().zip(&expected) {
+                    let expected = expected[layer as usize - 1].as_flattened();
+                    assert!(buffer.as_deref() == Some(expected), "{:?}", lanes.pace);
+                }
+                lanes.next_layer();
+            }
+        }
     }
 }

@@ -7,9 +7,7 @@
 //! Several sectors fill the gaps of the chain with each other's rounds instead.
 #![expect(unsafe_code, reason = "calls of code for the CPU at hand")]
 
-use super::label::{
-    BASE_PARENTS, LAST_BYTE, Label, NODE_BYTES, PARENT_BYTES, PARENTS, PREIMAGE_BITS, label, parent,
-};
+use super::label::{BASE_PARENTS, Label, PARENT_BYTES, PARENTS, PREIMAGE_BITS, label, parent};
 use crate::{
     cpu::Cpu,
     sha::ni::{Schedule, State, plain, rounds, words},
@@ -124,9 +122,7 @@ fn nodes<const N: usize, const BLOCKS: usize>(
             rounds(&mut states, last.each_ref());
         }
         for (state, sector) in states.iter().zip(&mut *sectors) {
-            let label = &mut sector.current[node];
-            state.store(label);
-            label[NODE_BYTES - 1] &= LAST_BYTE;
+            state.store(&mut sector.current[node]);
         }
     }
 }

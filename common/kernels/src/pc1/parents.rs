@@ -29,6 +29,11 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    #[cfg(test)]
+    pub(super) fn new(first: usize, bytes: Vec<u8>) -> Self {
+        Self { first, bytes }
+    }
+
     pub(super) fn parents(&self) -> &[[u8; PARENT_BYTES]] {
         self.bytes.as_chunks().0
     }

@@ -36,8 +36,6 @@ fn hash_streams(nodes: &[u8], out: &mut [u8]) -> usize {
         rounds(&mut states, [&padding; STREAMS]);
         for (state, hash) in states.iter().zip(hashes.as_chunks_mut::<NODE>().0) {
             state.store(hash);
-            // the two top bits
-            hash[NODE - 1] &= 0x3f;
         }
     }
     groups.len() * NODE * STREAMS

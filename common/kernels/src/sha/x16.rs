@@ -1,10 +1,12 @@
 //! SHA-256 in sixteen lanes of AVX-512 registers: register `i` holds word `i` of sixteen
 //! messages (or states), so that one instruction does one step of all sixteen.
 //!
-//! A round is bound by latency here (two cycles an operation), and compilers make it worse:
-//! they re-associate the additions so that the late operand comes first. [`settle`] forbids
-//! that. Two groups of sixteen side by side ([`compress_two_scheduled`]) fill the remaining
-//! gaps.
+//! There are two rounds, because CPUs differ. Where an operation takes two cycles (Zen 5), a
+//! round is bound by its longest chain; [`short_round`] has the shortest, and two groups of
+//! sixteen side by side ([`compress_two_scheduled`]) fill the remaining gaps. Where it takes
+//! one, but fewer begin in a cycle (Intel), the vector units are full anyway; [`lean_round`] has
+//! the fewest operations. Compilers undo both: they re-associate the additions. [`settle`]
+//! forbids that. [`time`] tells which is better here.
 
 #![expect(
     unsafe_code,
@@ -22,6 +24,7 @@ use std::arch::{
         _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     },
 };
+use std::time::{Duration, Instant};
 
 /// One 32-bit word of each of sixteen messages.
 pub(crate) type Lanes = __m512i;
@@ -84,11 +87,11 @@ pub(crate) fn same(word: u32) -> Lanes {
 pub(crate) fn compress(state: &mut State, block: &Block) {
     let mut s = *state;
     let mut w = *block;
-    unrolled!(16, J => s = round(s, add(w[J], same(K[J]))));
+    unrolled!(16, J => s = short_round(s, add(w[J], same(K[J]))));
     for i in (16..64).step_by(16) {
         unrolled!(16, J => {
             w[J] = next_word(&w, J);
-            s = round(s, add(w[J], same(K[i + J])));
+            s = short_round(s, add(w[J], same(K[i + J])));
         });
     }
     *state = sum(s, *state);
@@ -103,11 +106,33 @@ pub(crate) fn compress_two_scheduled(states: &mut [State; 2], schedules: [&Sched
     let [first, second] = schedules.map(|schedule| schedule.0.as_chunks::<8>().0);
     for (first, second) in first.iter().zip(second) {
         unrolled!(8, J => {
-            p = round(p, first[J]);
-            q = round(q, second[J]);
+            p = short_round(p, first[J]);
+            q = short_round(q, second[J]);
         });
     }
     *states = [sum(p, before[0]), sum(q, before[1])];
+}
+
+/// Takes one expanded block into the state, in as few operations as there are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress_scheduled(state: &mut State, schedule: &Schedule) {
+    let mut s = *state;
+    for wk in schedule.0.as_chunks::<8>().0 {
+        unrolled!(8, J => s = lean_round(s, wk[J]));
+    }
+    *state = sum(s, *state);
+}
+
+/// The same of a block that is the same for everybody; `wk` is its schedule.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn compress_constant(state: &mut State, wk: &[u32; 64]) {
+    let mut s = *state;
+    for wk in wk.as_chunks::<8>().0 {
+        unrolled!(8, J => s = lean_round(s, same(wk[J])));
+    }
+    *state = sum(s, *state);
 }
 
 /// Takes a block that is the same for everybody into two groups of sixteen states; `wk` is
@@ -119,8 +144,8 @@ pub(crate) fn compress_two_constant(states: &mut [State; 2], wk: &[u32; 64]) {
     let [mut p, mut q] = before;
     for wk in wk.as_chunks::<8>().0 {
         unrolled!(8, J => {
-            p = round(p, same(wk[J]));
-            q = round(q, same(wk[J]));
+            p = short_round(p, same(wk[J]));
+            q = short_round(q, same(wk[J]));
         });
     }
     *states = [sum(p, before[0]), sum(q, before[1])];
@@ -145,7 +170,7 @@ pub(crate) fn expand(block: &Block, schedule: &mut Schedule) {
 /// that a shorter formula would save.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
+fn short_round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
     let hw = settle(add(h, wk));
     let dhw = settle(add(d, hw));
     let choice = _mm512_ternarylogic_epi32::<0xca>(e, f, g);
@@ -164,6 +189,38 @@ fn round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
     );
     let next_a = add(settle(add(t1, majority)), sum_a);
     [next_a, a, b, c, next_e, e, f, g]
+}
+
+/// One round in the fewest operations.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn lean_round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
+    let choice = _mm512_ternarylogic_epi32::<0xca>(e, f, g);
+    let sum_e = xor3(
+        _mm512_ror_epi32::<6>(e),
+        _mm512_ror_epi32::<11>(e),
+        _mm512_ror_epi32::<25>(e),
+    );
+    let t1 = add(settle(add(settle(add(h, wk)), choice)), sum_e);
+    let majority = _mm512_ternarylogic_epi32::<0xe8>(a, b, c);
+    let sum_a = xor3(
+        _mm512_ror_epi32::<2>(a),
+        _mm512_ror_epi32::<13>(a),
+        _mm512_ror_epi32::<22>(a),
+    );
+    let next_a = add(settle(add(t1, majority)), sum_a);
+    [next_a, a, b, c, add(d, t1), e, f, g]
+}
+
+/// How long a work takes, to choose among several that do the same. The best of five runs
+/// counts: whatever comes between makes a run longer and none shorter.
+pub(crate) fn time(mut work: impl FnMut()) -> Duration {
+    let run = |_| {
+        let began = Instant::now();
+        work();
+        began.elapsed()
+    };
+    (0..5).map(run).min().unwrap_or_default()
 }
 
 /// Message word `i + 16` from the sixteen before it, kept in a ring: `w[j]` is word `i`.
