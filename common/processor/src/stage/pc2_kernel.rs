@@ -170,7 +170,11 @@ fn write_aux(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use damocles_kernels::pc2::shape::Shape;
     use damocles_types::Level;
+    use filecoin_proofs::{MerkleTreeTrait, with_shape};
+    use std::fs;
+    use storage_proofs_porep::stacked::TemporaryAuxCache;
 
     #[test]
     fn data_that_is_gone_is_not_waited_for() {
@@ -190,6 +194,68 @@ mod tests {
         ] {
             assert_eq!(failed(path, kind).level, Level::Temporary, "{path}");
         }
+    }
+
+    /// The library opens all trees and layers by our t_aux, in every size; the files are holes.
+    #[test]
+    fn the_library_opens_a_sector_by_what_is_written() {
+        for size in SectorSize::ALL {
+            with_shape!(size.bytes(), opens, size);
+        }
+    }
+
+    fn opens<Tree: 'static + MerkleTreeTrait>(size: SectorSize) {
+        let dir = tempfile::tempdir().unwrap();
+        let shape = Shape::of_sector(size.bytes()).unwrap();
+        let hole = |name: &str, bytes: u64| {
+            let file = fs::File::create_new(dir.path().join(name)).unwrap();
+            file.set_len(bytes).unwrap();
+        };
+        hole("sealed", size.bytes());
+        hole("sc-02-data-tree-d.dat", 2 * size.bytes() - 32);
+        let layers = crate::stage::pc1::layer_count(size).unwrap();
+        let labels: Vec<StoreConfig> = (1..=layers)
+            .map(|layer| {
+                let id = CacheKey::label_layer(layer);
+                hole(&format!("sc-02-data-{id}.dat"), size.bytes());
+                let mut store = StoreConfig::new(dir.path(), id, 0);
+                store.size = Some(shape.nodes() as usize);
+                store
+            })
+            .collect();
+        let rows_discarded = shape.base.discarded(SETTINGS.rows_to_discard);
+        for number in 0..shape.base_trees() {
+            let number = match shape.base_trees() {
+                1 => String::new(),
+                _ => format!("-{number}"),
+            };
+            let left = shape.base.len() - shape.base.row_start(rows_discarded + 1);
+            hole(
+                &format!("sc-02-data-tree-c{number}.dat"),
+                shape.base.len() * 32,
+            );
+            hole(&format!("sc-02-data-tree-r-last{number}.dat"), left * 32);
+        }
+        let roots = Roots {
+            comm_c: [1; 32],
+            comm_r_last: [2; 32],
+            comm_r: [3; 32],
+            rows_discarded,
+        };
+        write_aux(dir.path(), size, labels, &roots).unwrap();
+
+        let t_aux = aux_files::read::<TemporaryAux<Tree, DefaultPieceHasher>>;
+        let t_aux = t_aux(dir.path(), CacheKey::TAux).unwrap();
+        let opened = TemporaryAuxCache::new(&t_aux, dir.path().join("sealed"), false);
+        let opened = opened.unwrap_or_else(|error| panic!("{size}: {error:#}"));
+        let leaves = shape.nodes() as usize;
+        assert_eq!(opened.tree_c.unwrap().leafs(), leaves, "{size}");
+        assert_eq!(opened.tree_r_last.leafs(), leaves, "{size}");
+        assert_eq!(opened.tree_d.unwrap().leafs(), leaves, "{size}");
+        let p_aux = aux_files::read::<PersistentAux<DefaultTreeDomain>>;
+        let p_aux = p_aux(dir.path(), CacheKey::PAux).unwrap();
+        assert_eq!(p_aux.comm_c, DefaultTreeDomain::from([1; 32]));
+        assert_eq!(p_aux.comm_r_last, DefaultTreeDomain::from([2; 32]));
     }
 
     #[test]
