@@ -7,6 +7,7 @@ use rustix::thread::sched_getaffinity;
 use std::{
     collections::BTreeSet,
     env, fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -94,7 +95,7 @@ pub(super) fn grant(
 ) -> Result<Grant, TaskError> {
     let one = 2 * need.sector_bytes;
     let wanted = one.saturating_mul(need.sectors as u64);
-    let in_files = need.sector_bytes * count_of_size(files, need.sector_bytes);
+    let in_files = need.sector_bytes * free_of_size(shown, files, need.sector_bytes);
     let spare = |bytes: u64| bytes - bytes / SPARED;
     let Some(available) = available(shown) else {
         return Ok(Grant::default());
@@ -142,9 +143,25 @@ pub(super) fn bind(grant: &Grant) -> io::Result<()> {
     }
 }
 
-fn count_of_size(files: &[PathBuf], bytes: u64) -> u64 {
-    let of_size = |path: &&PathBuf| fs::metadata(path).is_ok_and(|meta| meta.len() == bytes);
-    files.iter().filter(of_size).count() as u64
+/// How many of the files have this size and are locked by nobody. Only looked at: to try the
+/// lock would take the file from somebody who wants it just then.
+fn free_of_size(shown: &Shown, files: &[PathBuf], bytes: u64) -> u64 {
+    let locks = fs::read_to_string(shown.proc.join("locks")).unwrap_or_default();
+    let held: BTreeSet<&str> = locks
+        .lines()
+        .filter_map(|line| {
+            line.split_whitespace()
+                .find(|word| word.contains(':') && !word.ends_with(':'))
+        })
+        .collect();
+    let free = |path: &&PathBuf| {
+        fs::metadata(path).is_ok_and(|meta| {
+            let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+            let name = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+            meta.len() == bytes && !held.contains(name.as_str())
+        })
+    };
+    files.iter().filter(free).count() as u64
 }
 
 /// Bytes that may be had, of the machine and of every cgroup that this process is in.

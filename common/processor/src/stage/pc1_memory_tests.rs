@@ -56,13 +56,26 @@ fn a_sector_that_does_not_fit_is_told_with_both_sizes_and_what_to_do() {
 
 #[test]
 fn memory_files_count_when_they_have_the_size() {
-    let (dir, shown) = machine(60, 60);
-    let files = ["right", "wrong"].map(|name| dir.path().join(name));
+    let (_dir, shown) = machine(60, 60);
+    // in memory, as such files are: elsewhere a system may show a lock under another device
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let files = ["right", "wrong"].map(|name| memory.path().join(name));
     fs::write(&files[0], vec![0; 32 << 10]).unwrap();
     fs::write(&files[1], vec![0; 31 << 10]).unwrap();
     let grant = grant(&shown, need(1), Some(0), &files).unwrap();
     assert_eq!(grant.bytes, Some((60 * KIB - 60 * KIB / 16) + 32 * KIB));
     assert_eq!(grant.node, Some(0));
+
+    // as the system itself shows a lock
+    let file = fs::File::open(&files[0]).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let free = || free_of_size(&shown, &files, 32 * KIB);
+    assert_eq!(free(), 1, "nobody can see it");
+    fs::copy("/proc/locks", shown.proc.join("locks")).unwrap();
+    assert_eq!(free(), 0);
+    drop(file);
+    fs::copy("/proc/locks", shown.proc.join("locks")).unwrap();
+    assert_eq!(free(), 1);
 }
 
 #[test]
