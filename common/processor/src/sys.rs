@@ -72,6 +72,25 @@ pub(crate) fn bind_to_numa_node(node: u32) -> io::Result<()> {
     take_memory_from(node, MPOL_BIND)
 }
 
+/// Memory of this thread, and of threads that it starts, comes from wherever they run.
+pub(crate) fn follow_numa_node() -> io::Result<()> {
+    const MPOL_DEFAULT: libc::c_long = 0;
+    // SAFETY: with this policy no mask is read.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_set_mempolicy,
+            MPOL_DEFAULT,
+            std::ptr::null::<libc::c_ulong>(),
+            0 as libc::c_ulong,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 fn take_memory_from(node: u32, policy: libc::c_long) -> io::Result<()> {
     const BITS: u32 = libc::c_ulong::BITS;
     let mut mask = [0 as libc::c_ulong; 16];

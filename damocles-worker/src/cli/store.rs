@@ -33,7 +33,8 @@ Examples:
   damocles-worker store hugepage-file-init --node 0 --size 32GiB --num 4 --path /mnt/huge
   then in the config: [[processors.pc1]] envs = { HUGEPAGE_FILES_PATH = \"/mnt/huge\" }
 
-PC1 takes two files for each sector that it labels, each of exactly the sector's size.")]
+PC1 takes two files for each sector that it labels, each of exactly the sector's size; where it
+labels sixteen in step, two for all of them, of sixteen times that size.")]
     HugepageFileInit(Hugepages),
 }
 
@@ -42,7 +43,7 @@ struct Hugepages {
     /// NUMA node whose memory it is
     #[arg(short, long, alias = "numa_node_index", value_name = "N")]
     node: u32,
-    /// Size of each file: that of the sectors
+    /// Size of each file: that of the sectors, or sixteen times that
     #[arg(short, long, value_name = "SIZE")]
     size: ByteSize,
     /// How many files

@@ -1,9 +1,9 @@
 //! Memory for the labels of a layer: in as large pages as there are, because parents are
 //! read all over it and each small page would cost a walk of the page tables.
 //!
-//! Files on hugetlbfs come first where the operator has made some: of exactly the sector's
-//! size, each locked by who uses it. Else anonymous memory, for which transparent huge pages
-//! are asked. It comes from the NUMA node that the thread prefers; threads inherit that.
+//! Files on hugetlbfs come first where the operator has made some: of exactly the size that is
+//! asked for (a sector's, or sixteen times that), each locked by who uses it. Else anonymous memory, for which transparent huge pages
+//! are asked, and which is taken at once, from the NUMA nodes that the thread is to take it from.
 #![expect(unsafe_code, reason = "a shared file as memory, and bytes as numbers")]
 
 use super::label::Label;
@@ -103,27 +103,31 @@ impl Memory {
     }
 }
 
-/// Has the memory taken now: what is short is told at once instead of after hours, and whoever
-/// looks at the machine meanwhile sees it as taken. Linux before 5.14 takes it at first use.
-#[cfg(target_os = "linux")]
+/// Has the memory taken now: the system picks its nodes by what is asked for now, and whoever
+/// looks at the machine sees it as taken.
 fn populate(map: &mut MmapMut) -> io::Result<()> {
-    // SAFETY: the range is one map of ours, and writing to its pages changes nothing in them.
-    let done = unsafe {
-        libc::madvise(
-            map.as_mut_ptr().cast(),
-            map.len(),
-            libc::MADV_POPULATE_WRITE,
-        )
-    };
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::ENOMEM | libc::EFAULT) if done != 0 => Err(error),
-        _ => Ok(()),
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: the range is one map of ours, and this changes nothing that is in it.
+        let done = unsafe {
+            libc::madvise(
+                map.as_mut_ptr().cast(),
+                map.len(),
+                libc::MADV_POPULATE_WRITE,
+            )
+        };
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            _ if done == 0 => return Ok(()),
+            Some(libc::ENOMEM | libc::EFAULT) => return Err(error),
+            // Linux before 5.14
+            _ => {}
+        }
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn populate(_: &mut MmapMut) -> io::Result<()> {
+    const SMALLEST_PAGE: usize = 4096;
+    map.iter_mut()
+        .step_by(SMALLEST_PAGE)
+        .for_each(|byte| *byte = 0);
     Ok(())
 }
 

@@ -28,7 +28,7 @@ pub use label::{Label, NODE_BYTES, PARENT_BYTES, PARENTS};
 pub use memory::LargePages;
 pub use resume::resume_point;
 pub use run::run;
-pub use ways::{LANES, Share, Way, plan};
+pub use ways::{Available, LANES, Share, Way, plan};
 pub use writer::{layer_name, part_name};
 
 use std::{
@@ -85,13 +85,23 @@ pub trait Watch: std::fmt::Debug + Send + Sync {
     fn note(&self, _text: &str) {}
 }
 
+/// Who says how much memory labels may take.
+pub trait Memory: std::fmt::Debug + Send + Sync {
+    /// What the labels of so many sectors may take now; asked before each round of sectors, by
+    /// the thread that takes it. An error ends these sectors.
+    fn ask(&self, sectors: usize) -> io::Result<Available>;
+    /// It has been taken, as far as it was needed.
+    fn taken(&self);
+}
+
 /// How to label.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Threads that may compute at once.
     pub cores: usize,
-    /// Bytes for labels; what does not fit is done afterwards. One sector always is.
-    pub memory: Option<u64>,
+    /// Who is asked for memory; sectors that do not fit are labelled after the first ones.
+    /// None: there is enough.
+    pub memory: Option<Arc<dyn Memory>>,
     pub large_pages: LargePages,
     /// Bytes of a layer after which its beginning is synced and written down.
     pub safe_every: u64,

@@ -1,14 +1,14 @@
-//! Labels sectors: shares them out among threads; each thread labels its own in step, piece
-//! by piece, while others read parents and write files.
+//! Labels sectors: takes the memory of those that fit and shares them out among threads; each
+//! thread labels its own in step, piece by piece, while others read parents and write files.
 
 use super::{
-    Error, Graph, Job, Options, Start,
+    Error, Graph, Job, Memory, Options, Start,
     label::{Label, NODE_BYTES},
     memory::LargePages,
     parents::{self, PIECE, Reader},
     rows::Rows,
     store::Store,
-    ways::{Way, plan},
+    ways::{Available, Way, plan},
     writer::{Stopped, Writer, at, layer_name, part_name},
 };
 use crate::cpu::Cpu;
@@ -35,31 +35,28 @@ pub fn run(
     cpu: Cpu,
     options: &Options,
 ) -> Vec<Result<Way, Error>> {
+    let cpu = cpu.here();
     let mut results = Vec::with_capacity(jobs.len());
     let mut waiting = jobs;
     while !waiting.is_empty() {
-        let shares = plan(
-            waiting.len(),
-            graph.nodes,
-            cpu.here(),
-            options.cores,
-            options.memory,
-            options.way,
-        );
-        let mut parts = Vec::new();
-        for share in shares {
-            let (part, rest) = waiting.split_at(share.sectors.min(waiting.len()));
-            parts.push((share.way, part));
-            waiting = rest;
-        }
+        let parts = match take_memory(graph, &mut waiting, cpu, options) {
+            Ok(parts) => parts,
+            Err(error) => {
+                results.extend(vec![Err(Error::from(error)); waiting.len()]);
+                break;
+            }
+        };
         thread::scope(|scope| {
             let started: Vec<_> = parts
                 .into_iter()
-                .map(|(way, part)| {
-                    let work = move || in_step(graph, start, part, way, options);
-                    let thread = Builder::new()
-                        .name("labels".to_owned())
-                        .spawn_scoped(scope, work);
+                .map(|(part, taken)| {
+                    let thread = taken.and_then(|(way, labels)| {
+                        Builder::new()
+                            .name("labels".to_owned())
+                            .spawn_scoped(scope, move || {
+                                in_step(graph, start, part, way, labels, options)
+                            })
+                    });
                     (part.len(), thread)
                 })
                 .collect();
@@ -73,6 +70,46 @@ pub fn run(
         });
     }
     results
+}
+
+/// Sectors of one thread, and the memory for their labels.
+type Part<'a> = (&'a [Job], io::Result<(Way, Box<dyn Store>)>);
+
+/// Shares out those sectors of `waiting` that fit, and takes the memory of all their labels.
+fn take_memory<'a>(
+    graph: &Graph,
+    waiting: &mut &'a [Job],
+    cpu: Cpu,
+    options: &Options,
+) -> io::Result<Vec<Part<'a>>> {
+    /// Whoever was asked is told when it is over, however it ends.
+    struct Asked<'a>(&'a dyn Memory);
+    impl Drop for Asked<'_> {
+        fn drop(&mut self) {
+            self.0.taken();
+        }
+    }
+    let available = match &options.memory {
+        Some(memory) => memory.ask(waiting.len())?,
+        None => Available::default(),
+    };
+    let _asked = options.memory.as_deref().map(Asked);
+    let shares = plan(
+        waiting.len(),
+        graph.nodes,
+        cpu,
+        options.cores,
+        available,
+        options.way,
+    );
+    let mut parts = Vec::new();
+    for share in shares {
+        let (part, rest) = waiting.split_at(share.sectors.min(waiting.len()));
+        let taken = store(share.way, part, graph.nodes, cpu, &options.large_pages);
+        parts.push((part, taken));
+        *waiting = rest;
+    }
+    Ok(parts)
 }
 
 /// A sector on its way.
@@ -135,6 +172,7 @@ fn in_step(
     start: Start,
     jobs: &[Job],
     way: Way,
+    mut labels: Box<dyn Store>,
     options: &Options,
 ) -> Vec<Result<Way, Error>> {
     let waiting = (WAITING / (PIECE * NODE_BYTES) / jobs.len().max(1)).max(2);
@@ -156,16 +194,12 @@ fn in_step(
             }
         })
         .collect();
-    let way = match layers(graph, start, &mut sectors, way, options) {
-        Ok(way) => way,
-        Err(error) => {
-            let error = Error::from(error);
-            for sector in &mut sectors {
-                sector.fail(error.clone());
-            }
-            way
+    if let Err(error) = layers(graph, start, &mut sectors, &mut *labels) {
+        let error = Error::from(error);
+        for sector in &mut sectors {
+            sector.fail(error.clone());
         }
-    };
+    }
     let done = |mut sector: Sector<'_>| {
         sector.finish();
         sector.failed.take().map_or(Ok(way), Err)
@@ -177,20 +211,17 @@ fn layers(
     graph: &Graph,
     start: Start,
     sectors: &mut [Sector<'_>],
-    way: Way,
-    options: &Options,
-) -> io::Result<Way> {
-    let ids: Vec<Label> = sectors.iter().map(|s| s.job.replica_id).collect();
+    labels: &mut dyn Store,
+) -> io::Result<()> {
     let parents = parents::open(graph)?;
-    let (way, mut labels) = store(way, &ids, graph.nodes, &options.large_pages, sectors)?;
     // the layer below, and the beginning of this one
     if start.layer > 1 {
         let below = layer_name(start.layer - 1);
-        load(&mut *labels, sectors, graph.nodes, &below);
+        load(labels, sectors, graph.nodes, &below);
         labels.next_layer();
     }
     if start.node > 0 {
-        load(&mut *labels, sectors, start.node, &part_name(start.layer));
+        load(labels, sectors, start.node, &part_name(start.layer));
     }
     for layer in start.layer..=graph.layers {
         if !sectors.iter().any(Sector::alive) {
@@ -200,29 +231,26 @@ fn layers(
         for sector in &mut *sectors {
             sector.with(|writer| writer.begin(layer, node));
         }
-        one_layer(graph, &parents, layer, node, sectors, &mut *labels)?;
+        one_layer(graph, &parents, layer, node, sectors, labels)?;
         for sector in &mut *sectors {
             sector.with(Writer::end);
         }
         labels.next_layer();
     }
-    Ok(way)
+    Ok(())
 }
 
 /// Memory for the labels, and the way that they are made in it: where sixteen lanes get none,
 /// the sectors' own may still be had.
 fn store(
     way: Way,
-    ids: &[Label],
+    jobs: &[Job],
     nodes: usize,
+    cpu: Cpu,
     large: &LargePages,
-    sectors: &[Sector<'_>],
 ) -> io::Result<(Way, Box<dyn Store>)> {
-    let tell = |text: &str| {
-        sectors
-            .iter()
-            .for_each(|sector| sector.job.watch.note(text))
-    };
+    let ids: Vec<Label> = jobs.iter().map(|job| job.replica_id).collect();
+    let tell = |text: &str| jobs.iter().for_each(|job| job.watch.note(text));
     let ordinary = |what: &str| {
         if !large.files.is_empty() {
             tell(&format!(
@@ -232,7 +260,7 @@ fn store(
     };
     #[cfg(target_arch = "x86_64")]
     if way == Way::Lanes {
-        match super::lanes::Lanes::new(ids, nodes, large) {
+        match super::lanes::Lanes::new(&ids, nodes, large) {
             Ok(lanes) => {
                 if !lanes.in_files() {
                     ordinary("sixteen times the sector's size");
@@ -240,14 +268,15 @@ fn store(
                 return Ok((way, Box::new(lanes)));
             }
             Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                let way = super::ways::without_lanes(Cpu::detect());
+                let way = super::ways::without_lanes(cpu);
                 tell(&format!("{error}; {way} instead of {}", Way::Lanes));
-                return store(way, ids, nodes, large, sectors);
+                return store(way, jobs, nodes, cpu, large);
             }
             Err(error) => return Err(error),
         }
     }
-    let rows = Rows::new(way, ids, nodes, large)?;
+    let _ = cpu;
+    let rows = Rows::new(way, &ids, nodes, large)?;
     if !rows.in_files() {
         ordinary("the sector's size");
     }

@@ -4,7 +4,7 @@
 use super::{label::Label, parents::Piece};
 use std::ops::Range;
 
-pub(super) trait Store {
+pub(super) trait Store: Send {
     /// Labels a piece's nodes in this layer, of the sectors that are alive (others may be
     /// labelled too). The nodes before it are labelled.
     fn label(&mut self, layer: u32, piece: &Piece, alive: &[bool]);

@@ -258,15 +258,55 @@ fn sectors_beyond_the_memory_are_done_afterwards() {
     let jobs: Vec<Job> = (0..3)
         .map(|sector| job(dir.path(), sector, Notes::default()).0)
         .collect();
-    let two = Options {
+    let memory = Arc::new(Little {
+        bytes: 2 * 2 * 512 * NODE_BYTES as u64,
+        ..Little::default()
+    });
+    let options = |memory: &Arc<Little>| Options {
         cores: 2,
-        memory: Some(2 * 2 * 512 * NODE_BYTES as u64),
+        memory: Some(memory.clone()),
         ..Options::default()
     };
-    let done = run(&graph, Start::ANEW, &jobs, Cpu::PORTABLE, &two);
+    let done = run(&graph, Start::ANEW, &jobs, Cpu::PORTABLE, &options(&memory));
     assert!(done.iter().all(Result::is_ok), "{done:?}");
     for (job, expected) in jobs.iter().zip(expected(3, &parents)) {
         assert_layers(job, &expected);
+    }
+    // two first, then one; each time it was told when they had it
+    assert_eq!(
+        *memory.asked.lock().unwrap(),
+        [Some(3), None, Some(1), None]
+    );
+
+    let none = Arc::new(Little::default());
+    let done = run(&graph, Start::ANEW, &jobs, Cpu::PORTABLE, &options(&none));
+    assert_eq!(done.len(), 3);
+    for end in done {
+        assert!(end.unwrap_err().to_string().contains("nothing is left"));
+    }
+}
+
+/// Memory for so much, or none at all. Notes who asks, and that it was taken.
+#[derive(Debug, Default)]
+struct Little {
+    bytes: u64,
+    asked: Mutex<Vec<Option<usize>>>,
+}
+
+impl Memory for Little {
+    fn ask(&self, sectors: usize) -> io::Result<Available> {
+        if self.bytes == 0 {
+            return Err(io::Error::other("nothing is left"));
+        }
+        self.asked.lock().unwrap().push(Some(sectors));
+        Ok(Available {
+            bytes: Some(self.bytes),
+            ..Available::default()
+        })
+    }
+
+    fn taken(&self) {
+        self.asked.lock().unwrap().push(None);
     }
 }
 

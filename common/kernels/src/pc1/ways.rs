@@ -55,13 +55,37 @@ impl Way {
         }
     }
 
-    /// Bytes of memory for the labels of two layers.
-    fn memory(self, sectors: usize, sector_bytes: u64) -> u64 {
-        let rows = match self {
+    /// Pieces of memory for two layers: of a sector's size each, or of sixteen times that.
+    fn maps(self, sectors: usize) -> usize {
+        2 * match self {
             Self::Portable | Self::ShaNi(_) => sectors,
-            Self::Lanes => sectors.next_multiple_of(LANES),
+            Self::Lanes => sectors.div_ceil(LANES),
+        }
+    }
+}
+
+/// Memory that labels may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Available {
+    /// Bytes of ordinary memory; none: whatever they need.
+    pub bytes: Option<u64>,
+    /// Free memory files of a sector's size.
+    pub files: usize,
+    /// And of sixteen times that.
+    pub wide_files: usize,
+}
+
+impl Available {
+    /// Whether the labels of these shares fit, in files as far as there are any.
+    fn fits(&self, shares: &[Share], sector_bytes: u64) -> bool {
+        let maps = |lanes: bool| -> usize {
+            let of_kind = shares.iter().filter(|s| (s.way == Way::Lanes) == lanes);
+            of_kind.map(|share| share.way.maps(share.sectors)).sum()
         };
-        2 * sector_bytes.saturating_mul(rows as u64)
+        let rows = maps(false).saturating_sub(self.files) as u64;
+        let wide = maps(true).saturating_sub(self.wide_files) as u64;
+        let need = sector_bytes.saturating_mul(rows + wide * LANES as u64);
+        self.bytes.is_none_or(|bytes| need <= bytes)
     }
 }
 
@@ -73,15 +97,15 @@ pub struct Share {
 }
 
 /// Shares out the first of `sectors` sectors of a graph among up to `cores` threads, so that
-/// they are done soonest, with as few threads as that takes. `memory` (bytes) bounds their
-/// labels; where it does not do for all, the others have to wait for the next round. One
-/// sector at least is shared out whatever the memory.
+/// they are done soonest, with as few threads as that takes. `available` bounds their labels;
+/// where it does not do for all, the others have to wait for the next round. One sector at
+/// least is shared out whatever the memory.
 pub fn plan(
     sectors: usize,
     nodes: usize,
     cpu: Cpu,
     cores: usize,
-    memory: Option<u64>,
+    available: Available,
     forced: Option<Way>,
 ) -> Vec<Share> {
     let sector_bytes = (nodes * NODE_BYTES) as u64;
@@ -107,8 +131,7 @@ pub fn plan(
                     .map(|thread| cheapest(ways, (count + thread) / threads))
                     .collect();
                 let Some(shares) = shares else { continue };
-                let need = shares.iter().map(|s| s.way.memory(s.sectors, sector_bytes));
-                if memory.is_some_and(|bound| need.sum::<u64>() > bound) {
+                if !available.fits(&shares, sector_bytes) {
                     continue;
                 }
                 let times = shares.iter().map(|share| share.way.cost(share.sectors));
@@ -207,14 +230,34 @@ mod tests {
             ((0, GIB32, ALL, 1, None), ""),
         ];
         for ((sectors, nodes, cpu, cores, memory), expected) in table {
-            let found = plan(sectors, nodes, cpu, cores, memory, None);
+            let available = Available {
+                bytes: memory,
+                ..Available::default()
+            };
+            let found = plan(sectors, nodes, cpu, cores, available, None);
             assert_eq!(words(&found), expected, "{sectors} on {cores}, {memory:?}");
         }
     }
 
     #[test]
+    fn memory_files_count_for_what_has_their_size() {
+        let sixteen = |files, wide_files| {
+            let available = Available {
+                bytes: Some(16 << 20),
+                files,
+                wide_files,
+            };
+            words(&plan(16, MIB8, ALL, 1, available, None))
+        };
+        assert_eq!(sixteen(0, 0), "1 by SHA-NI");
+        assert_eq!(sixteen(2, 0), "2 by SHA-NI ×2");
+        assert_eq!(sixteen(30, 1), "16 by SHA-NI ×2");
+        assert_eq!(sixteen(0, 2), "16 by AVX-512 ×16");
+    }
+
+    #[test]
     fn a_forced_way_is_taken() {
-        let found = plan(2, MIB8, ALL, 1, None, Some(Way::Lanes));
+        let found = plan(2, MIB8, ALL, 1, Available::default(), Some(Way::Lanes));
         assert_eq!(words(&found), "2 by AVX-512 ×16");
     }
 }

@@ -37,6 +37,27 @@ pub fn from_env() {
     }
 }
 
+/// Takes memory of the calling thread, and of those that it starts, from this node only. A
+/// system that knows no nodes has the node 0.
+pub(crate) fn bind_memory(node: u32) -> io::Result<()> {
+    match sys::bind_to_numa_node(node) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && node == 0 => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
+            error.kind(),
+            format!("this machine has no NUMA node {node} with memory"),
+        )),
+        bound => bound,
+    }
+}
+
+/// Takes it from this node while that has any, or from wherever the thread runs.
+pub(crate) fn prefer_memory(node: Option<u32>) -> io::Result<()> {
+    match node {
+        Some(node) => sys::prefer_numa_node(node),
+        None => sys::follow_numa_node(),
+    }
+}
+
 /// A cgroup where the system lets us make one, else the affinity mask of the process.
 fn pin_to(cpus: &CpuSet, group: Option<&str>) {
     let in_group =

@@ -96,7 +96,7 @@ fn labels(cpu: Cpu) -> Found {
         (false, false) => "SHA-256 without instructions for it",
     };
     // the name for one sector; of several in step the timeline tells
-    let alone = pc1::plan(1, 64, cpu, 1, None, None);
+    let alone = pc1::plan(1, 64, cpu, 1, pc1::Available::default(), None);
     let name = alone.first().map(|share| share.way.to_string());
     (name.unwrap_or_default(), why, WANTED)
 }

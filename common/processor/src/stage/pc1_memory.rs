@@ -1,20 +1,35 @@
 //! Memory for PC1's labels, two layers of each sector: how much of it may be had, of which
-//! NUMA node and in which files. Decides from what the system shows; takes nothing.
+//! NUMA node and in which files. One task of a machine at a time looks and takes, because what
+//! one has been granted and has not yet taken still looks free to the next.
 
-use crate::{memory_files::MemoryFiles, numa, pin::NUMA_ENV, serve::TaskError, sys};
+use crate::{
+    disk::WorkLock,
+    memory_files::MemoryFiles,
+    numa,
+    pin::{self, NUMA_ENV},
+    serve::{Progress, TaskError},
+};
+use damocles_kernels::pc1::{Available, LANES, Memory};
 use damocles_types::ByteSize;
+use parking_lot::Mutex;
 use rustix::thread::sched_getaffinity;
 use std::{
     collections::BTreeSet,
     env, fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Nodes that memory files are looked for on.
 const NODES: u32 = 64;
-/// A sixteenth of what is free is left to others.
-const SPARED: u64 = 16;
+/// A sixteenth of what is free is left to others, but not more than this.
+const SPARED: u64 = 8 << 30;
+/// How often it is tried again.
+const LOOK: Duration = Duration::from_secs(2);
+/// PC1 of others that hold the memory takes hours.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// Where the system shows what there is.
 #[derive(Clone, Debug)]
@@ -44,24 +59,35 @@ pub(super) struct Need {
 /// What may be taken for that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// Bytes for all labels together; none: nobody knows, so whatever they need.
-    pub(super) bytes: Option<u64>,
+    pub(super) available: Available,
     /// The node that all of it comes from.
     pub(super) node: Option<u32>,
     /// For a person.
     pub(super) note: Option<String>,
 }
 
+/// Not even one sector fits now: what it takes besides memory files, and what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the labels of a sector take {}, and {} may be taken", ByteSize(*.one), ByteSize(*.free))]
+pub(super) struct TooLittle {
+    one: u64,
+    free: u64,
+}
+
 /// The node where this process lives: as its parent says, else where all its CPUs are.
 pub(super) fn home(shown: &Shown) -> Option<u32> {
-    let told = env::var(NUMA_ENV).ok();
-    told.and_then(|text| text.trim().parse().ok()).or_else(|| {
+    named_node().or_else(|| {
         let allowed = sched_getaffinity(None).ok()?;
         let cpus: BTreeSet<usize> = (0..rustix::thread::CpuSet::MAX_CPU)
             .filter(|cpu| allowed.is_set(*cpu))
             .collect();
         numa::home(&shown.nodes, &cpus)
     })
+}
+
+/// The node that the parent has named.
+pub(super) fn named_node() -> Option<u32> {
+    env::var(NUMA_ENV).ok()?.trim().parse().ok()
 }
 
 /// The memory files of a process at `home`: those of its node first. Where the parent has
@@ -85,67 +111,163 @@ pub(super) fn files(
     (found, trouble)
 }
 
-/// What the labels may take. One sector at least must fit; a machine that has no room for it
-/// would kill the process after hours instead.
+/// What the labels may take: what they need one by one, or more if half of what is free is
+/// more, which lets them be made faster together.
 pub(super) fn grant(
     shown: &Shown,
     need: Need,
     home: Option<u32>,
     files: &[PathBuf],
-) -> Result<Grant, TaskError> {
-    let one = 2 * need.sector_bytes;
-    let wanted = one.saturating_mul(need.sectors as u64);
-    let in_files = need.sector_bytes * free_of_size(shown, files, need.sector_bytes);
-    let spare = |bytes: u64| bytes - bytes / SPARED;
-    let Some(available) = available(shown) else {
-        return Ok(Grant::default());
+) -> Result<Grant, TooLittle> {
+    let files_of = |bytes| free_of_size(shown, files, bytes);
+    let mut available = Available {
+        bytes: None,
+        files: files_of(need.sector_bytes),
+        wide_files: files_of(need.sector_bytes * LANES as u64),
     };
-    let bytes = spare(available).saturating_add(in_files);
-    if bytes < one {
-        return Err(TaskError::temporary(format!(
-            "the labels of a sector need {} of memory, and {} are free",
-            ByteSize(one),
-            ByteSize(available)
-        ))
-        .hint("end what else takes memory on this machine, or let fewer [[sealing_thread]] and [[processors.pc1]] work at once"));
-    }
-    let of_node = home.and_then(|node| Some((node, numa::available(&shown.nodes, node)?)));
-    Ok(match of_node {
-        Some((node, free)) if spare(free).saturating_add(in_files) >= wanted => Grant {
-            bytes: Some(bytes.min(spare(free).saturating_add(in_files))),
-            node: Some(node),
-            note: None,
-        },
-        Some((node, free)) => Grant {
-            bytes: Some(bytes),
-            node: None,
-            note: Some(format!(
-                "NUMA node {node} has {} free for {} of labels; some come from other nodes",
-                ByteSize(free),
-                ByteSize(wanted)
-            )),
-        },
-        None => Grant {
-            bytes: Some(bytes),
+    let Some(free) = left(shown).map(spare) else {
+        return Ok(Grant {
+            available,
             ..Grant::default()
-        },
+        });
+    };
+    // besides what is in memory files
+    let besides = |sectors: usize| {
+        let pieces = (2 * sectors).saturating_sub(available.files);
+        need.sector_bytes.saturating_mul(pieces as u64)
+    };
+    let (one, all) = (besides(1), besides(need.sectors));
+    if free < one {
+        return Err(TooLittle { one, free });
+    }
+    let mut bytes = all.max(free / 2).min(free);
+    let of_node = home.and_then(|node| Some((node, spare(numa::available(&shown.nodes, node)?))));
+    let (node, note) = match of_node {
+        Some((node, of_node)) if of_node >= all => {
+            bytes = bytes.min(of_node);
+            (Some(node), None)
+        }
+        Some((node, of_node)) => {
+            let note = format!(
+                "NUMA node {node} can give {} of {} for labels; some come from other nodes",
+                ByteSize(of_node),
+                ByteSize(all)
+            );
+            (None, Some(note))
+        }
+        None => (None, None),
+    };
+    available.bytes = Some(bytes);
+    Ok(Grant {
+        available,
+        node,
+        note,
     })
 }
 
-/// Lets this thread, and those that it starts, take memory from the granted node only. Without
-/// that they are slower, not wrong.
-pub(super) fn bind(grant: &Grant) -> io::Result<()> {
-    match grant.node.map(sys::bind_to_numa_node) {
-        // a system that knows no nodes
-        Some(Err(error)) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
-        Some(bound) => bound,
-        None => Ok(()),
+fn spare(bytes: u64) -> u64 {
+    bytes - (bytes / 16).min(SPARED)
+}
+
+/// That the machine could label a sector at all, were it idle.
+pub(super) fn large_enough(
+    shown: &Shown,
+    sector_bytes: u64,
+    files: &[PathBuf],
+) -> Result<(), TaskError> {
+    let of_size = |path: &&PathBuf| fs::metadata(path).is_ok_and(|m| m.len() == sector_bytes);
+    let pieces = 2_usize.saturating_sub(files.iter().filter(of_size).count()) as u64;
+    let one = sector_bytes * pieces;
+    match most(shown) {
+        Some(most) if spare(most) < one => Err(TaskError::permanent(format!(
+            "the labels of a sector take {} of memory; this child could have {} at most",
+            ByteSize(one),
+            ByteSize(spare(most))
+        ))
+        .hint("seal sectors of this size on a machine with more memory, or raise the limit of the worker's cgroup (systemd: MemoryMax)")),
+        _ => Ok(()),
+    }
+}
+
+/// The memory of a child's labels, as the kernels ask for it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) shown: Shown,
+    pub(super) sector_bytes: u64,
+    pub(super) home: Option<u32>,
+    pub(super) files: Vec<PathBuf>,
+    /// Held by whoever looks and takes.
+    pub(super) lock: PathBuf,
+    pub(super) progress: Progress,
+    pub(super) held: Mutex<Option<WorkLock>>,
+}
+
+impl Claim {
+    /// For a person who may have to do something: to the log in any case.
+    fn warn(&self, text: &str) {
+        tracing::warn!("{text}");
+        self.progress.note(text);
+    }
+
+    /// Takes what there is, if it is enough; else says what is not.
+    fn look(&self, sectors: usize) -> io::Result<Result<Available, String>> {
+        let Some(lock) = WorkLock::try_take(&self.lock)? else {
+            return Ok(Err("another PC1 takes its memory just now".to_owned()));
+        };
+        let need = Need {
+            sector_bytes: self.sector_bytes,
+            sectors,
+        };
+        let grant = match grant(&self.shown, need, self.home, &self.files) {
+            Ok(grant) => grant,
+            Err(too_little) => return Ok(Err(too_little.to_string())),
+        };
+        if let Some(note) = &grant.note {
+            self.warn(note);
+        }
+        if let Some(node) = grant.node
+            && let Err(error) = pin::bind_memory(node)
+        {
+            self.warn(&format!(
+                "labels are not bound to NUMA node {node}: {error}"
+            ));
+        }
+        *self.held.lock() = Some(lock);
+        Ok(Ok(grant.available))
+    }
+}
+
+impl Memory for Claim {
+    fn ask(&self, sectors: usize) -> io::Result<Available> {
+        let began = Instant::now();
+        let mut told = String::new();
+        loop {
+            match self.look(sectors)? {
+                Ok(available) => return Ok(available),
+                Err(trouble) if began.elapsed() > LONGEST => {
+                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, trouble));
+                }
+                Err(trouble) if trouble != told => {
+                    self.warn(&format!("waiting for memory: {trouble}"));
+                    told = trouble;
+                }
+                Err(trouble) => self.progress.note(format!("waiting for memory: {trouble}")),
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn taken(&self) {
+        if let Err(error) = pin::prefer_memory(named_node()) {
+            tracing::debug!("memory still comes from one NUMA node only: {error}");
+        }
+        *self.held.lock() = None;
     }
 }
 
 /// How many of the files have this size and are locked by nobody. Only looked at: to try the
 /// lock would take the file from somebody who wants it just then.
-fn free_of_size(shown: &Shown, files: &[PathBuf], bytes: u64) -> u64 {
+fn free_of_size(shown: &Shown, files: &[PathBuf], bytes: u64) -> usize {
     let locks = fs::read_to_string(shown.proc.join("locks")).unwrap_or_default();
     let held: BTreeSet<&str> = locks
         .lines()
@@ -161,68 +283,107 @@ fn free_of_size(shown: &Shown, files: &[PathBuf], bytes: u64) -> u64 {
             meta.len() == bytes && !held.contains(name.as_str())
         })
     };
-    files.iter().filter(free).count() as u64
+    files.iter().filter(free).count()
 }
 
-/// Bytes that may be had, of the machine and of every cgroup that this process is in.
-fn available(shown: &Shown) -> Option<u64> {
+/// Bytes that may be had now, of the machine and of every cgroup that this process is in.
+fn left(shown: &Shown) -> Option<u64> {
+    of_machine_and_groups(shown, "MemAvailable:", Group::left)
+}
+
+/// Bytes that could be had if nobody used any.
+fn most(shown: &Shown) -> Option<u64> {
+    of_machine_and_groups(shown, "MemTotal:", |group| group.limit)
+}
+
+fn of_machine_and_groups(
+    shown: &Shown,
+    name: &str,
+    of_group: impl Fn(&Group) -> u64,
+) -> Option<u64> {
     let text = fs::read_to_string(shown.proc.join("meminfo")).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let machine: u64 = line.split_whitespace().next()?.parse().ok()?;
-    let groups = fs::read_to_string(shown.proc.join("self/cgroup")).unwrap_or_default();
-    let groups = groups.lines().filter_map(|line| {
+    let groups = groups(shown);
+    Some(groups.iter().map(of_group).fold(machine * 1024, u64::min))
+}
+
+/// A cgroup with a limit.
+struct Group {
+    limit: u64,
+    used: u64,
+    /// Of that, what makes room when it must: cached files and the like.
+    yielding: u64,
+}
+
+impl Group {
+    fn left(&self) -> u64 {
+        let held = self.used.saturating_sub(self.yielding);
+        self.limit.saturating_sub(held)
+    }
+}
+
+/// The groups that this process is in, and those around them.
+fn groups(shown: &Shown) -> Vec<Group> {
+    let text = fs::read_to_string(shown.proc.join("self/cgroup")).unwrap_or_default();
+    let mut found = Vec::new();
+    for line in text.lines() {
         // hierarchy:controllers:path; the second version of cgroups names no controllers
         let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
-        let names = match controllers {
-            "" => V2,
-            _ if controllers.split(',').any(|name| name == "memory") => V1,
-            _ => return None,
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
         };
-        left_in_group(&shown.cgroups.join(names.mount), path, &names)
-    });
-    Some(groups.fold(machine * 1024, u64::min))
+        let names = match controllers {
+            "" => &V2,
+            _ if controllers.split(',').any(|name| name == "memory") => &V1,
+            _ => continue,
+        };
+        let mount = shown.cgroups.join(names.mount);
+        let around = Path::new(path.trim_start_matches('/')).ancestors();
+        found.extend(around.filter_map(|path| group(&mount.join(path), names)));
+    }
+    found
 }
 
-/// The files of a memory cgroup.
+/// The files of a memory cgroup, by its version.
 struct Names {
     mount: &'static str,
-    limit: &'static str,
+    limits: &'static [&'static str],
     used: &'static str,
-    cached: &'static str,
+    yielding: &'static [&'static str],
 }
 
 const V2: Names = Names {
     mount: "",
-    limit: "memory.max",
+    limits: &["memory.max", "memory.high"],
     used: "memory.current",
-    cached: "inactive_file",
+    yielding: &["inactive_file", "active_file", "slab_reclaimable"],
 };
 const V1: Names = Names {
     mount: "memory",
-    limit: "memory.limit_in_bytes",
+    limits: &["memory.limit_in_bytes"],
     used: "memory.usage_in_bytes",
-    cached: "total_inactive_file",
+    yielding: &["total_inactive_file", "total_active_file"],
 };
 
-/// What the group and those around it still allow. Cached files make room when they must.
-fn left_in_group(mount: &Path, path: &str, names: &Names) -> Option<u64> {
-    let around = Path::new(path).ancestors().map(|path| mount.join(path));
-    around
-        .filter_map(|dir| {
-            let number = |name: &str| -> Option<u64> {
-                fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok()
-            };
-            let (limit, used) = (number(names.limit)?, number(names.used)?);
-            let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
-            let cached = stat
-                .lines()
-                .find_map(|line| line.strip_prefix(names.cached)?.trim().parse::<u64>().ok());
-            Some(limit.saturating_sub(used.saturating_sub(cached.unwrap_or(0))))
-        })
-        .min()
+fn group(dir: &Path, names: &Names) -> Option<Group> {
+    let number = |name: &str| -> Option<u64> {
+        let text = fs::read_to_string(dir.join(name)).ok()?;
+        text.trim().parse().ok()
+    };
+    let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
+    let yielding = stat.lines().filter_map(|line| {
+        let (name, bytes) = line.split_once(' ')?;
+        names
+            .yielding
+            .contains(&name)
+            .then(|| bytes.trim().parse::<u64>().ok())?
+    });
+    Some(Group {
+        limit: names.limits.iter().filter_map(|name| number(name)).min()?,
+        used: number(names.used)?,
+        yielding: yielding.sum(),
+    })
 }
 
 #[cfg(test)]

@@ -37,64 +37,143 @@ fn need(sectors: usize) -> Need {
 }
 
 #[test]
-fn what_is_free_is_granted_but_for_a_sixteenth() {
-    let (_dir, shown) = machine(160, 1600);
-    let grant = grant(&shown, need(4), None, &[]).unwrap();
-    assert_eq!(grant.bytes, Some(150 * KIB));
-    assert_eq!((grant.node, grant.note), (None, None));
+fn labels_take_what_they_need_or_half_of_what_is_free() {
+    let (_dir, shown) = machine(1600, 1600);
+    let bytes = |sectors| {
+        let grant = grant(&shown, need(sectors), None, &[]).unwrap();
+        assert_eq!((grant.node, grant.note), (None, None));
+        grant.available.bytes.unwrap() / KIB
+    };
+    // of 1600 a sixteenth stays
+    assert_eq!(
+        [1, 4, 20, 23, 24, 100].map(bytes),
+        [750, 750, 1280, 1472, 1500, 1500]
+    );
+    assert_eq!(spare(1 << 40), (1 << 40) - (8 << 30));
 }
 
 #[test]
-fn a_sector_that_does_not_fit_is_told_with_both_sizes_and_what_to_do() {
-    let (_dir, shown) = machine(60, 60);
-    let error = grant(&shown, need(1), None, &[]).unwrap_err();
-    assert!(error.message.contains("need 64KiB"), "{error}");
-    assert!(error.message.contains("60KiB are free"), "{error}");
-    assert!(error.hint.unwrap().contains("[[processors.pc1]]"));
-    assert_eq!(error.level, damocles_types::Level::Temporary);
+fn a_sector_that_does_not_fit_is_told_with_both_sizes() {
+    let (_dir, shown) = machine(64, 64);
+    let error = grant(&shown, need(1), None, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("take 64KiB, and 60KiB may be taken"),
+        "{error}"
+    );
 }
 
 #[test]
-fn memory_files_count_when_they_have_the_size() {
-    let (_dir, shown) = machine(60, 60);
+fn a_machine_that_is_too_small_is_told_for_good() {
+    let (dir, shown) = machine(64, 64);
+    let total = |kib: u64| {
+        let text = format!("MemTotal: {kib} kB\nMemAvailable: 1 kB\n");
+        fs::write(shown.proc.join("meminfo"), text).unwrap();
+    };
+    total(69);
+    assert!(
+        large_enough(&shown, 32 * KIB, &[]).is_ok(),
+        "it is only busy"
+    );
+    total(64);
+    let error = large_enough(&shown, 32 * KIB, &[]).unwrap_err();
+    assert_eq!(error.level, damocles_types::Level::Permanent);
+    assert!(error.message.contains("take 64KiB of memory"), "{error}");
+    assert!(error.message.contains("have 60KiB at most"), "{error}");
+    assert!(error.hint.unwrap().contains("MemoryMax"));
+    let file = dir.path().join("file");
+    fs::write(&file, vec![0; 32 << 10]).unwrap();
+    assert!(large_enough(&shown, 32 * KIB, &[file]).is_ok());
+}
+
+#[test]
+fn memory_files_count_when_they_have_a_size_and_nobody_holds_them() {
+    let (dir, shown) = machine(40, 40);
     // in memory, as such files are: elsewhere a system may show a lock under another device
-    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
-    let files = ["right", "wrong"].map(|name| memory.path().join(name));
-    fs::write(&files[0], vec![0; 32 << 10]).unwrap();
-    fs::write(&files[1], vec![0; 31 << 10]).unwrap();
-    let grant = grant(&shown, need(1), Some(0), &files).unwrap();
-    assert_eq!(grant.bytes, Some((60 * KIB - 60 * KIB / 16) + 32 * KIB));
-    assert_eq!(grant.node, Some(0));
+    let memory = match tempfile::tempdir_in("/dev/shm") {
+        Ok(memory) => memory,
+        Err(_) => dir,
+    };
+    let files = [("right", 32), ("wrong", 31), ("wide", 512)].map(|(name, kib)| {
+        let path = memory.path().join(name);
+        fs::write(&path, vec![0; kib << 10]).unwrap();
+        path
+    });
+    let granted = grant(&shown, need(1), Some(0), &files).unwrap();
+    let expected = Available {
+        bytes: Some(32 * KIB),
+        files: 1,
+        wide_files: 1,
+    };
+    assert_eq!((granted.available, granted.node), (expected, Some(0)));
 
     // as the system itself shows a lock
     let file = fs::File::open(&files[0]).unwrap();
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let free = || free_of_size(&shown, &files, 32 * KIB);
-    assert_eq!(free(), 1, "nobody can see it");
-    fs::copy("/proc/locks", shown.proc.join("locks")).unwrap();
-    assert_eq!(free(), 0);
+    let show = || {
+        let locks = fs::read("/proc/locks").unwrap();
+        fs::write(shown.proc.join("locks"), locks).unwrap();
+        grant(&shown, need(1), Some(0), &files)
+    };
+    if memory.path().starts_with("/dev/shm") {
+        assert_eq!(show().unwrap_err().one, 64 * KIB);
+    }
     drop(file);
-    fs::copy("/proc/locks", shown.proc.join("locks")).unwrap();
-    assert_eq!(free(), 1);
+    assert_eq!(show().unwrap(), granted);
 }
 
 #[test]
 fn a_node_with_room_is_bound_to_and_one_without_is_told() {
     let (_dir, shown) = machine(320, 160);
+    let bytes = |grant: &Grant| grant.available.bytes.unwrap() / KIB;
     let fits = grant(&shown, need(2), Some(0), &[]).unwrap();
-    assert_eq!((fits.bytes, fits.node), (Some(150 * KIB), Some(0)));
+    assert_eq!((bytes(&fits), fits.node), (150, Some(0)));
     let not = grant(&shown, need(3), Some(0), &[]).unwrap();
-    assert_eq!((not.bytes, not.node), (Some(300 * KIB), None));
+    assert_eq!((bytes(&not), not.node), (192, None));
     let note = not.note.unwrap();
-    assert!(note.contains("node 0 has 160KiB free for 192KiB"), "{note}");
+    assert!(note.contains("node 0 can give 150KiB of 192KiB"), "{note}");
     let unknown = grant(&shown, need(1), Some(7), &[]).unwrap();
-    assert_eq!((unknown.bytes, unknown.node), (Some(300 * KIB), None));
+    assert_eq!((bytes(&unknown), unknown.node), (150, None));
+}
+
+/// A claim on the machine that runs this test, for sectors of so many bytes.
+fn claim(dir: &Path, shown: Shown, progress: Progress) -> Claim {
+    Claim {
+        shown,
+        sector_bytes: 32 * KIB,
+        home: None,
+        files: Vec::new(),
+        lock: dir.join("lock"),
+        progress,
+        held: Mutex::default(),
+    }
+}
+
+#[test]
+fn one_at_a_time_looks_and_takes() {
+    let (dir, shown) = machine(1600, 1600);
+    let [first, second] = [(); 2].map(|()| claim(dir.path(), shown.clone(), Progress::silent()));
+    assert!(first.look(1).unwrap().is_ok());
+    let trouble = second.look(1).unwrap().unwrap_err();
+    assert!(trouble.contains("another PC1"), "{trouble}");
+    first.taken();
+    assert!(second.look(1).unwrap().is_ok());
+    second.taken();
+
+    // who finds too little lets the next one look
+    fs::write(shown.proc.join("meminfo"), "MemAvailable: 10 kB\n").unwrap();
+    let trouble = first.look(1).unwrap().unwrap_err();
+    assert!(trouble.contains("may be taken"), "{trouble}");
+    fs::write(shown.proc.join("meminfo"), "MemAvailable: 1000 kB\n").unwrap();
+    assert_eq!(
+        second.ask(1).unwrap().bytes,
+        Some((1000 * KIB - 1000 * KIB / 16) / 2)
+    );
 }
 
 #[test]
 fn every_cgroup_around_the_process_counts() {
     let (dir, shown) = machine(1000, 1000);
-    let left = || super::available(&shown).unwrap();
+    let left = || super::left(&shown).unwrap();
     let at = |name: &str| dir.path().join("cgroup/system.slice").join(name);
     assert_eq!(left(), 1000 * KIB);
     fs::write(
@@ -110,10 +189,13 @@ fn every_cgroup_around_the_process_counts() {
     assert_eq!(left(), 2000, "systemd's MemoryMax stands one above");
     fs::write(
         at("worker.service/memory.stat"),
-        "anon 2000\ninactive_file 1000\n",
+        "anon 2000\ninactive_file 700\nactive_file 300\nfile 9999\n",
     )
     .unwrap();
     assert_eq!(left(), 3000, "a cache of files makes room");
+    fs::write(at("worker.service/memory.high"), "4500\n").unwrap();
+    assert_eq!(left(), 2500, "above that it is slowed down");
+    assert_eq!(most(&shown), Some(4500));
 
     fs::write(
         dir.path().join("proc/self/cgroup"),
@@ -127,11 +209,12 @@ fn every_cgroup_around_the_process_counts() {
     assert_eq!(left(), 100, "the first version of cgroups");
 
     fs::remove_file(dir.path().join("proc/meminfo")).unwrap();
-    assert_eq!(super::available(&shown), None);
+    assert_eq!(super::left(&shown), None);
     assert_eq!(
         grant(&shown, need(1), Some(0), &[]).unwrap(),
         Grant::default()
     );
+    assert!(large_enough(&shown, 32 * KIB, &[]).is_ok());
 }
 
 #[test]
@@ -157,26 +240,33 @@ fn files_of_the_own_node_come_first() {
     assert!(nodes(Some(5), true).is_empty());
 }
 
-/// On a system with NUMA nodes every page of such memory says that it is bound.
+/// Where the system has NUMA nodes and lets us choose: all of such memory is of that node.
 #[test]
 fn what_a_bound_thread_takes_is_of_that_node() {
     let Some(node) = home(&Shown::default()) else {
-        return assert!(!Path::new(numa::ROOT).join("node0").exists() || many_nodes());
+        return;
     };
-    let maps = std::thread::spawn(move || {
-        let grant = Grant {
-            node: Some(node),
-            ..Grant::default()
-        };
-        bind(&grant).unwrap();
+    let maps = thread::spawn(move || {
+        match pin::bind_memory(node) {
+            // a container may forbid it
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
+            bound => bound.unwrap(),
+        }
         let memory = vec![1_u8; 8 << 20];
-        let maps = fs::read_to_string("/proc/thread-self/numa_maps").unwrap();
-        (memory.len(), maps)
+        let maps = fs::read_to_string("/proc/thread-self/numa_maps").ok()?;
+        pin::prefer_memory(None).unwrap();
+        let after = fs::read_to_string("/proc/thread-self/numa_maps").ok()?;
+        assert_eq!(memory.len(), 8 << 20);
+        Some((maps, after))
     });
-    let (_, maps) = maps.join().unwrap();
-    assert!(maps.contains(&format!("bind:{node}")), "{maps}");
-}
-
-fn many_nodes() -> bool {
-    Path::new(numa::ROOT).join("node1").exists()
+    let Some((maps, after)) = maps.join().unwrap() else {
+        return;
+    };
+    let (bound, pages) = (format!("bind:{node}"), format!(" N{node}="));
+    let large = |line: &&str| line.contains("anon=20") && line.contains(&pages);
+    assert!(
+        maps.lines().filter(large).any(|line| line.contains(&bound)),
+        "{maps}"
+    );
+    assert!(!after.contains(&bound), "{after}");
 }

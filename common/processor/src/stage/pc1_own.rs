@@ -5,11 +5,10 @@ use super::{
     context::Context,
     disk, pc1_batch,
     pc1_layers::Layers,
-    pc1_memory::{self, Need, Shown},
+    pc1_memory::{self, Claim, Shown},
 };
 use crate::{
     disk::at,
-    pin::NUMA_ENV,
     proofs::seal_proof,
     serve::TaskError,
     task::{Opaque, Pc1},
@@ -182,14 +181,8 @@ fn work(
     cpu: Cpu,
     context: &Context<'_>,
 ) -> Vec<Labelled> {
-    let all = |error: TaskError, count| vec![Err(error); count];
-    let count = entries.len();
-    let node = entries.iter().map(|(_, node)| *node).min();
-    let jobs: Vec<Job> = entries.into_iter().map(|(job, _)| job).collect();
-    let start = Start {
-        layer,
-        node: node.unwrap_or(0),
-    };
+    let (jobs, start) = together(layer, entries);
+    let all = |error: TaskError| vec![Err(error); jobs.len()];
     if start != Start::ANEW {
         let text = format!("going on at node {} of layer {layer}", start.node);
         jobs.iter().for_each(|job| job.watch.note(&text));
@@ -199,53 +192,55 @@ fn work(
     let home = pc1_memory::home(&shown);
     let files = match &context.settings.memory_files {
         Some(files) => {
-            let named = env::var_os(NUMA_ENV).is_some();
-            let (found, trouble) = pc1_memory::files(files, home, named);
+            let only = pc1_memory::named_node().is_some();
+            let (found, trouble) = pc1_memory::files(files, home, only);
             trouble.iter().for_each(|text| context.note(text));
             found
         }
         None => Vec::new(),
     };
-    let need = Need {
-        sector_bytes: (graph.nodes * NODE_BYTES) as u64,
-        sectors: count,
-    };
-    let grant = match pc1_memory::grant(&shown, need, home, &files) {
-        Ok(grant) => grant,
-        Err(error) => return all(error, count),
-    };
-    if let Some(note) = &grant.note {
-        context.note(note);
+    let sector_bytes = (graph.nodes * NODE_BYTES) as u64;
+    if let Err(error) = pc1_memory::large_enough(&shown, sector_bytes, &files) {
+        return all(error);
     }
+    let claim = Claim {
+        shown,
+        sector_bytes,
+        home,
+        files: files.clone(),
+        // a directory that all PC1 of a machine share
+        lock: graph.parents.with_file_name(".pc1-memory.lock"),
+        progress: context.progress.clone(),
+        held: Mutex::default(),
+    };
     let options = Options {
         cores,
-        memory: grant.bytes,
+        memory: Some(Arc::new(claim)),
         large_pages: LargePages { files },
         ..Options::default()
     };
-    let run = || {
-        if let Err(error) = pc1_memory::bind(&grant) {
-            context.note(format!("labels are not bound to a NUMA node: {error}"));
-        }
-        pc1::run(graph, start, &jobs, cpu, &options)
-    };
+    let run = || pc1::run(graph, start, &jobs, cpu, &options);
     let done = thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("pc1".to_owned())
             .spawn_scoped(scope, run)?;
-        Ok::<_, io::Error>(
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
+        let done = thread.join();
+        Ok::<_, io::Error>(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     match done {
         Ok(done) => done
             .into_iter()
             .map(|end| end.map_err(TaskError::temporary))
             .collect(),
-        Err(error) => all(TaskError::temporary(error), count),
+        Err(error) => all(TaskError::temporary(error)),
     }
+}
+
+/// The sectors of a batch, and where all of them can go on.
+fn together(layer: usize, entries: Vec<Entry>) -> (Vec<Job>, Start) {
+    let (jobs, nodes): (Vec<Job>, Vec<usize>) = entries.into_iter().unzip();
+    let node = nodes.into_iter().min().unwrap_or(0);
+    (jobs, Start { layer, node })
 }
 
 fn layer_count(task: &Pc1) -> Result<usize, TaskError> {
@@ -343,6 +338,46 @@ mod tests {
         ] {
             let limits = batch.limits(cores, alone);
             assert_eq!((limits.most, limits.wait), expected, "{batch:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_goes_on_where_all_of_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = |node| {
+            let job = Job {
+                replica_id: [0; NODE_BYTES],
+                dir: dir.path().to_owned(),
+                watch: Arc::new(Quiet),
+                cancel: Arc::default(),
+            };
+            (job, node)
+        };
+        let (jobs, start) = together(4, vec![entry(700), entry(512), entry(1024)]);
+        assert_eq!(
+            (jobs.len(), start),
+            (
+                3,
+                Start {
+                    layer: 4,
+                    node: 512
+                }
+            )
+        );
+        let (_, anew) = together(1, vec![entry(700), entry(0)]);
+        assert_eq!(anew, Start::ANEW);
+    }
+
+    #[derive(Debug)]
+    struct Quiet;
+
+    impl Watch for Quiet {
+        fn safe_point(&self, _: usize, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn layer_done(&self, _: usize) -> io::Result<()> {
+            Ok(())
         }
     }
 
