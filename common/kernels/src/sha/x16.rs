@@ -174,21 +174,24 @@ fn short_round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
     let hw = settle(add(h, wk));
     let dhw = settle(add(d, hw));
     let choice = _mm512_ternarylogic_epi32::<0xca>(e, f, g);
-    let sum_e = xor3(
-        _mm512_ror_epi32::<6>(e),
-        _mm512_ror_epi32::<11>(e),
-        _mm512_ror_epi32::<25>(e),
-    );
+    let sum_e = rotated_sum::<6, 11, 25>(e);
     let next_e = add(settle(add(dhw, choice)), sum_e);
     let t1 = settle(add(settle(add(hw, choice)), sum_e));
     let majority = _mm512_ternarylogic_epi32::<0xe8>(a, b, c);
-    let sum_a = xor3(
-        _mm512_ror_epi32::<2>(a),
-        _mm512_ror_epi32::<13>(a),
-        _mm512_ror_epi32::<22>(a),
-    );
+    let sum_a = rotated_sum::<2, 13, 22>(a);
     let next_a = add(settle(add(t1, majority)), sum_a);
     [next_a, a, b, c, next_e, e, f, g]
+}
+
+/// The sums over e and a of a round: a word xored with itself in three rotations.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn rotated_sum<const A: i32, const B: i32, const C: i32>(x: Lanes) -> Lanes {
+    xor3(
+        _mm512_ror_epi32::<A>(x),
+        _mm512_ror_epi32::<B>(x),
+        _mm512_ror_epi32::<C>(x),
+    )
 }
 
 /// One round in the fewest operations.
@@ -196,18 +199,10 @@ fn short_round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 fn lean_round([a, b, c, d, e, f, g, h]: State, wk: Lanes) -> State {
     let choice = _mm512_ternarylogic_epi32::<0xca>(e, f, g);
-    let sum_e = xor3(
-        _mm512_ror_epi32::<6>(e),
-        _mm512_ror_epi32::<11>(e),
-        _mm512_ror_epi32::<25>(e),
-    );
+    let sum_e = rotated_sum::<6, 11, 25>(e);
     let t1 = add(settle(add(settle(add(h, wk)), choice)), sum_e);
     let majority = _mm512_ternarylogic_epi32::<0xe8>(a, b, c);
-    let sum_a = xor3(
-        _mm512_ror_epi32::<2>(a),
-        _mm512_ror_epi32::<13>(a),
-        _mm512_ror_epi32::<22>(a),
-    );
+    let sum_a = rotated_sum::<2, 13, 22>(a);
     let next_a = add(settle(add(t1, majority)), sum_a);
     [next_a, a, b, c, add(d, t1), e, f, g]
 }

@@ -26,7 +26,8 @@ use std::{
 const NODES: u32 = 64;
 /// A sixteenth of what is free is left to others, but not more than this.
 const SPARED: u64 = 8 << 30;
-/// How often it is tried again.
+/// How often it is tried again, while another PC1 takes its memory and while it is too little.
+const SOON: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(2);
 /// PC1 of others that hold the memory takes hours.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
@@ -209,10 +210,10 @@ impl Claim {
         self.progress.note(text);
     }
 
-    /// Takes what there is, if it is enough; else says what is not.
-    fn look(&self, sectors: usize) -> io::Result<Result<Available, String>> {
+    /// Takes what there is, if it is enough.
+    fn look(&self, sectors: usize) -> io::Result<Look> {
         let Some(lock) = WorkLock::try_take(&self.lock)? else {
-            return Ok(Err("another PC1 takes its memory just now".to_owned()));
+            return Ok(Look::Busy);
         };
         let need = Need {
             sector_bytes: self.sector_bytes,
@@ -220,7 +221,7 @@ impl Claim {
         };
         let grant = match grant(&self.shown, need, self.home, &self.files) {
             Ok(grant) => grant,
-            Err(too_little) => return Ok(Err(too_little.to_string())),
+            Err(too_little) => return Ok(Look::TooLittle(too_little)),
         };
         if let Some(note) = &grant.note {
             self.warn(note);
@@ -233,27 +234,41 @@ impl Claim {
             ));
         }
         *self.held.lock() = Some(lock);
-        Ok(Ok(grant.available))
+        Ok(Look::Granted(grant.available))
     }
+}
+
+/// What a look at the machine's memory gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Granted(Available),
+    /// Another PC1 takes its memory just now: seconds at most.
+    Busy,
+    /// Somebody holds it, perhaps for hours.
+    TooLittle(TooLittle),
 }
 
 impl Memory for Claim {
     fn ask(&self, sectors: usize) -> io::Result<Available> {
         let began = Instant::now();
-        let mut told = String::new();
+        let mut warned = false;
         loop {
-            match self.look(sectors)? {
-                Ok(available) => return Ok(available),
-                Err(trouble) if began.elapsed() > LONGEST => {
-                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, trouble));
-                }
-                Err(trouble) if trouble != told => {
-                    self.warn(&format!("waiting for memory: {trouble}"));
-                    told = trouble;
-                }
-                Err(trouble) => self.progress.note(format!("waiting for memory: {trouble}")),
+            let (pause, trouble) = match self.look(sectors)? {
+                Look::Granted(available) => return Ok(available),
+                Look::Busy => (SOON, "another PC1 takes its memory".to_owned()),
+                Look::TooLittle(too_little) => (LOOK, too_little.to_string()),
+            };
+            let text = format!("waiting for memory: {trouble}");
+            if began.elapsed() > LONGEST {
+                return Err(io::Error::new(io::ErrorKind::OutOfMemory, text));
             }
-            thread::sleep(LOOK);
+            if !warned && pause == LOOK {
+                self.warn(&text);
+                warned = true;
+            } else {
+                self.progress.note(text);
+            }
+            thread::sleep(pause);
         }
     }
 
