@@ -2,8 +2,9 @@
 //! read all over it and each small page would cost a walk of the page tables.
 //!
 //! Files on hugetlbfs come first where the operator has made some: of exactly the size that is
-//! asked for (a sector's, or sixteen times that), each locked by who uses it. Else anonymous memory, for which transparent huge pages
-//! are asked, and which is taken at once, from the NUMA nodes that the thread is to take it from.
+//! asked for (a sector's, or sixteen times that), each locked by who uses it. Else anonymous
+//! memory, for which transparent huge pages are asked, and which is taken at once, from the NUMA
+//! nodes that the thread is to take it from.
 #![expect(unsafe_code, reason = "a shared file as memory, and bytes as numbers")]
 
 use super::label::Label;
