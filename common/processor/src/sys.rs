@@ -75,32 +75,27 @@ pub(crate) fn bind_to_numa_node(node: u32) -> io::Result<()> {
 /// Memory of this thread, and of threads that it starts, comes from wherever they run.
 pub(crate) fn follow_numa_node() -> io::Result<()> {
     const MPOL_DEFAULT: libc::c_long = 0;
-    // SAFETY: with this policy no mask is read.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_set_mempolicy,
-            MPOL_DEFAULT,
-            std::ptr::null::<libc::c_ulong>(),
-            0 as libc::c_ulong,
-        )
-    };
-    if done == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_memory_policy(MPOL_DEFAULT, &NO_NODES)
 }
+
+/// A set of nodes as the kernel reads it.
+type Nodes = [libc::c_ulong; 16];
+const NO_NODES: Nodes = [0; 16];
 
 fn take_memory_from(node: u32, policy: libc::c_long) -> io::Result<()> {
     const BITS: u32 = libc::c_ulong::BITS;
-    let mut mask = [0 as libc::c_ulong; 16];
-    let word = mask
+    let mut nodes = NO_NODES;
+    let word = nodes
         .get_mut((node / BITS) as usize)
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     *word = 1 << (node % BITS);
-    let bits = (mask.len() as u32 * BITS) as libc::c_ulong;
-    // SAFETY: the kernel reads `bits` bits of the mask, which is that long.
-    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, policy, mask.as_ptr(), bits) };
+    set_memory_policy(policy, &nodes)
+}
+
+fn set_memory_policy(policy: libc::c_long, nodes: &Nodes) -> io::Result<()> {
+    let bits = (size_of::<Nodes>() * 8) as libc::c_ulong;
+    // SAFETY: the kernel reads `bits` bits of the set, which is that long.
+    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, policy, nodes.as_ptr(), bits) };
     if done == 0 {
         Ok(())
     } else {

@@ -152,10 +152,7 @@ pub struct Report {
 /// Keeps the whole process on `cores` CPUs of those that it may use (the last ones, since
 /// interrupts mostly go to the first) and says which. Before any thread is started.
 pub fn keep_to(cores: usize) -> anyhow::Result<CpuSet> {
-    let allowed = rustix::thread::sched_getaffinity(None)?;
-    let all: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU)
-        .filter(|cpu| allowed.is_set(*cpu))
-        .collect();
+    let all: Vec<usize> = pin::affinity()?.into_iter().collect();
     let first = all.len().checked_sub(cores).filter(|_| cores > 0);
     let first = first
         .ok_or_else(|| anyhow::anyhow!("this process may use {} CPUs, not {cores}", all.len()))?;

@@ -5,7 +5,7 @@
 pub mod cgroup;
 
 use crate::{cpus::CpuSet, sys};
-use std::{env, io, path::Path};
+use std::{collections::BTreeSet, env, io, path::Path};
 
 /// Name of the child's own cgroup below the mount point.
 pub const CGROUP_ENV: &str = "VC_CG_NAME";
@@ -76,6 +76,13 @@ fn pin_to(cpus: &CpuSet, group: Option<&str>) {
         Ok(()) => tracing::info!("pinned to CPUs {cpus}"),
         Err(error) => tracing::warn!("not pinned to CPUs {cpus}: {error}"),
     }
+}
+
+/// The CPUs that the calling thread may run on.
+pub fn affinity() -> io::Result<BTreeSet<usize>> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let all = 0..rustix::thread::CpuSet::MAX_CPU;
+    Ok(all.filter(|cpu| allowed.is_set(*cpu)).collect())
 }
 
 /// Lets the calling thread, and every thread that it starts later, run on these CPUs only.

@@ -12,7 +12,6 @@ use crate::{
 use damocles_kernels::pc1::{Available, LANES, Memory};
 use damocles_types::ByteSize;
 use parking_lot::Mutex;
-use rustix::thread::sched_getaffinity;
 use std::{
     collections::BTreeSet,
     env, fs, io,
@@ -77,13 +76,7 @@ pub(super) struct TooLittle {
 
 /// The node where this process lives: as its parent says, else where all its CPUs are.
 pub(super) fn home(shown: &Shown) -> Option<u32> {
-    named_node().or_else(|| {
-        let allowed = sched_getaffinity(None).ok()?;
-        let cpus: BTreeSet<usize> = (0..rustix::thread::CpuSet::MAX_CPU)
-            .filter(|cpu| allowed.is_set(*cpu))
-            .collect();
-        numa::home(&shown.nodes, &cpus)
-    })
+    named_node().or_else(|| numa::home(&shown.nodes, &pin::affinity().ok()?))
 }
 
 /// The node that the parent has named.
@@ -120,7 +113,8 @@ pub(super) fn grant(
     home: Option<u32>,
     files: &[PathBuf],
 ) -> Result<Grant, TooLittle> {
-    let files_of = |bytes| free_of_size(shown, files, bytes);
+    let lengths = free_lengths(shown, files);
+    let files_of = |bytes| lengths.iter().filter(|length| **length == bytes).count();
     let mut available = Available {
         bytes: None,
         files: files_of(need.sector_bytes),
@@ -280,9 +274,9 @@ impl Memory for Claim {
     }
 }
 
-/// How many of the files have this size and are locked by nobody. Only looked at: to try the
-/// lock would take the file from somebody who wants it just then.
-fn free_of_size(shown: &Shown, files: &[PathBuf], bytes: u64) -> usize {
+/// How long those of the files are that nobody has locked. Only looked at: to try the lock
+/// would take the file from somebody who wants it just then.
+fn free_lengths(shown: &Shown, files: &[PathBuf]) -> Vec<u64> {
     let locks = fs::read_to_string(shown.proc.join("locks")).unwrap_or_default();
     let held: BTreeSet<&str> = locks
         .lines()
@@ -291,14 +285,13 @@ fn free_of_size(shown: &Shown, files: &[PathBuf], bytes: u64) -> usize {
                 .find(|word| word.contains(':') && !word.ends_with(':'))
         })
         .collect();
-    let free = |path: &&PathBuf| {
-        fs::metadata(path).is_ok_and(|meta| {
-            let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-            let name = format!("{major:02x}:{minor:02x}:{}", meta.ino());
-            meta.len() == bytes && !held.contains(name.as_str())
-        })
+    let free = |path: &PathBuf| {
+        let meta = fs::metadata(path).ok()?;
+        let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+        let name = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+        (!held.contains(name.as_str())).then_some(meta.len())
     };
-    files.iter().filter(free).count()
+    files.iter().filter_map(free).collect()
 }
 
 /// Bytes that may be had now, of the machine and of every cgroup that this process is in.

@@ -28,7 +28,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::{self, available_parallelism},
+    thread::available_parallelism,
     time::Duration,
 };
 use storage_proofs_core::cache_key::CacheKey;
@@ -172,7 +172,7 @@ fn alone(nodes: usize, layers: usize) -> Duration {
     Duration::from_nanos(NODE_NANOS.saturating_mul((nodes * layers) as u64))
 }
 
-/// Labels the sectors of a batch, on a thread whose memory policy ends with it.
+/// Labels the sectors of a batch.
 fn work(
     graph: &Graph,
     layer: usize,
@@ -182,7 +182,6 @@ fn work(
     context: &Context<'_>,
 ) -> Vec<Labelled> {
     let (jobs, start) = together(layer, entries);
-    let all = |error: TaskError| vec![Err(error); jobs.len()];
     if start != Start::ANEW {
         let text = format!("going on at node {} of layer {layer}", start.node);
         jobs.iter().for_each(|job| job.watch.note(&text));
@@ -201,7 +200,7 @@ fn work(
     };
     let sector_bytes = (graph.nodes * NODE_BYTES) as u64;
     if let Err(error) = pc1_memory::large_enough(&shown, sector_bytes, &files) {
-        return all(error);
+        return vec![Err(error); jobs.len()];
     }
     let claim = Claim {
         shown,
@@ -219,21 +218,10 @@ fn work(
         large_pages: LargePages { files },
         ..Options::default()
     };
-    let run = || pc1::run(graph, start, &jobs, cpu, &options);
-    let done = thread::scope(|scope| {
-        let thread = thread::Builder::new()
-            .name("pc1".to_owned())
-            .spawn_scoped(scope, run)?;
-        let done = thread.join();
-        Ok::<_, io::Error>(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    match done {
-        Ok(done) => done
-            .into_iter()
-            .map(|end| end.map_err(TaskError::temporary))
-            .collect(),
-        Err(error) => all(TaskError::temporary(error)),
-    }
+    pc1::run(graph, start, &jobs, cpu, &options)
+        .into_iter()
+        .map(|end| end.map_err(TaskError::temporary))
+        .collect()
 }
 
 /// The sectors of a batch, and where all of them can go on.
