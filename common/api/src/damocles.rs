@@ -1,6 +1,6 @@
 //! `Damocles.*`: what is new of ours. Old shapes are never changed; news comes here.
 
-use crate::{post::WindowPostRecord, sector::CidJson, timeline::TimelineEntry};
+use crate::{caller::Caller, post::WindowPostRecord, sector::CidJson, timeline::TimelineEntry};
 use damocles_types::{ActorId, Epoch, SectorId};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,67 @@ pub struct MessageView {
     pub last_error: Option<String>,
 }
 
+/// Which manager answers. Two answers of one `database` come from one memory; any other may
+/// know less of a sector, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ManagerIdentity {
+    /// Id of the manager's database, made with it and never changed.
+    pub database: String,
+    /// The genesis block's CID of the network that the manager works on, once it knows.
+    pub network: Option<String>,
+    pub version: String,
+}
+
+/// Who ended a sector before it was finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AbortedBy {
+    /// An operator, at the manager or at the worker.
+    Person,
+    /// The worker that had it.
+    Worker,
+    /// A record of a version that did not note it.
+    Unknown,
+}
+
+/// What the manager's record says of a sector: asked before anything of it is destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SectorFate {
+    /// False: there is no record; nothing follows from the rest.
+    pub known: bool,
+    pub online: bool,
+    pub finalized: bool,
+    pub aborted_by: Option<AbortedBy>,
+    pub abort_reason: String,
+    /// Who has it, as far as known.
+    pub owner: Option<Caller>,
+    /// Grows each time that the sector goes to another owner.
+    pub fence: u64,
+}
+
 #[rpc(server, client, namespace = "Damocles", namespace_separator = ".")]
 pub trait Damocles {
+    /// Which manager this is.
+    #[method(name = "Identity")]
+    async fn identity(&self) -> RpcResult<ManagerIdentity>;
+
+    /// What became of a sector, as far as the manager's own record tells.
+    #[method(name = "SectorFate")]
+    async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate>;
+
+    /// A person gives a sector up. What of it is on chain stays there.
+    #[method(name = "AbortSector")]
+    async fn abort_sector(&self, sector: SectorId, reason: String) -> RpcResult<SectorFate>;
+
+    /// A person takes a sector from its owner: the next worker that calls about it owns it.
+    #[method(name = "HandOverSector")]
+    async fn hand_over_sector(&self, sector: SectorId) -> RpcResult<SectorFate>;
+
+    /// A worker stops in order: its threads are not counted any more.
+    #[method(name = "WorkerLeaves")]
+    async fn worker_leaves(&self, name: String) -> RpcResult<()>;
+
     /// Stores entries of a sector's timeline; entries with a known `Seq` replace the old ones.
     #[method(name = "ReportTimeline")]
     async fn report_timeline(

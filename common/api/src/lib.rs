@@ -6,6 +6,8 @@
 //! of ours lives in `Damocles`. No behaviour here, only words.
 
 pub mod code;
+pub mod reason;
+pub mod caller;
 pub mod timeline;
 pub mod sector;
 pub mod store;

@@ -47,7 +47,14 @@ pub struct AllocateSectorSpec {
     pub allowed_miners: Vec<ActorId>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub allowed_proof_types: Vec<SealProof>,
+    /// Of ours: the same id gets the same sector, so that a lost answer costs no number. At most
+    /// [`LONGEST_REQUEST_ID`] bytes; the asker writes it down before it asks.
+    #[serde(default, rename = "RequestID", skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
+
+/// The longest id of a request, in bytes.
+pub const LONGEST_REQUEST_ID: usize = 64;
 
 /// A sector number handed out, once ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Handing commitments and proofs to the manager, and asking what became of them.
 
+use crate::reason::Reason;
 use damocles_types::{Base64, Seed};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -74,6 +75,9 @@ pub struct ProofOnChainInfo {
 pub struct SubmitResp {
     pub res: SubmitResult,
     pub desc: Option<String>,
+    /// Of ours: the reason as a code. Absent where there is none, and from upstream's managers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
 }
 
 /// Answer to a poll.
@@ -82,6 +86,9 @@ pub struct SubmitResp {
 pub struct PollStateResp {
     pub state: OnChainState,
     pub desc: Option<String>,
+    /// Of ours: the reason as a code. Absent where there is none, and from upstream's managers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
 }
 
 /// The seed, or how long to wait for it.
@@ -115,10 +122,20 @@ mod tests {
         let resp = SubmitResp {
             res: SubmitResult::Accepted,
             desc: None,
+            reason: None,
         };
         assert_eq!(
             serde_json::to_string(&resp).unwrap(),
             r#"{"Res":1,"Desc":null}"#
         );
+        let resp = SubmitResp {
+            res: SubmitResult::Rejected,
+            desc: Some("too old".into()),
+            reason: Some(Reason::TicketExpired),
+        };
+        let text = r#"{"Res":4,"Desc":"too old","Reason":"TicketExpired"}"#;
+        assert_eq!(serde_json::to_string(&resp).unwrap(), text);
+        let upstream: SubmitResp = serde_json::from_str(r#"{"Res":4,"Desc":"x"}"#).unwrap();
+        assert_eq!(upstream.reason, None);
     }
 }

@@ -11,6 +11,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+use uuid::Uuid;
 
 /// Why a database was not opened. Each sentence says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,7 @@ impl Kv {
     /// The same in memory, for tests; nothing is on disk.
     pub fn in_memory(schema: &Schema) -> Self {
         let tables = schema.tables.iter().copied().chain([META]);
-        Self::from_engine(Engine::Mem(Mem::new(tables)))
+        Self::from_engine(Engine::Mem(Mem::new(tables)), Uuid::new_v4())
     }
 
     /// Opens the database in `dir`, creating directory and database when there is none.
@@ -79,7 +80,8 @@ impl Kv {
         let found = check_stamp(dir, schema, &rocks, &families)?;
         let tables = schema.tables.iter().copied().chain([META]);
         rocks.add_tables(tables).map_err(|e| classify(dir, e))?;
-        let kv = Self::from_engine(Engine::Rocks(rocks));
+        let id = found.as_ref().and_then(|stamp| stamp.id);
+        let kv = Self::from_engine(Engine::Rocks(rocks), id.unwrap_or_else(Uuid::new_v4));
         migrate(dir, schema, &kv, found)?;
         Ok(kv)
     }
@@ -121,13 +123,13 @@ fn check_vacant(dir: &Path, schema: &Schema) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The version found, or none in a database that is still empty.
+/// The stamp found, or none in a database that is still empty.
 fn check_stamp(
     dir: &Path,
     schema: &Schema,
     rocks: &Rocks,
     families: &[String],
-) -> Result<Option<u32>, OpenError> {
+) -> Result<Option<Stamp>, OpenError> {
     let damaged = |reason: String| OpenError::Damaged {
         dir: dir.to_owned(),
         reason,
@@ -167,21 +169,24 @@ fn check_stamp(
     if stamp.version == 0 {
         return Err(damaged("its version is 0".into()));
     }
-    Ok(Some(stamp.version))
+    Ok(Some(stamp))
 }
 
 /// A new database gets its stamp; an older one goes up step by step, each step with its new
-/// version in one batch.
-fn migrate(dir: &Path, schema: &Schema, kv: &Kv, found: Option<u32>) -> Result<(), OpenError> {
-    let start = found.unwrap_or(0);
+/// version in one batch. One that has no id yet gets it.
+fn migrate(dir: &Path, schema: &Schema, kv: &Kv, found: Option<Stamp>) -> Result<(), OpenError> {
+    let start = found.as_ref().map_or(0, |stamp| stamp.version);
     let wrap = |source| OpenError::Migration {
         dir: dir.to_owned(),
         from: start,
         to: schema.version(),
         source,
     };
-    if found.is_none() {
+    let Some(found) = found else {
         return stamp(schema, kv, Batch::new(), schema.version()).map_err(wrap);
+    };
+    if found.id.is_none() {
+        stamp(schema, kv, Batch::new(), start).map_err(wrap)?;
     }
     let done = (start as usize).saturating_sub(1);
     for (migration, to) in schema.migrations.iter().skip(done).zip(start + 1..) {
@@ -194,7 +199,8 @@ fn migrate(dir: &Path, schema: &Schema, kv: &Kv, found: Option<u32>) -> Result<(
 
 fn stamp(schema: &Schema, kv: &Kv, mut batch: Batch, version: u32) -> Result<(), KvError> {
     let owner = schema.owner.to_owned();
-    batch.put_json(META, STAMP_KEY, &Stamp { owner, version })?;
+    let id = Some(kv.id());
+    batch.put_json(META, STAMP_KEY, &Stamp { owner, version, id })?;
     kv.write(batch, Durability::Synced)
 }
 

@@ -39,4 +39,8 @@ pub(crate) const STAMP_KEY: &[u8] = b"schema";
 pub(crate) struct Stamp {
     pub(crate) owner: String,
     pub(crate) version: u32,
+    /// Made with the database and never changed. Databases of an older version get theirs when
+    /// they are opened.
+    #[serde(default)]
+    pub(crate) id: Option<uuid::Uuid>,
 }

@@ -4,6 +4,7 @@ use crate::{Batch, Durability, KvError, Table, mem::Mem, rocks::Rocks, table::sh
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{ops::ControlFlow, sync::Arc};
+use uuid::Uuid;
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -19,6 +20,7 @@ struct Inner {
     engine: Engine,
     /// Held from the first read to the write of an [`Kv::update`].
     writer: Mutex<()>,
+    id: Uuid,
 }
 
 /// A database; clones share it. Calls block for the time of a disk access: from async code
@@ -27,11 +29,17 @@ struct Inner {
 pub struct Kv(Arc<Inner>);
 
 impl Kv {
-    pub(crate) fn from_engine(engine: Engine) -> Self {
+    pub(crate) fn from_engine(engine: Engine, id: Uuid) -> Self {
         Self(Arc::new(Inner {
             engine,
             writer: Mutex::new(()),
+            id,
         }))
+    }
+
+    /// The database's own name: made with it, never changed, and no other database has it.
+    pub fn id(&self) -> Uuid {
+        self.0.id
     }
 
     /// The value of a key.

@@ -243,7 +243,11 @@ async fn judge(
 }
 
 fn answer(res: SubmitResult, desc: Option<String>) -> SubmitResp {
-    SubmitResp { res, desc }
+    SubmitResp {
+        res,
+        desc,
+        reason: None,
+    }
 }
 
 fn taken(kind: Commitment, sector: SectorId) -> SubmitResp {

@@ -13,7 +13,11 @@ use fil_actor_miner_state::v18::ProveCommitSectors3Return;
 use fvm_ipld_encoding::RawBytes;
 
 fn state(state: OnChainState, desc: Option<String>) -> PollStateResp {
-    PollStateResp { state, desc }
+    PollStateResp {
+        state,
+        desc,
+        reason: None,
+    }
 }
 
 /// Whether another message is worth trying after this exit code.

@@ -75,6 +75,16 @@ impl Db {
         }
     }
 
+    /// The database's own name: made with it, never changed.
+    pub fn id(&self) -> uuid::Uuid {
+        self.kv.id()
+    }
+
+    /// The genesis block's CID of the network that this database is of. None: it has met none.
+    pub fn network(&self) -> Result<Option<String>, DbError> {
+        Ok(self.kv.get_json(schema::NETWORK, schema::NETWORK_KEY)?)
+    }
+
     /// The tables below, for the verbs of this room.
     pub(in crate::db) fn kv(&self) -> &Kv {
         &self.kv

@@ -4,6 +4,8 @@
 use crate::model::{MessageId, MessageKind, UnixMs};
 use cid::Cid;
 use damocles_api::{
+    caller::Caller,
+    damocles::{AbortedBy, SectorFate},
     sector::{ReportStateReq, SectorPiece},
     workers::WorkerPing,
 };
@@ -38,6 +40,18 @@ pub struct SectorRecord {
     pub finalized: bool,
     pub removed: bool,
     pub abort_reason: String,
+    /// Who ended it before it was finished.
+    #[serde(default)]
+    pub aborted_by: Option<AbortedBy>,
+    /// The sealing thread that has it. None: whoever calls next has it.
+    #[serde(default)]
+    pub owner: Option<Caller>,
+    /// How often it went to another owner.
+    #[serde(default)]
+    pub fence: u64,
+    /// The id of the request that it was allocated for.
+    #[serde(default)]
+    pub request: Option<String>,
 }
 
 impl SectorRecord {
@@ -59,6 +73,24 @@ impl SectorRecord {
             finalized: false,
             removed: false,
             abort_reason: String::new(),
+            aborted_by: None,
+            owner: None,
+            fence: 0,
+            request: None,
+        }
+    }
+
+    /// What is told of it before anything of it is destroyed.
+    pub fn fate(&self) -> SectorFate {
+        let aborted = !self.online && !self.finalized;
+        SectorFate {
+            known: true,
+            online: self.online,
+            finalized: self.finalized,
+            aborted_by: aborted.then(|| self.aborted_by.unwrap_or(AbortedBy::Unknown)),
+            abort_reason: self.abort_reason.clone(),
+            owner: self.owner.clone(),
+            fence: self.fence,
         }
     }
 
@@ -190,6 +222,9 @@ pub struct WorkerRecord {
     pub ping: WorkerPing,
     /// Unix seconds.
     pub last_ping: i64,
+    /// It said that it stops; a later ping takes that back.
+    #[serde(default)]
+    pub left: bool,
 }
 
 #[cfg(test)]

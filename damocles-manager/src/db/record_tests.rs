@@ -81,6 +81,10 @@ fn sector() -> SectorRecord {
         finalized: false,
         removed: false,
         abort_reason: String::new(),
+        aborted_by: None,
+        owner: None,
+        fence: 0,
+        request: None,
     }
 }
 
@@ -159,6 +163,7 @@ fn stored_records_load() {
             summary: WorkerSummary::default(),
         },
         last_ping: 1_700_000_000,
+        left: false,
     };
     golden("worker-v1", &worker);
     for (name, carriage) in [

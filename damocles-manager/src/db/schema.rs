@@ -26,6 +26,9 @@ pub(crate) const REPLICAS: Table = Table("replicas");
 pub(crate) const POSTS: Table = Table("posts");
 /// WindowPoSts that are not final yet, same keys; no value.
 pub(crate) const POSTS_OPEN: Table = Table("posts-open");
+/// The network that the database is of: its genesis block's CID. One key, [`NETWORK_KEY`].
+pub(crate) const NETWORK: Table = Table("network");
+pub(crate) const NETWORK_KEY: &[u8] = b"genesis";
 
 /// The database as this program writes it.
 pub(crate) const SCHEMA: Schema = Schema {
@@ -43,6 +46,7 @@ pub(crate) const SCHEMA: Schema = Schema {
         REPLICAS,
         POSTS,
         POSTS_OPEN,
+        NETWORK,
     ],
     migrations: &[],
 };

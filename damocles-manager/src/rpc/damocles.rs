@@ -3,7 +3,7 @@
 use super::{error::ToRpc, rooms::Rooms};
 use crate::post;
 use damocles_api::{
-    damocles::{DamoclesServer, MessageView},
+    damocles::{DamoclesServer, ManagerIdentity, MessageView, SectorFate},
     post::WindowPostRecord,
     timeline::TimelineEntry,
 };
@@ -15,6 +15,34 @@ const MOST_POSTS: u32 = 2000;
 
 #[async_trait]
 impl DamoclesServer for Rooms {
+    async fn identity(&self) -> RpcResult<ManagerIdentity> {
+        self.sealing.identity().await.map_err(ToRpc::to_operator)
+    }
+
+    async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate> {
+        self.sealing.fate(sector).await.map_err(ToRpc::to_operator)
+    }
+
+    async fn abort_sector(&self, sector: SectorId, reason: String) -> RpcResult<SectorFate> {
+        let fate = self.sealing.abort_by_person(sector, reason).await;
+        let fate = fate.map_err(ToRpc::to_operator)?;
+        self.stores
+            .release(sector)
+            .await
+            .map_err(ToRpc::to_operator)?;
+        Ok(fate)
+    }
+
+    async fn hand_over_sector(&self, sector: SectorId) -> RpcResult<SectorFate> {
+        let fate = self.sealing.hand_over(sector).await;
+        fate.map_err(ToRpc::to_operator)
+    }
+
+    async fn worker_leaves(&self, name: String) -> RpcResult<()> {
+        let left = self.sealing.worker_leaves(name).await;
+        left.map_err(ToRpc::to_worker)
+    }
+
     async fn report_timeline(
         &self,
         sector: SectorId,

@@ -50,6 +50,11 @@ pub const METHODS: &[Method] = &[
     method("Venus.StoreReleaseReserved", 1, Admin),
     method("Venus.Version", 0, Read),
     // new of ours
+    method("Damocles.Identity", 0, Read),
+    method("Damocles.SectorFate", 1, Read),
+    method("Damocles.AbortSector", 2, Admin),
+    method("Damocles.HandOverSector", 1, Admin),
+    method("Damocles.WorkerLeaves", 1, Write),
     method("Damocles.ReportTimeline", 3, Write),
     method("Damocles.Timeline", 1, Read),
     method("Damocles.SectorMessages", 1, Read),

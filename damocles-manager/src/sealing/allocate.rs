@@ -179,6 +179,7 @@ mod tests {
                 .iter()
                 .filter_map(|n| SealProof::from_number(*n))
                 .collect(),
+            request_id: None,
         };
         for _ in 0..8 {
             let got = room.allocate(&only(&[1001], &[])).await.unwrap().unwrap();

@@ -11,12 +11,14 @@
 //! | `ReportState`, `ReportFinalized`, `ReportAborted` | [`Sealing::report_state`] … (the store's room is given back by `storage`) |
 //! | `ListSectors`, `FindSector`, `FindSectorInAllStates` | [`Sealing::sectors`], [`Sealing::find`] |
 //! | `Damocles.ReportTimeline`, `Damocles.Timeline` | [`Sealing::report_timeline`], [`Sealing::timeline`] |
+//! | `Damocles.Identity`, `Damocles.SectorFate`, `Damocles.AbortSector` … | [`Sealing::identity`], [`Sealing::fate`], [`Sealing::abort_by_person`] … |
 //! | `WorkerPing`, `WorkerPingInfoList` … | [`Sealing::ping`], [`Sealing::workers`] … |
 //!
 //! Precommits and proofs are `commit`'s. An error that is [`SealingError::NoSector`] becomes
 //! code 11001 on the wire; workers give the sector up on it.
 
 mod allocate;
+mod ownership;
 mod randomness;
 mod report;
 mod view;

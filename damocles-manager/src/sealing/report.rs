@@ -9,6 +9,7 @@ use crate::{
     sealing::{Sealing, SealingError},
 };
 use damocles_api::{
+    damocles::AbortedBy,
     sector::{ReportStateReq, SectorStanding},
     timeline::TimelineEntry,
     workers::{WorkerPing, WorkerPingInfo},
@@ -94,6 +95,7 @@ impl Sealing {
                     };
                 }
                 record.online = false;
+                record.aborted_by = Some(AbortedBy::Worker);
                 // An empty reason would say that it was not aborted.
                 record.abort_reason = if said.is_empty() {
                     "aborted by the worker without a reason".to_owned()
@@ -149,6 +151,7 @@ impl Sealing {
             v: VERSION,
             ping,
             last_ping: i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX),
+            left: false,
         };
         Ok(self.db.call(move |db| db.put_worker(&record)).await?)
     }

@@ -2,7 +2,7 @@
 
 use damocles_api::{
     code,
-    damocles::{DamoclesServer, MessageView},
+    damocles::{DamoclesServer, ManagerIdentity, MessageView, SectorFate},
     post::WindowPostRecord,
     sealer::SealerServer,
     sector::{
@@ -58,6 +58,11 @@ pub(crate) struct Script {
     pub(crate) done: Vec<SectorId>,
     pub(crate) aborted: Vec<(SectorId, String)>,
     pub(crate) pings: Vec<WorkerPing>,
+    /// Its database's id; another one is another manager.
+    pub(crate) database: String,
+    /// What its records say of sectors that are over; of any other it says that it is online.
+    pub(crate) fates: BTreeMap<SectorId, SectorFate>,
+    pub(crate) left: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +78,7 @@ pub(crate) fn resp(res: SubmitResult, desc: &str) -> SubmitResp {
     SubmitResp {
         res,
         desc: Some(desc.to_owned()),
+        reason: None,
     }
 }
 
@@ -80,6 +86,7 @@ pub(crate) fn poll(state: OnChainState, desc: &str) -> PollStateResp {
     PollStateResp {
         state,
         desc: Some(desc.to_owned()),
+        reason: None,
     }
 }
 
@@ -279,6 +286,41 @@ impl SealerServer for Fake {
 
 #[async_trait]
 impl DamoclesServer for Fake {
+    async fn identity(&self) -> RpcResult<ManagerIdentity> {
+        Ok(ManagerIdentity {
+            database: self.0.lock().unwrap().database.clone(),
+            network: None,
+            version: "fake".into(),
+        })
+    }
+
+    async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate> {
+        let script = self.0.lock().unwrap();
+        let fate = script.fates.get(&sector).cloned();
+        Ok(fate.unwrap_or(SectorFate {
+            known: !script.forgetful,
+            online: !script.forgetful,
+            finalized: false,
+            aborted_by: None,
+            abort_reason: String::new(),
+            owner: None,
+            fence: 0,
+        }))
+    }
+
+    async fn abort_sector(&self, sector: SectorId, _: String) -> RpcResult<SectorFate> {
+        self.sector_fate(sector).await
+    }
+
+    async fn hand_over_sector(&self, sector: SectorId) -> RpcResult<SectorFate> {
+        self.sector_fate(sector).await
+    }
+
+    async fn worker_leaves(&self, name: String) -> RpcResult<()> {
+        self.0.lock().unwrap().left.push(name);
+        Ok(())
+    }
+
     async fn report_timeline(
         &self,
         sector: SectorId,

@@ -18,6 +18,7 @@ pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
     let spec = AllocateSectorSpec {
         allowed_miners: step.settings.allowed_miners.clone(),
         allowed_proof_types: step.settings.allowed_proofs(step.world.programs.synthetic),
+        request_id: None,
     };
     let allocated = match step.world.manager.allocate_sector(spec) {
         Ok(Some(allocated)) => allocated,

@@ -119,6 +119,7 @@ mod tests {
                 SubmitResp {
                     res,
                     desc: Some("why".into()),
+                    reason: None,
                 },
             )
         };
@@ -142,7 +143,17 @@ mod tests {
 
     #[test]
     fn polls() {
-        let answer = |state| polled("the precommit", PollStateResp { state, desc: None });
+        let answer = |state| {
+            let (desc, reason) = (None, None);
+            polled(
+                "the precommit",
+                PollStateResp {
+                    state,
+                    desc,
+                    reason,
+                },
+            )
+        };
         assert_eq!(answer(OnChainState::Landed), Polled::Landed);
         assert!(matches!(answer(OnChainState::Pending), Polled::Wait(_)));
         assert!(matches!(answer(OnChainState::Packed), Polled::Wait(_)));
