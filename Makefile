@@ -12,6 +12,8 @@ SECTORS ?= 2
 KEEP ?=
 export SECTORS KEEP
 
+# The dev profile's cargo: RocksDB is built the quick way (see scripts/rocksdb.sh).
+cargo := scripts/cargo.sh
 # In CI the lock file is law.
 cargo_flags := $(if $(CI),--locked)
 # Where cargo puts things, be it by CARGO_TARGET_DIR, by a config file, or ./target.
@@ -24,12 +26,12 @@ demo: build params ## seal SECTORS sectors (default 2) on a private chain and pr
 	@"$(bin)/damocles-demo" run
 
 test: deps check-fmt lint build params ## everything that must hold: format, lints, unit tests, real daemons with real proofs
-	cargo test $(cargo_flags) --workspace
+	$(cargo) test $(cargo_flags) --workspace
 
 # One profile and one command for demo and tests, so that nothing is compiled twice: without
 # the tests' own dependencies cargo would choose other features for the long ones.
 build: deps ## compile the daemons, the test network and the tests
-	cargo build $(cargo_flags) --workspace --all-targets
+	$(cargo) build $(cargo_flags) --workspace --all-targets
 
 check-fmt:
 	cargo fmt --all -- --check
@@ -38,7 +40,7 @@ fmt: ## format the sources
 	cargo fmt --all
 
 lint: deps ## clippy; a warning is an error
-	cargo clippy $(cargo_flags) --workspace --all-targets -- -D warnings
+	$(cargo) clippy $(cargo_flags) --workspace --all-targets -- -D warnings
 
 params: build ## make the 2KiB proof parameters once (about 9 minutes on 2 cores)
 	@"$(bin)/damocles-worker" params generate --sector-size 2KiB
