@@ -260,6 +260,11 @@ impl House {
         }
     }
 
+    /// Kills what may have ended by itself already, as a daemon does that refuses to serve.
+    pub fn bury(&self, role: Role) {
+        self.daemon(role).borrow_mut().take();
+    }
+
     /// Stops a daemon the gentle way. It must end with exit code 0.
     pub fn stop(&self, role: Role) -> Result<()> {
         let Some(mut daemon) = self.daemon(role).borrow_mut().take() else {

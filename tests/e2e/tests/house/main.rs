@@ -2,4 +2,5 @@
 
 mod kill_worker;
 mod kill_manager;
+mod lost_manager;
 mod demo;
