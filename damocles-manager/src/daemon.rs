@@ -454,7 +454,7 @@ enum Meeting {
 }
 
 const TOKEN_HINT: &str =
-    "make one there with `auth create-token --perm sign` and write Chain = \"<token>:<address>\"";
+    "make one there (Lotus: `lotus auth create-token --perm sign`) and write Chain = \"<token>:<address>\"";
 
 /// A node whose head is older than this is not up to date yet.
 const SYNCING: Duration = Duration::from_secs(3600);

@@ -71,7 +71,6 @@ pub struct SectorPolicy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PostPolicy {
     pub enabled: bool,
-    pub strict_check: bool,
     pub senders: Vec<Address>,
     pub fee: FeePolicy,
     /// Epochs on top of a message before it counts as landed.
@@ -215,7 +214,6 @@ pub(crate) mod tests {
             confidence: 10,
             post: PostPolicy {
                 enabled: true,
-                strict_check: true,
                 senders: vec![],
                 fee: FeePolicy::default(),
                 confidence: 10,

@@ -74,7 +74,6 @@ fn policy() -> MinerPolicy {
         confidence: CONFIDENCE,
         post: PostPolicy {
             enabled: false,
-            strict_check: true,
             senders: vec![],
             fee,
             confidence: 2,

@@ -74,7 +74,6 @@ fn policy() -> MinerPolicy {
         confidence: 2,
         post: PostPolicy {
             enabled: true,
-            strict_check: true,
             senders: vec![],
             fee,
             confidence: 2,

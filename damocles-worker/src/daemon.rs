@@ -193,7 +193,7 @@ fn connection(config: &Config) -> Result<Connection, Fatal> {
                 Exit::Config,
                 format!("the manager's token {} cannot be read: {e}", file.display()),
             )
-            .hint("put the manager's token there (`damocles-manager auth create-token --perm write`), readable by the worker's user")
+            .hint("put the manager's token there (`damocles-manager util auth create-token --perm write`), readable by the worker's user")
         })?),
     };
     Ok(Connection {
@@ -431,7 +431,7 @@ async fn check_stores(manager: &Manager, attached: &AttachedStores) -> Result<()
             }
             Err(error @ CallError::Denied { .. }) => {
                 return Err(Greeting::Fatal(Fatal::new(Exit::Refused, &error).hint(
-                    "put a token of the manager (`damocles-manager auth create-token --perm write`) into the file of [sector_manager] rpc_client.token_file",
+                    "put a token of the manager (`damocles-manager util auth create-token --perm write`) into the file of [sector_manager] rpc_client.token_file",
                 )));
             }
             Err(error) => return Err(Greeting::Later(error.to_string())),

@@ -32,7 +32,7 @@ impl Permission {
         Self::ALL.into_iter().find(|p| p.name() == name)
     }
 
-    /// This permission and all weaker ones: what `auth create-token --perm X` puts in a token.
+    /// This permission and all weaker ones: what `lotus auth create-token --perm X` puts in a token.
     pub fn and_below(self) -> &'static [Self] {
         match self {
             Self::Read => &Self::ALL[..1],

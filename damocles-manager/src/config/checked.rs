@@ -455,7 +455,6 @@ fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> PostPolicy {
         sender,
         senders,
         enabled,
-        strict_check,
         gas_over_estimation,
         gas_over_premium,
         gas_fee_cap,
@@ -474,7 +473,6 @@ fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> PostPolicy {
     let challenge = positive("ChallengeConfidence", challenge_confidence);
     PostPolicy {
         enabled,
-        strict_check,
         senders: addresses(sender, senders),
         fee: fee(
             report,

@@ -32,7 +32,7 @@ fn defaults_are_upstreams() {
     assert_eq!(miner.pre.batch.check_interval, Duration::from_secs(60));
     assert_eq!(miner.prove.fee, FeePolicy::default());
     assert_eq!((miner.confidence, miner.post.confidence), (10, 10));
-    assert!(miner.pre.send_fund && miner.post.enabled && miner.post.strict_check);
+    assert!(miner.pre.send_fund && miner.post.enabled);
     assert_eq!(miner.sector.lifetime_days, 540);
     assert!(!config.effective.contains("aa.bb"), "{}", config.effective);
     assert!(

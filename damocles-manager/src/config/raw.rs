@@ -194,8 +194,6 @@ section! {
         "Senders" senders: Vec<AddressText> = vec![];
         /// Whether this manager proves the miner's sectors.
         "Enabled" enabled: bool = true;
-        /// Check the files' sizes and read a challenge of each sector before proving.
-        "StrictCheck" strict_check: bool = true;
         /// Factor on the estimated gas limit; 0: the node's own.
         "GasOverEstimation" gas_over_estimation: f64 = 1.2;
         /// Factor on the estimated premium; 0: as estimated.

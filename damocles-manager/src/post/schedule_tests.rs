@@ -6,7 +6,6 @@ use crate::policy::FeePolicy;
 fn policy(challenge: Option<Epoch>, submit: Option<Epoch>) -> PostPolicy {
     PostPolicy {
         enabled: true,
-        strict_check: false,
         senders: vec![],
         fee: FeePolicy::default(),
         confidence: 10,

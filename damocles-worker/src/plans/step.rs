@@ -88,7 +88,7 @@ pub fn call_failed(error: CallError) -> Stop {
         ),
         CallError::Denied { .. } => Stop::Away(
             Failure::temporary(&error)
-                .hint("check [sector_manager] rpc_client.token_file; the manager makes tokens with `auth create-token --perm write`"),
+                .hint("check [sector_manager] rpc_client.token_file; the manager makes tokens with `damocles-manager util auth create-token --perm write`"),
         ),
         CallError::Failed { .. } => Stop::Failed(Failure::temporary(&error)),
         CallError::Away { .. } => Stop::Away(

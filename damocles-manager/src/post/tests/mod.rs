@@ -63,7 +63,6 @@ fn policy() -> MinerPolicy {
         confidence: 1,
         post: PostPolicy {
             enabled: true,
-            strict_check: false,
             senders: vec![],
             fee,
             confidence: 5,

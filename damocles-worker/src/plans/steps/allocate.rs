@@ -78,6 +78,6 @@ fn fits(step: &Step<'_>) -> Result<(), Stop> {
             "the manager gave a sector of the kind {kind}, and this thread takes {}",
             takes.join(", ")
         ))
-        .hint("let the two agree: [sealing] allowed_sizes and allowed_miners here, UseSyntheticPoRep of [Miners.Sector] at the manager; then resume the thread, or give the sector up with resume --state Aborted"),
+        .hint("let the two agree: [sealing] allowed_sizes and allowed_miners here, UseSyntheticPoRep of [Miners.Sealing] at the manager; then resume the thread, or give the sector up with resume --state Aborted"),
     ))
 }
