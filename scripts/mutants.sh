@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Law 16: a guard is proven by a mutant. Each patch under tests/mutants breaks a law; the test that
+# it names must fail under it, and must pass without it. Works on a copy of the tree.
+#   scripts/mutants.sh [LAW…]      all, or those of some laws
+# MUTANTS_TARGET: cargo's directory for it (target/mutants/build); kept, so that it is incremental.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=$PWD
+work=$root/target/mutants
+tree=$work/tree
+log=$work/log
+limit=1200 # seconds; a guard that finds no end under a mutant has not passed
+export CARGO_TARGET_DIR="${MUTANTS_TARGET:-$work/build}"
+mkdir -p "$tree" "$log"
+
+header() { sed -n "s/^# $2: //p;/^---/q" "$1" | head -n 1; }
+
+# The copy gets what differs only, with the time of now: cargo compares times, and a file that is
+# put back with its old one would pass for built.
+sync_tree() {
+    git ls-files -co --exclude-standard -z >"$work/files"
+    while IFS= read -r -d '' file; do
+        [ -f "$file" ] || continue # deleted, not yet committed
+        cmp -s "$file" "$tree/$file" && continue
+        mkdir -p "$tree/$(dirname "$file")"
+        cp "$file" "$tree/$file"
+    done <"$work/files"
+    (cd "$tree" && find . -type f -printf '%P\0') | while IFS= read -r -d '' file; do
+        [ -f "$root/$file" ] || rm "$tree/$file"
+    done
+}
+
+# guard PACKAGE… : runs it in the copy; 0 it passed, 1 it failed, 2 it did not build, 3 no such test
+guard() {
+    local command=$1 out=$2
+    read -ra words <<<"$command"
+    if ! (cd "$tree" && "${words[@]:0:${#words[@]}-1}" --locked --no-run) >"$out" 2>&1; then
+        return 2
+    fi
+    if ! (cd "$tree" && timeout "$limit" "${words[@]}" --locked) >>"$out" 2>&1; then
+        return 1
+    fi
+    grep -qE '^test result: ok\. [1-9]' "$out" || return 3
+}
+
+wanted=" $* "
+patches=()
+for patch in tests/mutants/*.patch; do
+    law=$(header "$patch" law)
+    if [ $# -eq 0 ] || [[ $wanted == *" $law "* ]]; then patches+=("$patch"); fi
+done
+[ ${#patches[@]} -gt 0 ] || { echo "no mutants of law $*" >&2; exit 2; }
+
+sync_tree
+declare -A healthy
+survivors=0
+row() { printf '%-4s %-44s %-72s %s\n' "$@"; }
+row law mutant guard verdict
+for patch in "${patches[@]}"; do
+    name=$(basename "$patch" .patch)
+    law=$(header "$patch" law)
+    command=$(header "$patch" guard)
+    if [ -z "${healthy[$command]:-}" ]; then
+        code=0
+        guard "$command" "$log/$name.unpatched" || code=$?
+        case $code in
+        0) healthy[$command]=yes ;;
+        2) healthy[$command]="the guard does not build, see $log/$name.unpatched" ;;
+        3) healthy[$command]="no test has that name" ;;
+        *) healthy[$command]="the guard fails without a mutant, see $log/$name.unpatched" ;;
+        esac
+    fi
+    verdict=${healthy[$command]}
+    if [ "$verdict" = yes ]; then
+        if ! (cd "$tree" && GIT_CEILING_DIRECTORIES=$work git apply "$root/$patch") 2>"$log/$name"; then
+            verdict="does not apply any more"
+        else
+            code=0
+            guard "$command" "$log/$name" || code=$?
+            case $code in
+            1) verdict="caught" ;;
+            2) verdict="does not build, see $log/$name" ;;
+            *) verdict="SURVIVED" ;;
+            esac
+        fi
+        # the copy as it was
+        sed -n 's/^+++ b\///p;s/^--- a\///p' "$patch" | while read -r file; do
+            if [ -f "$file" ]; then cp "$file" "$tree/$file"; else rm -f "$tree/$file"; fi
+        done
+    fi
+    row "$law" "$name" "${command#cargo test }" "$verdict"
+    [ "$verdict" = caught ] || survivors=$((survivors + 1))
+done
+if [ "$survivors" -gt 0 ]; then
+    echo "$survivors of ${#patches[@]} are not caught" >&2
+    exit 1
+fi
+echo "all ${#patches[@]} are caught"
