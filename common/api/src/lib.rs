@@ -3,7 +3,7 @@
 //!
 //! Namespaces `Venus` and `VenusWorker` are contracts with upstream Damocles, frozen
 //! misspellings included (each stands behind a correctly spelled Rust name). What is new
-//! of ours lives in `Damocles`. No behaviour here, only words.
+//! of ours lives in `Damocles`. No behaviour here, only words (`show`: how lists say them).
 
 pub mod code;
 pub mod reason;
@@ -18,6 +18,7 @@ pub mod sealer;
 pub mod sealer_cli;
 pub mod worker;
 pub mod damocles;
+pub mod show;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

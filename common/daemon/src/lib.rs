@@ -4,6 +4,7 @@
 pub mod build;
 pub mod clock;
 pub mod exit;
+pub mod table;
 pub mod file;
 pub mod log;
 pub mod runtime;
@@ -15,4 +16,5 @@ pub mod lock;
 pub mod net;
 pub mod http;
 pub mod metrics;
+pub mod pages;
 pub mod auth;

@@ -1,6 +1,7 @@
 //! Four kinds of failure, named at the call that failed. There is deliberately no `From`:
 //! whoever calls something fallible says what its failure means for the sector.
 
+use crate::chain::chain;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 
@@ -113,14 +114,7 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Classify<T> for Resul
     fn level(self, level: Level, doing: &str) -> Result<T, Failure> {
         self.map_err(|error| {
             let error = error.into();
-            let mut message = format!("{doing}: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                message.push_str(": ");
-                message.push_str(&cause.to_string());
-                source = cause.source();
-            }
-            Failure::new(level, message)
+            Failure::new(level, format!("{doing}: {}", chain(error.as_ref())))
         })
     }
 }

@@ -5,6 +5,7 @@
 //! each type says which form it takes in JSON.
 
 pub mod bytes;
+pub mod chain;
 pub mod commitment;
 pub mod failure;
 pub mod id;
@@ -14,6 +15,7 @@ pub mod proof;
 pub mod randomness;
 
 pub use bytes::Base64;
+pub use chain::chain;
 pub use commitment::{Commitment, CommitmentError, SealedCid, UnsealedCid};
 pub use failure::{Classify, Failure, Level};
 pub use id::{ActorId, SectorId, SectorIdError, SectorNumber};

@@ -3,14 +3,19 @@
 use clap::Args;
 use damocles_api::{
     MANAGER_DEFAULT_PORT, MANAGER_RPC_PATH,
-    code::{NOT_PERMITTED, SECTOR_STATE_NOT_FOUND},
+    code::{NOT_PERMITTED, SECTOR_STATE_NOT_FOUND, SECTOR_UNKNOWN},
 };
 use damocles_daemon::exit::{Exit, Fatal};
+use damocles_types::chain;
 use jsonrpsee::{
     core::ClientError,
     http_client::{HeaderMap, HeaderValue, HttpClient, transport},
+    types::error::METHOD_NOT_FOUND_CODE,
 };
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 const MAX_ANSWER: u32 = 512 << 20;
@@ -43,16 +48,20 @@ pub(super) struct Reach {
 pub(super) struct Manager {
     pub(super) rpc: HttpClient,
     url: String,
+    /// The home in which no daemon said where it listens, when the address is the usual one.
+    guessed_for: Option<PathBuf>,
 }
 
 impl Reach {
     pub(super) fn connect(self, home: &Path) -> Result<Manager, Fatal> {
-        let address = match self.api {
-            Some(given) => given,
+        let told = match self.api {
+            Some(given) => Some(given),
             None => std::fs::read_to_string(home.join(crate::rpc::API_FILE))
                 .map(|text| text.trim().to_owned())
-                .unwrap_or_else(|_| format!("127.0.0.1:{MANAGER_DEFAULT_PORT}")),
+                .ok(),
         };
+        let guessed_for = told.is_none().then(|| home.to_owned());
+        let address = told.unwrap_or_else(|| format!("127.0.0.1:{MANAGER_DEFAULT_PORT}"));
         let url = url(&address).ok_or_else(|| {
             Fatal::new(
                 Exit::Usage,
@@ -63,6 +72,7 @@ impl Reach {
         Ok(Manager {
             rpc: client(&url, self.token.as_deref())?,
             url,
+            guessed_for,
         })
     }
 }
@@ -123,21 +133,39 @@ fn url(address: &str) -> Option<String> {
 impl Manager {
     /// What a failed call means, for `what` was asked.
     pub(super) fn failed(&self, error: ClientError) -> Fatal {
-        fatal(error, "manager", &self.url)
+        let fatal = fatal(error, "manager", &self.url);
+        if fatal.exit != Exit::Unreachable || fatal.hint.is_some() {
+            return fatal;
+        }
+        let Some(home) = &self.guessed_for else {
+            return fatal
+                .hint("is it running? Name another address with --api, or its home with --home");
+        };
+        Fatal::new(
+            Exit::Unreachable,
+            format!(
+                "no manager runs in {}: it has no file `{}`, and nothing answers at {}",
+                home.display(),
+                crate::rpc::API_FILE,
+                self.url
+            ),
+        )
+        .hint("start it (damocles-manager daemon run), name its home with --home, or its address with --api")
     }
 }
 
-/// The sentence, hint and exit code of a failed call.
+/// The sentence, hint and exit code of a failed call. Who cannot be reached gets no hint here:
+/// the caller knows how else the address could have been named.
 pub(super) fn fatal(error: ClientError, who: &str, url: &str) -> Fatal {
     match error {
         ClientError::Call(object) => {
             let message = object.message();
             match object.code() {
                 NOT_PERMITTED => Fatal::new(Exit::Refused, message).hint("give a token that allows it with --token"),
-                SECTOR_STATE_NOT_FOUND => Fatal::new(Exit::NotFound, message),
-                _ if message.contains("not found") => Fatal::new(Exit::NotFound, message),
-                -32601 => Fatal::new(Exit::Refused, format!("the {who} at {url} does not know this: {message}"))
+                SECTOR_STATE_NOT_FOUND | SECTOR_UNKNOWN => Fatal::new(Exit::NotFound, message),
+                METHOD_NOT_FOUND_CODE => Fatal::new(Exit::Refused, format!("the {who} at {url} does not know this: {message}"))
                     .hint("it may be of another version; compare with `damocles-manager version`"),
+                _ if message.contains("not found") => Fatal::new(Exit::NotFound, message),
                 _ => Fatal::new(Exit::Refused, format!("the {who} says: {message}")),
             }
         }
@@ -147,8 +175,10 @@ pub(super) fn fatal(error: ClientError, who: &str, url: &str) -> Fatal {
                 format!("the {who} at {url} turned this caller away: it needs a token of that manager"),
             )
             .hint("make one on its host with `damocles-manager util auth create-token --perm admin`, and give it with --token"),
-            _ => Fatal::new(Exit::Unreachable, format!("the {who} at {url} cannot be reached: {cause}"))
-                .hint("is it running? Name another address with --api, or its home with --home"),
+            _ => Fatal::new(
+                Exit::Unreachable,
+                format!("the {who} at {url} cannot be reached: {}", chain(cause.as_ref())),
+            ),
         },
         ClientError::RequestTimeout => Fatal::new(
             Exit::Unreachable,

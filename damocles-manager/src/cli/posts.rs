@@ -2,7 +2,8 @@
 
 use super::{client::Manager, sectors::actor, show};
 use clap::Subcommand;
-use damocles_api::damocles::DamoclesClient;
+use damocles_api::{damocles::DamoclesClient, show::span};
+use damocles_daemon::table::Table;
 use damocles_types::ActorId;
 
 #[derive(Debug, Subcommand)]
@@ -34,30 +35,37 @@ pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<(
     if json {
         return show::json(&posts);
     }
-    let mut table = show::table(&[
-        "deadline",
-        "partitions",
-        "open",
-        "close",
-        "state",
-        "proving",
-        "message",
-        "landed",
-        "skipped",
-        "problem",
-    ]);
+    if posts.is_empty() {
+        println!("no WindowPoSt of this manager for miner {miner} yet");
+        return Ok(());
+    }
+    let mut table = Table::new(
+        &[
+            "deadline",
+            "partitions",
+            "open",
+            "close",
+            "state",
+            "proving",
+            "landed",
+            "skipped",
+            "message",
+            "problem",
+        ],
+        &["message", "problem"],
+    );
     for p in &posts {
         let partitions: Vec<String> = p.partitions.iter().map(ToString::to_string).collect();
-        table.add_row([
+        table.add([
             p.deadline.to_string(),
             partitions.join(","),
             p.open.to_string(),
             p.close.to_string(),
             p.state.clone(),
-            show::or_dash(p.proving_ms.map(show::millis)),
-            show::or_dash(p.message.as_ref().map(|c| c.cid)),
+            show::or_dash(p.proving_ms.map(span)),
             show::or_dash(p.landed_at),
             p.skipped.len().to_string(),
+            show::or_dash(p.message.as_ref().map(|c| c.cid)),
             show::or_dash(p.error.as_ref()),
         ]);
     }

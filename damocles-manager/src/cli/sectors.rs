@@ -6,9 +6,14 @@ use damocles_api::{
     damocles::{DamoclesClient, MessageView},
     sealer_cli::SealerCliClient,
     sector::SectorState,
-    timeline::{Ending, TimelineEntry},
+    show as words,
+    timeline::TimelineEntry,
 };
-use damocles_daemon::exit::{Exit, Fatal};
+use damocles_daemon::{
+    clock::{Clock, SystemClock},
+    exit::{Exit, Fatal},
+    table::Table,
+};
 use damocles_types::{ActorId, SectorId};
 use serde_json::json;
 
@@ -99,52 +104,34 @@ async fn list(
     if json {
         return show::json(&sectors);
     }
-    let mut table = show::table(&[
-        "sector",
-        "state",
-        "worker",
-        "store",
-        "precommit",
-        "commit",
-        "problem",
-    ]);
+    let mut table = Table::new(
+        &["sector", "state", "worker", "location", "problem"],
+        &["location", "problem"],
+    );
     for s in &sectors {
         let report = s.latest_state.as_ref();
-        table.add_row([
+        // where a finished sector was sealed is another sector's place by now
+        let location = report.filter(|_| !offline).map(|r| &r.worker.location);
+        table.add([
             s.id.to_string(),
             standing(s),
             show::or_dash(report.map(|r| &r.worker.instance)),
-            show::or_dash(report.map(|r| &r.worker.location)),
-            show::or_dash(
-                s.message_info
-                    .pre_commit_cid
-                    .as_ref()
-                    .map(|c| short(&c.cid.to_string())),
-            ),
-            show::or_dash(
-                s.message_info
-                    .commit_cid
-                    .as_ref()
-                    .map(|c| short(&c.cid.to_string())),
-            ),
+            show::or_dash(location),
             show::or_dash(problem(s)),
         ]);
     }
-    show::print(&table);
+    if !sectors.is_empty() {
+        show::print(&table);
+    }
     println!("{} {which}", count(sectors.len(), "sector"));
+    if sectors.iter().any(|s| problem(s).is_some()) {
+        println!("the whole of a problem: damocles-manager util sealer sectors state <sector>");
+    }
     Ok(())
 }
 
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// A CID's last characters tell it apart; the first ones are all alike.
-fn short(cid: &str) -> String {
-    match cid.char_indices().nth_back(9) {
-        Some((at, _)) if at > 0 => format!("…{}", &cid[at..]),
-        _ => cid.to_owned(),
-    }
 }
 
 fn standing(s: &SectorState) -> String {
@@ -162,7 +149,11 @@ fn problem(s: &SectorState) -> Option<String> {
         return Some(s.abort_reason.clone());
     }
     let failure = s.latest_state.as_ref()?.failure.as_ref()?;
-    Some(format!("{}: {}", failure.level, failure.desc))
+    Some(format!(
+        "{}: {}",
+        failure.level.to_lowercase(),
+        failure.desc
+    ))
 }
 
 async fn state(manager: &Manager, id: SectorId, json: bool) -> anyhow::Result<()> {
@@ -222,22 +213,23 @@ fn print_sector(s: &SectorState) {
 
 fn print_messages(messages: &[MessageView]) {
     println!("\nMESSAGES");
-    let mut table = show::table(&[
-        "kind",
-        "state",
-        "cid",
-        "nonce",
-        "epoch",
-        "exit",
-        "sectors",
-        "tries",
-        "last error",
-    ]);
+    let mut table = Table::new(
+        &[
+            "kind",
+            "state",
+            "nonce",
+            "epoch",
+            "exit",
+            "sectors",
+            "tries",
+            "last error",
+        ],
+        &["last error"],
+    );
     for m in messages {
-        table.add_row([
+        table.add([
             m.kind.clone(),
             m.state.clone(),
-            show::or_dash(m.cid.as_ref().map(|c| c.cid)),
             show::or_dash(m.nonce),
             show::or_dash(m.epoch),
             show::or_dash(m.exit_code),
@@ -248,8 +240,17 @@ fn print_messages(messages: &[MessageView]) {
     }
     if messages.is_empty() {
         println!("none yet");
-    } else {
-        show::print(&table);
+        return;
+    }
+    show::print(&table);
+    // whole, so that they can be copied
+    for m in messages {
+        if let Some(cid) = &m.cid {
+            println!("{} {}", m.kind, cid.cid);
+        }
+        if let Some(error) = m.last_error.as_ref().filter(|error| !error.is_empty()) {
+            println!("{} {}: {error}", m.kind, m.state);
+        }
     }
 }
 
@@ -259,41 +260,13 @@ fn print_timeline(entries: &[TimelineEntry]) {
         println!("nothing reported yet");
         return;
     }
-    let mut table = show::table(&[
-        "#", "state", "stage", "waited", "ran", "by", "kernel", "outcome",
-    ]);
-    for e in entries {
-        let outcome = match &e.ending {
-            None => "running".to_owned(),
-            Some(Ending::Done { next }) => format!("→ {next}"),
-            Some(Ending::Failed { level, message }) => format!("{level:?}: {message}"),
-            Some(Ending::Interrupted) => "interrupted".to_owned(),
-        };
-        let ran = match (e.started_at, e.ended_at) {
-            (Some(_), Some(_)) => show::millis(e.ran_ms()),
-            _ => "—".to_owned(),
-        };
-        table.add_row([
-            e.seq.to_string(),
-            e.state.clone(),
-            e.stage.clone(),
-            show::millis(e.waited_ms()),
-            ran,
-            show::or_dash(e.child.as_ref().filter(|c| !c.is_empty())),
-            show::or_dash(e.kernel.as_ref()),
-            outcome,
-        ]);
+    let mut table = Table::new(&words::TIMELINE, &["kernel", "outcome"]);
+    let now = SystemClock.now_ms();
+    for entry in entries {
+        table.add(words::attempt(entry, now));
     }
     show::print(&table);
-    let (waited, ran) = entries
-        .iter()
-        .fold((0, 0), |(w, r), e| (w + e.waited_ms(), r + e.ran_ms()));
-    println!(
-        "{}: waited {}, ran {}",
-        count(entries.len(), "attempt"),
-        show::millis(waited),
-        show::millis(ran)
-    );
+    println!("{}", words::total(entries));
 }
 
 #[cfg(test)]
@@ -309,11 +282,5 @@ mod tests {
         for (miner, number) in [("1000", None), ("x", Some(1))] {
             assert_eq!(sector_id(miner, number).unwrap_err().exit, Exit::Usage);
         }
-    }
-
-    #[test]
-    fn a_cid_is_shown_by_its_end() {
-        assert_eq!(short("bafy2bzaceabcdefghij"), "…abcdefghij");
-        assert_eq!(short("short"), "short");
     }
 }

@@ -2,7 +2,11 @@
 
 use super::{client::Manager, show};
 use clap::Subcommand;
-use damocles_api::sealer_cli::SealerCliClient;
+use damocles_api::{sealer_cli::SealerCliClient, show::span};
+use damocles_daemon::{
+    clock::{Clock, SystemClock},
+    table::Table,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Storage {
@@ -24,9 +28,16 @@ pub(super) async fn run(manager: &Manager, command: Storage) -> anyhow::Result<(
     if json {
         return show::json(&stores);
     }
-    let mut table = show::table(&[
-        "name", "path", "total", "used", "free", "reserved", "weight", "", "note",
-    ]);
+    if stores.is_empty() {
+        println!("no persist store is configured ([[Common.PersistStores]])");
+        return Ok(());
+    }
+    let mut table = Table::new(
+        &[
+            "name", "path", "total", "used", "free", "reserved", "weight", "note",
+        ],
+        &["path", "note"],
+    );
     for s in &stores {
         let mut flags = Vec::new();
         if s.read_only {
@@ -39,7 +50,10 @@ pub(super) async fn run(manager: &Manager, command: Storage) -> anyhow::Result<(
             0 => "—".to_owned(),
             n => format!("{} for {n}", show::bytes(s.reserved)),
         };
-        table.add_row([
+        if s.total == 0 {
+            flags.push("cannot be read now");
+        }
+        table.add([
             s.name.clone(),
             s.path.clone(),
             show::bytes(s.total),
@@ -47,23 +61,20 @@ pub(super) async fn run(manager: &Manager, command: Storage) -> anyhow::Result<(
             show::bytes(s.free),
             reserved,
             s.weight.max(1).to_string(),
-            flags.join(" "),
-            if s.total == 0 {
-                "cannot be read now".to_owned()
-            } else {
-                String::new()
-            },
+            flags.join(", "),
         ]);
     }
     show::print(&table);
+    let now = SystemClock.now_seconds();
     for s in &stores {
         for r in &s.reserved_by {
+            let age = u64::try_from(now - r.at).unwrap_or_default();
             println!(
-                "{} keeps {} for {} (since unix {})",
+                "{} keeps {} for {}, since {}",
                 s.name,
                 show::bytes(r.size),
                 r.by,
-                r.at
+                span(age * 1_000)
             );
         }
     }

@@ -7,12 +7,14 @@ use super::{
 use clap::Subcommand;
 use damocles_api::{
     sealer_cli::SealerCliClient,
-    worker::{ThreadInfo, ThreadState, WorkerClient},
+    show::{self as words, span},
+    worker::{ThreadInfo, WorkerClient},
     workers::WorkerPingInfo,
 };
 use damocles_daemon::{
     clock::{Clock, SystemClock},
     exit::{Exit, Fatal},
+    table::Table,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -66,18 +68,25 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
     if json {
         return show::json(&workers);
     }
-    let mut table = show::table(&[
-        "name",
-        "address",
-        "version",
-        "threads",
-        "empty",
-        "paused",
-        "running",
-        "waiting",
-        "errors",
-        "last ping",
-    ]);
+    if workers.is_empty() {
+        println!("no worker has pinged this manager yet");
+        return Ok(());
+    }
+    let mut table = Table::new(
+        &[
+            "name",
+            "address",
+            "version",
+            "threads",
+            "empty",
+            "paused",
+            "running",
+            "waiting",
+            "errors",
+            "last ping",
+        ],
+        &["name", "version"],
+    );
     for w in &workers {
         let s = w.info.summary;
         let age = age(w);
@@ -86,7 +95,7 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
         } else {
             ""
         };
-        table.add_row([
+        table.add([
             w.info.name.clone(),
             w.info.dest.clone(),
             w.info.version.clone(),
@@ -96,7 +105,7 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
             s.running.to_string(),
             s.waiting.to_string(),
             s.errors.to_string(),
-            format!("{} ago{late}", show::millis(age * 1000)),
+            format!("{} ago{late}", span(age * 1_000)),
         ]);
     }
     show::print(&table);
@@ -122,7 +131,13 @@ async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
     let threads = client::client(&url, None)?
         .worker_list()
         .await
-        .map_err(|e| client::fatal(e, &format!("worker {name:?}"), &url))?;
+        .map_err(|e| {
+            let fatal = client::fatal(e, &format!("worker {name:?}"), &url);
+            match fatal.hint {
+                Some(_) => fatal,
+                None => fatal.hint("is it running? `damocles-manager util worker list` shows when it last pinged; a worker that listens elsewhere now is asked by its host:port"),
+            }
+        })?;
     if json {
         return show::json(&json!({"worker": known, "threads": threads}));
     }
@@ -132,7 +147,7 @@ async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
             known.info.name,
             known.info.dest,
             known.info.version,
-            show::millis(age(known) * 1000)
+            span(age(known) * 1_000)
         );
     }
     print_threads(&threads);
@@ -140,36 +155,16 @@ async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
 }
 
 fn print_threads(threads: &[ThreadInfo]) {
-    let mut table = show::table(&[
-        "#", "location", "plan", "sector", "thread", "for", "state", "stage", "problem",
-    ]);
-    for t in threads {
-        let (thread, seconds) = match &t.thread_state {
-            ThreadState::Idle => ("idle", None),
-            ThreadState::Paused { elapsed } => ("paused", Some(*elapsed)),
-            ThreadState::Running { elapsed, .. } => ("running", Some(*elapsed)),
-            ThreadState::Waiting { elapsed } => ("waiting", Some(*elapsed)),
-        };
-        let thread = match &t.waiting_for {
-            Some(what) => format!("{thread} for {what}"),
-            None => thread.to_owned(),
-        };
-        table.add_row([
-            t.index.to_string(),
-            t.location.clone(),
-            t.plan.clone(),
-            show::or_dash(t.job_id.as_ref()),
-            thread,
-            show::or_dash(seconds.map(|s| show::millis(s * 1000))),
-            t.job_state.clone(),
-            show::or_dash(t.job_stage.as_ref()),
-            show::or_dash(t.last_error.as_ref()),
-        ]);
+    if threads.is_empty() {
+        println!("no sealing threads");
+        return;
+    }
+    let mut table = Table::new(&words::THREADS, &["location", "doing", "problem"]);
+    for thread in threads {
+        table.add(words::thread(thread));
     }
     show::print(&table);
-    for t in threads {
-        if let Some(hint) = &t.hint {
-            println!("hint for #{}: {hint}", t.index);
-        }
+    for problem in threads.iter().filter_map(words::problem) {
+        println!("\n{problem}");
     }
 }

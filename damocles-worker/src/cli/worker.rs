@@ -2,14 +2,18 @@
 
 use crate::{config, manager::rejected_status};
 use clap::Subcommand;
-use comfy_table::{Table, presets};
 use damocles_api::{
     WORKER_DEFAULT_PORT,
     code::NOT_PERMITTED,
-    timeline::{Ending, TimelineEntry},
-    worker::{ThreadInfo, ThreadState, WorkerClient},
+    show,
+    timeline::TimelineEntry,
+    worker::{ThreadInfo, WorkerClient},
 };
-use damocles_daemon::exit::{Exit, Fatal};
+use damocles_daemon::{
+    clock::{Clock, SystemClock},
+    exit::{Exit, Fatal},
+    table::{Table, terminal_width},
+};
 use damocles_flow::State;
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use jsonrpsee::{
@@ -18,6 +22,7 @@ use jsonrpsee::{
     types::error::INVALID_PARAMS_CODE,
 };
 use std::{path::PathBuf, time::Duration};
+use strum::IntoEnumIterator;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -68,7 +73,7 @@ enum Command {
         #[command(flatten)]
         index: Index,
         /// Go on from this state of the plan, e.g. TreeDBuilt; Aborted gives the sector up
-        #[arg(short, long, value_name = "STATE")]
+        #[arg(short, long, value_name = "STATE", value_parser = state)]
         state: Option<State>,
     },
     /// Show how long each step of a thread's sector took and waited
@@ -80,6 +85,21 @@ struct Index {
     /// Number of the thread, as `worker list` shows it
     #[arg(short, long, value_name = "N")]
     index: u64,
+}
+
+/// A state of the sealing plan, by its name.
+fn state(name: &str) -> Result<State, String> {
+    let known: Vec<State> = State::iter()
+        .take_while(|state| *state <= State::Aborted)
+        .collect();
+    known
+        .iter()
+        .find(|state| state.to_string() == name)
+        .copied()
+        .ok_or_else(|| {
+            let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+            format!("no such state; there are {}", names.join(", "))
+        })
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -119,7 +139,9 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
     match &args.command {
         Command::List => {
             let threads = client.worker_list().await?;
-            show(args.json, &threads, || list_table(&threads))?;
+            print(args.json, &threads, || {
+                list_table(&threads, terminal_width())
+            })?;
         }
         Command::Pause(Index { index }) => {
             let asked = client.worker_pause(*index).await?;
@@ -128,8 +150,10 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
                 let text = format!("thread #{index} is paused already, or about to be");
                 return Err(Told::Fatal(Fatal::new(Exit::Refused, text).hint(hint)));
             }
-            show(args.json, &asked, || {
-                format!("thread #{index} pauses as soon as its present step allows")
+            print(args.json, &asked, || {
+                format!(
+                    "thread #{index} pauses: at once if it waits, otherwise when its present step ends"
+                )
             })?;
         }
         Command::Resume {
@@ -144,20 +168,23 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
                     "pause it first: damocles-worker worker pause -i {index}"
                 ))));
             }
-            show(args.json, &resumed, || match state {
+            print(args.json, &resumed, || match state {
                 Some(state) => format!("thread #{index} goes on from {state}"),
                 None => format!("thread #{index} goes on"),
             })?;
         }
         Command::Timeline(Index { index }) => {
             let entries = client.worker_timeline(*index).await?;
-            show(args.json, &entries, || timeline_table(&entries))?;
+            let now = SystemClock.now_ms();
+            print(args.json, &entries, || {
+                timeline_table(&entries, now, terminal_width())
+            })?;
         }
     }
     Ok(())
 }
 
-fn show<T: serde::Serialize>(
+fn print<T: serde::Serialize>(
     json: bool,
     value: &T,
     text: impl FnOnce() -> String,
@@ -232,96 +259,46 @@ fn call_fatal(host: &str, error: ClientError) -> Fatal {
     }
 }
 
-fn list_table(threads: &[ThreadInfo]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header([
-        "#",
-        "location",
-        "plan",
-        "sector",
-        "state",
-        "stage",
-        "doing",
-        "for",
-        "last error",
-    ]);
+fn list_table(threads: &[ThreadInfo], width: Option<usize>) -> String {
+    if threads.is_empty() {
+        return "no sealing threads".to_owned();
+    }
+    let mut table = Table::new(&show::THREADS, &["location", "doing", "problem"]);
     for thread in threads {
-        let (doing, elapsed, detail) = match &thread.thread_state {
-            ThreadState::Idle => ("idle", None, None),
-            ThreadState::Paused { elapsed } => ("paused", Some(*elapsed), None),
-            ThreadState::Running { elapsed, proc } => ("running", Some(*elapsed), proc.clone()),
-            ThreadState::Waiting { elapsed } => ("waiting", Some(*elapsed), None),
-        };
-        let detail = thread.waiting_for.clone().or(detail);
-        let error = match (&thread.last_error, &thread.hint) {
-            (Some(error), Some(hint)) => format!("{error} (hint: {hint})"),
-            (Some(error), None) => error.clone(),
-            (None, _) => "-".to_owned(),
-        };
-        table.add_row([
-            thread.index.to_string(),
-            thread.location.clone(),
-            thread.plan.clone(),
-            thread.job_id.clone().unwrap_or_else(|| "-".to_owned()),
-            match thread.job_state.as_str() {
-                "" => "-".to_owned(),
-                state => state.to_owned(),
-            },
-            thread.job_stage.clone().unwrap_or_else(|| "-".to_owned()),
-            match detail {
-                Some(detail) => format!("{doing}: {detail}"),
-                None => doing.to_owned(),
-            },
-            elapsed.map_or_else(|| "-".to_owned(), |s| span(s * 1000)),
-            error,
-        ]);
+        table.add(show::thread(thread));
     }
-    table.to_string()
+    let mut text = table.render(width);
+    // whole, with what to do: the list has room for the beginning only
+    for problem in threads.iter().filter_map(show::problem) {
+        text.push('\n');
+        text.push_str(&problem);
+    }
+    text.trim_end().to_owned()
 }
 
-/// Whole seconds as people read them.
-fn span(ms: u64) -> String {
-    if ms < 1000 {
-        return format!("{ms}ms");
-    }
-    humantime::format_duration(Duration::from_secs(ms / 1000)).to_string()
-}
-
-fn timeline_table(entries: &[TimelineEntry]) -> String {
+fn timeline_table(entries: &[TimelineEntry], now: u64, width: Option<usize>) -> String {
     if entries.is_empty() {
         return "no sector has been worked on here yet".to_owned();
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["#", "state", "stage", "waited", "ran", "by", "ending"]);
+    let mut table = Table::new(&show::TIMELINE, &["kernel", "outcome"]);
     for entry in entries {
-        let ending = match &entry.ending {
-            None => "goes on".to_owned(),
-            Some(Ending::Done { next }) => format!("→ {next}"),
-            Some(Ending::Interrupted) => "interrupted".to_owned(),
-            Some(Ending::Failed { level, message }) => format!("{level}: {message}"),
-        };
-        table.add_row([
-            entry.seq.to_string(),
-            entry.state.clone(),
-            entry.stage.clone(),
-            span(entry.waited_ms()),
-            span(entry.ran_ms()),
-            entry.child.clone().unwrap_or_else(|| "-".to_owned()),
-            ending,
-        ]);
+        table.add(show::attempt(entry, now));
     }
-    table.to_string()
+    format!("{}{}", table.render(width), show::total(entries))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use damocles_api::worker::ThreadState;
 
     #[test]
-    fn the_list_says_what_a_thread_waits_for_and_what_to_do() {
-        let thread = ThreadInfo {
+    fn a_thread_is_one_line_and_its_problem_stands_whole_below() {
+        let lost = format!(
+            "temporary: the c2 process was lost{}",
+            "\nlast line".repeat(8)
+        );
+        let threads = [ThreadInfo {
             location: "/nvme/0".into(),
             plan: "sealer".into(),
             job_id: Some("s-t01000-7".into()),
@@ -329,18 +306,32 @@ mod tests {
             thread_state: ThreadState::Waiting { elapsed: 65 },
             job_state: "PC1Done".into(),
             job_stage: Some("PC2".into()),
-            last_error: Some("temporary: gone".into()),
+            last_error: Some(lost.clone()),
             waiting_for: Some("the lock gpu".into()),
             hint: Some("look".into()),
-        };
-        let text = list_table(&[thread]);
-        for part in [
-            "s-t01000-7",
-            "waiting: the lock gpu",
-            "1m 5s",
-            "temporary: gone (hint: look)",
-        ] {
-            assert!(text.contains(part), "{part:?} is not in\n{text}");
-        }
+        }];
+        let text = list_table(&threads, Some(100));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("waiting: the lock gpu"), "{text}");
+        assert!(
+            lines[1].ends_with('…') && lines[1].chars().count() <= 100,
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("\n#3: {lost}\n    hint: look")),
+            "{text}"
+        );
+        assert_eq!(list_table(&[], None), "no sealing threads");
+    }
+
+    #[test]
+    fn a_wrong_state_is_answered_with_the_right_ones() {
+        assert_eq!(state("TreeDBuilt"), Ok(State::TreeDBuilt));
+        let error = state("Foo").unwrap_err();
+        assert!(
+            error.contains("TreeDBuilt") && error.contains("Aborted"),
+            "{error}"
+        );
+        assert!(!error.contains("SnapEncoded"), "{error}");
     }
 }
