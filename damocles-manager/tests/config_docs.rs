@@ -1,8 +1,8 @@
-//! Documents of configuration and command line cannot lie: the reference pages are generated,
-//! the examples load.
+//! Documents of configuration, command line, RPC and metrics cannot lie: the reference pages are
+//! generated, the examples load.
 
-use damocles_manager::{cli, config};
-use std::{fs, path::PathBuf};
+use damocles_manager::{cli, config, rpc};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -25,6 +25,116 @@ fn generated(name: &str, page: &str) {
 fn the_reference_pages_are_generated() {
     generated("config-manager.md", &config::reference_page());
     generated("cli-manager.md", &cli::reference_page());
+    generated("rpc.md", &rpc_page());
+    let path = root().join("docs/metrics.md");
+    let page = fs::read_to_string(path).unwrap();
+    let page = damocles_daemon::pages::with_part(&page, "damocles-manager", &rpc::metrics_table());
+    generated("metrics.md", &page);
+}
+
+/// A method as its trait declares it.
+struct Declared {
+    sentence: String,
+    params: String,
+    answer: String,
+}
+
+/// Methods of every trait of `common/api`, by their whole name.
+fn declared() -> BTreeMap<String, Declared> {
+    let files = fs::read_dir(root().join("common/api/src")).unwrap();
+    files
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .flat_map(|text| methods(&text))
+        .collect()
+}
+
+/// The methods of a file with a trait of one namespace.
+fn methods(text: &str) -> BTreeMap<String, Declared> {
+    let mut found = BTreeMap::new();
+    let Some((_, rest)) = text.split_once("namespace = \"") else {
+        return found;
+    };
+    let space = rest.split('"').next().unwrap();
+    let mut sentence = Vec::new();
+    let mut lines = text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if let Some(words) = line.strip_prefix("///") {
+            sentence.push(words.trim());
+        } else if let Some(rest) = line.strip_prefix("#[method(name = \"") {
+            let name = format!("{space}.{}", rest.split('"').next().unwrap());
+            let mut signature = String::new();
+            while !signature.ends_with(';') {
+                signature.push_str(lines.next().expect("a signature ends"));
+            }
+            let (_, rest) = signature.split_once("&self").unwrap();
+            let (params, answer) = rest.split_once(')').unwrap();
+            let params: Vec<&str> = params
+                .split(", ")
+                .flat_map(|part| part.split(','))
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .collect();
+            let answer = answer.split_once("RpcResult<").unwrap().1;
+            let answer = answer.strip_suffix(">;").unwrap();
+            found.insert(
+                name,
+                Declared {
+                    sentence: std::mem::take(&mut sentence).join(" "),
+                    params: params.join(", "),
+                    answer: answer.replace("()", "null"),
+                },
+            );
+        } else {
+            sentence.clear();
+        }
+    }
+    found
+}
+
+fn row(out: &mut String, name: &str, permission: &str, declared: &Declared) {
+    let Declared {
+        sentence,
+        params,
+        answer,
+    } = declared;
+    assert!(!sentence.is_empty(), "{name} has no sentence in common/api");
+    out.push_str(&format!(
+        "| `{name}` | {permission} | `{params}` | `{answer}` | {sentence} |\n"
+    ));
+}
+
+/// `docs/rpc.md`: every method that the two daemons serve.
+fn rpc_page() -> String {
+    const HEAD: &str =
+        "| method | permission | parameters | answer | what it does |\n|---|---|---|---|---|\n";
+    let all = declared();
+    let mut out = format!(
+        "# RPC\n\nThis page is generated from the traits in `common/api` and the manager's table of methods \
+         (`UPDATE_DOCS=1 cargo test -p damocles-manager --test config_docs`).\n\n\
+         JSON-RPC 2.0, parameters by position, exactly as many as are listed. `Venus.*` and `VenusWorker.*` are \
+         contracts with upstream, names and shapes included; what is new stands in `Damocles.*`, and in fields that \
+         upstream does not read. Errors have a code: `11001` the sector is over (given up, finished or removed), \
+         `11404` there is no record of the sector, keep its files, `11409` another worker owns it, `11503` not now, \
+         ask again, `11403` a token is missing or does not allow it, `1` anything else.\n\n\
+         ## damocles-manager\n\n`POST /rpc/v0`, and a WebSocket at the same path.\n\n{HEAD}"
+    );
+    for method in rpc::METHODS {
+        let permission = method.permission.to_string();
+        row(&mut out, method.name, &permission, &all[method.name]);
+    }
+    out.push_str(&format!(
+        "\n## damocles-worker\n\n`POST` at any path. Callers on the worker's own host need no token.\n\n{HEAD}"
+    ));
+    for (name, declared) in &all {
+        let permission = match name.as_str() {
+            "VenusWorker.WorkerPause" | "VenusWorker.WorkerResume" => "write",
+            _ => "read",
+        };
+        if name.starts_with("VenusWorker.") {
+            row(&mut out, name, permission, declared);
+        }
+    }
+    out
 }
 
 #[test]

@@ -55,6 +55,13 @@ pub fn register(metrics: &Metrics, boards: Vec<Arc<Board>>) {
     metrics.with(|registry| registry.register_collector(Box::new(Threads(boards))));
 }
 
+/// The part of docs/metrics.md that lists what this worker registers.
+pub fn table() -> String {
+    let metrics = Metrics::new("damocles_worker");
+    register(&metrics, Vec::new());
+    damocles_daemon::pages::metrics(&metrics)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,6 +43,7 @@ pub trait Sealer {
         reset: bool,
     ) -> RpcResult<SubmitResp>;
 
+    /// What became of the precommit: pending, landed deep enough, or failed and how.
     #[method(name = "PollPreCommitState")]
     async fn poll_pre_commit_state(&self, sector: SectorId) -> RpcResult<PollStateResp>;
 
@@ -55,13 +56,15 @@ pub trait Sealer {
         is_upgrade: bool,
     ) -> RpcResult<bool>;
 
-    /// Upstream's older form of [`Self::submit_persisted_ex`], for plain sectors.
+    /// Upstream's older form of `SubmitPersistedEx`, for plain sectors.
     #[method(name = "SubmitPersisted")]
     async fn submit_persisted(&self, sector: SectorId, instance: String) -> RpcResult<bool>;
 
+    /// The seed of the precommitted sector, or how many seconds to wait before asking again.
     #[method(name = "WaitSeed")]
     async fn wait_seed(&self, sector: SectorId, proof_type: SealProof) -> RpcResult<WaitSeedResp>;
 
+    /// Hands over the proof of the precommitted sector; `reset` asks for a new message after a failed one.
     #[method(name = "SubmitProof")]
     async fn submit_proof(
         &self,
@@ -70,6 +73,7 @@ pub trait Sealer {
         reset: bool,
     ) -> RpcResult<SubmitResp>;
 
+    /// What became of the proof: pending, landed deep enough, or failed and how.
     #[method(name = "PollProofState")]
     async fn poll_proof_state(&self, sector: SectorId) -> RpcResult<PollStateResp>;
 
@@ -81,12 +85,15 @@ pub trait Sealer {
         report: ReportStateReq,
     ) -> RpcResult<SectorStanding>;
 
+    /// The worker is done with the sector: its files are in a persist store, the work directory is cleared.
     #[method(name = "ReportFinalized")]
     async fn report_finalized(&self, sector: SectorId) -> RpcResult<()>;
 
+    /// The worker gave the sector up, and why. What of it is on chain stays there.
     #[method(name = "ReportAborted")]
     async fn report_aborted(&self, sector: SectorId, reason: String) -> RpcResult<()>;
 
+    /// A worker is alive: its name, where it listens, and how many threads are in which state.
     #[method(name = "WorkerPing")]
     async fn worker_ping(&self, info: WorkerPing) -> RpcResult<()>;
 

@@ -11,27 +11,35 @@ pub trait SealerCli {
     #[method(name = "ListSectors")]
     async fn list_sectors(&self, state: String, job: i64) -> RpcResult<Vec<SectorState>>;
 
+    /// The record of a sector that is `"online"` or `"offline"`.
     #[method(name = "FindSector")]
     async fn find_sector(&self, state: String, sector: SectorId) -> RpcResult<SectorState>;
 
+    /// The record of a sector, wherever it stands.
     #[method(name = "FindSectorInAllStates")]
     async fn find_sector_in_all_states(&self, sector: SectorId) -> RpcResult<SectorState>;
 
+    /// The last ping of a worker; null: the manager never heard of it.
     #[method(name = "WorkerGetPingInfo")]
     async fn worker_get_ping_info(&self, name: String) -> RpcResult<Option<WorkerPingInfo>>;
 
+    /// The last ping of every worker.
     #[method(name = "WorkerPingInfoList")]
     async fn worker_ping_info_list(&self) -> RpcResult<Vec<WorkerPingInfo>>;
 
+    /// Forgets a worker until its next ping.
     #[method(name = "WorkerPingInfoRemove")]
     async fn worker_ping_info_remove(&self, name: String) -> RpcResult<()>;
 
+    /// Persist stores with their space, and what is reserved in them for whom.
     #[method(name = "StoreList")]
     async fn store_list(&self) -> RpcResult<Vec<StoreDetailedInfo>>;
 
+    /// Gives back the space that is reserved for a sector; false: none was.
     #[method(name = "StoreReleaseReserved")]
     async fn store_release_reserved(&self, sector: SectorId) -> RpcResult<bool>;
 
+    /// The manager's version.
     #[method(name = "Version")]
     async fn version(&self) -> RpcResult<String>;
 }

@@ -38,10 +38,15 @@ pub struct StoreDetailedInfo {
     pub meta: Option<BTreeMap<String, String>>,
     #[serde(rename = "Type")]
     pub kind: String,
+    /// Bytes of the file system.
     pub total: u64,
+    /// Bytes that the manager may still fill.
     pub free: u64,
+    /// Bytes of the file system that are taken.
     pub used: u64,
+    /// `used` in percent of `total`.
     pub used_percent: f64,
+    /// Bytes kept for sectors on their way here.
     pub reserved: u64,
     pub reserved_by: Vec<StoreReserved>,
 }

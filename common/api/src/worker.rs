@@ -47,6 +47,7 @@ pub struct ThreadInfo {
 
 #[rpc(server, client, namespace = "VenusWorker", namespace_separator = ".")]
 pub trait Worker {
+    /// The sealing threads: what each does, since when, what it waits for, and its last error.
     #[method(name = "WorkerList")]
     async fn worker_list(&self) -> RpcResult<Vec<ThreadInfo>>;
 
@@ -58,6 +59,7 @@ pub trait Worker {
     #[method(name = "WorkerResume")]
     async fn worker_resume(&self, index: u64, state: Option<String>) -> RpcResult<bool>;
 
+    /// The worker's version.
     #[method(name = "WorkerVersion")]
     async fn worker_version(&self) -> RpcResult<String>;
 

@@ -43,6 +43,31 @@ impl Exit {
     pub const fn code(self) -> u8 {
         self as u8
     }
+
+    /// When a program ends with it, in a few words.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Unexpected => "nothing foresaw this: please report it",
+            Self::Usage => "the command line is wrong",
+            Self::Config => "the configuration is wrong",
+            Self::Unreachable => "a daemon or node that is needed cannot be reached",
+            Self::Refused => "refused: a permission is missing, or it makes no sense now",
+            Self::Occupied => "already running: the port or the home is taken",
+            Self::NotFound => "what was asked for does not exist",
+            Self::Data => "stored data is damaged, missing, newer, or another program's",
+            Self::Parameters => "proof parameters are missing",
+        }
+    }
+
+    /// The table, for the end of a `--help`.
+    pub fn table() -> String {
+        let mut text = "Exit codes:\n   0  success\n".to_owned();
+        for exit in Self::ALL {
+            text.push_str(&format!("  {:2}  {}\n", exit.code(), exit.meaning()));
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
 }
 
 /// An error that ends the program: one sentence, what to do about it, and the exit code.

@@ -75,10 +75,11 @@ impl Services {
         .await;
         if all_ended.is_err() {
             let late: Vec<&str> = self.names.values().map(String::as_str).collect();
-            tracing::warn!(
+            // nothing is wrong: what they were doing is done again after the next start
+            tracing::info!(
                 services = late.join(", "),
                 ?patience,
-                "did not stop in time; aborting them"
+                "still at work when the time to stop was up; given up as they are"
             );
             self.set.shutdown().await;
         }

@@ -19,14 +19,10 @@ use damocles_daemon::{
     exit::{Exit, Fatal},
     log::LogArgs,
     net::Listen,
+    pages,
 };
 use damocles_processor::KernelChoice;
 use std::path::PathBuf;
-
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 unexpected, 2 command line, 3 configuration, 4 daemon or node unreachable,
-5 refused, 6 already running or port taken, 7 not found, 8 data of a newer version or of another
-program, 9 proof parameters missing.";
 
 const ROOT_EXAMPLES: &str = "\
 First steps:
@@ -39,7 +35,7 @@ First steps:
 
 /// Holds the sector-state database, talks to the Filecoin node, answers the workers, proves sectors.
 #[derive(Debug, Parser)]
-#[command(name = "damocles-manager", version = build::VERSION, after_help = format!("{ROOT_EXAMPLES}{EXIT_CODES}"))]
+#[command(name = "damocles-manager", version = build::VERSION, after_help = format!("{ROOT_EXAMPLES}{}", Exit::table()))]
 pub struct Cli {
     /// The manager's home [default: DAMOCLES_PATH, or ~/.damocles-manager]
     #[arg(long, global = true, value_name = "DIR")]
@@ -166,31 +162,10 @@ pub fn home(flag: Option<&std::path::Path>) -> Result<PathBuf, Fatal> {
 
 /// The reference page `docs/cli-manager.md`: what `--help` says, for every command.
 pub fn reference_page() -> String {
-    fn page(command: &mut clap::Command, path: &str, out: &mut String) {
-        let path = format!("{path}{}", command.get_name());
-        let help = command.render_long_help().to_string();
-        let help: String = help
-            .lines()
-            .map(|l| format!("{}\n", l.trim_end()))
-            .collect();
-        out.push_str(&format!(
-            "## `{path}`\n\n```text\n{}\n```\n\n",
-            help.trim_end()
-        ));
-        for sub in command.get_subcommands_mut() {
-            if !sub.is_hide_set() && sub.get_name() != "help" {
-                page(sub, &format!("{path} "), out);
-            }
-        }
-    }
-    let mut out = String::from(
-        "# Commands of damocles-manager\n\n\
-         This page is generated from `--help` (`UPDATE_DOCS=1 cargo test -p damocles-manager --test config_docs`).\n\n",
-    );
-    let mut root = Cli::command().term_width(100);
-    root.build();
-    page(&mut root, "", &mut out);
-    out
+    pages::commands(
+        Cli::command(),
+        "UPDATE_DOCS=1 cargo test -p damocles-manager --test config_docs",
+    )
 }
 
 /// `daemon init`.

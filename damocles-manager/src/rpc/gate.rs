@@ -24,6 +24,7 @@ use std::{
 const LIMIT: Duration = Duration::from_secs(120);
 const INVALID_PARAMS: i32 = -32602;
 const INTERNAL: i32 = -32603;
+const METHOD_NOT_FOUND: i32 = -32601;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Endpoint {
@@ -38,6 +39,7 @@ pub(super) struct ApiMetrics {
 }
 
 impl ApiMetrics {
+    /// Registers them.
     pub(super) fn register(metrics: &Metrics) -> Self {
         let buckets = || {
             Histogram::new([
@@ -63,6 +65,13 @@ impl ApiMetrics {
         });
         this
     }
+
+    /// Makes each metric visible, for the page that lists them.
+    pub(super) fn touch(&self) {
+        let label = Endpoint { endpoint: "" };
+        drop(self.duration_ms.get_or_create(&label));
+        drop(self.failed.get_or_create(&label));
+    }
 }
 
 /// The gate in front of the methods.
@@ -73,9 +82,11 @@ pub(super) struct Gate<S> {
 }
 
 /// Whether the call may go on.
-fn admit(request: &Request<'_>) -> Result<Option<&'static Method>, ErrorObjectOwned> {
+fn admit(request: &Request<'_>) -> Result<&'static Method, ErrorObjectOwned> {
     let Some(method) = methods::find(&request.method) else {
-        return Ok(None); // the server below answers "method not found"
+        // upstream's words, which name it
+        let text = format!("method '{}' not found", request.method);
+        return Err(error(METHOD_NOT_FOUND, text));
     };
     let allowed = request
         .extensions()
@@ -102,7 +113,7 @@ fn admit(request: &Request<'_>) -> Result<Option<&'static Method>, ErrorObjectOw
             ),
         ));
     }
-    Ok(Some(method))
+    Ok(method)
 }
 
 fn count(params: Option<&Cow<'_, RawValue>>) -> Result<usize, ErrorObjectOwned> {
@@ -130,9 +141,6 @@ where
                     tracing::warn!(method = %request.method, reason = refusal.message(), "call refused");
                     return MethodResponse::error(request.id, refusal);
                 }
-            };
-            let Some(method) = method else {
-                return inner.call(request).await;
             };
             let id = request.id.clone();
             let begun = Instant::now();

@@ -20,6 +20,18 @@ pub use rooms::{Counts, Rooms};
 pub use server::{Serve, run};
 pub use workers::watch as watch_workers;
 
+/// The part of docs/metrics.md that lists what this manager registers.
+pub fn metrics_table() -> String {
+    let metrics = damocles_daemon::metrics::Metrics::new("damocles_manager");
+    let counts = Counts::register(&metrics);
+    counts.allocated(0);
+    counts.pre_committed(0);
+    counts.committed(0);
+    gate::ApiMetrics::register(&metrics).touch();
+    self::workers::Gauges::register(&metrics).show(&[], 0);
+    damocles_daemon::pages::metrics(&metrics)
+}
+
 /// File in the home that tells the address on which the daemon listens, as a multiaddr.
 pub const API_FILE: &str = "api";
 /// File in the home with the secret that tokens are made with.

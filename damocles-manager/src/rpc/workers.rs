@@ -49,36 +49,55 @@ fn census(workers: &[WorkerPingInfo], now: i64) -> (Counted, Counted) {
     )
 }
 
+/// The two gauges, registered.
+pub(super) struct Gauges {
+    threads: Family<Category, Gauge>,
+    workers: Family<Category, Gauge>,
+}
+
+impl Gauges {
+    pub(super) fn register(metrics: &Metrics) -> Self {
+        let this = Self {
+            threads: Family::default(),
+            workers: Family::default(),
+        };
+        metrics.with(|r| {
+            r.register(
+                "thread_count",
+                "Sealing threads by state, as last reported",
+                this.threads.clone(),
+            );
+            r.register(
+                "worker_count",
+                "Workers by the age of their last ping",
+                this.workers.clone(),
+            );
+        });
+        this
+    }
+
+    pub(super) fn show(&self, workers: &[WorkerPingInfo], now: i64) {
+        let (by_state, by_age) = census(workers, now);
+        for (family, counts) in [(&self.threads, by_state), (&self.workers, by_age)] {
+            for (category, count) in counts {
+                family.get_or_create(&Category { category }).set(count);
+            }
+        }
+    }
+}
+
 /// Keeps the gauges up to date until `stop`.
 pub async fn watch(
     sealing: Sealing,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let threads: Family<Category, Gauge> = Family::default();
-    let workers: Family<Category, Gauge> = Family::default();
-    metrics.with(|r| {
-        r.register(
-            "thread_count",
-            "Sealing threads by state, as last reported",
-            threads.clone(),
-        );
-        r.register(
-            "worker_count",
-            "Workers by the age of their last ping",
-            workers.clone(),
-        );
-    });
+    let gauges = Gauges::register(&metrics);
     loop {
         match sealing.workers().await {
             Ok(all) => {
                 let now = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
-                let (by_state, by_age) = census(&all, now);
-                for (family, counts) in [(&threads, by_state), (&workers, by_age)] {
-                    for (category, count) in counts {
-                        family.get_or_create(&Category { category }).set(count);
-                    }
-                }
+                gauges.show(&all, now);
             }
             Err(error) => tracing::warn!(%error, "workers could not be counted"),
         }

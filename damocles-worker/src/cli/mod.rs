@@ -9,8 +9,8 @@ mod processor;
 mod store;
 mod worker;
 
-use clap::{Parser, Subcommand};
-use damocles_daemon::{build, exit, log};
+use clap::{CommandFactory, Parser, Subcommand};
+use damocles_daemon::{build, exit, log, pages};
 use std::{
     fmt::Display,
     io::{self, Write},
@@ -20,7 +20,7 @@ use std::{
 
 /// Seals sectors on this machine; the manager (damocles-manager) gives the work.
 #[derive(Debug, Parser)]
-#[command(name = "damocles-worker", version = build::VERSION, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "damocles-worker", version = build::VERSION, after_help = format!("{EXAMPLES}{}", exit::Exit::table()), max_term_width = 100)]
 struct Args {
     #[command(flatten)]
     log: log::LogArgs,
@@ -36,8 +36,7 @@ Examples:
   damocles-worker worker list                           what the threads do, and what they wait for
   damocles-worker worker pause -i 0                     let thread 0 rest after its present step
 
-Exit codes: 0 well, 1 unexpected, 2 usage, 3 config, 4 not reachable, 5 refused, 6 already running or
-occupied, 7 not found, 8 data of another version or damaged, 9 proof parameters missing.";
+";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -69,6 +68,14 @@ struct DaemonArgs {
     /// Check the configuration, say what is wrong, and start nothing
     #[arg(long)]
     config_check: bool,
+}
+
+/// The reference page `docs/cli-worker.md`: what `--help` says, for every command.
+pub fn reference_page() -> String {
+    pages::commands(
+        Args::command(),
+        "UPDATE_DOCS=1 cargo test -p damocles-worker --test pages",
+    )
 }
 
 /// Parses, runs, and says how it went.
@@ -118,7 +125,6 @@ fn say(line: impl Display) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

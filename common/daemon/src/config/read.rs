@@ -37,7 +37,7 @@ pub fn parse_file<T: DeserializeOwned>(
         );
         match e.kind() {
             std::io::ErrorKind::NotFound => {
-                fatal.hint("give its path, or write one: `daemon init` makes a commented one")
+                fatal.hint("give its path; config-examples/ has files to start from, and `damocles-manager daemon init` writes a commented one for the manager")
             }
             _ => fatal.hint("let the daemon's user read it"),
         }

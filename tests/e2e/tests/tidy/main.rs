@@ -7,6 +7,7 @@ mod doors;
 mod files;
 mod keys;
 mod laws;
+mod metrics;
 mod mutants;
 mod paths;
 mod picture;
