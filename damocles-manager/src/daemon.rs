@@ -68,6 +68,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let config = config::check_file(&path)?;
     if args.config_check {
         show(&path, &config);
+        println!("# home {}, listening on {}", home.display(), args.listen);
         return Ok(());
     }
     tracing::info!(version = build::version(), home = %home.display(), config = %path.display(), "starting");
@@ -239,7 +240,7 @@ fn show(path: &Path, config: &Config) {
         config.effective
     );
     println!(
-        "# {} is good: {} miner(s), {} persist store(s)",
+        "# {} is good; miners: {}, persist stores: {}",
         path.display(),
         config.miners.len(),
         config.stores.len()
@@ -453,8 +454,7 @@ enum Meeting {
     Never(Fatal),
 }
 
-const TOKEN_HINT: &str =
-    "make one there (Lotus: `lotus auth create-token --perm sign`) and write Chain = \"<token>:<address>\"";
+const TOKEN_HINT: &str = "make one there (Lotus: `lotus auth create-token --perm sign`) and write Chain = \"<token>:<address>\"";
 
 /// A node whose head is older than this is not up to date yet.
 const SYNCING: Duration = Duration::from_secs(3600);

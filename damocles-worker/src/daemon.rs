@@ -151,6 +151,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     systemd::ready();
     let result = services.run(PATIENCE).await;
     systemd::stopping();
+    tracing::info!("stopped");
     result
 }
 

@@ -133,6 +133,25 @@ fn masked(mut raw: Raw) -> String {
     api.market.iter_mut().for_each(mask);
     api.gateway.iter_mut().for_each(mask);
     api.chain_fallbacks.iter_mut().for_each(mask);
+    // what holds when a key is left out, where that depends on another key or on the place
+    for store in &mut raw.common.persist_stores {
+        store.weight = store.weight.max(1);
+    }
+    for miner in &mut raw.miners {
+        let sector = &mut miner.sector;
+        sector.min_number.get_or_insert(sector.init_number);
+        let batches = &mut miner.commitment;
+        batches
+            .pre
+            .batch
+            .threshold
+            .get_or_insert(PRE_THRESHOLD as u64);
+        batches
+            .prove
+            .batch
+            .threshold
+            .get_or_insert(PROVE_THRESHOLD as u64);
+    }
     damocles_daemon::config::defaults_of(&raw).to_string()
 }
 
@@ -320,7 +339,12 @@ fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> 
             deals_market,
         ),
         pre: pre_commits(report, &format!("{at}.Commitment.Pre"), pre),
-        prove: send(report, &format!("{at}.Commitment.Prove"), prove, 4),
+        prove: send(
+            report,
+            &format!("{at}.Commitment.Prove"),
+            prove,
+            PROVE_THRESHOLD,
+        ),
         confidence: epochs(report, &format!("{at}.Commitment.Confidence"), confidence),
         post: post_policy(report, &format!("{at}.PoSt"), post),
     }
@@ -378,12 +402,17 @@ fn sector_policy(
     }
 }
 
+/// Precommits that go at once when `Threshold` is left out.
+const PRE_THRESHOLD: usize = 2;
+/// Proofs that do.
+const PROVE_THRESHOLD: usize = 4;
+
 /// What a ticket has left for waiting: 24 h after it was drawn it expires (2880 epochs of 30 s),
 /// and PC1 and PC2 of a large sector take up to ten of them.
 const LONGEST_PRE_WAIT: Duration = Duration::from_secs(14 * 3600);
 
 fn pre_commits(report: &mut Report, at: &str, raw: raw::Send) -> SendPolicy {
-    let policy = send(report, at, raw, 2);
+    let policy = send(report, at, raw, PRE_THRESHOLD);
     if policy.batch.threshold > 1 && policy.batch.max_wait > LONGEST_PRE_WAIT {
         report.notice(
             &format!("{at}.Batch.MaxWait"),

@@ -55,6 +55,19 @@ fn a_table_with_some_keys_keeps_the_other_defaults() {
     assert_eq!(miner.pre.senders, [Address::new_id(2), Address::new_id(1)]);
     assert_eq!(miner.post.submit_confidence, Some(3));
     assert_eq!(miner.sector.min_number, 7);
+    // what is shown is what holds, not what stands in the file
+    for line in [
+        "MinNumber = 7",
+        "Threshold = 2",
+        "Threshold = 4",
+        "Weight = 1",
+    ] {
+        assert!(
+            config.effective.contains(line),
+            "{line}\n{}",
+            config.effective
+        );
+    }
 }
 
 #[test]

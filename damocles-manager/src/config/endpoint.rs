@@ -46,6 +46,14 @@ pub(super) fn parse(text: &str, shared_token: &str) -> Result<NodeEndpoint, Stri
 fn from_url(address: &str) -> Result<String, String> {
     let schemes = ["http://", "https://", "ws://", "wss://"];
     let host = schemes.iter().find_map(|s| address.strip_prefix(s));
+    let after_colon = address.split_once(':').map_or("", |(_, rest)| rest);
+    let is_address = |s: &str| s.starts_with('/') || schemes.iter().any(|w| s.starts_with(w));
+    if host.is_none() && is_address(after_colon) {
+        return Err(
+            "begins with something that is no token: a token has three parts with dots between them, as the node prints it (Lotus: `lotus auth create-token --perm sign`)"
+                .to_owned(),
+        );
+    }
     if host.is_none_or(|h| h.trim_end_matches('/').is_empty()) {
         return Err(
             "is neither a multiaddr nor a URL; write for example \"/ip4/127.0.0.1/tcp/1234/http\" or \"http://127.0.0.1:1234\", with \"token:\" in front if need be"

@@ -367,7 +367,12 @@ fn a_wrong_token_and_an_unknown_store_end_the_start() {
         "damocles-manager util auth create-token --perm write",
     );
     fs::remove_file(&token).unwrap();
-    fails(&mut daemon(&file), 3, "cannot be read", "damocles-manager util auth create-token --perm write");
+    fails(
+        &mut daemon(&file),
+        3,
+        "cannot be read",
+        "damocles-manager util auth create-token --perm write",
+    );
 
     let manager = runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0));
     let file = place.quiet(manager.address);
