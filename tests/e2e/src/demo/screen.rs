@@ -9,6 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Without a terminal a step that takes long is told again so often, as a sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
 /// Draws rows as they change.
 #[derive(Debug)]
 pub struct Screen {
@@ -24,8 +27,33 @@ enum Kind {
         sectors: BTreeMap<SectorId, ProgressBar>,
     },
     Lines {
-        last: BTreeMap<SectorId, (String, String)>,
+        last: BTreeMap<SectorId, Said>,
     },
+}
+
+/// What was last said of a sector, and when.
+#[derive(Debug)]
+struct Said {
+    stage: String,
+    note: String,
+    at: Duration,
+}
+
+impl Said {
+    fn of(row: &Row, at: Duration) -> Self {
+        Self {
+            stage: row.stage.clone(),
+            // seconds and countdowns move; they make no new step
+            note: without_numbers(&row.note),
+            at,
+        }
+    }
+
+    /// Whether `now` is worth a line: another step, or the same for long.
+    fn is_news(&self, now: &Self) -> bool {
+        (&self.stage, &self.note) != (&now.stage, &now.note)
+            || now.at.saturating_sub(self.at) >= SIGN_OF_LIFE
+    }
 }
 
 impl Screen {
@@ -74,10 +102,9 @@ impl Screen {
             }
             Kind::Lines { last } => {
                 for row in rows {
-                    // seconds and countdowns move; a new line is for a new step only
-                    let now = (row.stage.clone(), without_numbers(&row.note));
-                    if last.get(&row.sector) != Some(&now) {
-                        println!("[{}] {}", clock(self.started.elapsed()), line(row));
+                    let now = Said::of(row, self.started.elapsed());
+                    if last.get(&row.sector).is_none_or(|said| said.is_news(&now)) {
+                        println!("[{}] {}", clock(now.at), line(row));
                         last.insert(row.sector, now);
                     }
                 }
@@ -141,5 +168,24 @@ mod tests {
         assert!(text.starts_with("s-t01000-1   C2 "), "{text}");
         assert!(text.contains(" 01:15  computes"), "{text}");
         assert_eq!(without_numbers("opens in 12 epochs"), "opens in  epochs");
+    }
+
+    #[test]
+    fn a_long_step_gives_a_sign_of_life_and_a_short_one_is_said_once() {
+        let said = |stage: &str, note: &str, at| {
+            let row = Row {
+                sector: SectorId::new(1000, 1),
+                stage: stage.into(),
+                elapsed: None,
+                note: note.into(),
+            };
+            Said::of(&row, Duration::from_secs(at))
+        };
+        let first = said("C2", "computes in ext(pid: 7)", 10);
+        assert!(!first.is_news(&said("C2", "computes in ext(pid: 7)", 24)));
+        assert!(first.is_news(&said("C2", "computes in ext(pid: 7)", 25)));
+        assert!(first.is_news(&said("SubmitProof", "at work", 11)));
+        let active = said("active", "opens in 12 epochs", 10);
+        assert!(!active.is_news(&said("active", "opens in 9 epochs", 12)));
     }
 }
