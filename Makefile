@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build check-fmt fmt lint params bench bench-kernels deps
+.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants slow deny deps
 
 # Sectors that the demo seals; with KEEP=1 it stays up until Ctrl-C.
 SECTORS ?= 2
@@ -25,7 +25,7 @@ help: ## this list
 demo: build params ## seal SECTORS sectors (default 2) on a private chain and prove them; KEEP=1 stays up
 	@"$(bin)/damocles-demo" run
 
-test: deps check-fmt lint build params ## everything that must hold: format, lints, unit tests, real daemons with real proofs
+test: deps check-fmt lint docs build params ## everything that must hold: format, lints, unit tests, real daemons with real proofs
 	$(cargo) test $(cargo_flags) --workspace
 
 # One profile and one command for demo and tests, so that nothing is compiled twice: without
@@ -41,6 +41,10 @@ fmt: ## format the sources
 
 lint: deps ## clippy; a warning is an error
 	$(cargo) clippy $(cargo_flags) --workspace --all-targets -- -D warnings
+
+# After lint: both need the same metadata of all dependencies.
+docs: deps ## rustdoc of our crates; a warning is an error
+	RUSTDOCFLAGS="-D warnings" $(cargo) doc $(cargo_flags) --workspace --no-deps
 
 params: build ## make the 2KiB proof parameters once (about 9 minutes on 2 cores)
 	@"$(bin)/damocles-worker" params generate --sector-size 2KiB
@@ -59,6 +63,17 @@ bench-kernels: deps ## our kernels against the proofs library (an hour the first
 	RUSTFLAGS="-C target-cpu=native" $(kernels_build) --target-dir target/native
 	RUSTFLAGS= $(kernels_build) --target-dir target/default
 	@scripts/bench-kernels.sh target/native/release/damocles-worker target/default/release/damocles-worker
+
+mutants: deps ## break each law by a small patch and see that its guard fails; LAW=3 for one (an hour for all)
+	@scripts/mutants.sh $(LAW)
+
+slow: build params ## the tests marked "ignore": large sectors, hours of CPU, tens of GiB
+	$(cargo) test $(cargo_flags) --workspace -- --ignored
+
+# Not part of `make test`: it reads the list of advisories from the network.
+deny: ## licences, advisories and sources of what we stand on; installs cargo-deny when it is missing
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny check
 
 deps:
 	@scripts/deps.sh

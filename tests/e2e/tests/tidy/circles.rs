@@ -16,7 +16,10 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("common/kernels/src/fr32", &["mod", "vbmi"]),
     ("common/kernels/src/pc2", &["files", "mod", "pipeline"]),
     ("common/kernels/src/poseidon", &["batch", "mod"]),
-    ("common/kernels/src/sha", &["pairs", "pairs_ni", "pairs_x16"]),
+    (
+        "common/kernels/src/sha",
+        &["pairs", "pairs_ni", "pairs_x16"],
+    ),
     ("common/kernels/src/snap", &["files", "mod"]),
     ("common/processor/src/bench", &["mod", "sectors"]),
     (
@@ -104,7 +107,10 @@ fn module(path: &str) -> Vec<String> {
         .split('/')
         .map(str::to_owned)
         .collect();
-    if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+    if matches!(
+        parts.last().map(String::as_str),
+        Some("mod" | "lib" | "main")
+    ) {
         parts.pop();
     }
     parts
@@ -119,7 +125,10 @@ fn edges(room: &str, files: &[Source]) -> Edges {
     let mut edges = Edges::new();
     let mut lean = |from: &str, to: &str| {
         if from != to {
-            edges.entry(from.to_owned()).or_default().insert(to.to_owned());
+            edges
+                .entry(from.to_owned())
+                .or_default()
+                .insert(to.to_owned());
         }
     };
     let (mut types, mut added, mut called) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
@@ -127,7 +136,11 @@ fn edges(room: &str, files: &[Source]) -> Edges {
         let from = node(room, &file.path);
         let mut paths = BTreeSet::new();
         // the entrance may name its files without `self::`
-        let children = if from == "mod" { &siblings } else { &BTreeSet::new() };
+        let children = if from == "mod" {
+            &siblings
+        } else {
+            &BTreeSet::new()
+        };
         used(file.tokens(), &module(&file.path), children, &mut paths);
         for path in paths {
             if path.len() <= here.len() || !path.starts_with(&here) {
@@ -152,11 +165,19 @@ fn edges(room: &str, files: &[Source]) -> Edges {
         for (name, methods) in found.added {
             added.push((name, from.clone(), methods));
         }
-        called.entry(from).or_insert_with(BTreeSet::new).extend(found.called);
+        called
+            .entry(from)
+            .or_insert_with(BTreeSet::new)
+            .extend(found.called);
     }
     for (name, adds, methods) in added {
-        let Some(declares) = types.get(&name) else { continue };
-        if called[declares].iter().any(|method| methods.contains(method)) {
+        let Some(declares) = types.get(&name) else {
+            continue;
+        };
+        if called[declares]
+            .iter()
+            .any(|method| methods.contains(method))
+        {
             lean(declares, &adds);
         }
         lean(&adds, declares);
@@ -422,8 +443,14 @@ fn circles_are_seen_through_imports_entrances_and_methods() {
     assert_eq!(circles_of(&by_method), "a b");
     let straight = [
         file("mod", entrance),
-        file("a", "struct A; #[cfg(test)] mod tests { use super::super::b; }"),
-        file("b", "use super::{a::A, word}; impl std::fmt::Debug for A {}"),
+        file(
+            "a",
+            "struct A; #[cfg(test)] mod tests { use super::super::b; }",
+        ),
+        file(
+            "b",
+            "use super::{a::A, word}; impl std::fmt::Debug for A {}",
+        ),
     ];
     assert_eq!(circles_of(&straight), "");
 }

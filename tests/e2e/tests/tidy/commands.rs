@@ -3,7 +3,7 @@
 
 use crate::{
     none,
-    text::{read, told},
+    text::{files, read, told},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -148,7 +148,7 @@ fn faults(tree: &Tree, text: &str) -> Vec<String> {
     for (program, _) in PROGRAMS {
         for (at, _) in text.match_indices(&format!("{program} ")) {
             // part of a longer name, or what `cargo` is told to build
-            if text[..at].ends_with(['-', '/']) || text[..at].ends_with("-p ") {
+            if text[..at].ends_with('-') || text[..at].ends_with("-p ") {
                 continue;
             }
             let (rest, whole) = quoted_rest(text, at + program.len());
@@ -218,6 +218,37 @@ fn every_command_that_people_are_told_exists() {
     }
     assert!(found > 100, "only {found} texts name a program");
     none(all);
+}
+
+/// Exit codes after which starting again may help: unexpected, and somebody not reachable.
+const WORTH_A_START: [&str; 2] = ["Unexpected", "Unreachable"];
+
+#[test]
+fn the_units_start_again_after_what_passes_and_after_nothing_else() {
+    let codes: Vec<String> = read("common/daemon/src/exit.rs")
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "))
+        .filter(|(name, _)| !WORTH_A_START.contains(name))
+        .map(|(_, code)| code.to_owned())
+        .collect();
+    assert_eq!(codes.len(), 7, "{codes:?}");
+    let line = format!("RestartPreventExitStatus={}", codes.join(" "));
+    let mut faults = Vec::new();
+    for unit in files("config-examples", &[".service"]) {
+        let text = read(&unit);
+        let needed = [
+            "Type=notify",
+            "KillMode=mixed",
+            "RequiresMountsFor=/",
+            &line,
+        ];
+        for needed in needed {
+            if !text.lines().any(|line| line.starts_with(needed)) {
+                faults.push(format!("{unit} lacks {needed}"));
+            }
+        }
+    }
+    none(faults);
 }
 
 #[test]

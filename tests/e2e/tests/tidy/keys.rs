@@ -54,17 +54,25 @@ impl Keys {
         };
         self.0.iter().any(|(section, keys)| {
             leads(section)
-                || keys
-                    .iter()
-                    .filter_map(|key| key.rsplit_once('.'))
-                    .any(|(part, _)| leads(&format!("{section}.{part}")))
+                || keys.iter().any(|key| {
+                    let part = key.rsplit_once('.').map_or("", |(part, _)| part);
+                    let whole = format!("{section}.{key}");
+                    leads(&format!("{section}.{part}")) || whole == path.join(".")
+                })
         })
     }
 
     /// Whether the section, or one of its part that is written with dots, has the key.
     fn key(&self, section: &str, key: &str) -> bool {
         let whole = format!("{section}.{key}");
-        self.section(&whole)
+        // a whole table of upstream's that loads without effect
+        let without_effect = section.rsplit_once('.').is_some_and(|(s, k)| {
+            self.0
+                .get(s)
+                .is_some_and(|keys| keys.iter().any(|n| n == k))
+        });
+        without_effect
+            || self.section(&whole)
             || self.0.iter().any(|(known, keys)| {
                 keys.iter().any(|k| {
                     let known = format!("{known}.{k}");
@@ -85,7 +93,10 @@ impl Keys {
             let rest = text[at..].trim_start_matches('[');
             let Some(end) = rest.find(']') else { continue };
             let section = &rest[..end];
-            if !self.roots().any(|root| section.split('.').next() == Some(root)) {
+            if !self
+                .roots()
+                .any(|root| section.split('.').next() == Some(root))
+            {
                 continue;
             }
             if !self.section(section) {
@@ -136,9 +147,7 @@ impl Keys {
 fn is_key(word: &str) -> bool {
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     let inner_capital = word.chars().skip(1).any(|c| c.is_ascii_uppercase());
-    !word.is_empty()
-        && word.chars().all(letters)
-        && (word.contains(['_', '.']) || inner_capital)
+    !word.is_empty() && word.chars().all(letters) && (word.contains(['_', '.']) || inner_capital)
 }
 
 /// A part of a path against one of a declaration.

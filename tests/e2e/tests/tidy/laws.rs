@@ -17,7 +17,10 @@ fn title(line: &str) -> Option<u32> {
 
 /// The laws of docs/ARCHITECTURE.md, by number.
 pub(crate) fn laws() -> Vec<u32> {
-    read("docs/ARCHITECTURE.md").lines().filter_map(title).collect()
+    read("docs/ARCHITECTURE.md")
+        .lines()
+        .filter_map(title)
+        .collect()
 }
 
 /// Every test that a law names.

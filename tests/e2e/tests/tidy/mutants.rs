@@ -46,7 +46,9 @@ fn every_law_has_a_mutant_and_every_mutant_names_its_guard() {
             faults.push(format!("{patch}: no `# what: sentence`"));
         }
         let (Some(law), Some(command)) = (law, command) else {
-            faults.push(format!("{patch}: `# law: N` and `# guard: cargo test …` are needed"));
+            faults.push(format!(
+                "{patch}: `# law: N` and `# guard: cargo test …` are needed"
+            ));
             continue;
         };
         let Some((_, test)) = guard(&command) else {
@@ -54,7 +56,10 @@ fn every_law_has_a_mutant_and_every_mutant_names_its_guard() {
             continue;
         };
         let name = test.rsplit("::").next().unwrap();
-        if guards.iter().any(|guard| guard.law == law && guard.test == name) {
+        if guards
+            .iter()
+            .any(|guard| guard.law == law && guard.test == name)
+        {
             broken.insert(law);
         } else {
             faults.push(format!("{patch}: law {law} does not name the guard {name}"));

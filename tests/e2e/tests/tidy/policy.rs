@@ -50,8 +50,7 @@ fn reads(tokens: TokenStream, found: &mut BTreeSet<String>) {
         match token {
             TokenTree::Group(group) => reads(group.stream(), found),
             TokenTree::Ident(name) if at > 0 => {
-                let dot =
-                    matches!(&tokens[at - 1], TokenTree::Punct(dot) if dot.as_char() == '.');
+                let dot = matches!(&tokens[at - 1], TokenTree::Punct(dot) if dot.as_char() == '.');
                 if dot {
                     found.insert(name.to_string());
                 }
