@@ -64,7 +64,7 @@ bench-kernels: deps ## our kernels against the proofs library (an hour the first
 	RUSTFLAGS= $(kernels_build) --target-dir target/default
 	@scripts/bench-kernels.sh target/native/release/damocles-worker target/default/release/damocles-worker
 
-mutants: deps ## break each law by a small patch and see that its guard fails; LAW=3 for one (an hour for all)
+mutants: deps ## break each law by a small patch and see that its guard fails; LAW=3 for one (hours for all, the first time)
 	@scripts/mutants.sh $(LAW)
 
 slow: build params ## the tests marked "ignore": large sectors, hours of CPU, tens of GiB

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Law 16: a guard is proven by a mutant. Each patch under tests/mutants breaks a law; the test that
 # it names must fail under it, and must pass without it. Works on a copy of the tree.
-#   scripts/mutants.sh [LAW…]      all, or those of some laws
+#   scripts/mutants.sh [LAW|NAME…]      all, or those of some laws, or whose names begin so
 # MUTANTS_TARGET: cargo's directory for it (target/mutants/build); kept, so that it is incremental.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,10 +31,10 @@ sync_tree() {
     done
 }
 
-# guard PACKAGE… : runs it in the copy; 0 it passed, 1 it failed, 2 it did not build, 3 no such test
+# guard COMMAND LOG: runs it in the copy; 0 it passed, 1 it failed, 2 it did not build, 3 no such test
 guard() {
     local command=$1 out=$2
-    read -ra words <<<"$command"
+    read -ra words <<<"${command/#cargo/scripts/cargo.sh}"
     if ! (cd "$tree" && "${words[@]:0:${#words[@]}-1}" --locked --no-run) >"$out" 2>&1; then
         return 2
     fi
@@ -44,13 +44,23 @@ guard() {
     grep -qE '^test result: ok\. [1-9]' "$out" || return 3
 }
 
-wanted=" $* "
+wanted() { # wanted PATCH ARGUMENT…: no argument wants all
+    local patch=$1 law name
+    law=$(header "$patch" law)
+    name=$(basename "$patch")
+    shift
+    [ $# -gt 0 ] || return 0
+    for one in "$@"; do
+        if [ "$one" = "$law" ] || [[ $one == *-* && $name == "$one"* ]]; then return 0; fi
+    done
+    return 1
+}
+
 patches=()
 for patch in tests/mutants/*.patch; do
-    law=$(header "$patch" law)
-    if [ $# -eq 0 ] || [[ $wanted == *" $law "* ]]; then patches+=("$patch"); fi
+    if wanted "$patch" "$@"; then patches+=("$patch"); fi
 done
-[ ${#patches[@]} -gt 0 ] || { echo "no mutants of law $*" >&2; exit 2; }
+[ ${#patches[@]} -gt 0 ] || { echo "no mutants of $*" >&2; exit 2; }
 
 sync_tree
 declare -A healthy
