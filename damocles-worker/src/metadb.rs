@@ -64,7 +64,7 @@ impl MetaError {
                 "check the disk (dmesg, df), then resume the thread; nothing was changed".to_owned()
             }
             Self::Damaged { dir, .. } => format!(
-                "restore {0} from a backup; or give the sector up: move {0} away, clear the data directory beside it, and tell the manager (util sealer sectors abort)",
+                "restore {0} from a backup; or give the sector up: move {0} away and clear the data directory beside it; the manager keeps its record of the sector",
                 dir.display()
             ),
         };

@@ -28,7 +28,7 @@ impl Table {
     }
 
     /// Adds a row. Of a text in several lines only the first is shown.
-    pub fn add(&mut self, row: impl IntoIterator<Item = String>) {
+    pub fn add_row(&mut self, row: impl IntoIterator<Item = String>) {
         let row = row.into_iter().map(|cell| first_line(&cell));
         self.rows.push(row.collect());
     }
@@ -125,9 +125,9 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new(&["sector", "state", "problem"], &["problem"]);
-        table.add(["s-t01000-1", "PC1", "—"].map(str::to_owned));
+        table.add_row(["s-t01000-1", "PC1", "—"].map(str::to_owned));
         let long = "the child c2-0 was lost: it ended by itself\nlast lines:\n  a\n  b";
-        table.add(["s-t01000-2", "C1Done", long].map(str::to_owned));
+        table.add_row(["s-t01000-2", "C1Done", long].map(str::to_owned));
         table
     }
 

@@ -2,7 +2,7 @@
 
 use super::{client::Manager, sectors::actor, show};
 use clap::Subcommand;
-use damocles_api::{damocles::DamoclesClient, show::span};
+use damocles_api::damocles::DamoclesClient;
 use damocles_daemon::table::Table;
 use damocles_types::ActorId;
 
@@ -56,13 +56,13 @@ pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<(
     );
     for p in &posts {
         let partitions: Vec<String> = p.partitions.iter().map(ToString::to_string).collect();
-        table.add([
+        table.add_row([
             p.deadline.to_string(),
             partitions.join(","),
             p.open.to_string(),
             p.close.to_string(),
             p.state.clone(),
-            show::or_dash(p.proving_ms.map(span)),
+            show::or_dash(p.proving_ms.map(show::millis)),
             show::or_dash(p.landed_at),
             p.skipped.len().to_string(),
             show::or_dash(p.message.as_ref().map(|c| c.cid)),

@@ -112,7 +112,7 @@ async fn list(
         let report = s.latest_state.as_ref();
         // where a finished sector was sealed is another sector's place by now
         let location = report.filter(|_| !offline).map(|r| &r.worker.location);
-        table.add([
+        table.add_row([
             s.id.to_string(),
             standing(s),
             show::or_dash(report.map(|r| &r.worker.instance)),
@@ -227,7 +227,7 @@ fn print_messages(messages: &[MessageView]) {
         &["last error"],
     );
     for m in messages {
-        table.add([
+        table.add_row([
             m.kind.clone(),
             m.state.clone(),
             show::or_dash(m.nonce),
@@ -263,7 +263,7 @@ fn print_timeline(entries: &[TimelineEntry]) {
     let mut table = Table::new(&words::TIMELINE, &["kernel", "outcome"]);
     let now = SystemClock.now_ms();
     for entry in entries {
-        table.add(words::attempt(entry, now));
+        table.add_row(words::attempt(entry, now));
     }
     show::print(&table);
     println!("{}", words::total(entries));

@@ -1,6 +1,7 @@
 //! How values look in a terminal.
 
 use damocles_api::show::NOTHING;
+pub(super) use damocles_api::show::span as millis;
 use damocles_daemon::table::{Table, terminal_width};
 use serde::Serialize;
 

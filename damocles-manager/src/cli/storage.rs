@@ -2,7 +2,7 @@
 
 use super::{client::Manager, show};
 use clap::Subcommand;
-use damocles_api::{sealer_cli::SealerCliClient, show::span};
+use damocles_api::sealer_cli::SealerCliClient;
 use damocles_daemon::{
     clock::{Clock, SystemClock},
     table::Table,
@@ -53,7 +53,7 @@ pub(super) async fn run(manager: &Manager, command: Storage) -> anyhow::Result<(
         if s.total == 0 {
             flags.push("cannot be read now");
         }
-        table.add([
+        table.add_row([
             s.name.clone(),
             s.path.clone(),
             show::bytes(s.total),
@@ -74,7 +74,7 @@ pub(super) async fn run(manager: &Manager, command: Storage) -> anyhow::Result<(
                 s.name,
                 show::bytes(r.size),
                 r.by,
-                span(age * 1_000)
+                show::millis(age * 1_000)
             );
         }
     }

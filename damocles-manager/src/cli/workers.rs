@@ -7,7 +7,7 @@ use super::{
 use clap::Subcommand;
 use damocles_api::{
     sealer_cli::SealerCliClient,
-    show::{self as words, span},
+    show as words,
     worker::{ThreadInfo, WorkerClient},
     workers::WorkerPingInfo,
 };
@@ -95,7 +95,7 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
         } else {
             ""
         };
-        table.add([
+        table.add_row([
             w.info.name.clone(),
             w.info.dest.clone(),
             w.info.version.clone(),
@@ -105,7 +105,7 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
             s.running.to_string(),
             s.waiting.to_string(),
             s.errors.to_string(),
-            format!("{} ago{late}", span(age * 1_000)),
+            format!("{} ago{late}", show::millis(age * 1_000)),
         ]);
     }
     show::print(&table);
@@ -147,7 +147,7 @@ async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
             known.info.name,
             known.info.dest,
             known.info.version,
-            span(age(known) * 1_000)
+            show::millis(age(known) * 1_000)
         );
     }
     print_threads(&threads);
@@ -161,7 +161,7 @@ fn print_threads(threads: &[ThreadInfo]) {
     }
     let mut table = Table::new(&words::THREADS, &["location", "doing", "problem"]);
     for thread in threads {
-        table.add(words::thread(thread));
+        table.add_row(words::thread(thread));
     }
     show::print(&table);
     for problem in threads.iter().filter_map(words::problem) {

@@ -265,7 +265,7 @@ fn list_table(threads: &[ThreadInfo], width: Option<usize>) -> String {
     }
     let mut table = Table::new(&show::THREADS, &["location", "doing", "problem"]);
     for thread in threads {
-        table.add(show::thread(thread));
+        table.add_row(show::thread(thread));
     }
     let mut text = table.render(width);
     // whole, with what to do: the list has room for the beginning only
@@ -282,7 +282,7 @@ fn timeline_table(entries: &[TimelineEntry], now: u64, width: Option<usize>) -> 
     }
     let mut table = Table::new(&show::TIMELINE, &["kernel", "outcome"]);
     for entry in entries {
-        table.add(show::attempt(entry, now));
+        table.add_row(show::attempt(entry, now));
     }
     format!("{}{}", table.render(width), show::total(entries))
 }
