@@ -19,6 +19,7 @@ pub mod sealer_cli;
 pub mod worker;
 pub mod damocles;
 pub mod show;
+pub mod damocles_cli;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

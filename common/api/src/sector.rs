@@ -126,6 +126,10 @@ pub struct ReportStateReq {
     pub worker: WorkerIdentifier,
     pub state_change: StateChange,
     pub failure: Option<ReportedFailure>,
+    /// Of ours: when it was said, in milliseconds since the Unix epoch on the worker's clock, so
+    /// that a report that comes late does not replace a newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,4 +49,7 @@ pub struct StoreDetailedInfo {
     /// Bytes kept for sectors on their way here.
     pub reserved: u64,
     pub reserved_by: Vec<StoreReserved>,
+    /// Of ours: why nothing is put there or read from there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

@@ -33,4 +33,10 @@ pub struct WorkerPingInfo {
     pub info: WorkerPing,
     /// Unix seconds.
     pub last_ping: i64,
+    /// Of ours: it said that it stops, and was not heard of since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
+    /// Of ours: another living worker of the same name, by its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<String>,
 }

@@ -8,12 +8,15 @@ pub(crate) mod schema;
 pub(crate) mod keys;
 pub mod record;
 pub mod messages;
+pub mod owner;
+pub mod strays;
 pub mod sectors;
 pub mod timelines;
 pub mod workers;
 pub mod posts;
 pub mod stores;
 
+use damocles_api::caller::Caller;
 use damocles_kv::{Kv, KvError, OpenError};
 use damocles_types::SectorId;
 use std::path::Path;
@@ -23,9 +26,21 @@ use std::path::Path;
 pub enum DbError {
     #[error(transparent)]
     Kv(#[from] KvError),
-    /// There is no sector of that name in the state that was asked for.
-    #[error("sector {0} is not known")]
+    /// The record says that the sector is over. On the wire code 11001, on which workers may
+    /// clear it: never said of a sector that there is merely no record of.
+    #[error("sector {0} is not online any more")]
     NoSector(SectorId),
+    /// There is no record of the sector, and nothing follows from that.
+    #[error("there is no record of sector {0}")]
+    Unknown(SectorId),
+    /// Another sealing thread has the sector, or a person took it from the one that asks.
+    #[error("{}", not_owner(*sector, *taken, owner))]
+    NotOwner {
+        sector: SectorId,
+        /// It was taken from `owner`, and nobody has it yet.
+        taken: bool,
+        owner: Box<Caller>,
+    },
     #[error("message {0} is not known")]
     NoMessage(crate::model::MessageId),
     #[error("message {id} cannot {event} in state {state}")]
@@ -37,8 +52,28 @@ pub enum DbError {
     /// The record changed under the caller, who should look again.
     #[error("sector {0} changed meanwhile")]
     Changed(SectorId),
+    #[error(
+        "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
+    )]
+    TooManyWorkers,
     #[error("the database thread ended before it answered")]
     Interrupted,
+}
+
+fn not_owner(sector: SectorId, taken: bool, owner: &Caller) -> String {
+    let SectorId { miner, number } = sector;
+    let command = format!("damocles-manager util sealer sectors hand-over {miner} {number}");
+    if taken {
+        format!(
+            "sector {sector} was taken from {owner} by a person, and the next sealing thread that asks for it has it; \
+             `{command}` lets this one have it again"
+        )
+    } else {
+        format!(
+            "sector {sector} belongs to {owner}, and another one may not act on it; \
+             if that one has it no more, take it from there with `{command}`"
+        )
+    }
 }
 
 /// For lists of work: a record that cannot be read is said and passed over, so that it costs
@@ -57,6 +92,8 @@ fn readable<T>(found: Result<Option<T>, KvError>) -> Result<Option<T>, KvError> 
 #[derive(Clone, Debug)]
 pub struct Db {
     kv: Kv,
+    /// For whom the verbs on sectors are called.
+    speaker: owner::Speaker,
 }
 
 impl Db {
@@ -65,13 +102,18 @@ impl Db {
     /// # Errors
     /// [`OpenError`], whose kinds the daemon maps to exit codes.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Kv::open(dir, &schema::SCHEMA).map(|kv| Self { kv })
+        Kv::open(dir, &schema::SCHEMA).map(Self::of)
     }
 
     /// A database in memory, for tests.
     pub fn in_memory() -> Self {
+        Self::of(Kv::in_memory(&schema::SCHEMA))
+    }
+
+    fn of(kv: Kv) -> Self {
         Self {
-            kv: Kv::in_memory(&schema::SCHEMA),
+            kv,
+            speaker: owner::Speaker::Manager,
         }
     }
 

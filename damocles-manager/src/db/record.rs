@@ -46,6 +46,12 @@ pub struct SectorRecord {
     /// The sealing thread that has it. None: whoever calls next has it.
     #[serde(default)]
     pub owner: Option<Caller>,
+    /// From whom a person took it, until another one has it.
+    #[serde(default)]
+    pub taken_from: Option<Caller>,
+    /// Who else called as if it had the sector.
+    #[serde(default)]
+    pub claimant: Option<Claimant>,
     /// How often it went to another owner.
     #[serde(default)]
     pub fence: u64,
@@ -75,6 +81,8 @@ impl SectorRecord {
             abort_reason: String::new(),
             aborted_by: None,
             owner: None,
+            taken_from: None,
+            claimant: None,
             fence: 0,
             request: None,
         }
@@ -109,6 +117,14 @@ impl SectorRecord {
             crate::model::Commitment::Proof => self.proof.as_mut().map(|p| &mut p.carriage),
         }
     }
+}
+
+/// Somebody who was refused, because another one has the sector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimant {
+    /// None: it did not say who it is.
+    pub caller: Option<Caller>,
+    pub at: UnixMs,
 }
 
 /// A precommit as the worker submitted it.
@@ -225,6 +241,19 @@ pub struct WorkerRecord {
     /// It said that it stops; a later ping takes that back.
     #[serde(default)]
     pub left: bool,
+    /// Another address from which a worker of this name pinged.
+    #[serde(default)]
+    pub twin: Option<Twin>,
+}
+
+/// Another address of a worker, or the address of another worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    pub dest: String,
+    /// Unix seconds: its last ping.
+    pub at: i64,
+    /// It pinged again after the other one had: there are two.
+    pub certain: bool,
 }
 
 #[cfg(test)]

@@ -76,6 +76,7 @@ fn sector() -> SectorRecord {
                 event: "PC2".into(),
             },
             failure: None,
+            at: None,
         }),
         reported_at: Some(1_700_000_002_000),
         finalized: false,
@@ -83,6 +84,8 @@ fn sector() -> SectorRecord {
         abort_reason: String::new(),
         aborted_by: None,
         owner: None,
+        taken_from: None,
+        claimant: None,
         fence: 0,
         request: None,
     }
@@ -164,6 +167,7 @@ fn stored_records_load() {
         },
         last_ping: 1_700_000_000,
         left: false,
+        twin: None,
     };
     golden("worker-v1", &worker);
     for (name, carriage) in [

@@ -4,6 +4,14 @@ use damocles_kv::{Schema, Table};
 
 /// Sector → [`SectorRecord`](super::record::SectorRecord). Key: miner, number.
 pub(crate) const SECTORS: Table = Table("sectors");
+/// Requests for a number, by id → the sector; while that is online.
+pub(crate) const REQUESTS: Table = Table("requests");
+/// Sectors that workers spoke of and that there is no record of. Key: miner, number.
+pub(crate) const STRAYS: Table = Table("unknown-sectors");
+/// Persist stores that a scan found last, by name.
+pub(crate) const SCANNED: Table = Table("scanned-stores");
+/// The marks that were seen in persist stores, by the store's name.
+pub(crate) const MARKS: Table = Table("store-marks");
 /// Sectors whose precommit or proof waits for a message. Key: commitment, miner, number; no value.
 pub(crate) const READY: Table = Table("ready");
 /// The highest sector number handed out. Key: miner.
@@ -47,6 +55,10 @@ pub(crate) const SCHEMA: Schema = Schema {
         POSTS,
         POSTS_OPEN,
         NETWORK,
+        REQUESTS,
+        STRAYS,
+        SCANNED,
+        MARKS,
     ],
     migrations: &[],
 };

@@ -1,17 +1,19 @@
 //! Sectors: numbers handed out once ever, records online and offline in one table, and the
-//! list of those that wait for a message, which follows from the records.
+//! lists that follow from the records: which wait for a message, which request got which.
 
 use crate::{
     db::{
         Db, DbError, keys,
         messages::put_wanted,
+        owner::Speaker,
         readable,
         record::{Carriage, MessageRecord, SectorRecord},
-        schema::{NUMBERS, READY, SECTORS},
+        schema::{NUMBERS, READY, REQUESTS, SECTORS},
+        strays::{above_strays, is_known},
     },
     model::{Commitment, unix_ms},
 };
-use damocles_kv::{Batch, Durability, KvError};
+use damocles_kv::{Batch, Durability, Kv, KvError};
 use damocles_types::{ActorId, SealProof, SectorId, SectorNumber};
 use std::ops::ControlFlow;
 
@@ -30,32 +32,87 @@ pub(in crate::db) fn put(batch: &mut Batch, record: &SectorRecord) -> Result<(),
 }
 
 impl Db {
-    /// Hands out the next number of the miner: greater than every one handed out before and
-    /// than `min`, and not below what `free_from` makes of it (the first number that the chain
-    /// has not seen). Counter and record go down together. None: it would be above `max`.
+    /// [`Self::allocate_for`] a request without an id.
     pub fn allocate(
         &self,
         miner: ActorId,
         proof_type: SealProof,
         min: SectorNumber,
         max: SectorNumber,
-        free_from: impl FnOnce(SectorNumber) -> Option<SectorNumber>,
+        free_from: impl Fn(SectorNumber) -> Option<SectorNumber>,
+    ) -> Result<Option<SectorRecord>, DbError> {
+        self.allocate_for(None, miner, proof_type, min, max, free_from)
+    }
+
+    /// Hands out the next number of the miner: greater than every one handed out before, than
+    /// every one that was heard of, and than `min`, and not below what `free_from` makes of it
+    /// (the first number that the chain has not seen). Counter, record and request go down
+    /// together. A request whose sector is online gets that one again. None: it would be above
+    /// `max`.
+    ///
+    /// # Errors
+    /// [`DbError::NotOwner`] when another one's request has that id.
+    pub fn allocate_for(
+        &self,
+        request: Option<&str>,
+        miner: ActorId,
+        proof_type: SealProof,
+        min: SectorNumber,
+        max: SectorNumber,
+        free_from: impl Fn(SectorNumber) -> Option<SectorNumber>,
     ) -> Result<Option<SectorRecord>, DbError> {
         self.kv().update(Durability::Synced, |kv, batch| {
+            if let Some(record) = self.requested_in(kv, request)? {
+                return Ok(Some(record));
+            }
             let last: u64 = kv.get_json(NUMBERS, &keys::miner(miner))?.unwrap_or(0);
-            let number = last
-                .max(min)
-                .checked_add(1)
-                .and_then(free_from)
-                .filter(|n| *n <= max);
-            let Some(number) = number else {
-                return Ok(None);
-            };
-            let record = SectorRecord::new(SectorId::new(miner, number), proof_type, unix_ms());
-            batch.put_json(NUMBERS, keys::miner(miner), &number)?;
-            put(batch, &record)?;
-            Ok(Some(record))
+            let last = above_strays(kv, miner, last.max(min), max)?;
+            let mut next = last.checked_add(1).and_then(&free_from);
+            while let Some(number) = next.filter(|n| *n <= max) {
+                let id = SectorId::new(miner, number);
+                if is_known(kv, id)? {
+                    next = number.checked_add(1).and_then(&free_from);
+                    continue;
+                }
+                let mut record = SectorRecord::new(id, proof_type, unix_ms());
+                record.owner = self.caller().filter(|c| !c.location.is_empty()).cloned();
+                if let Some(request) = request {
+                    record.request = Some(request.to_owned());
+                    batch.put_json(REQUESTS, request.as_bytes().to_vec(), &id)?;
+                }
+                batch.put_json(NUMBERS, keys::miner(miner), &number)?;
+                put(batch, &record)?;
+                return Ok(Some(record));
+            }
+            Ok(None)
         })
+    }
+
+    /// The sector that a request with this id got, while it is online.
+    ///
+    /// # Errors
+    /// [`DbError::NotOwner`] when it is another one's.
+    pub fn requested(&self, request: &str) -> Result<Option<SectorRecord>, DbError> {
+        self.requested_in(self.kv(), Some(request))
+    }
+
+    fn requested_in(
+        &self,
+        kv: &Kv,
+        request: Option<&str>,
+    ) -> Result<Option<SectorRecord>, DbError> {
+        let Some(request) = request else {
+            return Ok(None);
+        };
+        let Some(id) = kv.get_json::<SectorId>(REQUESTS, request.as_bytes())? else {
+            return Ok(None);
+        };
+        let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(id))?;
+        let Some(mut record) = record.filter(|r| r.online) else {
+            return Ok(None);
+        };
+        self.admit(&mut record)?;
+        Ok(Some(record))
     }
 
     /// The record of a sector, online or offline.
@@ -63,14 +120,37 @@ impl Db {
         Ok(self.kv().get_json(SECTORS, &keys::sector(id))?)
     }
 
+    /// The record of a sector, which must have one.
+    ///
+    /// # Errors
+    /// [`DbError::Unknown`]; [`DbError::NotOwner`].
+    pub fn known(&self, id: SectorId) -> Result<SectorRecord, DbError> {
+        let mut record = self.sector(id)?.ok_or(DbError::Unknown(id))?;
+        self.admit(&mut record)?;
+        Ok(record)
+    }
+
     /// The record of a sector that is online.
     ///
     /// # Errors
-    /// [`DbError::NoSector`] for one that is unknown or offline.
+    /// [`DbError::Unknown`]; [`DbError::NoSector`] for one that is offline; [`DbError::NotOwner`].
     pub fn online(&self, id: SectorId) -> Result<SectorRecord, DbError> {
-        self.sector(id)?
-            .filter(|record| record.online)
-            .ok_or(DbError::NoSector(id))
+        let record = self.known(id)?;
+        if record.online {
+            Ok(record)
+        } else {
+            Err(DbError::NoSector(id))
+        }
+    }
+
+    /// Refuses who may not act on the sector, inside the transaction that is about to do so.
+    /// The manager itself may do anything.
+    pub(in crate::db) fn guard(&self, kv: &Kv, id: SectorId) -> Result<(), DbError> {
+        if matches!(self.speaker, Speaker::Manager) {
+            return Ok(());
+        }
+        let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(id))?;
+        self.admit(&mut record.ok_or(DbError::Unknown(id))?)
     }
 
     /// All sectors that are online, or all that are not, in the order of their names.
@@ -83,7 +163,7 @@ impl Db {
     /// it as it is.
     ///
     /// # Errors
-    /// [`DbError::NoSector`] for one that is unknown; whatever `change` says.
+    /// [`DbError::Unknown`]; [`DbError::NotOwner`]; whatever `change` says.
     pub fn change<T, E: From<DbError>>(
         &self,
         id: SectorId,
@@ -103,11 +183,18 @@ impl Db {
         let done = self.kv().update(durability, |kv, batch| {
             let mut record: SectorRecord = kv
                 .get_json(SECTORS, &keys::sector(id))?
-                .ok_or_else(|| Stop::Other(DbError::NoSector(id).into()))?;
+                .ok_or_else(|| Stop::Other(DbError::Unknown(id).into()))?;
             let before = record.clone();
+            self.admit(&mut record).map_err(|e| Stop::Other(e.into()))?;
             let out = change(&mut record).map_err(Stop::Other)?;
             if record != before {
                 put(batch, &record)?;
+            }
+            if before.online
+                && !record.online
+                && let Some(request) = &record.request
+            {
+                batch.delete(REQUESTS, request.as_bytes().to_vec());
             }
             Ok(out)
         });
@@ -120,7 +207,7 @@ impl Db {
     /// The same for a sector that must be online.
     ///
     /// # Errors
-    /// [`DbError::NoSector`] for one that is unknown or offline; whatever `change` says.
+    /// [`DbError::NoSector`] for one that is offline; whatever [`Self::change`] says.
     pub fn change_online<T, E: From<DbError>>(
         &self,
         id: SectorId,
@@ -164,7 +251,7 @@ impl Db {
         self.kv().update(Durability::Synced, |kv, batch| {
             for id in &message.sectors {
                 let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(*id))?;
-                let mut record = record.ok_or(DbError::NoSector(*id))?;
+                let mut record = record.ok_or(DbError::Unknown(*id))?;
                 // given up since it was listed: its deposit would be lost
                 let online = record.online;
                 match record.carriage_mut(kind) {
@@ -185,6 +272,7 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use damocles_api::caller::Caller;
     use damocles_types::SectorSize;
     use std::{collections::BTreeSet, thread};
 
@@ -280,6 +368,78 @@ mod tests {
         assert_eq!(db.sectors(false).unwrap().len(), 1);
         assert!(db.sectors(true).unwrap().is_empty());
         let unknown = SectorId::new(1, 1);
-        assert!(matches!(db.online(unknown), Err(DbError::NoSector(_))));
+        assert!(matches!(db.online(unknown), Err(DbError::Unknown(_))));
+    }
+
+    fn worker(store: &str) -> Caller {
+        Caller {
+            worker: "w".into(),
+            location: format!("/{store}"),
+            store: store.into(),
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_repeated_gets_the_same_sector_over_a_restart_and_burns_no_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let ask = |db: &Db, request: &str| {
+            let got = db.allocate_for(Some(request), 1000, KIND, 0, 99, any);
+            got.unwrap().unwrap().id
+        };
+        let first = {
+            let db = Db::open(dir.path()).unwrap().for_worker(Some(worker("a")));
+            let first = ask(&db, "one");
+            assert_eq!(ask(&db, "one"), first);
+            assert_ne!(ask(&db, "two"), first);
+            first
+        };
+        let plain = Db::open(dir.path()).unwrap();
+        let db = plain.for_worker(Some(worker("a")));
+        assert_eq!(ask(&db, "one"), first);
+        assert_eq!(db.requested("one").unwrap().unwrap().id, first);
+        assert_eq!(plain.sectors(true).unwrap().len(), 2);
+        // another's request is not answered with this one's sector
+        let other = plain.for_worker(Some(worker("b")));
+        let refused = other.allocate_for(Some("one"), 1000, KIND, 0, 99, any);
+        assert!(matches!(refused, Err(DbError::NotOwner { .. })));
+        // once the sector is over, the id is free, and what comes then is not forgotten with it
+        let give_up = |id| {
+            plain.change(id, Durability::Synced, |r| {
+                r.online = false;
+                Ok::<_, DbError>(())
+            })
+        };
+        give_up(first).unwrap();
+        assert!(db.requested("one").unwrap().is_none());
+        let again = ask(&db, "one");
+        assert_ne!(again, first);
+        give_up(first).unwrap();
+        assert_eq!(ask(&db, "one"), again);
+    }
+
+    #[test]
+    fn the_owner_is_asked_inside_the_transaction() {
+        let plain = Db::in_memory();
+        let (mine, other) = (worker("a"), worker("b"));
+        let db = plain.for_worker(Some(mine.clone()));
+        let id = db.allocate(1000, KIND, 0, 99, any).unwrap().unwrap().id;
+        let change = |db: &Db| db.change_online(id, Durability::Synced, |_| Ok::<_, DbError>(()));
+        let taken = |db: Db| matches!(change(&db), Err(DbError::NotOwner { .. }));
+        change(&db).unwrap();
+        assert!(taken(plain.for_worker(Some(other.clone()))));
+        assert!(taken(plain.for_worker(None)));
+        assert!(plain.for_worker(Some(other.clone())).online(id).is_err());
+        // a person takes it away: the next other one has it, the former one not any more
+        plain
+            .change(id, Durability::Synced, |r| {
+                r.taken_from = r.owner.take();
+                Ok::<_, DbError>(())
+            })
+            .unwrap();
+        assert!(taken(db.clone()));
+        change(&plain.for_worker(Some(other.clone()))).unwrap();
+        assert!(taken(db));
+        let record = plain.sector(id).unwrap().unwrap();
+        assert_eq!((record.owner, record.taken_from), (Some(other), None));
     }
 }

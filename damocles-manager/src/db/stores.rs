@@ -1,12 +1,13 @@
 //! Persist stores: room kept for sectors on their way, and where finished replicas lie.
 
 use crate::db::{
-    Db, DbError, keys,
-    schema::{REPLICAS, RESERVATIONS},
+    Db, DbError, keys, readable,
+    schema::{MARKS, REPLICAS, RESERVATIONS, SCANNED},
 };
-use damocles_kv::Durability;
+use damocles_kv::{Batch, Durability};
 use damocles_types::SectorId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 /// Which replica of a sector is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ pub struct Location {
     pub cache: String,
 }
 
-fn replica_key(sector: SectorId, replica: Replica) -> Vec<u8> {
+pub(in crate::db) fn replica_key(sector: SectorId, replica: Replica) -> Vec<u8> {
     let mut key = vec![match replica {
         Replica::Normal => 0,
         Replica::Upgrade => 1,
@@ -55,8 +56,12 @@ impl Db {
     }
 
     /// Keeps room for a sector; an earlier reservation of the same sector is replaced.
+    ///
+    /// # Errors
+    /// [`DbError::NotOwner`] and [`DbError::Unknown`] for a worker that has it not.
     pub fn put_reservation(&self, reservation: &Reservation) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |_, batch| {
+        self.kv().update(Durability::Synced, |kv, batch| {
+            self.guard(kv, reservation.sector)?;
             batch.put_json(RESERVATIONS, keys::sector(reservation.sector), reservation)?;
             Ok(())
         })
@@ -85,16 +90,83 @@ impl Db {
             .get_json(REPLICAS, &replica_key(sector, replica))?)
     }
 
-    /// Writes where replicas lie, all or none of them.
+    /// Writes where replicas lie, all or none of them. Their numbers are not handed out any more.
+    ///
+    /// # Errors
+    /// [`DbError::NotOwner`] and [`DbError::Unknown`] for a worker that has them not.
     pub fn put_locations(&self, locations: &[Location]) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |_, batch| {
+        self.kv().update(Durability::Synced, |kv, batch| {
             for location in locations {
+                self.guard(kv, location.sector)?;
                 let key = replica_key(location.sector, location.replica);
                 batch.put_json(REPLICAS, key, location)?;
             }
             Ok(())
         })
     }
+}
+
+impl Db {
+    /// Stores that scans found last, by name, those that cannot be read left out.
+    pub fn scanned<T: DeserializeOwned>(&self) -> Result<Vec<T>, DbError> {
+        let mut names = Vec::new();
+        self.kv().walk(SCANNED, b"", b"", |key, _| {
+            names.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        let mut out = Vec::new();
+        for name in names {
+            out.extend(readable(self.kv().get_json(SCANNED, &name))?);
+        }
+        Ok(out)
+    }
+
+    /// Remembers a store that a scan found.
+    pub fn remember_scanned<T: Serialize>(&self, name: &str, store: &T) -> Result<(), DbError> {
+        self.kv().update(Durability::Synced, |_, batch| {
+            batch.put_json(SCANNED, name.as_bytes(), store)?;
+            Ok(())
+        })
+    }
+
+    /// Forgets it.
+    pub fn forget_scanned(&self, name: &str) -> Result<(), DbError> {
+        let mut batch = Batch::new();
+        batch.delete(SCANNED, name.as_bytes());
+        Ok(self.kv().write(batch, Durability::Synced)?)
+    }
+
+    /// The marks that were seen in stores: the store's name → the mark's id.
+    pub fn store_marks(&self) -> Result<BTreeMap<String, String>, DbError> {
+        let all: Vec<SeenMark> = self.kv().scan_json(MARKS, b"")?;
+        Ok(all.into_iter().map(|m| (m.store, m.id)).collect())
+    }
+
+    /// Remembers the mark of a store.
+    pub fn put_store_mark(&self, store: &str, id: &str) -> Result<(), DbError> {
+        let mark = SeenMark {
+            store: store.to_owned(),
+            id: id.to_owned(),
+        };
+        self.kv().update(Durability::Synced, |_, batch| {
+            batch.put_json(MARKS, store.as_bytes(), &mark)?;
+            Ok(())
+        })
+    }
+
+    /// Forgets it.
+    pub fn remove_store_mark(&self, store: &str) -> Result<(), DbError> {
+        let mut batch = Batch::new();
+        batch.delete(MARKS, store.as_bytes());
+        Ok(self.kv().write(batch, Durability::Synced)?)
+    }
+}
+
+/// A mark that was seen in a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SeenMark {
+    store: String,
+    id: String,
 }
 
 #[cfg(test)]

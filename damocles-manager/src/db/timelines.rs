@@ -2,7 +2,7 @@
 
 use crate::db::{Db, DbError, keys, schema::TIMELINES};
 use damocles_api::timeline::TimelineEntry;
-use damocles_kv::{Batch, Durability};
+use damocles_kv::Durability;
 use damocles_types::SectorId;
 use serde::{Deserialize, Serialize};
 
@@ -16,24 +16,29 @@ struct Stored {
 
 impl Db {
     /// Stores entries; one with a known `seq` replaces the old one.
+    ///
+    /// # Errors
+    /// [`DbError::NotOwner`] and [`DbError::Unknown`] for a worker that has the sector not.
     pub fn put_timeline(
         &self,
         sector: SectorId,
         instance: &str,
         entries: Vec<TimelineEntry>,
     ) -> Result<(), DbError> {
-        let mut batch = Batch::new();
-        for entry in entries {
-            let key = keys::timeline(sector, entry.seq);
-            let stored = Stored {
-                v: super::record::VERSION,
-                instance: instance.to_owned(),
-                entry,
-            };
-            batch.put_json(TIMELINES, key, &stored)?;
-        }
         // The worker keeps the original.
-        Ok(self.kv().write(batch, Durability::Buffered)?)
+        self.kv().update(Durability::Buffered, |kv, batch| {
+            self.guard(kv, sector)?;
+            for entry in entries {
+                let key = keys::timeline(sector, entry.seq);
+                let stored = Stored {
+                    v: super::record::VERSION,
+                    instance: instance.to_owned(),
+                    entry,
+                };
+                batch.put_json(TIMELINES, key, &stored)?;
+            }
+            Ok(())
+        })
     }
 
     /// The entries of a sector, in the order of `seq`.

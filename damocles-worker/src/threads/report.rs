@@ -7,6 +7,7 @@ use crate::{
     metadb::MetaDb,
 };
 use damocles_api::sector::{ReportStateReq, ReportedFailure, StateChange, WorkerIdentifier};
+use damocles_daemon::clock::{Clock, SystemClock};
 use damocles_flow::State;
 use damocles_types::Failure;
 
@@ -51,6 +52,7 @@ impl Reporter {
                 level: level_name(f),
                 desc: f.message.clone(),
             }),
+            at: Some(SystemClock.now_ms()),
         };
         match self.manager.report_state(document.sector(), report) {
             Ok(standing) if standing.finalized => Wanted::No(standing.abort_reason),

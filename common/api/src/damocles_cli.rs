@@ -1,0 +1,94 @@
+//! `Damocles.*` as operators' commands call it.
+
+use crate::{caller::Caller, damocles::SectorFate};
+use damocles_types::{Epoch, SectorId};
+use jsonrpsee::{core::RpcResult, proc_macros::rpc};
+use serde::{Deserialize, Serialize};
+
+/// Who called about a sector that another one has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Claim {
+    /// None: it did not say who it is.
+    pub caller: Option<Caller>,
+    /// Unix seconds.
+    pub at: i64,
+}
+
+/// Everything that there is of a sector, and where: what a person must know who ends it or
+/// gives it to another worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SectorHoldings {
+    pub fate: SectorFate,
+    /// The sealing thread from which a person took it, until another one has it.
+    pub taken_from: Option<Caller>,
+    /// The last one that was refused because another one has the sector.
+    pub claimant: Option<Claim>,
+    /// Persist stores that hold files of it.
+    pub stores: Vec<String>,
+    /// The persist store that keeps room for it.
+    pub reserved: Option<String>,
+    /// Why its precommit or proof is in no message yet.
+    pub waits: Option<String>,
+    /// Messages that carry it and are on their way.
+    pub messages_open: u32,
+    pub chain: SectorOnChain,
+}
+
+/// What the chain has of a sector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", tag = "Has")]
+pub enum SectorOnChain {
+    Nothing,
+    /// A precommit, with its deposit in FIL.
+    #[serde(rename_all = "PascalCase")]
+    PreCommit {
+        epoch: Epoch,
+        deposit: String,
+    },
+    /// The sector, proven.
+    #[serde(rename_all = "PascalCase")]
+    Sector {
+        activation: Epoch,
+        expiration: Epoch,
+    },
+    /// The node did not tell.
+    #[serde(rename_all = "PascalCase")]
+    Unknown {
+        why: String,
+    },
+}
+
+/// A sector that a worker speaks of and that this manager has no record of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UnknownSector {
+    #[serde(rename = "ID")]
+    pub id: SectorId,
+    /// Who has it, if that was said.
+    pub caller: Option<Caller>,
+    /// Where it stands, if that was said.
+    pub state: Option<String>,
+    /// Unix seconds.
+    pub first_heard: i64,
+    pub last_heard: i64,
+    /// Its worker gave it up.
+    pub given_up: bool,
+}
+
+#[rpc(server, client, namespace = "Damocles", namespace_separator = ".")]
+pub trait DamoclesCli {
+    /// What there is of a sector, and where.
+    #[method(name = "SectorHoldings")]
+    async fn sector_holdings(&self, sector: SectorId) -> RpcResult<SectorHoldings>;
+
+    /// Sectors that workers spoke of and that this manager has no record of.
+    #[method(name = "UnknownSectors")]
+    async fn unknown_sectors(&self) -> RpcResult<Vec<UnknownSector>>;
+
+    /// A person says that a store is what lies in its directory now, whatever mark was seen
+    /// there before. What is said of it then.
+    #[method(name = "AcceptStore")]
+    async fn accept_store(&self, name: String) -> RpcResult<Option<String>>;
+}
