@@ -111,6 +111,11 @@ impl Commit {
         }
     }
 
+    /// The same room on a database that speaks for a worker.
+    pub fn on(&self, db: Db) -> Self {
+        Self { db, ..self.clone() }
+    }
+
     fn miner(&self, actor: u64) -> Result<&MinerPolicy, CommitError> {
         self.miners
             .iter()

@@ -1,10 +1,11 @@
 //! Handing out a sector: which miner, which proof type, which number.
 
 use crate::{
+    db::Db,
     policy::{MinerPolicy, SectorPolicy},
     sealing::{Sealing, SealingError},
 };
-use damocles_api::sector::{AllocateSectorSpec, AllocatedSector};
+use damocles_api::sector::{AllocateSectorSpec, AllocatedSector, LONGEST_REQUEST_ID};
 use damocles_node::TipSetKey;
 use damocles_types::proof::SealVersion;
 use damocles_types::{SealProof, SectorNumber, SectorSize};
@@ -43,9 +44,19 @@ fn first_free(used: &BitField, start: SectorNumber) -> Option<SectorNumber> {
     (at <= PROTOCOL_MAX).then_some(at)
 }
 
+/// The highest number in `min..=max` that the chain has seen.
+fn highest_used(used: &BitField, min: SectorNumber, max: SectorNumber) -> Option<SectorNumber> {
+    let within = |range: std::ops::Range<u64>| {
+        let last = range.end.checked_sub(1)?.min(max);
+        (last >= range.start && last >= min).then_some(last)
+    };
+    used.ranges().filter_map(within).last()
+}
+
 impl Sealing {
     /// A new sector of one of the miners that the worker serves; each of them has the same
     /// chance. None: no miner has `[Miners.Sector] Enabled`, fits the worker, and has numbers left.
+    /// A request that is repeated gets the sector that it got.
     ///
     /// # Errors
     /// When no miner could be tried to the end, the first failure.
@@ -53,6 +64,20 @@ impl Sealing {
         &self,
         spec: &AllocateSectorSpec,
     ) -> Result<Option<AllocatedSector>, SealingError> {
+        let request = spec.request_id.clone().filter(|id| !id.is_empty());
+        if let Some(id) = request.clone() {
+            if id.len() > LONGEST_REQUEST_ID {
+                return Err(SealingError::RequestId(id.len()));
+            }
+            let known = move |db: &Db| db.requested(&id).map_err(SealingError::from);
+            if let Some(r) = self.db.call(known).await? {
+                tracing::info!(sector = %r.id, "a request was repeated, and gets the same sector");
+                return Ok(Some(AllocatedSector {
+                    id: r.id,
+                    proof_type: r.proof_type,
+                }));
+            }
+        }
         let allowed = |m: &&MinerPolicy| {
             m.sector.enabled
                 && (spec.allowed_miners.is_empty() || spec.allowed_miners.contains(&m.actor))
@@ -61,7 +86,10 @@ impl Sealing {
         candidates.shuffle(&mut rand::thread_rng());
         let mut failed = None;
         for miner in candidates {
-            match self.allocate_of(miner, &spec.allowed_proof_types).await {
+            match self
+                .allocate_of(miner, &spec.allowed_proof_types, request.as_deref())
+                .await
+            {
                 Ok(Some(sector)) => {
                     tracing::info!(sector = %sector.id, proof = %sector.proof_type, "allocated a sector");
                     return Ok(Some(sector));
@@ -80,6 +108,7 @@ impl Sealing {
         &self,
         miner: &MinerPolicy,
         proofs: &[SealProof],
+        request: Option<&str>,
     ) -> Result<Option<AllocatedSector>, SealingError> {
         let actor = miner.actor;
         let head = TipSetKey::HEAD;
@@ -95,15 +124,25 @@ impl Sealing {
             return Ok(None);
         }
         let used = self.chain.miner_allocated(actor, &head).await?;
-        let min = miner.sector.min_number;
+        let mut min = miner.sector.min_number;
         let max = miner.sector.max_number.unwrap_or(PROTOCOL_MAX);
+        // After a start the database may be older than the chain, or new: the gaps that the chain
+        // leaves below its highest number may be sectors that a worker is sealing.
+        if !self.begun.lock().contains(&actor) {
+            min = highest_used(&used, min, max).unwrap_or(min).max(min);
+        }
+        let request = request.map(str::to_owned);
         let record = self
             .db
             .call(move |db| {
-                db.allocate(actor, proof, min, max, |start| first_free(&used, start))
+                let free = |start| first_free(&used, start);
+                db.allocate_for(request.as_deref(), actor, proof, min, max, free)
                     .map_err(SealingError::from)
             })
             .await?;
+        if record.is_some() {
+            self.begun.lock().insert(actor);
+        }
         // idle workers ask again and again; it is said once
         let mut exhausted = self.exhausted.lock();
         if record.is_some() {
@@ -125,7 +164,10 @@ impl Sealing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{policy::tests::miner, sealing::tests::room};
+    use crate::{
+        policy::tests::miner,
+        sealing::tests::{given, room},
+    };
     use std::collections::BTreeSet;
 
     #[test]
@@ -146,6 +188,52 @@ mod tests {
         policy.use_synthetic = true;
         assert_eq!(name(&policy, 20), "StackedDrg2KiBV1_1");
         assert_eq!(name(&policy, 21), "StackedDrg2KiBV1_1_Feat_SyntheticPoRep");
+    }
+
+    #[tokio::test]
+    async fn a_number_below_the_chains_highest_is_not_begun_with_by_a_new_or_an_older_database() {
+        let (room, chain) = room(1000);
+        // 131 to 139 are being sealed, and this database does not know it
+        let used = BitField::try_from_bits((0..131).chain(140..150)).unwrap();
+        chain.edit().allocated.insert(1000, used);
+        assert_eq!(given(&room).await.number, 150);
+        assert_eq!(given(&room).await.number, 151);
+        // other programs of this miner have the numbers above the maximum
+        let mut policy = miner(1001);
+        policy.sector.min_number = 200;
+        policy.sector.max_number = Some(300);
+        chain.add_miner(1001);
+        let used = BitField::try_from_bits((0..230).chain(1000..2000)).unwrap();
+        chain.edit().allocated.insert(1001, used);
+        let mut room = room;
+        room.set_miners(vec![policy]);
+        assert_eq!(given(&room).await.number, 230);
+        assert_eq!(highest_used(&BitField::new(), 0, 9), None);
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_costs_no_number() {
+        let (room, chain) = room(1000);
+        let ask = |id: &str| {
+            let spec = AllocateSectorSpec {
+                request_id: Some(id.into()),
+                ..Default::default()
+            };
+            let room = room.clone();
+            async move { room.allocate(&spec).await }
+        };
+        let first = ask("r1").await.unwrap().unwrap();
+        // the node is not even needed for the repetition
+        chain.set_down(true);
+        assert_eq!(ask("r1").await.unwrap(), Some(first));
+        assert!(ask("r2").await.is_err());
+        chain.set_down(false);
+        assert_eq!(
+            ask("r2").await.unwrap().unwrap().id.number,
+            first.id.number + 1
+        );
+        let refused = ask(&"r".repeat(65)).await;
+        assert!(matches!(refused, Err(SealingError::RequestId(65))));
     }
 
     #[tokio::test]

@@ -15,9 +15,14 @@
 //! | `WorkerPing`, `WorkerPingInfoList` … | [`Sealing::ping`], [`Sealing::workers`] … |
 //!
 //! Precommits and proofs are `commit`'s. An error that is [`SealingError::NoSector`] becomes
-//! code 11001 on the wire; workers give the sector up on it.
+//! code 11001 on the wire; workers may give the sector up on it. Of a sector without a record
+//! nothing is known, and nothing of the kind is said. A room that speaks for a worker
+//! ([`Sealing::on`]) refuses those that have not the sector.
 
+mod bounds;
 mod allocate;
+mod fleet;
+mod holdings;
 mod ownership;
 mod randomness;
 mod report;
@@ -27,8 +32,9 @@ use crate::{
     chain::{Chain, ChainError, Facts},
     db::{Db, DbError},
     policy::MinerPolicy,
+    sealing::bounds::TooLong,
 };
-use damocles_api::sector::{AcquireDealsSpec, SectorPiece};
+use damocles_api::sector::{AcquireDealsSpec, LONGEST_REQUEST_ID, SectorPiece};
 use damocles_types::{ActorId, SealProof, SectorId};
 use parking_lot::Mutex;
 use std::{collections::BTreeSet, sync::Arc};
@@ -36,9 +42,28 @@ use std::{collections::BTreeSet, sync::Arc};
 /// Why a worker did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum SealingError {
-    /// The sector is not known, or is not online (code 11001).
-    #[error("sector state not found: {0}")]
+    /// The record says that the sector is over (code 11001 to workers).
+    #[error("sector {0} is over: it is finished, or was given up")]
     NoSector(SectorId),
+    /// It cannot be called finished yet.
+    #[error("sector {0} is not proven on chain as far as the node knows; ask again")]
+    NotProven(SectorId),
+    #[error(
+        "the chain has sector {0} with another CommR than the one that was submitted; it was not called finished"
+    )]
+    OtherReplica(SectorId),
+    #[error(
+        "no persist store is known to hold sector {0}; its worker has to say where it put the files (SubmitPersisted) before it is finished"
+    )]
+    NotStored(SectorId),
+    #[error("sector {0} is finished; it cannot be given up")]
+    Finished(SectorId),
+    #[error("the request's id has {0} bytes, and {LONGEST_REQUEST_ID} are allowed")]
+    RequestId(usize),
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    #[error("{given} entries in one report, and {most} are taken; report them in parts")]
+    TooMany { given: usize, most: usize },
     #[error(transparent)]
     Chain(#[from] ChainError),
     #[error(transparent)]
@@ -77,6 +102,8 @@ pub struct Sealing {
     miners: Arc<Vec<MinerPolicy>>,
     /// Miners whose numbers are used up.
     exhausted: Arc<Mutex<BTreeSet<ActorId>>>,
+    /// Miners of which this process has handed out a number.
+    begun: Arc<Mutex<BTreeSet<ActorId>>>,
 }
 
 impl Sealing {
@@ -87,7 +114,13 @@ impl Sealing {
             facts,
             miners,
             exhausted: Arc::default(),
+            begun: Arc::default(),
         }
+    }
+
+    /// The same room on a database that speaks for a worker.
+    pub fn on(&self, db: Db) -> Self {
+        Self { db, ..self.clone() }
     }
 
     fn miner(&self, actor: u64) -> Result<&MinerPolicy, SealingError> {
@@ -120,7 +153,16 @@ impl Sealing {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{chain::script::ScriptChain, policy::tests::miner};
+    use crate::{
+        chain::script::ScriptChain,
+        db::{
+            record::{Carriage, PreCommit, Proof},
+            stores::{Location, Replica},
+        },
+        policy::tests::miner,
+    };
+    use damocles_kv::Durability;
+    use damocles_types::{Base64, Commitment, Randomness, Ticket};
 
     /// A room with one miner, t01000, on a chain of that height.
     pub(crate) fn room(height: i64) -> (Sealing, Arc<ScriptChain>) {
@@ -130,6 +172,64 @@ pub(crate) mod tests {
         let miners = Arc::new(vec![miner(1000)]);
         let room = Sealing::new(Db::in_memory(), chain.clone(), facts, miners);
         (room, chain)
+    }
+
+    /// A sector that was just handed out.
+    pub(crate) async fn given(room: &Sealing) -> SectorId {
+        let spec = Default::default();
+        room.allocate(&spec).await.unwrap().unwrap().id
+    }
+
+    /// Its files lie in that store.
+    pub(crate) fn in_store(sector: SectorId, store: &str) -> Location {
+        Location {
+            sector,
+            replica: Replica::Normal,
+            sealed: store.into(),
+            cache: store.into(),
+        }
+    }
+
+    /// It was precommitted with [`COMM_R`], and its proof waits for a message.
+    pub(crate) fn proof_waits(room: &Sealing, sector: SectorId) {
+        let change = room.db.change(sector, Durability::Synced, |record| {
+            record.pre = Some(PreCommit {
+                comm_r: COMM_R,
+                comm_d: COMM_R,
+                ticket: Ticket {
+                    ticket: Randomness([1; 32]),
+                    epoch: 5,
+                },
+                carriage: Carriage::Found,
+            });
+            record.proof = Some(Proof {
+                bytes: Base64(vec![1]),
+                carriage: Carriage::Ready {
+                    since: 1,
+                    alone: false,
+                    error: None,
+                },
+            });
+            Ok::<_, DbError>(())
+        });
+        change.unwrap();
+    }
+
+    pub(crate) const COMM_R: Commitment = Commitment([3; 32]);
+
+    impl ScriptChain {
+        /// Puts the sector on chain as proven, with [`COMM_R`] unless said otherwise.
+        pub(crate) fn prove(&self, sector: SectorId, comm_r: Option<Commitment>) {
+            let cid = comm_r.unwrap_or(COMM_R).sealed_cid().to_string();
+            let info = serde_json::json!({
+                "SectorNumber": sector.number, "SealProof": 5, "SealedCID": {"/": cid},
+                "Activation": 10, "Expiration": 1000, "DealWeight": "0",
+                "VerifiedDealWeight": "0", "InitialPledge": "0",
+            });
+            let info = serde_json::from_value(info).unwrap();
+            let at = (sector.miner, sector.number);
+            self.edit().sectors.insert(at, info);
+        }
     }
 
     impl Sealing {
@@ -151,7 +251,7 @@ pub(crate) mod tests {
         assert!(deals.is_none());
         let unknown = SectorId::new(1000, 99);
         let e = room.acquire_deals(unknown, Default::default()).await;
-        assert!(matches!(e, Err(SealingError::NoSector(_))));
+        assert!(matches!(e, Err(SealingError::Db(DbError::Unknown(_)))));
         let mut wants = miner(1000);
         wants.sector.enable_deals = true;
         room.set_miners(vec![wants]);

@@ -3,7 +3,7 @@
 
 use crate::{
     db::Db,
-    sealing::{Sealing, SealingError},
+    sealing::{Sealing, SealingError, bounds},
 };
 use damocles_api::damocles::{AbortedBy, ManagerIdentity, SectorFate};
 use damocles_daemon::build;
@@ -37,16 +37,17 @@ impl Sealing {
     /// Again does no harm; the first reason stays.
     ///
     /// # Errors
-    /// [`SealingError::NoSector`] for one that is unknown or finished.
+    /// [`SealingError::Finished`]; one without a record.
     pub async fn abort_by_person(
         &self,
         sector: SectorId,
-        reason: String,
+        mut reason: String,
     ) -> Result<SectorFate, SealingError> {
+        bounds::text(&mut reason);
         let store = move |db: &Db| {
             db.change(sector, Durability::Synced, |record| {
                 if record.finalized {
-                    return Err(SealingError::NoSector(sector));
+                    return Err(SealingError::Finished(sector));
                 }
                 if record.online {
                     record.online = false;
@@ -66,14 +67,16 @@ impl Sealing {
         Ok(fate)
     }
 
-    /// A person takes the sector from its owner: the next worker that calls about it has it.
+    /// A person takes the sector from its owner: the next other worker that calls about it has
+    /// it. Again: the former owner may have it too.
     ///
     /// # Errors
-    /// [`SealingError::NoSector`] for one that is unknown or not online.
+    /// [`SealingError::NoSector`] for one that is not online; one without a record.
     pub async fn hand_over(&self, sector: SectorId) -> Result<SectorFate, SealingError> {
         let store = move |db: &Db| {
             db.change_online(sector, Durability::Synced, |record| {
-                record.owner = None;
+                record.taken_from = record.owner.take();
+                record.claimant = None;
                 record.fence += 1;
                 Ok::<_, SealingError>(record.fate())
             })
@@ -81,22 +84,6 @@ impl Sealing {
         let fate = self.db.call(store).await?;
         tracing::warn!(%sector, fence = fate.fence, "a sector was taken from its owner by a person");
         Ok(fate)
-    }
-
-    /// A worker stops in order. One that never called is no error.
-    ///
-    /// # Errors
-    /// A failing database.
-    pub async fn worker_leaves(&self, name: String) -> Result<(), SealingError> {
-        let store = move |db: &Db| -> Result<(), SealingError> {
-            if let Some(mut record) = db.worker(&name)? {
-                record.left = true;
-                record.ping.summary = Default::default();
-                db.put_worker(&record)?;
-            }
-            Ok(())
-        };
-        self.db.call(store).await
     }
 }
 
@@ -115,7 +102,8 @@ fn unknown() -> SectorFate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sealing::tests::room;
+    use crate::sealing::tests::{given, in_store, room};
+    use damocles_api::caller::Caller;
 
     #[tokio::test]
     async fn the_fate_of_a_sector_says_who_ended_it() {
@@ -142,18 +130,39 @@ mod tests {
 
     #[tokio::test]
     async fn a_finished_sector_cannot_be_given_up_and_an_offline_one_not_be_handed_over() {
-        let (room, _) = room(1000);
-        let id = room
-            .allocate(&Default::default())
-            .await
-            .unwrap()
-            .unwrap()
-            .id;
+        let (room, chain) = room(1000);
+        let id = given(&room).await;
         assert_eq!(room.hand_over(id).await.unwrap().fence, 1);
+        chain.prove(id, None);
+        room.db.put_locations(&[in_store(id, "a")]).unwrap();
         room.report_finalized(id).await.unwrap();
         assert!(room.abort_by_person(id, "x".into()).await.is_err());
         assert!(room.hand_over(id).await.is_err());
         assert!(room.fate(id).await.unwrap().finalized);
+    }
+
+    #[tokio::test]
+    async fn a_sector_that_was_taken_goes_to_another_worker_or_back_when_a_person_says_so_twice() {
+        let (room, _) = room(1000);
+        let worker = |store: &str| {
+            room.on(room.db.for_worker(Some(Caller {
+                worker: "w".into(),
+                location: format!("/{store}"),
+                store: store.into(),
+            })))
+        };
+        let (former, other) = (worker("aa"), worker("bb"));
+        let id = given(&former).await;
+        assert!(other.assign_ticket(id).await.is_err());
+        room.hand_over(id).await.unwrap();
+        assert!(former.assign_ticket(id).await.is_err(), "it was taken");
+        room.hand_over(id).await.unwrap();
+        former.assign_ticket(id).await.unwrap();
+        assert_eq!(room.hand_over(id).await.unwrap().fence, 3);
+        other.assign_ticket(id).await.unwrap();
+        let owner = room.fate(id).await.unwrap().owner.unwrap();
+        assert_eq!(owner.store, "bb");
+        assert!(former.assign_ticket(id).await.is_err());
     }
 
     #[tokio::test]

@@ -155,7 +155,10 @@ mod tests {
         let stored = room.db.sector(id).unwrap().unwrap().ticket;
         assert_eq!(stored, Some(later));
         let unknown = room.assign_ticket(SectorId::new(1000, 77)).await;
-        assert!(matches!(unknown, Err(SealingError::NoSector(_))));
+        assert!(matches!(
+            unknown,
+            Err(SealingError::Db(crate::db::DbError::Unknown(_)))
+        ));
     }
 
     #[tokio::test]

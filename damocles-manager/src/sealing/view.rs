@@ -70,7 +70,8 @@ fn state(
         message_info,
         terminate_info: TerminateInfo::default(),
         latest_state: record.report,
-        finalized: record.finalized,
+        // upstream's word for "done with it", whichever way
+        finalized: !record.online,
         removed: record.removed,
         abort_reason: record.abort_reason,
         upgraded: false,
@@ -137,23 +138,14 @@ impl Sealing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sealing::tests::room;
+    use crate::sealing::tests::{given, in_store, room};
 
     #[tokio::test]
     async fn sectors_are_listed_by_state_and_job() {
-        let (room, _) = room(1000);
-        let a = room
-            .allocate(&Default::default())
-            .await
-            .unwrap()
-            .unwrap()
-            .id;
-        let b = room
-            .allocate(&Default::default())
-            .await
-            .unwrap()
-            .unwrap()
-            .id;
+        let (room, chain) = room(1000);
+        let (a, b) = (given(&room).await, given(&room).await);
+        chain.prove(b, None);
+        room.db.put_locations(&[in_store(b, "a")]).unwrap();
         room.report_finalized(b).await.unwrap();
         let ids = async |state: &str, job| {
             let all = room.sectors(state, job).await.unwrap();

@@ -181,9 +181,9 @@ async fn submissions_that_can_never_be_taken_are_rejected_with_a_reason() {
         proof_type: PROOF,
     };
     let e = house.commit.submit_pre_commit(sector, good, false).await;
-    assert!(matches!(e, Err(CommitError::NoSector(id)) if id == unknown));
+    assert!(matches!(e, Err(CommitError::Db(DbError::Unknown(id))) if id == unknown));
     let e = house.commit.poll_pre_commit(unknown).await;
-    assert!(matches!(e, Err(CommitError::NoSector(_))));
+    assert!(matches!(e, Err(CommitError::Db(DbError::Unknown(_)))));
 }
 
 #[tokio::test]
