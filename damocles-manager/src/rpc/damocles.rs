@@ -49,10 +49,9 @@ impl DamoclesServer for Rooms {
         instance: String,
         entries: Vec<TimelineEntry>,
     ) -> RpcResult<()> {
-        self.sealing
-            .report_timeline(sector, instance, entries)
-            .await
-            .map_err(ToRpc::to_worker)
+        let sealing = self.called().sealing;
+        let reported = sealing.report_timeline(sector, instance, entries).await;
+        self.settle(sector, reported).await
     }
 
     async fn timeline(&self, sector: SectorId) -> RpcResult<Vec<TimelineEntry>> {

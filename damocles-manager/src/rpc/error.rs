@@ -2,90 +2,208 @@
 //! whole chain of causes for the log.
 
 use crate::{
-    commit::CommitError, db::DbError, messages::EngineError, sealing::SealingError,
-    storage::StorageError,
+    chain::ChainError, commit::CommitError, db::DbError, messages::EngineError,
+    sealing::SealingError, storage::StorageError,
 };
-use damocles_api::code::{FAILED, error, sector_state_not_found};
+use damocles_api::code::{
+    FAILED, NOT_NOW, NOT_OWNER, error, sector_state_not_found, sector_unknown,
+};
+use damocles_kv::KvError;
 use damocles_types::SectorId;
 use jsonrpsee::types::ErrorObjectOwned;
 
+/// What a failure means to the worker that hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The record says that the sector is over.
+    Over(SectorId),
+    /// There is no record of the sector: nothing follows from that.
+    Unknown(SectorId),
+    /// Another sealing thread has it.
+    NotOwner(SectorId),
+    /// Something is waited for, and nothing has failed.
+    NotNow,
+    Failed,
+}
+
 /// A failure that reaches a caller.
 pub(super) trait ToRpc: std::error::Error + Sized {
-    /// The sector that has no (online) record, if that is the failure.
-    fn missing(&self) -> Option<SectorId>;
+    fn meaning(&self) -> Meaning;
 
-    /// As workers hear it: a missing sector is code 11001, on which they give it up.
+    /// As workers hear it. What is over is code 11001, on which they may clear it.
     fn to_worker(self) -> ErrorObjectOwned {
-        match self.missing() {
-            Some(sector) => {
-                tracing::info!(%sector, "a worker asked for a sector that is not online");
+        match self.meaning() {
+            Meaning::Over(sector) => {
+                tracing::info!(%sector, "a worker asked for a sector that is over");
                 sector_state_not_found(sector)
             }
-            None => failed(&self),
+            Meaning::Unknown(sector) => sector_unknown(sector),
+            Meaning::NotOwner(_) => error(NOT_OWNER, self),
+            Meaning::NotNow => {
+                // the room that waits says it once; a fleet would repeat it without end
+                tracing::debug!("not now: {self}{}", causes(&self));
+                error(NOT_NOW, self)
+            }
+            Meaning::Failed => failed(&self),
         }
     }
 
     /// As operators hear it: a missing sector is an ordinary failure, as upstream answers.
     fn to_operator(self) -> ErrorObjectOwned {
-        match self.missing() {
-            Some(sector) => error(FAILED, format!("sector {sector}: key not found")),
-            None => failed(&self),
+        match self.meaning() {
+            Meaning::Over(sector) | Meaning::Unknown(sector) => {
+                error(FAILED, format!("sector {sector}: key not found"))
+            }
+            Meaning::NotOwner(_) | Meaning::NotNow | Meaning::Failed => failed(&self),
         }
     }
 }
 
-fn failed(failure: &dyn std::error::Error) -> ErrorObjectOwned {
+fn causes(failure: &dyn std::error::Error) -> String {
     let mut causes = String::new();
     let mut cause = failure.source();
     while let Some(c) = cause {
         causes.push_str(&format!(": {c}"));
         cause = c.source();
     }
-    tracing::warn!("a call failed: {failure}{causes}");
+    causes
+}
+
+fn failed(failure: &dyn std::error::Error) -> ErrorObjectOwned {
+    tracing::warn!("a call failed: {failure}{}", causes(failure));
     error(FAILED, failure)
 }
 
 impl ToRpc for DbError {
-    fn missing(&self) -> Option<SectorId> {
+    fn meaning(&self) -> Meaning {
         match self {
-            Self::NoSector(sector) => Some(*sector),
-            _ => None,
+            Self::NoSector(sector) => Meaning::Over(*sector),
+            Self::Unknown(sector) => Meaning::Unknown(*sector),
+            Self::NotOwner { sector, .. } => Meaning::NotOwner(*sector),
+            // a full disk, say: the sector has nothing to do with it
+            Self::Changed(_) | Self::Interrupted | Self::Kv(KvError::Storage { .. }) => {
+                Meaning::NotNow
+            }
+            _ => Meaning::Failed,
+        }
+    }
+}
+
+impl ToRpc for ChainError {
+    fn meaning(&self) -> Meaning {
+        if self.is_unreachable() {
+            Meaning::NotNow
+        } else {
+            Meaning::Failed
         }
     }
 }
 
 impl ToRpc for SealingError {
-    fn missing(&self) -> Option<SectorId> {
+    fn meaning(&self) -> Meaning {
         match self {
-            Self::NoSector(sector) => Some(*sector),
-            _ => None,
+            Self::NoSector(sector) => Meaning::Over(*sector),
+            Self::Chain(e) => e.meaning(),
+            Self::Db(e) => e.meaning(),
+            Self::NotPreCommitted(_) | Self::NotProven(_) => Meaning::NotNow,
+            _ => Meaning::Failed,
         }
     }
 }
 
 impl ToRpc for CommitError {
-    fn missing(&self) -> Option<SectorId> {
+    fn meaning(&self) -> Meaning {
         match self {
-            Self::NoSector(sector) => Some(*sector),
-            _ => None,
+            Self::NoSector(sector) => Meaning::Over(*sector),
+            Self::Chain(e) => e.meaning(),
+            Self::Db(e) => e.meaning(),
+            Self::Engine(e) => e.meaning(),
+            Self::Behind { .. } | Self::NotSeen(_) => Meaning::NotNow,
+            _ => Meaning::Failed,
         }
     }
 }
 
 impl ToRpc for StorageError {
-    fn missing(&self) -> Option<SectorId> {
+    fn meaning(&self) -> Meaning {
         match self {
-            Self::Db(e) => e.missing(),
-            _ => None,
+            Self::Db(e) => e.meaning(),
+            Self::Unreachable(_) => Meaning::NotNow,
+            _ => Meaning::Failed,
         }
     }
 }
 
 impl ToRpc for EngineError {
-    fn missing(&self) -> Option<SectorId> {
+    fn meaning(&self) -> Meaning {
         match self {
-            Self::Db(e) => e.missing(),
-            _ => None,
+            Self::Chain(e) => e.meaning(),
+            Self::Db(e) => e.meaning(),
+            _ => Meaning::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damocles_api::{caller::Caller, code::SECTOR_STATE_NOT_FOUND};
+
+    const ID: SectorId = SectorId::new(1000, 1);
+
+    fn down() -> ChainError {
+        ChainError::Unreachable {
+            method: "ChainHead".into(),
+            reason: "refused".into(),
+        }
+    }
+
+    #[test]
+    fn a_wait_is_told_from_a_failure_and_only_what_is_over_is_11001() {
+        let owner = Caller {
+            worker: "w1".into(),
+            location: "/s".into(),
+            store: "aa".into(),
+        };
+        let not_owner = DbError::NotOwner {
+            sector: ID,
+            taken: false,
+            owner: Box::new(owner),
+        };
+        let refused = ChainError::Refused {
+            method: "StateMinerInfo".into(),
+            code: 1,
+            message: "no".into(),
+        };
+        let full = KvError::Storage {
+            doing: "writing",
+            table: "sectors",
+            reason: "No space left on device".into(),
+        };
+        let behind = CommitError::Behind { head: 1, ticket: 2 };
+        for (code, given) in [
+            (SECTOR_STATE_NOT_FOUND, DbError::NoSector(ID).to_worker()),
+            (11404, DbError::Unknown(ID).to_worker()),
+            (11404, CommitError::from(DbError::Unknown(ID)).to_worker()),
+            (11404, SealingError::from(DbError::Unknown(ID)).to_worker()),
+            (11404, StorageError::from(DbError::Unknown(ID)).to_worker()),
+            (NOT_OWNER, SealingError::from(not_owner).to_worker()),
+            (NOT_NOW, DbError::Changed(ID).to_worker()),
+            (NOT_NOW, DbError::Kv(full).to_worker()),
+            (NOT_NOW, SealingError::Chain(down()).to_worker()),
+            (
+                NOT_NOW,
+                CommitError::Engine(EngineError::Chain(down())).to_worker(),
+            ),
+            (NOT_NOW, SealingError::NotPreCommitted(ID).to_worker()),
+            (NOT_NOW, SealingError::NotProven(ID).to_worker()),
+            (NOT_NOW, behind.to_worker()),
+            (NOT_NOW, CommitError::NotSeen(ID).to_worker()),
+            (FAILED, SealingError::Chain(refused).to_worker()),
+            (FAILED, SealingError::NotStored(ID).to_worker()),
+            (FAILED, DbError::Unknown(ID).to_operator()),
+        ] {
+            assert_eq!(given.code(), code, "{given}");
         }
     }
 }

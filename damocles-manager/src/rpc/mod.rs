@@ -8,11 +8,13 @@
 mod methods;
 mod error;
 mod gate;
+mod caller;
 mod server;
 mod rooms;
 mod sealer;
 mod sealer_cli;
 mod damocles;
+mod damocles_cli;
 mod workers;
 
 pub use methods::{METHODS, Method};
@@ -37,5 +39,7 @@ pub const API_FILE: &str = "api";
 /// File in the home with the secret that tokens are made with.
 pub const SECRET_FILE: &str = "jwt-secret";
 
+#[cfg(test)]
+mod owner_tests;
 #[cfg(test)]
 mod tests;

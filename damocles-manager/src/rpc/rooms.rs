@@ -1,7 +1,11 @@
 //! The rooms that answer calls, and what is counted when they do.
 
+use super::caller;
 use crate::{commit::Commit, db::Db, messages::Engine, sealing::Sealing, storage::Stores};
-use damocles_api::{damocles::DamoclesServer, sealer::SealerServer, sealer_cli::SealerCliServer};
+use damocles_api::{
+    caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
+    sealer::SealerServer, sealer_cli::SealerCliServer,
+};
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
 use jsonrpsee::RpcModule;
@@ -75,12 +79,31 @@ impl Counts {
 }
 
 impl Rooms {
+    /// The rooms as the worker finds them that makes the call under way: what it may not change
+    /// is refused, inside the transaction that would change it.
+    pub(super) fn called(&self) -> Self {
+        self.speaking_for(caller::current())
+    }
+
+    /// The same for a worker that was made out in another way.
+    pub(super) fn speaking_for(&self, caller: Option<Caller>) -> Self {
+        let db = self.db.for_worker(caller);
+        Self {
+            sealing: self.sealing.on(db.clone()),
+            commit: self.commit.on(db.clone()),
+            stores: self.stores.on(db.clone()),
+            db,
+            ..self.clone()
+        }
+    }
+
     /// All methods that this manager serves.
     pub fn methods(self) -> Result<RpcModule<()>, jsonrpsee::server::RegisterMethodError> {
         let mut module = RpcModule::new(());
         module.merge(SealerServer::into_rpc(self.clone()))?;
         module.merge(SealerCliServer::into_rpc(self.clone()))?;
-        module.merge(DamoclesServer::into_rpc(self))?;
+        module.merge(DamoclesServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesCliServer::into_rpc(self))?;
         Ok(module)
     }
 }

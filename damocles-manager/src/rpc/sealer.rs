@@ -1,8 +1,13 @@
-//! `Venus.*` as workers call it.
+//! `Venus.*` as workers call it. Each call speaks for the worker that makes it.
 
-use super::{error::ToRpc, rooms::Rooms};
-use crate::storage::Replica;
+use super::{
+    caller,
+    error::{Meaning, ToRpc},
+    rooms::Rooms,
+};
+use crate::{model::unix_ms, storage::Replica};
 use damocles_api::{
+    caller::Caller,
     sealer::SealerServer,
     sector::{
         AcquireDealsSpec, AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo,
@@ -21,11 +26,8 @@ impl SealerServer for Rooms {
         &self,
         spec: AllocateSectorSpec,
     ) -> RpcResult<Option<AllocatedSector>> {
-        let sector = self
-            .sealing
-            .allocate(&spec)
-            .await
-            .map_err(ToRpc::to_worker)?;
+        let given = self.called().sealing.allocate(&spec).await;
+        let sector = given.map_err(ToRpc::to_worker)?;
         if let Some(sector) = &sector {
             self.counts.allocated(sector.id.miner);
         }
@@ -37,17 +39,13 @@ impl SealerServer for Rooms {
         sector: SectorId,
         spec: AcquireDealsSpec,
     ) -> RpcResult<Option<Vec<SectorPiece>>> {
-        self.sealing
-            .acquire_deals(sector, spec)
-            .await
-            .map_err(ToRpc::to_worker)
+        let deals = self.called().sealing.acquire_deals(sector, spec).await;
+        self.settle(sector, deals).await
     }
 
     async fn assign_ticket(&self, sector: SectorId) -> RpcResult<Ticket> {
-        self.sealing
-            .assign_ticket(sector)
-            .await
-            .map_err(ToRpc::to_worker)
+        let ticket = self.called().sealing.assign_ticket(sector).await;
+        self.settle(sector, ticket).await
     }
 
     async fn submit_pre_commit(
@@ -56,11 +54,9 @@ impl SealerServer for Rooms {
         info: PreCommitOnChainInfo,
         reset: bool,
     ) -> RpcResult<SubmitResp> {
-        let answer = self
-            .commit
-            .submit_pre_commit(sector, info, reset)
-            .await
-            .map_err(ToRpc::to_worker)?;
+        let commit = self.called().commit;
+        let answer = commit.submit_pre_commit(sector, info, reset).await;
+        let answer = self.settle(sector.id, answer).await?;
         if answer.res == SubmitResult::Accepted {
             self.counts.pre_committed(sector.id.miner);
         }
@@ -68,10 +64,8 @@ impl SealerServer for Rooms {
     }
 
     async fn poll_pre_commit_state(&self, sector: SectorId) -> RpcResult<PollStateResp> {
-        self.commit
-            .poll_pre_commit(sector)
-            .await
-            .map_err(ToRpc::to_worker)
+        let state = self.called().commit.poll_pre_commit(sector).await;
+        self.settle(sector, state).await
     }
 
     async fn submit_persisted_ex(
@@ -80,20 +74,17 @@ impl SealerServer for Rooms {
         instance: String,
         is_upgrade: bool,
     ) -> RpcResult<bool> {
-        let record = self
-            .db
-            .call(move |db| db.online(sector))
-            .await
-            .map_err(ToRpc::to_worker)?;
+        let it = self.called();
+        let record = it.db.call(move |db| db.online(sector)).await;
+        let size = self.settle(sector, record).await?.proof_type.size;
         let replica = if is_upgrade {
             Replica::Upgrade
         } else {
             Replica::Normal
         };
-        self.stores
-            .submit_persisted(sector, record.proof_type.size, &instance, replica)
-            .await
-            .map_err(ToRpc::to_worker)
+        let there = it.stores.submit_persisted(sector, size, &instance, replica);
+        let there = there.await;
+        self.settle(sector, there).await
     }
 
     async fn submit_persisted(&self, sector: SectorId, instance: String) -> RpcResult<bool> {
@@ -101,10 +92,8 @@ impl SealerServer for Rooms {
     }
 
     async fn wait_seed(&self, sector: SectorId, proof_type: SealProof) -> RpcResult<WaitSeedResp> {
-        self.sealing
-            .wait_seed(sector, proof_type)
-            .await
-            .map_err(ToRpc::to_worker)
+        let seed = self.called().sealing.wait_seed(sector, proof_type).await;
+        self.settle(sector, seed).await
     }
 
     async fn submit_proof(
@@ -113,11 +102,9 @@ impl SealerServer for Rooms {
         proof: ProofOnChainInfo,
         reset: bool,
     ) -> RpcResult<SubmitResp> {
-        let answer = self
-            .commit
-            .submit_proof(sector, proof, reset)
-            .await
-            .map_err(ToRpc::to_worker)?;
+        let commit = self.called().commit;
+        let answer = commit.submit_proof(sector, proof, reset).await;
+        let answer = self.settle(sector, answer).await?;
         if answer.res == SubmitResult::Accepted {
             self.counts.committed(sector.miner);
         }
@@ -125,10 +112,8 @@ impl SealerServer for Rooms {
     }
 
     async fn poll_proof_state(&self, sector: SectorId) -> RpcResult<PollStateResp> {
-        self.commit
-            .poll_proof(sector)
-            .await
-            .map_err(ToRpc::to_worker)
+        let state = self.called().commit.poll_proof(sector).await;
+        self.settle(sector, state).await
     }
 
     async fn report_state(
@@ -136,19 +121,27 @@ impl SealerServer for Rooms {
         sector: SectorId,
         report: ReportStateReq,
     ) -> RpcResult<SectorStanding> {
-        self.sealing
-            .report_state(sector, report)
+        // upstream's workers say in their reports alone who they are
+        let worker = &report.worker;
+        let caller = caller::current().unwrap_or_else(|| Caller {
+            worker: worker.instance.clone(),
+            location: worker.location.clone(),
+            store: String::new(),
+        });
+        let state = report.state_change.next.clone();
+        let it = self.speaking_for(Some(caller.clone()));
+        let standing = it.sealing.report_state(sector, report).await;
+        self.settle_with(sector, standing, Some(caller), Some(state))
             .await
-            .map_err(ToRpc::to_worker)
     }
 
     async fn report_finalized(&self, sector: SectorId) -> RpcResult<()> {
-        let reported = self.sealing.report_finalized(sector).await;
+        let reported = self.called().sealing.report_finalized(sector).await;
         self.give_room_back(sector, reported).await
     }
 
     async fn report_aborted(&self, sector: SectorId, reason: String) -> RpcResult<()> {
-        let reported = self.sealing.report_aborted(sector, reason).await;
+        let reported = self.called().sealing.report_aborted(sector, reason).await;
         self.give_room_back(sector, reported).await
     }
 
@@ -162,15 +155,11 @@ impl SealerServer for Rooms {
         size: u64,
         candidates: Vec<String>,
     ) -> RpcResult<Option<StoreBasicInfo>> {
-        self.db
-            .call(move |db| db.online(sector))
-            .await
-            .map_err(ToRpc::to_worker)?;
-        let answer = self
-            .stores
-            .reserve(sector, size, &candidates)
-            .await
-            .map_err(ToRpc::to_worker)?;
+        let it = self.called();
+        let online = it.db.call(move |db| db.online(sector).map(drop)).await;
+        self.settle(sector, online).await?;
+        let answer = it.stores.reserve(sector, size, &candidates).await;
+        let answer = self.settle(sector, answer).await?;
         Ok(answer.store())
     }
 
@@ -180,6 +169,58 @@ impl SealerServer for Rooms {
 }
 
 impl Rooms {
+    /// The answer to a worker's call about a sector. What the operator must know is noted: a
+    /// sector that there is no record of, and a second claimant of one that there is.
+    pub(super) async fn settle<T, E: ToRpc>(
+        &self,
+        sector: SectorId,
+        done: Result<T, E>,
+    ) -> RpcResult<T> {
+        self.settle_with(sector, done, caller::current(), None)
+            .await
+    }
+
+    async fn settle_with<T, E: ToRpc>(
+        &self,
+        sector: SectorId,
+        done: Result<T, E>,
+        caller: Option<Caller>,
+        state: Option<String>,
+    ) -> RpcResult<T> {
+        let error = match done {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let meaning = error.meaning();
+        let answer = error.to_worker();
+        let who = caller.as_ref().map(Caller::to_string);
+        let noted = match meaning {
+            Meaning::Unknown(_) => {
+                let note = move |db: &crate::db::Db| {
+                    db.note_stray(sector, caller, state, false, unix_ms())
+                };
+                self.db.call(note).await
+            }
+            Meaning::NotOwner(_) => {
+                let note = move |db: &crate::db::Db| db.note_claimant(sector, caller, unix_ms());
+                self.db.call(note).await
+            }
+            Meaning::Over(_) | Meaning::NotNow | Meaning::Failed => Ok(false),
+        };
+        match noted {
+            Ok(false) => {}
+            // once for each sector and caller; the lists keep it
+            Ok(true) => {
+                let by = who
+                    .as_deref()
+                    .unwrap_or("a worker that does not say who it is");
+                tracing::error!(%sector, by, "{}", answer.message());
+            }
+            Err(error) => tracing::warn!(%sector, %error, "a refused call could not be noted"),
+        }
+        Err(answer)
+    }
+
     /// After a sector's end its room is given back, also when the end was known before: the
     /// first call may have been cut off in between.
     async fn give_room_back<E: ToRpc>(
@@ -187,16 +228,16 @@ impl Rooms {
         sector: SectorId,
         reported: Result<(), E>,
     ) -> RpcResult<()> {
-        if reported
-            .as_ref()
-            .err()
-            .is_none_or(|e| e.missing().is_some())
-        {
+        let over = match &reported {
+            Ok(()) => true,
+            Err(error) => matches!(error.meaning(), Meaning::Over(_)),
+        };
+        if over {
             self.stores
                 .release(sector)
                 .await
                 .map_err(ToRpc::to_worker)?;
         }
-        reported.map_err(ToRpc::to_worker)
+        self.settle(sector, reported).await
     }
 }

@@ -1,6 +1,9 @@
 //! One listener: JSON-RPC at `/rpc/v0` over HTTP POST and WebSocket, monitoring beside it.
 
-use super::gate::{ApiMetrics, Gate};
+use super::{
+    caller::{self, Called},
+    gate::{ApiMetrics, Gate},
+};
 use axum::{
     Router,
     body::Body,
@@ -9,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use damocles_api::MANAGER_RPC_PATH;
+use damocles_api::{MANAGER_RPC_PATH, code::NOT_PERMITTED};
 use damocles_daemon::{
     auth::{Denied, Guard},
     http,
@@ -49,10 +52,12 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (stop_handle, server_handle) = stop_channel();
     let api_metrics = ApiMetrics::register(&serve.metrics);
-    let gate = RpcServiceBuilder::new().layer_fn(move |inner| Gate {
-        inner,
-        metrics: api_metrics.clone(),
-    });
+    let gate = RpcServiceBuilder::new()
+        .layer_fn(move |inner| Gate {
+            inner,
+            metrics: api_metrics.clone(),
+        })
+        .layer_fn(Called);
     let config = ServerConfig::builder()
         .max_request_body_size(MAX_REQUEST)
         .max_response_body_size(MAX_RESPONSE)
@@ -77,9 +82,10 @@ pub async fn run(
             match allowed {
                 Ok(permissions) => {
                     request.extensions_mut().insert(permissions);
+                    caller::note(&mut request);
                     answer(service, request).await
                 }
-                Err(denied) => turn_away(peer, denied),
+                Err(denied) => turn_away(peer, &denied),
             }
         }
     };
@@ -111,14 +117,21 @@ where
     }
 }
 
-fn turn_away(peer: SocketAddr, denied: Denied) -> Response {
+/// The answer to a caller that may not call. Its body is JSON-RPC's: upstream's workers look at
+/// that alone, and would else report that they cannot read the answer.
+fn turn_away(peer: SocketAddr, denied: &Denied) -> Response {
     tracing::warn!(%peer, reason = %denied, "caller turned away");
-    let text = format!(
-        "{denied}; make one on the manager's host with `damocles-manager util auth create-token --perm write`\n"
+    let message = format!(
+        "{denied}; make one on the manager's host with `damocles-manager util auth create-token --perm write`, or name this host in its [Common.Auth] AllowAnonymous"
     );
+    let body = serde_json::json!({
+        "jsonrpc": "2.0",
+        "id": null,
+        "error": {"code": NOT_PERMITTED, "message": message},
+    });
     (
         [(header::WWW_AUTHENTICATE, "Bearer")],
-        (StatusCode::UNAUTHORIZED, text),
+        (StatusCode::UNAUTHORIZED, axum::Json(body)),
     )
         .into_response()
 }

@@ -28,10 +28,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Rooms around a scripted chain at height 1000 with miner t01000, and one persist store.
-pub(super) async fn rooms() -> (Rooms, Metrics, TempDir) {
+pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let disk = tempfile::tempdir().unwrap();
     let chain = Arc::new(ScriptChain::at(1000));
     chain.add_miner(1000);
+    let script = chain.clone();
     let chain: Arc<dyn Chain> = chain;
     let db = Db::in_memory();
     let facts = Facts::new(chain.clone());
@@ -64,33 +65,37 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir) {
         messages,
         counts: Counts::register(&metrics),
     };
-    (rooms, metrics, disk)
+    (rooms, metrics, disk, script)
 }
 
 /// A server on a free port.
-struct Served {
+pub(super) struct Served {
+    pub(super) rooms: Rooms,
+    pub(super) chain: Arc<ScriptChain>,
     address: SocketAddr,
     secret: Secret,
     readiness: Readiness,
     stop: CancellationToken,
     server: JoinHandle<anyhow::Result<()>>,
-    disk: TempDir,
+    pub(super) disk: TempDir,
 }
 
-async fn serve() -> Served {
-    let (rooms, metrics, disk) = rooms().await;
+pub(super) async fn serve() -> Served {
+    let (rooms, metrics, disk, chain) = rooms().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let secret = Secret::new(&[1; 32]);
     let readiness = Readiness::waiting("the node");
     let stop = CancellationToken::new();
     let serve = Serve {
-        methods: rooms.methods().unwrap().into(),
+        methods: rooms.clone().methods().unwrap().into(),
         guard: Guard::new(secret.clone(), vec![]),
         metrics,
         readiness: readiness.clone(),
     };
     Served {
+        rooms,
+        chain,
         address,
         secret,
         readiness,
@@ -125,7 +130,7 @@ impl Served {
         (status, body)
     }
 
-    async fn post_with(&self, headers: &str, body: &str) -> (u16, String) {
+    pub(super) async fn post_with(&self, headers: &str, body: &str) -> (u16, String) {
         self.raw(
             &format!("POST /rpc/v0 HTTP/1.1\r\nContent-Type: application/json{headers}"),
             body,
@@ -141,7 +146,7 @@ impl Served {
     }
 
     /// Calls a method with raw parameters; the answer, of which id and version are checked.
-    async fn call(&self, method: &str, params: &str) -> Value {
+    pub(super) async fn call(&self, method: &str, params: &str) -> Value {
         let body =
             format!(r#"{{"jsonrpc":"2.0","method":"Venus.{method}","params":{params},"id":7}}"#);
         let mut answer = self.post(&body).await;
@@ -152,14 +157,14 @@ impl Served {
         answer
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.server.await.unwrap().unwrap();
     }
 }
 
-const SECTOR: &str = r#"{"Miner":1000,"Number":1}"#;
-const UNKNOWN: &str = r#"{"Miner":1000,"Number":99}"#;
+pub(super) const SECTOR: &str = r#"{"Miner":1000,"Number":1}"#;
+pub(super) const UNKNOWN: &str = r#"{"Miner":1000,"Number":99}"#;
 
 #[tokio::test]
 async fn a_sector_begins_as_upstreams_worker_asks() {
@@ -246,6 +251,19 @@ async fn stores_and_the_end_of_a_sector() {
     assert_eq!(list["result"][0]["ReservedBy"][0]["By"], "s-t01000-1");
     assert_eq!(list["result"][0]["ReservedBy"][0]["Size"], 2048);
 
+    // not before it is proven and stored
+    let early = it.call("ReportFinalized", &format!("[{SECTOR}]")).await;
+    assert_eq!(early["error"]["code"], 11503, "{early}");
+    let id = damocles_types::SectorId::new(1000, 1);
+    it.chain.prove(id, None);
+    let lost = it.call("ReportFinalized", &format!("[{SECTOR}]")).await;
+    assert_eq!(lost["error"]["code"], 1, "{lost}");
+    crate::storage::tests::put_sector(it.disk.path(), id);
+    let persisted = format!(r#"[{SECTOR},"persist",false]"#);
+    assert_eq!(
+        it.call("SubmitPersistedEx", &persisted).await,
+        json!({"result": true})
+    );
     assert_eq!(
         it.call("ReportFinalized", &format!("[{SECTOR}]")).await,
         json!({"result": null})
@@ -296,8 +314,11 @@ async fn a_worker_is_heard() {
 }
 
 #[tokio::test]
-async fn unknown_sectors_are_11001_to_workers_and_1_to_operators() {
+async fn an_unknown_sector_is_no_reason_to_drop_anything_and_one_that_is_over_is_11001() {
     let it = serve().await;
+    it.call("AllocateSector", "[{}]").await;
+    let given_up = format!(r#"[{SECTOR},"no disk"]"#);
+    it.call("ReportAborted", &given_up).await;
     let ticket = r#"{"Ticket":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=","Epoch":100}"#;
     let comm = format!("{:?}", [0_u8; 32]);
     let pre = format!(
@@ -323,16 +344,28 @@ async fn unknown_sectors_are_11001_to_workers_and_1_to_operators() {
         ("PollProofState", format!("[{UNKNOWN}]")),
         ("ReportState", report),
         ("ReportFinalized", format!("[{UNKNOWN}]")),
-        ("ReportAborted", format!(r#"[{UNKNOWN},"why"]"#)),
         ("StoreReserveSpace", format!("[{UNKNOWN},1,[]]")),
     ] {
         let answer = it.call(method, &params).await;
-        let message = "error code 11001: sector state not found: s-t01000-99";
-        assert_eq!(
-            answer,
-            json!({"error": {"code": 11001, "message": message}}),
-            "{method}"
+        assert_eq!(answer["error"]["code"], 11404, "{method} {answer}");
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            said.contains("s-t01000-99") && said.contains("keep"),
+            "{said}"
         );
+        // the same of a sector whose record says that it is over
+        let over = it.call(method, &params.replace(UNKNOWN, SECTOR)).await;
+        if method != "ReportState" {
+            let message = "error code 11001: sector state not found: s-t01000-1";
+            assert_eq!(
+                over,
+                json!({"error": {"code": 11001, "message": message}}),
+                "{method}"
+            );
+        } else {
+            assert_eq!(over["result"]["Finalized"], true, "{over}");
+            assert_eq!(over["result"]["AbortReason"], "no disk");
+        }
     }
     for (method, params) in [
         ("FindSector", format!(r#"["online",{UNKNOWN}]"#)),
@@ -348,6 +381,14 @@ async fn unknown_sectors_are_11001_to_workers_and_1_to_operators() {
             "{answer}"
         );
     }
+    // its worker may give it up by itself, and its number is not handed out
+    let given_up = format!(r#"[{UNKNOWN},"why"]"#);
+    assert_eq!(
+        it.call("ReportAborted", &given_up).await,
+        json!({"result": null})
+    );
+    let next = it.call("AllocateSector", "[{}]").await;
+    assert_eq!(next["result"]["ID"]["Number"], 100);
     it.stop().await;
 }
 
@@ -432,7 +473,13 @@ async fn permissions_hold_per_method() {
     ] {
         let (status, text) = it.post_with(headers, version).await;
         assert_eq!(status, 401, "{headers}");
-        assert!(text.contains("create-token"), "{text}");
+        // upstream's workers read the body, whatever the status
+        let body: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(body["error"]["code"], 11403, "{text}");
+        assert!(
+            text.contains("create-token") && text.contains("AllowAnonymous"),
+            "{text}"
+        );
     }
     it.stop().await;
 }

@@ -21,15 +21,29 @@ struct Category {
 /// A gauge's categories with their counts.
 type Counted = Vec<(&'static str, i64)>;
 
-/// Threads by state, and workers by the age of their ping, in seconds.
+/// A worker that did not ping for so long (seconds) seals nothing that we know of.
+const SILENT: i64 = 600;
+
+/// Threads of living workers by state, and workers by the age of their ping, in seconds.
 fn census(workers: &[WorkerPingInfo], now: i64) -> (Counted, Counted) {
-    let sum = |pick: fn(&WorkerPingInfo) -> u32| workers.iter().map(|w| i64::from(pick(w))).sum();
+    let alive = |w: &&WorkerPingInfo| !w.left && now - w.last_ping <= SILENT;
+    let sum = |pick: fn(&WorkerPingInfo) -> u32| {
+        workers
+            .iter()
+            .filter(alive)
+            .map(|w| i64::from(pick(w)))
+            .sum()
+    };
+    let silent = |w: &&WorkerPingInfo| !w.left && now - w.last_ping > SILENT;
+    let lost = workers.iter().filter(silent);
+    let lost = lost.map(|w| i64::from(w.info.summary.threads)).sum();
     let threads = vec![
         ("empty", sum(|w| w.info.summary.empty)),
         ("paused", sum(|w| w.info.summary.paused)),
         ("running", sum(|w| w.info.summary.running)),
         ("waiting", sum(|w| w.info.summary.waiting)),
         ("errors", sum(|w| w.info.summary.errors)),
+        ("silent", lost),
     ];
     let mut ages = [
         ("latency<=60s", i64::MIN, 60, 0),
@@ -37,7 +51,7 @@ fn census(workers: &[WorkerPingInfo], now: i64) -> (Counted, Counted) {
         ("latency<=300s", 120, 300, 0),
         ("latency>300s", 300, i64::MAX, 0),
     ];
-    for worker in workers {
+    for worker in workers.iter().filter(|w| !w.left) {
         let age = now - worker.last_ping;
         for (_, above, upto, count) in &mut ages {
             *count += i64::from(age > *above && age <= *upto);
@@ -121,17 +135,30 @@ mod tests {
                 dest: "h:1".into(),
                 version: String::new(),
                 summary: WorkerSummary {
+                    threads: 3,
                     running: 2,
                     errors: 1,
                     ..Default::default()
                 },
             },
             last_ping: 1000 - age,
+            left: false,
+            twin: None,
         };
-        let all: Vec<_> = [-5, 60, 61, 120, 121, 301].map(worker).into();
+        let mut all: Vec<_> = [-5, 60, 61, 120, 121, 301].map(worker).into();
         let (threads, ages) = census(&all, 1000);
         assert_eq!(threads[2], ("running", 12));
         assert_eq!(threads[4], ("errors", 6));
         assert_eq!(ages.iter().map(|a| a.1).collect::<Vec<_>>(), [2, 2, 1, 1]);
+        // one that left, and one that was not heard of for long, run nothing
+        let left = WorkerPingInfo {
+            left: true,
+            ..worker(7)
+        };
+        all.extend([left, worker(601)]);
+        let (threads, ages) = census(&all, 1000);
+        assert_eq!(threads[2], ("running", 12));
+        assert_eq!(threads[5], ("silent", 3));
+        assert_eq!(ages.iter().map(|a| a.1).collect::<Vec<_>>(), [2, 2, 1, 2]);
     }
 }

@@ -1,0 +1,24 @@
+//! `Damocles.*` as operators' commands call it.
+
+use super::{error::ToRpc, rooms::Rooms};
+use damocles_api::damocles_cli::{DamoclesCliServer, SectorHoldings, UnknownSector};
+use damocles_types::SectorId;
+use jsonrpsee::core::{RpcResult, async_trait};
+
+#[async_trait]
+impl DamoclesCliServer for Rooms {
+    async fn sector_holdings(&self, sector: SectorId) -> RpcResult<SectorHoldings> {
+        self.sealing
+            .holdings(sector)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn unknown_sectors(&self) -> RpcResult<Vec<UnknownSector>> {
+        self.sealing.strays().await.map_err(ToRpc::to_operator)
+    }
+
+    async fn accept_store(&self, name: String) -> RpcResult<Option<String>> {
+        self.stores.accept(&name).await.map_err(ToRpc::to_operator)
+    }
+}
