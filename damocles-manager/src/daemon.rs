@@ -73,11 +73,20 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     }
     tracing::info!(version = build::version(), home = %home.display(), config = %path.display(), "starting");
     for line in notices(&config) {
-        tracing::warn!("{line}");
+        if line.contains(config::MESSAGER) {
+            tracing::error!("{line}");
+        } else {
+            tracing::warn!("{line}");
+        }
     }
     tracing::info!("effective configuration:\n{}", config.effective);
 
-    refuse_upstreams_database(&home)?;
+    const ANOTHER_HOME: &str = "let the upstream manager finish its sectors, and give this one a home of its own with --home";
+    refuse_upstreams_database(&home, ANOTHER_HOME)?;
+    if let Some(dir) = &config.upstream_database {
+        const TAKE_OUT: &str = "let the upstream manager finish its sectors, then take Common.DB.Badger.BaseDir out of this one's configuration";
+        refuse_upstreams_database(dir, TAKE_OUT)?;
+    }
     let home = Home::acquire(&home, PROGRAM)?;
     let database = config
         .database
@@ -86,6 +95,12 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let db = Db::open(&database).map_err(open_error)?;
     let secret = Secret::load_or_create(&home.path().join(SECRET_FILE))?;
     let (listener, address) = net::bind(args.listen).await?;
+
+    if !address.ip().is_loopback() && config.open_networks.is_empty() {
+        tracing::info!(
+            "callers on other hosts need a token (`damocles-manager util auth create-token --perm write`); upstream's workers cannot send one: name their networks in [Common.Auth] AllowAnonymous"
+        );
+    }
 
     let stop = signals::stop_token(|| {}).context("signals cannot be caught")?;
     let metrics = Metrics::new("damocles_manager");
@@ -96,8 +111,12 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let chain: Arc<dyn Chain> = node.clone();
     let facts = Facts::new(chain.clone());
     let (follower, head) = HeadFollower::new(chain.clone(), facts.clone());
-    let stores =
-        Stores::new(db.clone(), config.stores.clone()).map_err(|e| Fatal::new(Exit::Config, e))?;
+    let stores = Stores::with_scans(
+        db.clone(),
+        config.stores.clone(),
+        config.store_scans.clone(),
+    )
+    .map_err(|e| Fatal::new(Exit::Config, e))?;
     let messages = Engine::new(db.clone(), chain.clone(), head.clone());
     let commit = Commit::new(
         db.clone(),
@@ -109,7 +128,6 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     );
     let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone());
 
-    let watched_stores = stores.clone();
     let mut services = Services::new(stop.clone());
     let rooms = Rooms {
         db: db.clone(),
@@ -170,12 +188,6 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let api = home.path().join(API_FILE);
     publish(&api, address)?;
     tracing::info!(%address, "listening");
-    // a store that cannot be read is said now, not when the first sector wants to go there
-    tokio::spawn(async move {
-        if let Err(error) = watched_stores.list().await {
-            tracing::warn!(%error, "persist stores could not be listed");
-        }
-    });
     systemd::ready();
     tokio::spawn(async move {
         stop.cancelled().await;
@@ -264,7 +276,7 @@ fn notices(config: &Config) -> Vec<String> {
 
 /// Upstream kept its state in Badger databases in the home. Beginning anew beside them would
 /// lose every sector on its way.
-fn refuse_upstreams_database(home: &Path) -> Result<(), Fatal> {
+fn refuse_upstreams_database(home: &Path, hint: &str) -> Result<(), Fatal> {
     let old = ["meta", "offline_meta", "common"].map(|name| home.join(name).join("MANIFEST"));
     match old.iter().find(|manifest| manifest.exists()) {
         None => Ok(()),
@@ -276,7 +288,7 @@ fn refuse_upstreams_database(home: &Path) -> Result<(), Fatal> {
                 manifest.display()
             ),
         )
-        .hint("let the upstream manager finish its sectors, and give this one a home of its own with --home")),
+        .hint(hint)),
     }
 }
 

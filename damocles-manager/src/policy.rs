@@ -3,6 +3,7 @@
 
 use damocles_types::{ActorId, Epoch};
 use fvm_shared::{address::Address, econ::TokenAmount};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Limits on a message's fee (upstream keys `GasOverEstimation`, `GasOverPremium`, `GasFeeCap`, `MaxFeeCap`).
@@ -96,8 +97,9 @@ pub struct MinerPolicy {
     pub post: PostPolicy,
 }
 
-/// A persist store (`[[Common.PersistStores]]` or a scanned `sectorstore.json`).
-#[derive(Clone, Debug, PartialEq)]
+/// A persist store (`[[Common.PersistStores]]` or a scanned `sectorstore.json`). What a scan found
+/// is stored, so names are for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StorePolicy {
     pub name: String,
     pub path: PathBuf,

@@ -20,7 +20,7 @@ use damocles_types::Epoch;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use ipnet::IpNet;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,7 +35,11 @@ pub struct Config {
     pub nodes: Vec<NodeEndpoint>,
     /// Where the database is; None: `state` in the home.
     pub database: Option<PathBuf>,
+    /// Where upstream's manager kept its state, if the file says so.
+    pub upstream_database: Option<PathBuf>,
     pub stores: Vec<StorePolicy>,
+    /// Glob patterns that lead to further stores.
+    pub store_scans: Vec<String>,
     pub proving: ProvingPolicy,
     pub miners: Vec<MinerPolicy>,
     /// Networks whose hosts may do what workers do without a token.
@@ -78,8 +82,9 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
     } = common;
     let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
     let nodes = nodes(&mut report, api);
-    let database = database(&mut report, db);
-    let stores = all_stores(&mut report, scan_persist_stores, persist_stores);
+    let (database, upstream_database) = database(&mut report, db);
+    let stores = all_stores(&mut report, persist_stores);
+    let store_scans = store_scans(&mut report, scan_persist_stores);
     let proving = proving_policy(proving);
     let open_networks = networks(&mut report, auth);
     if miners.is_empty() {
@@ -107,7 +112,9 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
     Ok(Config {
         nodes,
         database,
+        upstream_database,
         stores,
+        store_scans,
         proving,
         miners,
         open_networks,
@@ -192,8 +199,13 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
     nodes
 }
 
-fn database(report: &mut Report, db: raw::Db) -> Option<PathBuf> {
-    let raw::Db { driver, rocksdb } = db;
+/// Where our state is, and where upstream's was.
+fn database(report: &mut Report, db: raw::Db) -> (Option<PathBuf>, Option<PathBuf>) {
+    let raw::Db {
+        driver,
+        rocksdb,
+        badger,
+    } = db;
     match driver.to_ascii_lowercase().as_str() {
         "rocksdb" => {}
         "badger" => report.notice(
@@ -206,24 +218,34 @@ fn database(report: &mut Report, db: raw::Db) -> Option<PathBuf> {
         ),
         _ => report.fault("Common.DB.Driver", format!("{driver:?} is not a database driver; write \"rocksdb\"")),
     }
-    Some(rocksdb.base_dir)
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .map(|dir| here(&dir))
+    let given = |dir: PathBuf| (!dir.as_os_str().is_empty()).then(|| here(&dir));
+    let upstream = given(badger.base_dir);
+    if upstream.is_some() {
+        report.notice(
+            "Common.DB.Badger.BaseDir",
+            "is upstream's database; this manager keeps its state in RocksDB, and looks there only so as not to begin anew beside it",
+        );
+    }
+    (given(rocksdb.base_dir), upstream)
 }
 
 fn here(path: &Path) -> PathBuf {
     expand(path, &|name| std::env::var(name).ok())
 }
 
-fn all_stores(
-    report: &mut Report,
-    patterns: Vec<String>,
-    given: Vec<raw::PersistStore>,
-) -> Vec<StorePolicy> {
+fn all_stores(report: &mut Report, given: Vec<raw::PersistStore>) -> Vec<StorePolicy> {
     let mut names = BTreeSet::new();
+    let mut places: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut stores = Vec::new();
     for (i, raw) in given.into_iter().enumerate() {
         let at = format!("Common.PersistStores[{i}]");
+        if raw == raw::PersistStore::default() {
+            report.notice(
+                &at,
+                "is empty, as upstream's `daemon init` writes it, and passed over",
+            );
+            continue;
+        }
         if raw.path.is_empty() {
             report.fault(&format!("{at}.Path"), "the store's directory is missing");
             continue;
@@ -236,44 +258,27 @@ fn all_stores(
                 store.name
             );
             report.fault(&format!("{at}.Name"), message);
-        }
-        if let Some(fault) = cleared(&store.path) {
-            report.fault(&format!("{at}.Path"), fault);
+        } else if let Some(other) = places.insert(stores::plain(&store.path), store.name.clone()) {
+            let message = format!(
+                "it is the directory of the persist store {other:?} too, and its room would be counted twice; take one of them out"
+            );
+            report.fault(&format!("{at}.Path"), message);
         }
         stores.push(store);
-    }
-    for (i, pattern) in patterns.iter().enumerate() {
-        let at = format!("Common.ScanPersistStores[{i}]");
-        let scan = stores::scan(&here(Path::new(pattern)).to_string_lossy());
-        if let Some(first) = scan.faults.first() {
-            report.fault(&at, first);
-        }
-        for store in scan.stores {
-            if let Some(fault) = cleared(&store.path) {
-                report.fault(&at, fault);
-            }
-            if names.insert(store.name.clone()) {
-                stores.push(store);
-            } else {
-                let message = format!(
-                    "{} is called {:?}, as another persist store is; names are unique",
-                    store.path.display(),
-                    store.name
-                );
-                report.fault(&at, message);
-            }
-        }
     }
     stores
 }
 
-fn cleared(store: &Path) -> Option<String> {
-    let sealing = stores::sealing_store_around(store)?;
-    Some(format!(
-        "{} lies in the sealing store {}, which its worker clears after every sector; choose a directory apart from it",
-        store.display(),
-        sealing.display()
-    ))
+fn store_scans(report: &mut Report, patterns: Vec<String>) -> Vec<String> {
+    let mut scans = Vec::new();
+    for (i, pattern) in patterns.iter().enumerate() {
+        let pattern = here(Path::new(pattern)).to_string_lossy().into_owned();
+        match stores::pattern_fault(&pattern) {
+            Some(fault) => report.fault(&format!("Common.ScanPersistStores[{i}]"), fault),
+            None => scans.push(pattern),
+        }
+    }
+    scans
 }
 
 fn proving_policy(proving: raw::Proving) -> ProvingPolicy {

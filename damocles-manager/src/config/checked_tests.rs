@@ -140,32 +140,62 @@ fn a_precommit_must_not_wait_for_longer_than_its_ticket_lives() {
 }
 
 #[test]
-fn a_store_that_a_worker_would_clear_is_refused() {
+fn a_hung_disk_cannot_hold_up_the_check_for_only_texts_are_looked_at() {
+    // what is named here does not exist, or would be refused if anybody looked
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().display();
-    std::fs::create_dir_all(root.path().join("s1/data/hdd")).unwrap();
-    std::fs::write(root.path().join("s1/.holder"), "").unwrap();
-    std::fs::write(
-        root.path().join("s1/data/hdd/sectorstore.json"),
-        r#"{"ID":"b"}"#,
-    )
-    .unwrap();
+    std::fs::write(root.path().join(".holder"), "").unwrap();
+    std::fs::write(root.path().join("sectorstore.json"), "nonsense").unwrap();
     let text = format!(
-        "[common]\nScanPersistStores = [\"{dir}/s1/data/*\"]\n{}",
-        GOOD.replace("/stores/one", &format!("{dir}/s1/data")),
+        "[common]\nScanPersistStores = [\"{dir}*\", \"/none/**\"]\n{}",
+        GOOD.replace("/stores/one", &format!("{dir}/none")),
     );
-    let message = read(&text).unwrap_err();
-    for key in ["PersistStores[0].Path", "ScanPersistStores[0]"] {
+    let config = read(&text).unwrap();
+    assert_eq!(config.stores.len(), 1);
+    assert_eq!(config.store_scans, [format!("{dir}*"), "/none/**".into()]);
+    let bad = "[common]\nScanPersistStores = [\"[\"]\n";
+    let message = read(&format!("{bad}{GOOD}")).unwrap_err();
+    assert!(message.contains("is not a glob pattern"), "{message}");
+}
+
+#[test]
+fn one_directory_under_two_names_is_refused() {
+    for again in ["/stores/one", "/stores/./one/", "//stores/one"] {
+        let text = format!("{GOOD}[[Common.PersistStores]]\nName = \"b\"\nPath = \"{again}\"\n");
+        let message = read(&text).unwrap_err();
         assert!(
-            message.contains(&format!("Common.{key}: {dir}/s1/data")),
+            message.contains("PersistStores[1].Path: it is the directory of the persist store"),
             "{message}"
         );
     }
-    assert_eq!(
-        message.matches("lies in the sealing store").count(),
-        2,
-        "{message}"
+    let beside = format!("{GOOD}[[Common.PersistStores]]\nPath = \"/stores/one1\"\n");
+    assert_eq!(read(&beside).unwrap().stores.len(), 2);
+}
+
+#[test]
+fn what_upstreams_init_writes_loads_and_its_database_and_messager_are_told() {
+    let text = format!(
+        "{}[[Common.PersistStores]]\n[Common.PieceStorePreset]\nReadOnly = true\n[Common.DB.Badger]\nBaseDir = \"/old\"\n",
+        GOOD.replace(
+            "[[Common.PersistStores]]",
+            "Messager = \"/ip4/1.2.3.4/tcp/39812\"\n[[Common.PersistStores]]"
+        ),
     );
+    let config = read(&text).unwrap();
+    assert_eq!(config.stores.len(), 1);
+    assert_eq!(config.upstream_database.as_deref(), Some(Path::new("/old")));
+    let told = |key: &str, says: &str| {
+        let mut all = config.notices.iter();
+        all.any(|n| n.key.contains(key) && n.message.contains(says))
+    };
+    assert!(
+        told("PersistStores[1]", "passed over"),
+        "{:?}",
+        config.notices
+    );
+    assert!(told("PieceStorePreset", "retired"));
+    assert!(told("Badger.BaseDir", "not to begin anew"));
+    assert!(told("API.Messager", "wallet of the node"));
 }
 
 #[test]

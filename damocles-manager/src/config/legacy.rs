@@ -10,6 +10,8 @@ pub(super) const RULES: Rules = Rules {
 };
 
 const LATER: &str = "is known from upstream, but not supported by this version";
+/// What differs most from upstream, and on chain.
+pub(crate) const MESSAGER: &str = "is not used: this version sends every message through the wallet of the node in Common.API.Chain. That node must hold the keys of the senders, and no messager may use the same keys, or two programs give out one address's nonces and messages get lost";
 const RETIRED: &str = "was retired by upstream";
 
 const fn ignored(path: &'static str) -> Legacy {
@@ -37,16 +39,20 @@ const fn retired(path: &'static str) -> Legacy {
 }
 
 pub(super) const LEGACY: &[Legacy] = &[
-    ignored("Common.API.Messager"),
+    Legacy {
+        path: "Common.API.Messager",
+        note: MESSAGER,
+        kept: Kept::Ignored,
+    },
     ignored("Common.API.ChainEventInterval"),
     ignored("Common.Plugins"),
+    retired("Common.PieceStorePreset"),
     ignored("Common.PieceStores"),
     refused("Common.PersistStores.Plugin"),
     refused("Common.PersistStores.PluginName"),
     refused("Common.MongoKVStore.Enable"),
     ignored("Common.MongoKVStore.DSN"),
     ignored("Common.MongoKVStore.DatabaseName"),
-    ignored("Common.DB.Badger"),
     ignored("Common.DB.Mongo"),
     ignored("Common.DB.Plugin"),
     ignored("Common.Proving.WorkerProver"),

@@ -15,6 +15,7 @@ mod stores;
 
 pub use checked::{Config, check_file, check_text};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
+pub(crate) use legacy::MESSAGER;
 
 use damocles_daemon::config::{commented_default, markdown};
 

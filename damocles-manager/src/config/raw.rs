@@ -17,7 +17,7 @@ section! {
 
 section! {
     pub(super) struct Common {
-        /// Glob patterns; every directory that matches and holds a `sectorstore.json` is a persist store. Read once, at start.
+        /// Glob patterns; every directory that matches and holds a `sectorstore.json` is a persist store. Looked for every minute; what was found is remembered.
         "ScanPersistStores" scan_persist_stores: Vec<String> = vec![];
         "API" api: Api = Api::default();
         "PersistStores" persist_stores: Vec<PersistStore> = vec![];
@@ -71,6 +71,15 @@ section! {
         /// `rocksdb`. (`badger`, upstream's word for "a local directory", is taken to mean the same; `mongo` and `plugin` are not supported.)
         "Driver" driver: String = "rocksdb".into();
         "RocksDB" rocksdb: RocksDb = RocksDb::default();
+        "Badger" badger: Badger = Badger::default();
+    }
+}
+
+section! {
+    /// Upstream's database. Nothing is kept there; this manager refuses to begin anew beside one.
+    pub(super) struct Badger {
+        /// Directory of upstream's database; empty: the home.
+        "BaseDir" base_dir: PathBuf = PathBuf::new();
     }
 }
 

@@ -11,13 +11,9 @@ use crate::{
 };
 use damocles_types::{SectorId, SectorSize};
 use std::{collections::BTreeMap, io, time::Duration};
-use tokio_util::sync::CancellationToken;
 
 /// Key in a store's `Meta`; with the value `true` the store is looked through at every start.
 pub const ATTACH_META: &str = "damocles.attach";
-
-/// A store that could not be read at the start is tried again so often.
-const ATTACH_AGAIN: Duration = Duration::from_secs(60);
 
 /// Directories are read in one go, whatever they hold.
 const SCAN_LIMIT: Duration = Duration::from_secs(600);
@@ -36,31 +32,27 @@ pub struct Attached {
 }
 
 impl Stores {
-    /// Attaches the stores whose `Meta` says so, waiting for those that are away; then only
-    /// waits for `stop`.
-    ///
-    /// # Errors
-    /// None; the result fits a service.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut left = self.flagged();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                away = self.attach_all(left) => left = away,
-            }
-            if left.is_empty() {
-                stop.cancelled().await;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(ATTACH_AGAIN) => {}
+    /// Attaches the stores whose `Meta` says so and that were not attached since the start.
+    pub(super) async fn attach_flagged(&self) {
+        let waiting = |name: &String| {
+            let store = self.find(name);
+            store.is_ok_and(|s| !s.presence.lock().attached)
+        };
+        let names: Vec<String> = self.flagged().into_iter().filter(waiting).collect();
+        let away = self.attach_all(names.clone()).await;
+        for name in names {
+            if !away.contains(&name)
+                && let Ok(store) = self.find(&name)
+            {
+                store.presence.lock().attached = true;
             }
         }
     }
 
     /// Names of the stores that are to be looked through at the start.
     pub(super) fn flagged(&self) -> Vec<String> {
-        let flagged = self.0.stores.iter().filter(|s| {
+        let all = self.stores();
+        let flagged = all.iter().filter(|s| {
             let flag = s
                 .policy
                 .meta
@@ -98,6 +90,7 @@ impl Stores {
         } else {
             Links::Anywhere
         };
+        self.present(&found, LOOK_LIMIT).await?;
         let mut out = Attached::default();
         let mut fresh = Vec::new();
         for (sector, length) in replicas(&found.disk, replica).await? {

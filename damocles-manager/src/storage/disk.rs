@@ -32,6 +32,20 @@ pub struct Space {
 }
 
 impl Space {
+    /// Size of the file system that a directory lies on.
+    pub(super) fn of(root: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::statfs(root)?;
+        let block = u64::try_from(stat.f_bsize).unwrap_or(0);
+        let bytes = |blocks: u64| blocks.saturating_mul(block);
+        Ok(Self {
+            // the magic numbers have 32 bits
+            kind: stat.f_type as u32,
+            total: bytes(stat.f_blocks),
+            used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+            free: bytes(stat.f_bavail),
+        })
+    }
+
     /// The kind as `util storage list` shows it (numbers: statfs(2)).
     pub(super) fn kind_name(&self) -> String {
         let name = match self.kind {
@@ -55,7 +69,7 @@ impl Space {
 
 /// A store that could not be looked at. Says nothing about the files in it.
 #[derive(Debug, thiserror::Error)]
-#[error("store {store} at {path} cannot be read: {why}; check that it is mounted and answers")]
+#[error("store {store} at {path} cannot be used: {why}")]
 pub struct Unreachable {
     pub store: String,
     pub path: PathBuf,
@@ -82,7 +96,7 @@ pub enum FlawKind {
     Link,
     /// It leads out of the store.
     Escapes,
-    /// The file system refused, e.g. permission or an I/O error.
+    /// The file system refused, e.g. permission or an I/O error. Says nothing about the file.
     Unreadable(String),
 }
 
@@ -139,11 +153,23 @@ impl Disk {
         }
     }
 
+    /// Waits until no call is under way, not even one that was given up.
+    #[cfg(test)]
+    pub(super) async fn all_back(&self) {
+        let all = self.places.acquire_many(PLACES as u32).await;
+        drop(all.unwrap());
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
     fn unreachable(&self, why: impl fmt::Display) -> Unreachable {
+        self.unusable(format_args!("{why}; check that it is mounted and answers"))
+    }
+
+    /// The store as it is for a reason of another kind.
+    pub(super) fn unusable(&self, why: impl fmt::Display) -> Unreachable {
         Unreachable {
             store: self.store.clone(),
             path: self.root.to_path_buf(),
@@ -200,23 +226,6 @@ impl Disk {
             })?;
         told.await
             .map_err(|_| io::Error::other("the reading thread ended early"))?
-    }
-
-    /// Size of the file system that the store lies on.
-    pub(super) async fn space(&self, limit: Duration) -> Result<Space, Unreachable> {
-        self.call(limit, |root| {
-            let stat = rustix::fs::statfs(root)?;
-            let block = u64::try_from(stat.f_bsize).unwrap_or(0);
-            let bytes = |blocks: u64| blocks.saturating_mul(block);
-            Ok(Space {
-                // the magic numbers have 32 bits
-                kind: stat.f_type as u32,
-                total: bytes(stat.f_blocks),
-                used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
-                free: bytes(stat.f_bavail),
-            })
-        })
-        .await
     }
 
     /// Looks at the files and tells what is wrong with them; nothing: all is well.
@@ -361,13 +370,13 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.to_string().contains("s1"), "{error}");
-        assert!(disk.space(LONG).await.is_err());
+        assert!(disk.call(LONG, Space::of).await.is_err());
     }
 
     #[tokio::test]
     async fn space_is_that_of_the_file_system() {
         let dir = tempfile::tempdir().unwrap();
-        let space = disk(dir.path()).space(LONG).await.unwrap();
+        let space = disk(dir.path()).call(LONG, Space::of).await.unwrap();
         assert!(space.total >= space.free && space.total >= space.used);
         assert!(space.total > 0);
     }
@@ -391,14 +400,13 @@ mod tests {
             let error = result.unwrap_err();
             assert!(error.why.contains("no answer"), "{error}");
         }
-        let error = hung.space(LONG).await.unwrap_err();
+        let error = hung.call(LONG, Space::of).await.unwrap_err();
         assert!(error.why.contains("earlier call"), "{error}");
-        assert!(disk(dir.path()).space(LONG).await.is_ok());
+        assert!(disk(dir.path()).call(LONG, Space::of).await.is_ok());
         // The mount comes back, and so does the store.
         drop(release);
-        let all = hung.places.acquire_many(PLACES as u32).await.unwrap();
-        drop(all);
-        assert!(hung.space(LONG).await.is_ok());
+        hung.all_back().await;
+        assert!(hung.call(LONG, Space::of).await.is_ok());
         assert_eq!(hung.overdue.load(Ordering::Acquire), 0);
     }
 }

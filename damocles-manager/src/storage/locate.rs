@@ -2,7 +2,12 @@
 
 use crate::{
     db::stores::{Location, Replica},
-    storage::{StorageError, Stores, Unreachable, attach::in_words, disk::Links, layout},
+    storage::{
+        StorageError, Store, Stores, Unreachable,
+        attach::in_words,
+        disk::{Flaw, FlawKind, Links},
+        layout,
+    },
 };
 use damocles_types::{SectorId, SectorSize};
 use std::{io, path::PathBuf, time::Duration};
@@ -20,7 +25,9 @@ pub struct Located {
 /// Why a replica cannot be proven now.
 #[derive(Debug, thiserror::Error)]
 pub enum NotUsable {
-    #[error("no store is known to hold it; attach the store that does")]
+    #[error(
+        "no store is known to hold it; if one does, write Meta = {{\"damocles.attach\" = \"true\"}} into its [[Common.PersistStores]] table and restart, so that it is looked through"
+    )]
     Unknown,
     /// The index names a store that the config does not.
     #[error("it lies in the store {0:?}, which is not configured")]
@@ -31,6 +38,26 @@ pub enum NotUsable {
     /// Nobody can say; it may come back.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
+}
+
+impl NotUsable {
+    /// Whether the replica may be whole all the same, where nobody can look now: it is waited
+    /// for, and is not lost.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::NoStore(_) | Self::Unreachable(_) => true,
+            Self::Unknown | Self::Flawed(_) => false,
+        }
+    }
+}
+
+/// A file that the file system does not let us see says as much as a store that does not answer.
+fn unreadable(store: &Store, flaws: &[Flaw]) -> Result<(), Unreachable> {
+    let hidden = |flaw: &&Flaw| matches!(flaw.what, FlawKind::Unreadable(_));
+    match flaws.iter().find(hidden) {
+        Some(flaw) => Err(store.disk.unusable(flaw)),
+        None => Ok(()),
+    }
 }
 
 impl Stores {
@@ -54,9 +81,11 @@ impl Stores {
         } else {
             Links::Inside
         };
+        self.present(&found, SUBMIT_LIMIT).await?;
         let mut files = layout::needed_cache(sector, size, replica);
         files.push(layout::needed_sealed(sector, size, replica));
         let flaws = found.disk.inspect(files, links, SUBMIT_LIMIT).await?;
+        unreadable(&found, &flaws)?;
         if let Some(why) = in_words(&flaws) {
             tracing::warn!(%sector, store, why, "the sector is not in the store as it should be");
             return Ok(false);
@@ -87,18 +116,14 @@ impl Stores {
 
     fn paths(&self, location: &Location) -> Result<Located, NotUsable> {
         let (sector, replica) = (location.sector, location.replica);
-        let disk = |name: &str| {
+        let root = |name: &str| {
             self.find(name)
-                .map(|s| &s.disk)
+                .map(|s| s.disk.root().to_owned())
                 .map_err(|_| NotUsable::NoStore(name.to_owned()))
         };
         Ok(Located {
-            sealed_file: disk(&location.sealed)?
-                .root()
-                .join(layout::sealed_file(sector, replica)),
-            cache_dir: disk(&location.cache)?
-                .root()
-                .join(layout::cache_dir(sector, replica)),
+            sealed_file: root(&location.sealed)?.join(layout::sealed_file(sector, replica)),
+            cache_dir: root(&location.cache)?.join(layout::cache_dir(sector, replica)),
         })
     }
 
@@ -131,6 +156,7 @@ impl Stores {
         // An unmounted store looks like an empty directory. Its sectors are not lost.
         let home = self.find(&location.sealed);
         let home = home.map_err(|_| NotUsable::NoStore(location.sealed.clone()))?;
+        self.present(&home, limit).await?;
         let dir = layout::sealed_root(replica);
         home.disk
             .call(limit, move |root| {
@@ -153,7 +179,9 @@ impl Stores {
             } else {
                 Links::Anywhere
             };
+            self.present(&found, limit).await?;
             let flaws = found.disk.inspect(files, links, limit).await?;
+            unreadable(&found, &flaws)?;
             if let Some(why) = in_words(&flaws) {
                 return Err(NotUsable::Flawed(why));
             }

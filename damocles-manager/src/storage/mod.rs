@@ -5,22 +5,26 @@
 //! worker ── reserve ──► a store's name ── moves its files ── submit_persisted ──► index
 //! prover ◄── locate ── index                     release ◄── finalised or aborted
 //! ```
-//! A store that is missing or hangs is no error at start and delays only those who need it.
-//! This room never writes into a store.
+//! A store that is missing, hangs, or is not the one that it should be is no error at start and
+//! delays only those who need it. This room never writes into a store.
 
 mod attach;
 mod choose;
 mod disk;
 mod layout;
 mod locate;
+mod presence;
 mod reserve;
+mod scan;
 
 pub use crate::db::stores::{Location, Replica, Reservation};
 pub use attach::{ATTACH_META, Attached};
 pub use choose::Refusal;
 pub use disk::{Flaw, FlawKind, Space, Unreachable};
 pub use locate::{Located, NotUsable};
+pub use presence::STORE_MARK;
 pub use reserve::Reserve;
+pub use scan::Scanned;
 
 use crate::{
     db::{Db, DbError},
@@ -30,9 +34,15 @@ use damocles_api::store::{StoreBasicInfo, StoreDetailedInfo, StoreReserved};
 use damocles_types::SectorId;
 use disk::Disk;
 use futures::future::join_all;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use presence::Presence;
 use rand::{SeedableRng, rngs::StdRng};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// A file system that takes longer to tell its size is passed over.
 const SPACE_LIMIT: Duration = Duration::from_secs(5);
@@ -56,9 +66,21 @@ pub enum StorageError {
 struct Store {
     policy: StorePolicy,
     disk: Disk,
+    /// The pattern whose scan found it; none: it is configured.
+    pattern: Option<String>,
+    presence: Mutex<Presence>,
 }
 
 impl Store {
+    fn new(policy: StorePolicy, pattern: Option<String>) -> Self {
+        Self {
+            disk: Disk::new(policy.name.clone(), policy.path.clone()),
+            policy,
+            pattern,
+            presence: Mutex::default(),
+        }
+    }
+
     fn basic(&self) -> StoreBasicInfo {
         let p = &self.policy;
         StoreBasicInfo {
@@ -74,51 +96,99 @@ impl Store {
 
 #[derive(Debug)]
 struct Inner {
-    db: Db,
-    stores: Vec<Store>,
+    /// Those that are configured, in the operator's order, then those that scans found.
+    stores: RwLock<Vec<Arc<Store>>>,
+    /// Where scans look.
+    patterns: Vec<String>,
+    /// Directories that scans looked at: one that hangs is known to hang.
+    looked: Mutex<BTreeMap<PathBuf, Disk>>,
+    /// What scans complained of, by directory.
+    scan_faults: Mutex<BTreeMap<String, String>>,
+    /// The marks that were seen, by the store's name.
+    marks: Mutex<BTreeMap<String, String>>,
     chance: Mutex<StdRng>,
     /// Held from reading the reservations to writing one. Never while a disk is asked.
     reserving: tokio::sync::Mutex<()>,
 }
 
-/// All persist stores of this manager; clones share them.
+/// All persist stores of this manager; clones share them, each on its view of the database.
 #[derive(Clone, Debug)]
-pub struct Stores(Arc<Inner>);
+pub struct Stores(Arc<Inner>, Db);
 
 impl Stores {
     /// Takes the configured stores in their order. Does not touch a disk.
     ///
     /// # Errors
-    /// [`StorageError::NameTwice`].
+    /// [`StorageError::NameTwice`]; a failing database.
     pub fn new(db: Db, policies: Vec<StorePolicy>) -> Result<Self, StorageError> {
-        Self::with_chance(db, policies, StdRng::from_entropy())
+        Self::with_scans(db, policies, Vec::new())
+    }
+
+    /// The same with patterns that lead to further stores: those that were found last are there
+    /// at once, and [`Self::run`] looks for more.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_scans(
+        db: Db,
+        policies: Vec<StorePolicy>,
+        patterns: Vec<String>,
+    ) -> Result<Self, StorageError> {
+        Self::with_chance(db, policies, patterns, StdRng::from_entropy())
+    }
+
+    /// The same stores on a database that speaks for a worker.
+    pub fn on(&self, db: Db) -> Self {
+        Self(self.0.clone(), db)
     }
 
     fn with_chance(
         db: Db,
         policies: Vec<StorePolicy>,
+        patterns: Vec<String>,
         chance: StdRng,
     ) -> Result<Self, StorageError> {
         let mut names = BTreeSet::new();
         if let Some(twice) = policies.iter().find(|p| !names.insert(p.name.as_str())) {
             return Err(StorageError::NameTwice(twice.name.clone()));
         }
-        let open = |policy: StorePolicy| Store {
-            disk: Disk::new(policy.name.clone(), policy.path.clone()),
-            policy,
-        };
-        Ok(Self(Arc::new(Inner {
-            db,
-            stores: policies.into_iter().map(open).collect(),
+        let mut scanned: Vec<Scanned> = db.scanned()?;
+        scanned.retain(|s| {
+            patterns.contains(&s.pattern)
+                && policies
+                    .iter()
+                    .all(|p| p.name != s.store.name && p.path != s.store.path)
+        });
+        let stores = policies
+            .into_iter()
+            .map(|policy| Store::new(policy, None))
+            .chain(
+                scanned
+                    .into_iter()
+                    .map(|s| Store::new(s.store, Some(s.pattern))),
+            )
+            .map(Arc::new);
+        let inner = Inner {
+            stores: RwLock::new(stores.collect()),
+            patterns,
+            looked: Mutex::default(),
+            scan_faults: Mutex::default(),
+            marks: Mutex::new(db.store_marks()?),
             chance: Mutex::new(chance),
             reserving: tokio::sync::Mutex::default(),
-        })))
+        };
+        Ok(Self(Arc::new(inner), db))
     }
 
-    fn find(&self, name: &str) -> Result<&Store, StorageError> {
-        let stores = &self.0.stores;
+    /// All stores, in their order.
+    fn stores(&self) -> Vec<Arc<Store>> {
+        self.0.stores.read().clone()
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Store>, StorageError> {
+        let stores = self.stores();
         let found = stores.iter().find(|s| s.policy.name == name);
-        found.ok_or_else(|| {
+        found.cloned().ok_or_else(|| {
             let known: Vec<&str> = stores.iter().map(|s| s.policy.name.as_str()).collect();
             StorageError::Unknown {
                 name: name.to_owned(),
@@ -134,7 +204,7 @@ impl Stores {
         &self,
         verb: impl FnOnce(&Db) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        Ok(self.0.db.call(verb).await?)
+        Ok(self.1.call(verb).await?)
     }
 
     async fn location(
@@ -155,44 +225,42 @@ impl Stores {
 
     /// Names of all stores, in the operator's order.
     pub fn names(&self) -> Vec<String> {
-        let name = |s: &Store| s.policy.name.clone();
-        self.0.stores.iter().map(name).collect()
+        let all = self.stores();
+        all.iter().map(|s| s.policy.name.clone()).collect()
     }
 
     /// A store as workers know it; none: no store has that name.
     pub fn basic_info(&self, name: &str) -> Option<StoreBasicInfo> {
-        self.find(name).ok().map(Store::basic)
+        self.find(name).ok().map(|store| store.basic())
     }
 
-    /// All stores with their space. One that cannot be asked shows zeros, and says why in the
-    /// log; the others do not wait for it longer than a few seconds.
+    /// All stores with their space. One that cannot be used shows zeros and says why; the others
+    /// do not wait for it longer than a few seconds.
     ///
     /// # Errors
     /// A failing database.
     pub async fn list(&self) -> Result<Vec<StoreDetailedInfo>, StorageError> {
         let reservations = self.reservations().await?;
-        let all: Vec<&Store> = self.0.stores.iter().collect();
-        let spaces = spaces(&all).await;
-        let detail = |(store, space): (&Store, Result<Space, Unreachable>)| {
-            let space = space.inspect_err(|error| tracing::warn!(%error, "a store has no figures"));
-            detailed(store.basic(), space.ok(), &reservations)
+        let all = self.stores();
+        let spaces = self.spaces(&all).await;
+        let detail = |(store, space): (&Arc<Store>, Result<Space, Unreachable>)| {
+            let note = space.as_ref().err().map(|e| e.why.clone());
+            detailed(store.basic(), space.ok(), note, &reservations)
         };
-        Ok(self.0.stores.iter().zip(spaces).map(detail).collect())
+        Ok(all.iter().zip(spaces).map(detail).collect())
     }
-}
 
-/// Asks all at once.
-async fn spaces(stores: &[&Store]) -> Vec<Result<Space, Unreachable>> {
-    let mut asked = Vec::with_capacity(stores.len());
-    for store in stores {
-        asked.push(store.disk.space(SPACE_LIMIT));
+    /// Asks all at once.
+    async fn spaces(&self, stores: &[Arc<Store>]) -> Vec<Result<Space, Unreachable>> {
+        let ask = |store| self.examine(store, SPACE_LIMIT);
+        join_all(stores.iter().map(ask)).await
     }
-    join_all(asked).await
 }
 
 fn detailed(
     info: StoreBasicInfo,
     space: Option<Space>,
+    note: Option<String>,
     reservations: &[Reservation],
 ) -> StoreDetailedInfo {
     let here = reservations.iter().filter(|r| r.store == info.name);
@@ -229,8 +297,11 @@ fn detailed(
         read_only: info.read_only,
         weight: info.weight,
         meta: info.meta,
+        note,
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod presence_tests;
+#[cfg(test)]
+pub(crate) mod tests;

@@ -4,7 +4,7 @@
 use crate::{
     db::stores::Reservation,
     model::unix_ms,
-    storage::{StorageError, Stores, choose, choose::Refusal, spaces},
+    storage::{StorageError, Stores, choose, choose::Refusal},
 };
 use damocles_api::store::StoreBasicInfo;
 use damocles_types::SectorId;
@@ -60,9 +60,9 @@ impl Stores {
     ) -> Result<Reserve, StorageError> {
         let mut refusals = Vec::new();
         let mut admitted = Vec::new();
-        for store in &self.0.stores {
+        for store in self.stores() {
             match choose::admits(&store.policy, sector.miner, candidates) {
-                Ok(()) => admitted.push(store),
+                Ok(()) => admitted.push(store.clone()),
                 Err(refusal) => refusals.push((store.policy.name.clone(), refusal)),
             }
         }
@@ -73,7 +73,7 @@ impl Stores {
         if let Some(store) = again {
             return Ok(Reserve::In(store.basic()));
         }
-        let spaces = spaces(&admitted).await;
+        let spaces = self.spaces(&admitted).await;
 
         let _turn = self.0.reserving.lock().await;
         let reservations = self.reservations().await?;

@@ -9,9 +9,9 @@ use std::{
 };
 use tempfile::TempDir;
 
-const SIZE: SectorSize = SectorSize::KiB2;
+pub(super) const SIZE: SectorSize = SectorSize::KiB2;
 
-fn sector(number: u64) -> SectorId {
+pub(super) fn sector(number: u64) -> SectorId {
     SectorId::new(1000, number)
 }
 
@@ -29,13 +29,13 @@ fn policy(name: &str, path: &Path) -> StorePolicy {
 }
 
 /// A home with a directory per store.
-struct House {
-    dir: TempDir,
-    db: Db,
+pub(super) struct House {
+    pub(super) dir: TempDir,
+    pub(super) db: Db,
 }
 
 impl House {
-    fn new(stores: &[&str]) -> Self {
+    pub(super) fn new(stores: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for store in stores {
             fs::create_dir(dir.path().join(store)).unwrap();
@@ -46,26 +46,32 @@ impl House {
         }
     }
 
-    fn path(&self, store: &str) -> PathBuf {
+    pub(super) fn path(&self, store: &str) -> PathBuf {
         self.dir.path().join(store)
     }
 
-    fn policy(&self, store: &str) -> StorePolicy {
+    pub(super) fn policy(&self, store: &str) -> StorePolicy {
         policy(store, &self.path(store))
     }
 
     /// The stores after a start of the manager, with a seeded chance.
-    fn start(&self, policies: Vec<StorePolicy>) -> Stores {
-        Stores::with_chance(self.db.clone(), policies, StdRng::seed_from_u64(1)).unwrap()
+    pub(super) fn start(&self, policies: Vec<StorePolicy>) -> Stores {
+        self.start_scanning(policies, &[])
+    }
+
+    pub(super) fn start_scanning(&self, policies: Vec<StorePolicy>, patterns: &[&str]) -> Stores {
+        let patterns = patterns.iter().map(|p| self.path(p).display().to_string());
+        let chance = StdRng::seed_from_u64(1);
+        Stores::with_chance(self.db.clone(), policies, patterns.collect(), chance).unwrap()
     }
 
     /// Puts a whole sector into a store.
-    fn put(&self, store: &str, number: u64) {
+    pub(super) fn put(&self, store: &str, number: u64) {
         put_sector(&self.path(store), sector(number));
     }
 }
 
-fn put_sector(root: &Path, sector: SectorId) {
+pub(crate) fn put_sector(root: &Path, sector: SectorId) {
     let cache = root.join("cache").join(sector.to_string());
     fs::create_dir_all(&cache).unwrap();
     fs::create_dir_all(root.join("sealed")).unwrap();
@@ -76,7 +82,7 @@ fn put_sector(root: &Path, sector: SectorId) {
     }
 }
 
-fn place(reserve: Reserve) -> String {
+pub(super) fn place(reserve: Reserve) -> String {
     match reserve {
         Reserve::In(info) => info.name,
         nowhere @ Reserve::Nowhere(_) => nowhere.to_string(),
