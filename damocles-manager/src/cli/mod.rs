@@ -3,6 +3,7 @@
 
 mod auth;
 mod client;
+mod ending;
 mod init;
 mod posts;
 mod sectors;
@@ -203,6 +204,12 @@ mod tests {
             "damocles-manager util sealer sectors state t01000 7",
             "damocles-manager util sealer sectors state s-t01000-7 --json",
             "damocles-manager util worker info w1",
+            "damocles-manager util sealer sectors abort 1000 7 --reason x --really-do-it --json",
+            "damocles-manager util sealer sectors hand-over s-t01000-7",
+            "damocles-manager util sealer sectors unknown --json",
+            "damocles-manager util worker remove w1 --json",
+            "damocles-manager util storage release-reserved 1000 7",
+            "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",
             "damocles-manager util auth create-token --perm write",
             "damocles-manager version",

@@ -1,9 +1,10 @@
 //! `util sealer sectors …`.
 
-use super::{client::Manager, show};
+use super::{client::Manager, ending, show};
 use clap::Subcommand;
 use damocles_api::{
     damocles::{DamoclesClient, MessageView},
+    damocles_cli::DamoclesCliClient,
     sealer_cli::SealerCliClient,
     sector::SectorState,
     show as words,
@@ -49,6 +50,46 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Give a sector up; says what stays where, and what becomes of its deposit
+    #[command(after_help = "\
+Examples:
+  damocles-manager util sealer sectors abort 1000 7 --reason \"its disk died\"    what would follow
+  damocles-manager util sealer sectors abort 1000 7 --reason \"its disk died\" --really-do-it")]
+    Abort {
+        /// The miner (1000 or t01000), or the sector's whole name
+        miner: String,
+        /// The sector's number
+        number: Option<u64>,
+        /// Why, for those who ask later
+        #[arg(long)]
+        reason: String,
+        /// Do it, rather than say what would follow
+        #[arg(long)]
+        really_do_it: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a sector from the sealing thread that has it: the next other one that asks has it
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer sectors hand-over 1000 7
+Said again, the thread that had it before may have it too.")]
+    HandOver {
+        /// The miner (1000 or t01000), or the sector's whole name
+        miner: String,
+        /// The sector's number
+        number: Option<u64>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sectors that workers speak of and that this manager has no record of
+    Unknown {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) fn actor(text: &str) -> Result<ActorId, String> {
@@ -61,9 +102,10 @@ pub(super) fn actor(text: &str) -> Result<ActorId, String> {
         .map_err(|_| "not a miner; write 1000 or t01000".to_owned())
 }
 
-fn sector_id(miner: &str, number: Option<u64>) -> Result<SectorId, Fatal> {
+pub(super) fn sector_id(miner: &str, number: Option<u64>) -> Result<SectorId, Fatal> {
     let wrong = |what: String| {
-        Fatal::new(Exit::Usage, what).hint("write `state 1000 7` or `state s-t01000-7`")
+        Fatal::new(Exit::Usage, what)
+            .hint("write the miner and the number (1000 7), or the sector's name (s-t01000-7)")
     };
     match number {
         Some(number) => Ok(SectorId::new(actor(miner).map_err(wrong)?, number)),
@@ -83,6 +125,22 @@ pub(super) async fn run(manager: &Manager, command: Sectors) -> anyhow::Result<(
             number,
             json,
         } => state(manager, sector_id(&miner, number)?, json).await,
+        Sectors::Abort {
+            miner,
+            number,
+            reason,
+            really_do_it,
+            json,
+        } => {
+            let id = sector_id(&miner, number)?;
+            ending::abort(manager, id, reason, really_do_it, json).await
+        }
+        Sectors::HandOver {
+            miner,
+            number,
+            json,
+        } => ending::hand_over(manager, sector_id(&miner, number)?, json).await,
+        Sectors::Unknown { json } => ending::unknown(manager, json).await,
     }
 }
 
@@ -127,6 +185,9 @@ async fn list(
     if sectors.iter().any(|s| problem(s).is_some()) {
         println!("the whole of a problem: damocles-manager util sealer sectors state <sector>");
     }
+    if !offline {
+        ending::mention_unknown(manager).await;
+    }
     Ok(())
 }
 
@@ -168,10 +229,17 @@ async fn state(manager: &Manager, id: SectorId, json: bool) -> anyhow::Result<()
     })?;
     let messages = manager.rpc.sector_messages(id).await.map_err(failed)?;
     let timeline = manager.rpc.timeline(id).await.map_err(failed)?;
+    let holdings = manager.rpc.sector_holdings(id).await.map_err(failed)?;
     if json {
-        return show::json(&json!({"sector": sector, "messages": messages, "timeline": timeline}));
+        return show::json(
+            &json!({"sector": sector, "holdings": holdings, "messages": messages, "timeline": timeline}),
+        );
     }
     print_sector(&sector);
+    let now = SystemClock.now_seconds();
+    for (key, value) in ending::holdings(&holdings, now) {
+        println!("{key:<14}{value}");
+    }
     print_messages(&messages);
     print_timeline(&timeline);
     Ok(())

@@ -41,6 +41,19 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// Take a worker that is gone from the list; its sectors stay its own
+    #[command(after_help = "\
+Example:
+  damocles-manager util worker remove sealer-4
+One that still runs is back with its next ping. A sector of one that is gone for good:
+  damocles-manager util sealer sectors hand-over 1000 7")]
+    Remove {
+        /// The worker's name
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) async fn run(manager: &Manager, command: Worker) -> anyhow::Result<()> {
@@ -51,6 +64,7 @@ pub(super) async fn run(manager: &Manager, command: Worker) -> anyhow::Result<()
             list(manager, limit, json).await
         }
         Worker::Info { name, json } => info(manager, &name, json).await,
+        Worker::Remove { name, json } => remove(manager, name, json).await,
     }
 }
 
@@ -90,25 +104,66 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
     for w in &workers {
         let s = w.info.summary;
         let age = age(w);
-        let late = if age > limit.as_secs() {
-            " (expired)"
-        } else {
-            ""
+        let late = match (w.left, age > limit.as_secs()) {
+            (true, _) => " (left)",
+            (false, true) => " (expired)",
+            (false, false) => "",
+        };
+        // what it said last is not what it does now
+        let of = |n: u32| {
+            if late.is_empty() {
+                n.to_string()
+            } else {
+                "—".to_owned()
+            }
         };
         table.add_row([
             w.info.name.clone(),
             w.info.dest.clone(),
             w.info.version.clone(),
             s.threads.to_string(),
-            s.empty.to_string(),
-            s.paused.to_string(),
-            s.running.to_string(),
-            s.waiting.to_string(),
-            s.errors.to_string(),
+            of(s.empty),
+            of(s.paused),
+            of(s.running),
+            of(s.waiting),
+            of(s.errors),
             format!("{} ago{late}", show::millis(age * 1_000)),
         ]);
     }
     show::print(&table);
+    for w in &workers {
+        if let Some(twin) = &w.twin {
+            println!(
+                "{} is the name of two workers, at {} and at {twin}: give one of them another name",
+                w.info.name, w.info.dest
+            );
+        }
+    }
+    Ok(())
+}
+
+fn never_heard(name: &str) -> Fatal {
+    Fatal::new(
+        Exit::NotFound,
+        format!("the manager never heard of a worker {name:?}"),
+    )
+}
+
+async fn remove(manager: &Manager, name: String, json: bool) -> anyhow::Result<()> {
+    let failed = |e| manager.failed(e);
+    let known = manager.rpc.worker_get_ping_info(name.clone()).await;
+    let known = known.map_err(failed)?.ok_or_else(|| {
+        never_heard(&name).hint("`damocles-manager util worker list` shows those it knows")
+    })?;
+    let gone = manager.rpc.worker_ping_info_remove(name.clone()).await;
+    gone.map_err(failed)?;
+    if json {
+        return show::json(&json!({"Removed": known}));
+    }
+    println!(
+        "{name} is not in the list any more (its last ping was {} ago)",
+        show::millis(age(&known) * 1000)
+    );
     Ok(())
 }
 
@@ -122,7 +177,7 @@ async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
         Some(info) => info.info.dest.clone(),
         None if name.contains(':') => name.to_owned(),
         None => {
-            return Err(Fatal::new(Exit::NotFound, format!("the manager never heard of a worker {name:?}"))
+            return Err(never_heard(name)
                 .hint("`damocles-manager util worker list` shows those it knows; a host:port is asked directly")
                 .into());
         }
