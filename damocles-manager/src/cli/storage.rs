@@ -119,6 +119,7 @@ async fn list(manager: &Manager, json: bool) -> anyhow::Result<()> {
         if s.total == 0 {
             flags.push("cannot be read now");
         }
+        flags.extend(s.note.as_deref());
         table.add_row([
             s.name.clone(),
             s.path.clone(),
@@ -128,7 +129,6 @@ async fn list(manager: &Manager, json: bool) -> anyhow::Result<()> {
             reserved,
             s.weight.max(1).to_string(),
             flags.join(", "),
-            s.note.clone().unwrap_or_default(),
         ]);
     }
     show::print(&table);
