@@ -15,4 +15,5 @@ pub mod message;
 pub mod post;
 
 pub use plan::{IllegalStep, PlanName};
+pub use seal::Finding;
 pub use state::{Ev, State};

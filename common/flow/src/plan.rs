@@ -1,7 +1,7 @@
 //! Plans by name, and the one lookup through which every transition goes.
 
 use crate::{
-    seal::Seal,
+    seal::{Finding, Seal, needs},
     state::{Ev, State},
     table::Table,
 };
@@ -52,6 +52,24 @@ impl PlanName {
             state,
             event,
         })
+    }
+
+    /// The event that leads from one state to another; no two do.
+    pub fn between(self, from: State, to: State) -> Option<Ev> {
+        let edges = match self {
+            Self::Sealer => Seal::edges(from),
+        };
+        edges
+            .iter()
+            .find(|(_, next)| *next == to)
+            .map(|(event, _)| *event)
+    }
+
+    /// What has been found out in a state; none for a state of another plan.
+    pub const fn needs(self, state: State) -> Option<&'static [Finding]> {
+        match self {
+            Self::Sealer => needs(state),
+        }
     }
 
     /// States that belong to the plan; an operator may resume a thread only into one of them.

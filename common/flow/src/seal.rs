@@ -6,13 +6,18 @@
 //!       → PersistanceSubmitted → SeedAssigned → C1Done → C2Done → ProofSubmitted → Finished
 //! ```
 //! Beside the straight road: a message that failed is submitted again (`ReSubmit…`), an
-//! expired ticket leads back to `TreeDBuilt`, a changed seed back to `PersistanceSubmitted`,
-//! and every state that is not an end may lead to `Aborted`.
+//! expired ticket leads back to `TreeDBuilt`, a changed seed back to `PersistanceSubmitted`, a
+//! proof that does not hold back to `C1Done`, a precommit that left the chain back to `PC2Done`,
+//! and every state with a sector that is not an end may lead to `Aborted`.
+//!
+//! `needs` is the other half of the table: what was found out on the way to a state. What a
+//! state lacks, and what is forgotten on the way back to it, both follow from it.
 
 use crate::{
     state::{Ev, State},
     table::Table,
 };
+use strum::EnumIter;
 
 /// The table of the sealer plan.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +32,7 @@ impl Table for Seal {
         use Ev::Abort;
         use State as S;
         match state {
-            S::Empty => &[(Ev::Allocate, S::Allocated), (Abort, S::Aborted)],
+            S::Empty => &[(Ev::Allocate, S::Allocated)],
             S::Allocated => &[(Ev::AcquireDeals, S::DealsAcquired), (Abort, S::Aborted)],
             S::DealsAcquired => &[(Ev::AddPiece, S::PieceAdded), (Abort, S::Aborted)],
             S::PieceAdded => &[(Ev::BuildTreeD, S::TreeDBuilt), (Abort, S::Aborted)],
@@ -65,12 +70,16 @@ impl Table for Seal {
             S::C2Done => &[
                 (Ev::SubmitProof, S::ProofSubmitted),
                 (Ev::SeedChanged, S::PersistanceSubmitted),
+                (Ev::ProofInvalid, S::C1Done),
+                (Ev::PreCommitGone, S::PC2Done),
                 (Abort, S::Aborted),
             ],
             S::ProofSubmitted => &[
                 (Ev::Finish, S::Finished),
                 (Ev::ReSubmitProof, S::C2Done),
                 (Ev::SeedChanged, S::PersistanceSubmitted),
+                (Ev::ProofInvalid, S::C1Done),
+                (Ev::PreCommitGone, S::PC2Done),
                 (Abort, S::Aborted),
             ],
             S::Finished | S::Aborted => &[],
@@ -84,6 +93,125 @@ impl Table for Seal {
             | S::Unsealed => &[],
         }
     }
+}
+
+/// Something that a step finds out and that later steps stand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter)]
+pub enum Finding {
+    Deals,
+    Pieces,
+    Ticket,
+    Pc1,
+    Pc2,
+    Persisted,
+    Seed,
+    C1,
+    Proof,
+}
+
+impl Finding {
+    /// As an operator reads it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Deals => "the answer about deals",
+            Self::Pieces => "the pieces",
+            Self::Ticket => "the ticket",
+            Self::Pc1 => "the output of PC1",
+            Self::Pc2 => "the output of PC2",
+            Self::Persisted => "the name of the persist store",
+            Self::Seed => "the seed",
+            Self::C1 => "the output of C1",
+            Self::Proof => "the output of C2",
+        }
+    }
+}
+
+/// What an event brings with it.
+pub const fn finds(event: Ev) -> Option<Finding> {
+    match event {
+        Ev::AcquireDeals => Some(Finding::Deals),
+        Ev::AddPiece => Some(Finding::Pieces),
+        Ev::AssignTicket => Some(Finding::Ticket),
+        Ev::PC1 => Some(Finding::Pc1),
+        Ev::PC2 | Ev::PC2NeedSyntheticProof => Some(Finding::Pc2),
+        Ev::Persist => Some(Finding::Persisted),
+        Ev::AssignSeed => Some(Finding::Seed),
+        Ev::C1 => Some(Finding::C1),
+        Ev::C2 => Some(Finding::Proof),
+        Ev::Allocate
+        | Ev::BuildTreeD
+        | Ev::SyntheticPoRep
+        | Ev::SubmitPC
+        | Ev::CheckPC
+        | Ev::ReSubmitPC
+        | Ev::TicketExpired
+        | Ev::SubmitPersistance
+        | Ev::SeedChanged
+        | Ev::ProofInvalid
+        | Ev::PreCommitGone
+        | Ev::SubmitProof
+        | Ev::ReSubmitProof
+        | Ev::Finish
+        | Ev::Abort => None,
+    }
+}
+
+/// What has been found out when a sector stands in a state. A sector that lacks some of it
+/// cannot go on from there; what it has beyond it does not hold there any more. None: the state
+/// belongs to another plan. The two ends keep whatever there is.
+pub const fn needs(state: State) -> Option<&'static [Finding]> {
+    use Finding as F;
+    use State as S;
+    Some(match state {
+        S::Empty | S::Allocated | S::Aborted => &[],
+        S::DealsAcquired => &[F::Deals],
+        S::PieceAdded | S::TreeDBuilt => &[F::Deals, F::Pieces],
+        S::TicketAssigned => &[F::Deals, F::Pieces, F::Ticket],
+        S::PC1Done => &[F::Deals, F::Pieces, F::Ticket, F::Pc1],
+        S::SyntheticPoRepNeeded | S::PC2Done | S::PCSubmitted | S::PCLanded => {
+            &[F::Deals, F::Pieces, F::Ticket, F::Pc1, F::Pc2]
+        }
+        S::Persisted | S::PersistanceSubmitted => {
+            &[F::Deals, F::Pieces, F::Ticket, F::Pc1, F::Pc2, F::Persisted]
+        }
+        S::SeedAssigned => &[
+            F::Deals,
+            F::Pieces,
+            F::Ticket,
+            F::Pc1,
+            F::Pc2,
+            F::Persisted,
+            F::Seed,
+        ],
+        S::C1Done => &[
+            F::Deals,
+            F::Pieces,
+            F::Ticket,
+            F::Pc1,
+            F::Pc2,
+            F::Persisted,
+            F::Seed,
+            F::C1,
+        ],
+        S::C2Done | S::ProofSubmitted | S::Finished => &[
+            F::Deals,
+            F::Pieces,
+            F::Ticket,
+            F::Pc1,
+            F::Pc2,
+            F::Persisted,
+            F::Seed,
+            F::C1,
+            F::Proof,
+        ],
+        S::SnapEncoded
+        | S::SnapProved
+        | S::SealedChecked
+        | S::SnapPieceAdded
+        | S::SnapTreeDBuilt
+        | S::SnapDone
+        | S::Unsealed => return None,
+    })
 }
 
 /// The stage that a state leads into, as `worker list` shows it (upstream's labels).

@@ -91,8 +91,12 @@ pub enum Ev {
     C2,
     SubmitProof,
     ReSubmitProof,
+    /// The proof does not verify: compute it again before anything else.
+    ProofInvalid,
+    /// The precommit is not on chain any more (reorganisation): hand it in again.
+    PreCommitGone,
     Finish,
-    /// The sector is given up; allowed in every state that is not an end.
+    /// The sector is given up; allowed in every state with a sector that is not an end.
     Abort,
 }
 

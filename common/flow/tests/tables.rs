@@ -2,7 +2,7 @@
 //! rendered documents agree; stored and spoken names are frozen.
 
 use damocles_flow::{
-    Ev, PlanName, State,
+    Ev, Finding, PlanName, State,
     message::{MessageEvent, MessageFlow, MessageState},
     post::{PostEvent, PostFlow, PostState},
     seal::{self, Seal},
@@ -70,15 +70,51 @@ fn every_event_is_used_somewhere() {
 }
 
 #[test]
-fn every_state_that_is_not_an_end_can_be_given_up() {
+fn every_state_with_a_sector_that_is_not_an_end_can_be_given_up() {
     for state in Seal::reachable() {
         let given_up = PlanName::Sealer.next(state, Ev::Abort);
         assert_eq!(
             given_up.is_ok(),
-            !matches!(state, State::Finished | State::Aborted),
+            !matches!(state, State::Empty | State::Finished | State::Aborted),
             "{state}"
         );
     }
+}
+
+#[test]
+fn a_step_is_known_by_where_it_leads() {
+    for state in Seal::reachable() {
+        for &(event, next) in Seal::edges(state) {
+            assert_eq!(
+                PlanName::Sealer.between(state, next),
+                Some(event),
+                "{state} -> {next}: two events lead there"
+            );
+        }
+    }
+}
+
+#[test]
+fn whatever_a_state_needs_was_there_before_or_comes_with_the_event() {
+    let needs = |state| BTreeSet::from_iter(seal::needs(state).unwrap_or_default());
+    for state in Seal::reachable() {
+        for &(event, next) in Seal::edges(state) {
+            let mut there: BTreeSet<_> = needs(state);
+            let found = seal::finds(event);
+            there.extend(found.iter());
+            assert!(
+                next == State::Aborted || needs(next).is_subset(&there),
+                "{state} -{event}-> {next}"
+            );
+            assert!(
+                found.is_none_or(|f| needs(next).contains(&f)),
+                "{event} finds what {next} does not need"
+            );
+        }
+    }
+    let found: BTreeSet<_> = Ev::iter().filter_map(seal::finds).collect();
+    assert_eq!(found, Finding::iter().collect());
+    assert_eq!(seal::needs(State::Unsealed), None);
 }
 
 #[test]
