@@ -9,7 +9,10 @@ use damocles_api::{
 use damocles_flow::{PlanName, State, seal::stage_label};
 use damocles_types::{Failure, SectorId};
 use parking_lot::Mutex;
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// What a thread is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ struct Inner {
     state: Option<State>,
     doing: Doing,
     since: Instant,
+    /// What is waited for and since when, over the questions in between.
+    waits: Option<(String, Instant)>,
     /// Why an idle thread is idle.
     idle_reason: Option<String>,
     last_error: Option<Failure>,
@@ -55,6 +60,7 @@ impl Board {
                 state: None,
                 doing: Doing::Idle,
                 since: Instant::now(),
+                waits: None,
                 idle_reason: None,
                 last_error: None,
                 meta: None,
@@ -66,13 +72,34 @@ impl Board {
         self.index
     }
 
+    /// The sealing store's path, as it is shown and reported.
+    pub fn location(&self) -> String {
+        self.location.display().to_string()
+    }
+
     /// What the thread does from now on.
     pub fn doing(&self, doing: Doing) {
         let mut inner = self.inner.lock();
-        if inner.doing != doing {
-            inner.doing = doing;
-            inner.since = Instant::now();
+        if inner.doing == doing {
+            return;
         }
+        let now = Instant::now();
+        inner.since = match &doing {
+            Doing::Waiting(what) => {
+                // one wait, however often it is asked whether it is over
+                let what = waited_for(what);
+                let begun = inner.waits.take().filter(|(before, _)| before == what);
+                let (_, since) = *inner.waits.insert(begun.unwrap_or((what.to_owned(), now)));
+                since
+            }
+            // a question between two waits
+            Doing::Running(None) => now,
+            Doing::Idle | Doing::Running(Some(_)) | Doing::Paused => {
+                inner.waits = None;
+                now
+            }
+        };
+        inner.doing = doing;
     }
 
     /// Without work, and why.
@@ -86,7 +113,11 @@ impl Board {
         let mut inner = self.inner.lock();
         inner.plan = document.map_or(plan, |d| d.plan);
         inner.sector = document.map(Document::sector);
-        inner.state = document.map(|d| d.state);
+        let state = document.map(|d| d.state);
+        if inner.state != state {
+            inner.waits = None;
+        }
+        inner.state = state;
     }
 
     pub fn error(&self, failure: Option<Failure>) {
@@ -102,6 +133,22 @@ impl Board {
         self.inner.lock().meta.clone()
     }
 
+    /// What a stop that comes now gives up, in words.
+    pub fn given_up(&self) -> Option<String> {
+        let inner = self.inner.lock();
+        let (Doing::Running(pid), Some(sector), Some(state)) =
+            (&inner.doing, inner.sector, inner.state)
+        else {
+            return None;
+        };
+        let stage = stage_label(state);
+        let ran = humantime::format_duration(Duration::from_secs(inner.since.elapsed().as_secs()));
+        let process = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        Some(format!(
+            "{stage} of {sector}{process} is given up after {ran}; it runs again after the next start, and what was finished before is kept"
+        ))
+    }
+
     pub fn info(&self) -> ThreadInfo {
         let inner = self.inner.lock();
         let elapsed = inner.since.elapsed().as_secs();
@@ -115,7 +162,7 @@ impl Board {
             Doing::Paused => (ThreadState::Paused { elapsed }, None),
         };
         ThreadInfo {
-            location: self.location.display().to_string(),
+            location: self.location(),
             plan: inner.plan.to_string(),
             job_id: inner.sector.map(|s| s.to_string()),
             index: self.index as u64,
@@ -127,6 +174,11 @@ impl Board {
             hint: inner.last_error.as_ref().and_then(|f| f.hint.clone()),
         }
     }
+}
+
+/// A wait without what changes from one question to the next.
+fn waited_for(what: &str) -> &str {
+    what.split_once(" (").map_or(what, |(what, _)| what)
 }
 
 /// Counts over all threads, as pings carry them.
@@ -175,5 +227,48 @@ mod tests {
             (sum.threads, sum.empty, sum.running, sum.errors),
             (1, 1, 1, 1)
         );
+    }
+    #[test]
+    fn one_wait_is_counted_from_its_beginning_over_many_questions() {
+        let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
+        let since = || board.inner.lock().since;
+        let wait = |what: &str| board.doing(Doing::Waiting(what.to_owned()));
+        let ask = || board.doing(Doing::Running(None));
+        wait("the seed (about 900 s more)");
+        let begun = since();
+        for left in [600, 300] {
+            ask();
+            wait(&format!("the seed (about {left} s more)"));
+            assert_eq!(since(), begun);
+        }
+        ask();
+        wait("another try (1 of 5): no route");
+        assert_ne!(since(), begun, "that is another wait");
+        wait("the seed (about 300 s more)");
+        let anew = since();
+        board.doing(Doing::Paused);
+        wait("the seed (about 200 s more)");
+        assert_ne!(since(), anew);
+    }
+
+    #[test]
+    fn a_stop_says_what_it_gives_up() {
+        let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
+        assert_eq!(board.given_up(), None);
+        let allocated = damocles_api::sector::AllocatedSector {
+            id: SectorId::new(1000, 7),
+            proof_type: damocles_types::SealProof::interactive(damocles_types::SectorSize::KiB2),
+        };
+        let mut document = Document::new(PlanName::Sealer, allocated, None);
+        document.state = State::C1Done;
+        board.sector(PlanName::Sealer, Some(&document));
+        board.doing(Doing::Running(Some(7)));
+        let said = board.given_up().unwrap();
+        assert!(
+            said.starts_with("C2 of s-t01000-7 (pid 7) is given up after 0s"),
+            "{said}"
+        );
+        board.doing(Doing::Waiting("the seed".into()));
+        assert_eq!(board.given_up(), None);
     }
 }
