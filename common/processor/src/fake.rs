@@ -174,6 +174,10 @@ fn plausible(
         }
         Stage::Pc1 => {
             let task: Pc1 = take(task)?;
+            // as the proofs library has it, and with it upstream's program
+            if !task.out_path.is_file() {
+                return Err(TaskError::permanent("No such file or directory (out_path)"));
+            }
             fs::create_dir_all(&task.cache_path).map_err(TaskError::temporary)?;
             fs::copy(&task.in_path, &task.out_path).map_err(TaskError::temporary)?;
             give(&serde_json::json!({
