@@ -4,10 +4,16 @@
 //! A pause takes effect at the next step boundary, and at once while the thread waits, be it
 //! for a processor, a message or the next sector. A running computation is never cut off.
 
-use damocles_flow::State;
+use damocles_flow::{Finding, State};
 use damocles_processor::Cancel;
 use parking_lot::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::{Duration, Instant},
+};
+
+/// No wait is longer, whatever a config says: what is longer than a year need not be exact.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How a thread stands towards its operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +59,8 @@ pub enum Refused {
     Stopping,
     #[error("{state} is not a state of this thread's plan; its states are {}", names(.known))]
     ForeignState { state: State, known: Vec<State> },
-    #[error("the sector cannot go on from {state}: {missing} is missing")]
-    Missing { state: State, missing: &'static str },
+    #[error("the sector cannot go on from {state}: {why}")]
+    Closed { state: State, why: Closed },
     #[error("no sector is at work, so there is no state to go on from")]
     NoSector,
 }
@@ -64,11 +70,24 @@ fn names(states: &[State]) -> String {
     names.join(", ")
 }
 
-/// A state in which a paused thread may go on, or what it lacks for that.
+/// Why a sector cannot go on from a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    #[error("a sector has been allocated already (give it up with Aborted)")]
+    Begun,
+    #[error("{} is missing", .0.words())]
+    Lacks(Finding),
+    #[error(
+        "its precommit was sent, and the chain takes no other replica of it; go on from PC2Done or a later state, or give it up with Aborted"
+    )]
+    Precommitted,
+}
+
+/// A state in which a paused thread may go on, or why it may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entrance {
     pub state: State,
-    pub missing: Option<&'static str>,
+    pub closed: Option<Closed>,
 }
 
 /// The table of commands. `entrances` are the states of the plan (none: no sector is at work).
@@ -90,11 +109,10 @@ pub fn decide(
                 return Err(Refused::NoSector);
             }
             match entrances.iter().find(|e| e.state == state) {
-                Some(Entrance { missing: None, .. }) => Ok(Action::Continue(Some(state))),
+                Some(Entrance { closed: None, .. }) => Ok(Action::Continue(Some(state))),
                 Some(Entrance {
-                    missing: Some(missing),
-                    ..
-                }) => Err(Refused::Missing { state, missing }),
+                    closed: Some(why), ..
+                }) => Err(Refused::Closed { state, why: *why }),
                 None => Err(Refused::ForeignState {
                     state,
                     known: entrances.iter().map(|e| e.state).collect(),
@@ -105,6 +123,15 @@ pub fn decide(
             Err(Refused::Stopping)
         }
     }
+}
+
+/// Why a thread stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// An operator wants it; he may have changed his mind meanwhile.
+    Asked,
+    /// Something failed, and a person must look.
+    Failed,
 }
 
 /// Why a wait ended early.
@@ -201,7 +228,7 @@ impl Control {
 
     /// Waits, unless interrupted.
     pub fn wait(&self, duration: Duration) -> Result<(), Interrupt> {
-        let until = Instant::now() + duration;
+        let until = Instant::now() + duration.min(LONGEST_WAIT);
         let mut inner = self.inner.lock();
         loop {
             if let Some(interrupt) = inner.interrupt() {
@@ -211,6 +238,22 @@ impl Control {
                 return inner.interrupt().map_or(Ok(()), Err);
             }
         }
+    }
+
+    /// Waits about that long: a tenth shorter to a tenth longer, so that the threads of many
+    /// workers do not ask all at once.
+    pub fn wait_about(&self, duration: Duration) -> Result<(), Interrupt> {
+        // a hasher with fresh keys is the house's dice where nothing secret is at stake
+        self.wait(about(duration, RandomState::new().hash_one(0)))
+    }
+
+    /// Whether the daemon begins to stop within that time.
+    pub fn stops_within(&self, duration: Duration) -> bool {
+        let mut inner = self.inner.lock();
+        let stopping = |inner: &mut Inner| inner.standing != Standing::Stopping;
+        let until = Instant::now() + duration;
+        self.changed.wait_while_until(&mut inner, stopping, until);
+        inner.standing == Standing::Stopping
     }
 
     /// A token that a pause or stop calls off; for the next task only.
@@ -225,11 +268,20 @@ impl Control {
         cancel
     }
 
-    /// Stands still until resumed (with the state to go on from, if another) or stopped.
-    pub fn stay_paused(&self, entrances: Vec<Entrance>) -> Result<Option<State>, Interrupt> {
+    /// Stands still until resumed (with the state to go on from, if another) or stopped. A
+    /// pause that was asked for and withdrawn before the thread came here is none.
+    pub fn stay_paused(
+        &self,
+        because: Because,
+        entrances: Vec<Entrance>,
+    ) -> Result<Option<State>, Interrupt> {
         let mut inner = self.inner.lock();
-        if inner.standing != Standing::Stopping {
-            inner.standing = Standing::Paused;
+        match (inner.standing, because) {
+            (Standing::Working, Because::Asked) => return Ok(None),
+            (Standing::Working | Standing::PauseAsked | Standing::Paused, _) => {
+                inner.standing = Standing::Paused;
+            }
+            (Standing::Stopping, _) => {}
         }
         inner.entrances = entrances;
         inner.resume_at = None;
@@ -244,10 +296,37 @@ impl Control {
     }
 }
 
+/// A duration within a tenth of the given one; `dice` decides.
+fn about(duration: Duration, dice: u64) -> Duration {
+    let percent = 90 + u32::try_from(dice % 21).unwrap_or_default();
+    (duration / 100).saturating_mul(percent)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::{sync::Arc, thread};
+
+    #[test]
+    fn waits_differ_a_little() {
+        let hour = Duration::from_secs(3600);
+        let waits: Vec<_> = (0..21).map(|dice| about(hour, dice)).collect();
+        assert!(waits.iter().all(|w| (*w).abs_diff(hour) <= hour / 10));
+        assert_eq!(waits.iter().min(), Some(&(hour / 10 * 9)));
+        assert_eq!(waits.iter().max(), Some(&(hour / 10 * 11)));
+        assert!(about(Duration::MAX, 20) > Duration::from_secs(u64::MAX / 100));
+    }
+
+    #[test]
+    fn a_pause_that_was_withdrawn_before_it_took_effect_is_none() {
+        let control = Control::default();
+        control.command(Command::Pause).unwrap();
+        // the thread has seen it, and is on its way to stand still
+        assert_eq!(control.interrupt(), Some(Interrupt::Pause));
+        assert_eq!(control.command(Command::Resume), Ok(Action::WithdrawPause));
+        assert_eq!(control.stay_paused(Because::Asked, Vec::new()), Ok(None));
+        assert_eq!(control.standing(), Standing::Working);
+    }
 
     #[test]
     fn every_command_in_every_standing() {
@@ -256,11 +335,11 @@ mod tests {
         let entrances = [
             Entrance {
                 state: State::TreeDBuilt,
-                missing: None,
+                closed: None,
             },
             Entrance {
                 state: State::C1Done,
-                missing: Some("the output of C1"),
+                closed: Some(Closed::Lacks(Finding::C1)),
             },
         ];
         let known = vec![State::TreeDBuilt, State::C1Done];
@@ -278,9 +357,9 @@ mod tests {
             (
                 Paused,
                 ResumeAt(State::C1Done),
-                Err(Refused::Missing {
+                Err(Refused::Closed {
                     state: State::C1Done,
-                    missing: "the output of C1",
+                    why: Closed::Lacks(Finding::C1),
                 }),
             ),
             (
@@ -310,10 +389,11 @@ mod tests {
         let waiting = Arc::clone(&control);
         let thread = thread::spawn(move || {
             let first = waiting.wait(Duration::from_secs(600));
-            let resumed = waiting.stay_paused(vec![Entrance {
+            let entrances = vec![Entrance {
                 state: State::Allocated,
-                missing: None,
-            }]);
+                closed: None,
+            }];
+            let resumed = waiting.stay_paused(Because::Asked, entrances);
             (first, resumed)
         });
         control.command(Command::Pause).unwrap();
@@ -336,6 +416,11 @@ mod tests {
         control.stop();
         assert!(cancel.is_cancelled() && control.cancel().is_cancelled());
         assert_eq!(control.wait(Duration::from_secs(600)), Err(Interrupt::Stop));
-        assert_eq!(control.stay_paused(Vec::new()), Err(Interrupt::Stop));
+        for because in [Because::Asked, Because::Failed] {
+            assert_eq!(
+                control.stay_paused(because, Vec::new()),
+                Err(Interrupt::Stop)
+            );
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     plans::{Programs, World},
     rpc::{self, Seat, WorkerRpc},
     stores::{AttachedStores, SealingStore, StoreError},
-    threads::{Engine, Reporter},
+    threads::{Engine, Reporter, Reports},
     view::Board,
 };
 use damocles_daemon::{
@@ -51,6 +51,8 @@ const STAGES: [Stage; 8] = [
 /// How long a stop waits for steps to end. What runs longer is cut off: it is done again at
 /// the next start, and nothing that was finished is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Shorter than that, so that the daemon itself says what is cut off.
+const LEAVE: Duration = Duration::from_secs(4);
 /// Between two looks whether the manager has come.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -323,16 +325,22 @@ impl Sealing {
             self.config.ping_interval,
             self.stop.clone(),
         ));
+        let reports = Reports::default();
+        let reporter = Reporter {
+            manager: self.world.manager.clone(),
+            instance: identity.name.clone(),
+            boards: self.seats.iter().map(|s| Arc::clone(&s.board)).collect(),
+            reports: reports.clone(),
+        };
+        std::thread::Builder::new()
+            .name("reports".to_owned())
+            .spawn(move || reporter.run())?;
         let (ended, mut all_ended) = mpsc::channel::<()>(1);
         for (thread, seat) in self.config.threads.iter().zip(self.seats.iter()) {
             let engine = Engine {
                 config: thread.clone(),
                 world: self.world.clone(),
-                reporter: Reporter {
-                    manager: self.world.manager.clone(),
-                    instance: identity.name.clone(),
-                    location: seat.board.info().location,
-                },
+                reports: reports.clone(),
                 control: Arc::clone(&seat.control),
                 board: Arc::clone(&seat.board),
                 probe: None,
@@ -354,8 +362,13 @@ impl Sealing {
         for seat in self.seats.iter() {
             seat.control.stop();
         }
+        reports.stop();
         // none is ever sent: the channel closes when the last thread has ended
-        let _ = all_ended.recv().await;
+        if tokio::time::timeout(LEAVE, all_ended.recv()).await.is_err() {
+            for given_up in self.seats.iter().filter_map(|s| s.board.given_up()) {
+                tracing::info!("{given_up}");
+            }
+        }
         pings.abort();
         Ok(())
     }

@@ -4,10 +4,11 @@
 //! Large outputs (PC1, C1) are kept beside it, so that a transition does not write them anew.
 
 use damocles_api::sector::{AllocatedSector, SectorPiece};
-use damocles_flow::{PlanName, State};
+use damocles_flow::{Finding, PlanName, State};
 use damocles_processor::task::Pc2Output;
 use damocles_types::{Base64, Failure, PieceInfo, SectorId, Seed, Ticket};
 use serde::{Deserialize, Serialize};
+use strum::IntoEnumIterator;
 
 /// Version that this program writes. A document of a higher one is not touched.
 pub const VERSION: u32 = 1;
@@ -44,6 +45,13 @@ pub struct Document {
     pub stopped: Option<Stopped>,
     /// Why the sector is given up.
     pub abort_reason: Option<String>,
+    /// A person gave it up, here at the worker.
+    #[serde(default)]
+    pub given_up_by_person: bool,
+    /// The database of the manager that allocated the sector, as it names itself. None: it does
+    /// not say (upstream's), or the sector is older than the question.
+    #[serde(default)]
+    pub manager: Option<String>,
     pub phases: Phases,
 }
 
@@ -66,6 +74,12 @@ pub struct Phases {
     #[serde(default)]
     pub ticket_at: Option<u64>,
     pub pc2: Option<Pc2Output>,
+    /// The sealed sector has answered challenges, where `verify_after_pc2` wants that.
+    #[serde(default)]
+    pub verified: bool,
+    /// A precommit with this ticket was handed to the manager.
+    #[serde(default)]
+    pub precommit_sent: bool,
     /// The precommit failed on chain: ask for a new message.
     pub pc2_re_submit: bool,
     pub persist_instance: Option<String>,
@@ -83,7 +97,7 @@ pub struct Phases {
 
 impl Document {
     /// The document of a sector that was just allocated.
-    pub fn new(plan: PlanName, allocated: AllocatedSector) -> Self {
+    pub fn new(plan: PlanName, allocated: AllocatedSector, manager: Option<String>) -> Self {
         Self {
             version: VERSION,
             plan,
@@ -93,6 +107,8 @@ impl Document {
             tries: 0,
             stopped: None,
             abort_reason: None,
+            given_up_by_person: false,
+            manager,
             phases: Phases::default(),
         }
     }
@@ -122,63 +138,108 @@ impl Document {
         self.tries = 0;
         self.stopped = None;
     }
-    /// Goes to another state because a person says so. What steps behind that state found
-    /// out is forgotten, since it may not hold any more; returns the outputs to drop.
-    pub fn rewind(&mut self, to: State) -> Vec<Output> {
+
+    /// Whether the manager may have put this sector's precommit on chain: from then on another
+    /// replica would never be taken, and a deposit is at stake.
+    pub fn precommit_sent(&self) -> bool {
         use State as S;
-        let mut drop = Vec::new();
-        let phases = &mut self.phases;
-        let (forget_ticket, forget_pc1, forget_pc2, forget_seed, forget_c1, forget_proof) = match to
-        {
-            S::Empty | S::Allocated | S::DealsAcquired | S::PieceAdded | S::TreeDBuilt => {
-                (true, true, true, true, true, true)
-            }
-            S::TicketAssigned => (false, true, true, true, true, true),
-            S::PC1Done => (false, false, true, true, true, true),
-            S::SyntheticPoRepNeeded
-            | S::PC2Done
-            | S::PCSubmitted
+        let by_state = match self.state {
+            S::PCSubmitted
             | S::PCLanded
             | S::Persisted
-            | S::PersistanceSubmitted => (false, false, false, true, true, true),
-            S::SeedAssigned => (false, false, false, false, true, true),
-            S::C1Done => (false, false, false, false, false, true),
-            S::C2Done | S::ProofSubmitted | S::Finished | S::Aborted => return self.go(to),
-            S::SnapEncoded
+            | S::PersistanceSubmitted
+            | S::SeedAssigned
+            | S::C1Done
+            | S::C2Done
+            | S::ProofSubmitted
+            | S::Finished => true,
+            S::Empty
+            | S::Allocated
+            | S::DealsAcquired
+            | S::PieceAdded
+            | S::TreeDBuilt
+            | S::TicketAssigned
+            | S::PC1Done
+            | S::PC2Done
+            | S::SyntheticPoRepNeeded
+            | S::Aborted
+            | S::SnapEncoded
             | S::SnapProved
             | S::SealedChecked
             | S::SnapPieceAdded
             | S::SnapTreeDBuilt
             | S::SnapDone
-            | S::Unsealed => return self.go(to),
+            | S::Unsealed => false,
         };
-        if forget_ticket {
-            phases.ticket = None;
+        // a document of an older version has only its state
+        by_state || self.phases.precommit_sent
+    }
+
+    /// Whether the finding is there; the large ones lie beside the document.
+    pub fn has(&self, finding: Finding, beside: impl Fn(Output) -> bool) -> bool {
+        let phases = &self.phases;
+        match finding {
+            Finding::Deals => phases.deals.is_some(),
+            Finding::Pieces => phases.piece_infos.is_some(),
+            Finding::Ticket => phases.ticket.is_some(),
+            Finding::Pc1 => beside(Output::Pc1),
+            Finding::Pc2 => phases.pc2.is_some(),
+            Finding::Persisted => phases.persist_instance.is_some(),
+            Finding::Seed => phases.seed.is_some(),
+            Finding::C1 => beside(Output::C1),
+            Finding::Proof => phases.proof.is_some(),
         }
-        if forget_pc1 {
-            drop.push(Output::Pc1);
-        }
-        if forget_pc2 && phases.pc2.take().is_some() {
-            // the manager may hold another precommit of this sector
-            phases.pc2_re_submit = true;
-        }
-        if forget_seed {
-            phases.seed = None;
-        }
-        if forget_c1 {
-            drop.push(Output::C1);
-        }
-        if forget_proof && phases.proof.take().is_some() {
-            phases.c2_re_submit = true;
-        }
-        self.go(to);
+    }
+
+    /// Goes to another state because a person says so. What steps behind that state found
+    /// out is forgotten, since it may not hold any more; returns the outputs to drop.
+    pub fn rewind(&mut self, to: State) -> Vec<Output> {
+        let ends = matches!(to, State::Finished | State::Aborted);
+        let keeps = self.plan.needs(to).filter(|_| !ends);
+        let behind = Finding::iter().filter(|f| keeps.is_some_and(|keeps| !keeps.contains(f)));
+        let drop = behind.filter_map(|finding| self.forget(finding)).collect();
+        self.forgive();
+        self.advance(to);
         drop
     }
 
-    fn go(&mut self, to: State) -> Vec<Output> {
-        self.forgive();
-        self.advance(to);
-        Vec::new()
+    /// Forgets what a step found out; the output to drop, if it lies beside the document.
+    fn forget(&mut self, finding: Finding) -> Option<Output> {
+        let phases = &mut self.phases;
+        match finding {
+            Finding::Deals => phases.deals = None,
+            Finding::Pieces => phases.piece_infos = None,
+            Finding::Ticket => (phases.ticket, phases.ticket_at) = (None, None),
+            Finding::Pc1 => return Some(Output::Pc1),
+            Finding::Pc2 => {
+                // the manager may hold another precommit of this sector
+                phases.pc2_re_submit |= phases.pc2.take().is_some();
+                phases.verified = false;
+            }
+            Finding::Persisted => phases.persist_instance = None,
+            Finding::Seed => phases.seed = None,
+            Finding::C1 => return Some(Output::C1),
+            Finding::Proof => phases.c2_re_submit |= phases.proof.take().is_some(),
+        }
+        None
+    }
+
+    /// What of a sector that is given up stays elsewhere, for a person to know.
+    pub fn remains(&self) -> Option<String> {
+        let mut stays = Vec::new();
+        if self.precommit_sent() {
+            stays.push(
+                "its precommit and the deposit for it stay on chain until they expire there"
+                    .to_owned(),
+            );
+        }
+        if let Some(store) = &self.phases.persist_instance {
+            let sector = self.sector();
+            stays.push(format!(
+                "its files stay in the persist store {store:?} (sealed/{sector}, cache/{sector})"
+            ));
+        }
+        (!stays.is_empty()).then(|| stays.join("; "))
     }
 }
 
@@ -193,7 +254,7 @@ mod tests {
             id: SectorId::new(1000, 7),
             proof_type: SealProof::interactive(SectorSize::KiB2),
         };
-        let mut whole = Document::new(PlanName::Sealer, allocated);
+        let mut whole = Document::new(PlanName::Sealer, allocated, None);
         whole.state = State::ProofSubmitted;
         whole.tries = 3;
         whole.phases.ticket = Some(Ticket {
@@ -209,6 +270,7 @@ mod tests {
             seed: Randomness([2; 32]),
             epoch: 9,
         });
+        whole.phases.persist_instance = Some("hdd".into());
         whole.phases.proof = Some(Base64(vec![1]));
         whole.phases.proofs_failed = 4;
 
@@ -229,6 +291,10 @@ mod tests {
         );
         assert!(doc.phases.pc2_re_submit && doc.phases.c2_re_submit);
         assert_eq!(doc.phases.precommits_failed, 0);
+        assert_eq!(
+            doc.phases.persist_instance, None,
+            "the files there are those of the replica before"
+        );
 
         let mut doc = whole.clone();
         assert_eq!(doc.rewind(State::SeedAssigned), [Output::C1]);
@@ -238,5 +304,59 @@ mod tests {
         let mut doc = whole.clone();
         assert_eq!(doc.rewind(State::C2Done), []);
         assert_eq!(doc.phases, whole.phases);
+    }
+    #[test]
+    fn what_is_behind_a_state_is_forgotten_and_nothing_else() {
+        let allocated = AllocatedSector {
+            id: SectorId::new(1000, 7),
+            proof_type: SealProof::interactive(SectorSize::KiB2),
+        };
+        let mut whole = Document::new(PlanName::Sealer, allocated, None);
+        whole.state = State::ProofSubmitted;
+        let phases = &mut whole.phases;
+        (phases.deals, phases.piece_infos) = (Some(Vec::new()), Some(Vec::new()));
+        phases.ticket = Some(Ticket {
+            ticket: Randomness([1; 32]),
+            epoch: 5,
+        });
+        phases.pc2 = Some(Pc2Output {
+            registered_proof: allocated.proof_type,
+            comm_r: Default::default(),
+            comm_d: Default::default(),
+        });
+        phases.persist_instance = Some("hdd".into());
+        phases.seed = Some(Seed {
+            seed: Randomness([2; 32]),
+            epoch: 9,
+        });
+        phases.proof = Some(Base64(vec![1]));
+        for to in PlanName::Sealer.states() {
+            let mut doc = whole.clone();
+            let dropped = doc.rewind(to);
+            let ends = matches!(to, State::Finished | State::Aborted);
+            let kept = PlanName::Sealer.needs(to).unwrap();
+            for finding in Finding::iter() {
+                assert_eq!(
+                    doc.has(finding, |output| !dropped.contains(&output)),
+                    ends || kept.contains(&finding),
+                    "{to}: {finding:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_document_of_the_first_version_knows_what_was_sent_by_its_state() {
+        let text = r#"{"version":1,"plan":"sealer","state":"PCLanded","prev_state":"PCSubmitted",
+            "allocated":{"ID":{"Miner":1000,"Number":7},"ProofType":5},"tries":0,"stopped":null,
+            "abort_reason":null,"phases":{"deals":[],"piece_infos":[],"ticket":null,"pc2":null,
+            "pc2_re_submit":false,"persist_instance":null,"seed":null,"proof":null,
+            "c2_re_submit":false}}"#;
+        let mut doc: Document = serde_json::from_str(text).unwrap();
+        assert!(doc.precommit_sent() && doc.manager.is_none() && !doc.given_up_by_person);
+        assert!(doc.remains().is_some_and(|r| r.contains("deposit")));
+        doc.state = State::PC2Done;
+        assert!(!doc.precommit_sent());
+        assert_eq!(doc.remains(), None);
     }
 }

@@ -10,7 +10,8 @@ use damocles_types::{Base64, PieceInfo, Seed, Ticket};
 /// The outcome of a step, with its data.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    Allocate(AllocatedSector),
+    /// With the manager that gave it, as `Document::manager` keeps it.
+    Allocate(AllocatedSector, Option<String>),
     AcquireDeals(Vec<SectorPiece>),
     AddPiece(Vec<PieceInfo>),
     BuildTreeD,
@@ -32,6 +33,8 @@ pub enum Event {
     C2(Vec<u8>),
     SubmitProof,
     ReSubmitProof,
+    ProofInvalid,
+    PreCommitGone,
     Finish,
     Abort(String),
 }
@@ -46,7 +49,7 @@ pub struct Outputs {
 impl Event {
     pub const fn name(&self) -> Ev {
         match self {
-            Self::Allocate(_) => Ev::Allocate,
+            Self::Allocate(..) => Ev::Allocate,
             Self::AcquireDeals(_) => Ev::AcquireDeals,
             Self::AddPiece(_) => Ev::AddPiece,
             Self::BuildTreeD => Ev::BuildTreeD,
@@ -67,6 +70,8 @@ impl Event {
             Self::C2(_) => Ev::C2,
             Self::SubmitProof => Ev::SubmitProof,
             Self::ReSubmitProof => Ev::ReSubmitProof,
+            Self::ProofInvalid => Ev::ProofInvalid,
+            Self::PreCommitGone => Ev::PreCommitGone,
             Self::Finish => Ev::Finish,
             Self::Abort(_) => Ev::Abort,
         }
@@ -78,7 +83,10 @@ impl Event {
         let phases = &mut document.phases;
         let mut outputs = Outputs::default();
         match self {
-            Self::Allocate(allocated) => document.allocated = allocated,
+            Self::Allocate(allocated, manager) => {
+                document.allocated = allocated;
+                document.manager = manager;
+            }
             Self::AcquireDeals(deals) => phases.deals = Some(deals),
             Self::AddPiece(infos) => phases.piece_infos = Some(infos),
             Self::AssignTicket(ticket, at) => {
@@ -87,7 +95,10 @@ impl Event {
             }
             Self::PC1(output) => outputs.keep = Some((Output::Pc1, output)),
             Self::PC2(output) | Self::PC2NeedSyntheticProof(output) => phases.pc2 = Some(output),
-            Self::SubmitPC => phases.pc2_re_submit = false,
+            Self::SubmitPC => {
+                phases.pc2_re_submit = false;
+                phases.precommit_sent = true;
+            }
             Self::ReSubmitPC => {
                 phases.pc2_re_submit = true;
                 phases.precommits_failed += 1;
@@ -100,6 +111,9 @@ impl Event {
                 }
                 phases.ticket = None;
                 phases.pc2 = None;
+                phases.verified = false;
+                // the chain takes none with that ticket any more
+                phases.precommit_sent = false;
                 // the manager may hold the precommit with the old ticket
                 phases.pc2_re_submit = true;
                 outputs.drop.push(Output::Pc1);
@@ -119,6 +133,20 @@ impl Event {
             Self::ReSubmitProof => {
                 phases.c2_re_submit = true;
                 phases.proofs_failed += 1;
+            }
+            Self::ProofInvalid => {
+                phases.proofs_failed += 1;
+                phases.proof = None;
+                phases.c2_re_submit = true;
+            }
+            Self::PreCommitGone => {
+                phases.precommits_failed += 1;
+                phases.pc2_re_submit = true;
+                // another precommit has another seed
+                phases.seed = None;
+                phases.proof = None;
+                phases.c2_re_submit = true;
+                outputs.drop.push(Output::C1);
             }
             Self::Abort(reason) => document.abort_reason = Some(reason),
             Self::BuildTreeD | Self::SyntheticPoRep | Self::SubmitPersistance | Self::Finish => {}

@@ -6,6 +6,7 @@ pub mod stores;
 pub mod endpoint;
 pub mod config;
 pub mod document;
+pub mod giving_up;
 pub mod event;
 pub mod metadb;
 pub mod manager;

@@ -4,8 +4,8 @@
 
 use crate::endpoint::ManagerAddr;
 use damocles_api::{
-    code::SECTOR_STATE_NOT_FOUND,
-    damocles::DamoclesClient,
+    code,
+    damocles::{DamoclesClient, ManagerIdentity, SectorFate},
     sealer::SealerClient,
     sector::{
         AcquireDealsSpec, AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo,
@@ -23,13 +23,14 @@ use jsonrpsee::{
     http_client::{HttpClient, HttpClientBuilder, transport::Error as TransportError},
     types::error::METHOD_NOT_FOUND_CODE,
 };
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -40,9 +41,21 @@ const LARGEST_BODY: u32 = 64 << 20;
 /// Why the manager gave no answer, or not the wanted one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It has no such sector (code 11001).
+    /// Its record of the sector is closed (code 11001).
+    #[error("the manager says that the sector is over: {0}")]
+    SectorOver(String),
+    /// It has no record of the sector.
     #[error("the manager does not know the sector: {0}")]
     SectorUnknown(String),
+    /// Another worker or thread has the sector.
+    #[error("the sector is another's: {0}")]
+    NotOwner(String),
+    /// It cannot answer yet.
+    #[error("the manager asks to wait ({method}): {message}")]
+    NotNow {
+        method: &'static str,
+        message: String,
+    },
     #[error("the manager does not offer {0}")]
     Unsupported(&'static str),
     /// No token, or a wrong one.
@@ -53,6 +66,13 @@ pub enum CallError {
     Failed {
         method: &'static str,
         message: String,
+    },
+    /// Something answered, and not as a manager does.
+    #[error("what answers at {addr} to {method} cannot be read: {reason}")]
+    Garbled {
+        addr: String,
+        method: &'static str,
+        reason: String,
     },
     /// It did not answer.
     #[error("the manager at {addr} cannot be reached: {reason}")]
@@ -84,7 +104,14 @@ struct Inner {
     timeout: Duration,
     /// Cleared when a manager answers that it has no timelines.
     keeps_timelines: AtomicBool,
+    /// Who answered last, and when; forgotten whenever a call got no answer.
+    identity: Mutex<Option<(Instant, Option<ManagerIdentity>)>>,
 }
+
+/// So long the manager is taken for the one that it said it was: a restart with another database
+/// may be too quick to be seen. (One without a name is asked again after it was away only: its
+/// log takes each question for an error.)
+const SAME_FOR: Duration = Duration::from_secs(30);
 
 impl Manager {
     /// Prepares the client; nothing is sent yet. `runtime` carries the calls, `stop` ends them.
@@ -115,6 +142,7 @@ impl Manager {
             stop,
             timeout: connection.timeout,
             keeps_timelines: AtomicBool::new(true),
+            identity: Mutex::new(None),
         })))
     }
 
@@ -145,21 +173,72 @@ impl Manager {
             biased;
             () = inner.stop.cancelled() => Err(CallError::Stopping),
             answer = tokio::time::timeout(inner.timeout, call(&inner.rpc)) => match answer {
-                Err(_) => Err(away(format!("no answer to {method} within {} s", inner.timeout.as_secs_f32()))),
+                Err(_) => {
+                    self.forget_identity();
+                    Err(away(format!("no answer to {method} within {} s", inner.timeout.as_secs_f32())))
+                }
                 Ok(Ok(value)) => Ok(value),
-                Ok(Err(error)) => Err(self.classify(method, error)),
+                Ok(Err(error)) => {
+                    let error = self.classify(method, error);
+                    if let CallError::Away { .. } | CallError::Garbled { .. } = error {
+                        self.forget_identity();
+                    }
+                    Err(error)
+                }
             },
         }
+    }
+
+    /// Another manager may be the next to answer.
+    fn forget_identity(&self) {
+        *self.0.identity.lock() = None;
+    }
+
+    /// Who the manager is; none for one that does not say (upstream's). Asked when it is met, and
+    /// again from time to time and after it was away.
+    pub fn identity(&self) -> Result<Option<ManagerIdentity>, CallError> {
+        let known = self.0.identity.lock().clone();
+        match known {
+            Some((at, identity)) if identity.is_none() || at.elapsed() < SAME_FOR => Ok(identity),
+            _ => self.identity_now(),
+        }
+    }
+
+    /// The same, asked now: for what cannot be undone.
+    pub fn identity_now(&self) -> Result<Option<ManagerIdentity>, CallError> {
+        let asked = Instant::now();
+        let identity = offered(self.call("Identity", async |rpc| rpc.identity().await))?;
+        let before = self.0.identity.lock().replace((asked, identity.clone()));
+        if before.is_none_or(|(_, before)| before != identity) {
+            // what the one before did not offer, this one may
+            self.0.keeps_timelines.store(true, Ordering::Relaxed);
+        }
+        Ok(identity)
+    }
+
+    /// What the manager's record says of a sector; none from one that has no such question.
+    pub fn sector_fate(&self, sector: SectorId) -> Result<Option<SectorFate>, CallError> {
+        offered(self.call("SectorFate", async |rpc| rpc.sector_fate(sector).await))
     }
 
     fn classify(&self, method: &'static str, error: ClientError) -> CallError {
         let addr = self.0.addr.to_string();
         match error {
-            Error::Call(e) if e.code() == SECTOR_STATE_NOT_FOUND => {
+            Error::Call(e) if e.code() == code::SECTOR_STATE_NOT_FOUND => {
+                CallError::SectorOver(e.message().to_owned())
+            }
+            Error::Call(e) if e.code() == code::SECTOR_UNKNOWN => {
                 CallError::SectorUnknown(e.message().to_owned())
             }
+            Error::Call(e) if e.code() == code::NOT_OWNER => {
+                CallError::NotOwner(e.message().to_owned())
+            }
+            Error::Call(e) if e.code() == code::NOT_NOW => CallError::NotNow {
+                method,
+                message: e.message().to_owned(),
+            },
             Error::Call(e) if e.code() == METHOD_NOT_FOUND_CODE => CallError::Unsupported(method),
-            Error::Call(e) if e.code() == damocles_api::code::NOT_PERMITTED => CallError::Denied {
+            Error::Call(e) if e.code() == code::NOT_PERMITTED => CallError::Denied {
                 addr,
                 reason: e.message().to_owned(),
             },
@@ -167,9 +246,10 @@ impl Manager {
                 method,
                 message: e.message().to_owned(),
             },
-            Error::ParseError(e) => CallError::Failed {
+            Error::ParseError(e) => CallError::Garbled {
+                addr,
                 method,
-                message: format!("its answer cannot be read: {e}"),
+                reason: e.to_string(),
             },
             other => match rejected_status(&other) {
                 Some(401 | 403) => CallError::Denied {
@@ -327,6 +407,15 @@ impl Manager {
             Ok(()) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// An answer, or that the manager has no such question.
+fn offered<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(CallError::Unsupported(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,13 +3,21 @@
 //! it cannot be read: a damaged or newer document is reported, and stays.
 
 use crate::document::{Document, Output, VERSION};
-use damocles_api::timeline::{Ending, TimelineEntry};
+use damocles_api::{
+    sector::AllocateSectorSpec,
+    timeline::{Ending, TimelineEntry},
+};
 use damocles_kv::{Batch, Durability, Kv, KvError, OpenError, Schema, Table};
 use damocles_processor::Opaque;
 use damocles_types::{Failure, SectorId};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use strum::IntoEnumIterator;
+use uuid::Uuid;
 
 const SECTOR: Table = Table("sector");
 const OUTPUT: Table = Table("output");
@@ -18,6 +26,13 @@ const TIMELINE: Table = Table("timeline");
 const NOW: &[u8] = b"now";
 /// Key of [`Last`].
 const LAST: &[u8] = b"last";
+/// Key of the request for a sector number that has not come to a sector yet.
+const REQUEST: &[u8] = b"request";
+/// Key of the ended attempts of sectors before this one that the manager has not heard of.
+const FORMER: &[u8] = b"former";
+/// Of so many sectors before this one at most; a manager that takes news of none of them for
+/// longer has other things to learn.
+const MOST_FORMER: usize = 16;
 
 /// The database as this program knows it.
 pub const SCHEMA: Schema = Schema {
@@ -27,11 +42,31 @@ pub const SCHEMA: Schema = Schema {
 };
 
 /// The sector whose timeline is kept; it may have ended already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Last {
-    pub sector: SectorId,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Last {
+    sector: SectorId,
     /// Entries before this one have reached the manager.
-    pub reported: u64,
+    reported: u64,
+    /// The manager that allocated it, as in the document.
+    #[serde(default)]
+    manager: Option<String>,
+}
+
+/// Ended attempts at a sector's steps, in their order, that the manager has not heard of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsent {
+    pub sector: SectorId,
+    /// The manager that allocated it.
+    pub manager: Option<String>,
+    pub entries: Vec<TimelineEntry>,
+}
+
+/// A question for a sector number, as it was written down before it was asked.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    id: String,
+    /// What was asked for; another wish is another question.
+    spec: AllocateSectorSpec,
 }
 
 /// Why the database or what is in it cannot be used.
@@ -87,6 +122,9 @@ impl MetaError {
 pub struct MetaDb {
     dir: PathBuf,
     kv: Kv,
+    /// Held while what is unsent is looked through and written anew: the thread begins a sector,
+    /// the reporter notes what has arrived.
+    reported: Arc<Mutex<()>>,
 }
 
 /// What goes down together in a transition.
@@ -107,6 +145,7 @@ impl MetaDb {
         Ok(Self {
             dir: dir.to_owned(),
             kv,
+            reported: Arc::default(),
         })
     }
 
@@ -147,9 +186,30 @@ impl MetaDb {
             })
     }
 
+    /// The id of the question for a sector number: the same until a sector was begun.
+    pub fn request_id(&self, spec: &AllocateSectorSpec) -> Result<String, MetaError> {
+        let open: Option<Request> = self.kv.get_json(SECTOR, REQUEST)?;
+        if let Some(open) = open.filter(|open| open.spec == *spec) {
+            return Ok(open.id);
+        }
+        let request = Request {
+            id: Uuid::new_v4().to_string(),
+            spec: spec.clone(),
+        };
+        let mut batch = Batch::new();
+        batch.put_json(SECTOR, REQUEST, &request)?;
+        self.kv.write(batch, Durability::Synced)?;
+        Ok(request.id)
+    }
+
     /// A new sector: the timeline of the one before goes, its first entries come.
     pub fn begin(&self, document: &Document, entry: &TimelineEntry) -> Result<(), MetaError> {
+        let _held = self.reported.lock();
         let mut batch = Batch::new();
+        let mut former = self.former()?;
+        former.extend(self.present()?);
+        former.drain(..former.len().saturating_sub(MOST_FORMER));
+        batch.put_json(SECTOR, FORMER, &former)?;
         for (key, _) in self.kv.scan(TIMELINE, b"", usize::MAX)? {
             batch.delete(TIMELINE, key);
         }
@@ -159,7 +219,9 @@ impl MetaDb {
         let last = Last {
             sector: document.sector(),
             reported: 0,
+            manager: document.manager.clone(),
         };
+        batch.delete(SECTOR, REQUEST);
         batch.put_json(SECTOR, LAST, &last)?;
         batch.put_json(TIMELINE, seq_key(entry.seq), entry)?;
         batch.put_json(SECTOR, NOW, document)?;
@@ -219,14 +281,57 @@ impl MetaDb {
         Ok(self.kv.scan_json(TIMELINE, b"")?)
     }
 
-    /// Whose timeline that is, and how much of it the manager has.
-    pub fn last(&self) -> Result<Option<Last>, MetaError> {
-        Ok(self.kv.get_json(SECTOR, LAST)?)
+    /// What the manager has not heard of, oldest first. An attempt that goes on holds back what
+    /// came after it.
+    pub fn unsent(&self) -> Result<Vec<Unsent>, MetaError> {
+        let _held = self.reported.lock();
+        let mut unsent = self.former()?;
+        unsent.extend(self.present()?);
+        Ok(unsent)
     }
 
-    pub fn set_last(&self, last: &Last) -> Result<(), MetaError> {
+    fn former(&self) -> Result<Vec<Unsent>, MetaError> {
+        Ok(self.kv.get_json(SECTOR, FORMER)?.unwrap_or_default())
+    }
+
+    fn present(&self) -> Result<Option<Unsent>, MetaError> {
+        let Some(last) = self.kv.get_json::<Last>(SECTOR, LAST)? else {
+            return Ok(None);
+        };
+        let entries = self.timeline()?.into_iter();
+        let entries: Vec<_> = entries
+            .skip_while(|e| e.seq < last.reported)
+            .take_while(|e| e.ending.is_some())
+            .collect();
+        let unsent = Unsent {
+            sector: last.sector,
+            manager: last.manager,
+            entries,
+        };
+        Ok(Some(unsent).filter(|unsent| !unsent.entries.is_empty()))
+    }
+
+    /// Entries of a sector below `next` have reached the manager.
+    pub fn sent(&self, sector: SectorId, next: u64) -> Result<(), MetaError> {
+        let _held = self.reported.lock();
         let mut batch = Batch::new();
-        batch.put_json(SECTOR, LAST, last)?;
+        match self.kv.get_json::<Last>(SECTOR, LAST)? {
+            Some(last) if last.sector == sector => {
+                let last = Last {
+                    reported: next,
+                    ..last
+                };
+                batch.put_json(SECTOR, LAST, &last)?;
+            }
+            _ => {
+                let mut former = self.former()?;
+                for unsent in former.iter_mut().filter(|u| u.sector == sector) {
+                    unsent.entries.retain(|e| e.seq >= next);
+                }
+                former.retain(|u| !u.entries.is_empty());
+                batch.put_json(SECTOR, FORMER, &former)?;
+            }
+        }
         Ok(self.kv.write(batch, Durability::Buffered)?)
     }
 
@@ -251,7 +356,7 @@ mod tests {
             id: SectorId::new(1000, 7),
             proof_type: SealProof::interactive(SectorSize::KiB2),
         };
-        Document::new(PlanName::Sealer, allocated)
+        Document::new(PlanName::Sealer, allocated, None)
     }
 
     fn entry(seq: u64) -> TimelineEntry {
@@ -316,6 +421,64 @@ mod tests {
         );
         db.begin(&document(), &entry(0)).unwrap();
         assert_eq!(db.timeline().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_question_keeps_its_id_until_a_sector_is_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = AllocateSectorSpec::default();
+        let first = {
+            let db = MetaDb::open(dir.path()).unwrap();
+            let first = db.request_id(&spec).unwrap();
+            assert_eq!(db.request_id(&spec).unwrap(), first);
+            first
+        };
+        let db = MetaDb::open(dir.path()).unwrap();
+        assert_eq!(db.request_id(&spec).unwrap(), first, "over a restart");
+        let other = AllocateSectorSpec {
+            allowed_miners: vec![1000],
+            ..AllocateSectorSpec::default()
+        };
+        assert_ne!(db.request_id(&other).unwrap(), first, "another wish");
+        let second = db.request_id(&spec).unwrap();
+        db.begin(&document(), &entry(0)).unwrap();
+        assert_ne!(db.request_id(&spec).unwrap(), second);
+    }
+
+    #[test]
+    fn what_was_not_sent_outlasts_its_sector() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = MetaDb::open(dir.path()).unwrap();
+        let ended = |seq| TimelineEntry {
+            ending: Some(Ending::Interrupted),
+            ..entry(seq)
+        };
+        let unsent = || -> Vec<(u64, Vec<u64>)> {
+            let all = db.unsent().unwrap().into_iter();
+            all.map(|u| {
+                let seqs = u.entries.iter().map(|e| e.seq).collect();
+                (u.sector.number, seqs)
+            })
+            .collect()
+        };
+        let mut doc = document();
+        db.begin(&doc, &ended(0)).unwrap();
+        db.note(&ended(1)).unwrap();
+        db.note(&entry(2)).unwrap();
+        db.note(&ended(3)).unwrap();
+        assert_eq!(unsent(), [(7, vec![0, 1])], "one that goes on holds back");
+        db.sent(doc.sector(), 1).unwrap();
+        db.note(&ended(2)).unwrap();
+        assert_eq!(unsent(), [(7, vec![1, 2, 3])]);
+        let first = doc.sector();
+        doc.allocated.id = SectorId::new(1000, 8);
+        db.begin(&doc, &ended(0)).unwrap();
+        assert_eq!(unsent(), [(7, vec![1, 2, 3]), (8, vec![0])]);
+        db.sent(first, 3).unwrap();
+        assert_eq!(unsent(), [(7, vec![3]), (8, vec![0])]);
+        db.sent(first, 4).unwrap();
+        db.sent(doc.sector(), 1).unwrap();
+        assert_eq!(unsent(), []);
     }
 
     #[test]

@@ -30,8 +30,8 @@ Examples:
   damocles-worker worker list
   damocles-worker worker -H 10.0.0.7:17890 list --json
   damocles-worker worker pause -i 0
-  damocles-worker worker resume -i 0 --state TreeDBuilt   seal the same sector anew, with a fresh ticket
-  damocles-worker worker resume -i 0 --state Aborted      give the sector up
+  damocles-worker worker resume -i 0 --state TreeDBuilt   seal the same sector anew, with a fresh ticket (until its precommit was sent)
+  damocles-worker worker resume -i 0 --state Aborted      give the sector up; what is on chain or in a persist store stays there
   damocles-worker worker timeline -i 0                    how long each stage took and waited")]
 pub(super) struct Args {
     /// Where the worker listens; 127.0.0.1:17890 when nothing is said

@@ -4,8 +4,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use super::{
-    Have, Plan,
-    step::{Step, Stop},
+    Plan, Step, Stop,
     steps::{allocate, c1, c2, pc1, pc2, persist, pieces, precommit, prove, seed, ticket, tree_d},
 };
 use crate::event::Event;
@@ -49,52 +48,6 @@ impl Plan for Sealer {
             | State::SnapDone
             | State::Unsealed => Err(no_step(state)),
         }
-    }
-
-    fn lacks(&self, state: State, have: &Have<'_>) -> Option<&'static str> {
-        let phases = &have.document.phases;
-        let deals = (phases.deals.is_none(), "the answer about deals");
-        let pieces = (phases.piece_infos.is_none(), "the pieces");
-        let ticket = (phases.ticket.is_none(), "the ticket");
-        let pc1 = (!have.pc1, "the output of PC1");
-        let pc2 = (phases.pc2.is_none(), "the output of PC2");
-        let persisted = (
-            phases.persist_instance.is_none(),
-            "the name of the persist store",
-        );
-        let seed = (phases.seed.is_none(), "the seed");
-        let c1 = (!have.c1, "the output of C1");
-        let proof = (phases.proof.is_none(), "the output of C2");
-        let foreign = (true, "everything: the state belongs to another plan");
-        let needs: &[(bool, &'static str)] = match state {
-            State::Empty => &[(
-                true,
-                "nothing: a sector has been allocated already (give it up with Aborted)",
-            )],
-            State::Allocated | State::Aborted => &[],
-            State::DealsAcquired => &[deals],
-            State::PieceAdded | State::TreeDBuilt => &[pieces],
-            State::TicketAssigned => &[pieces, ticket],
-            State::PC1Done => &[pieces, ticket, pc1],
-            State::SyntheticPoRepNeeded | State::PC2Done | State::PCSubmitted | State::PCLanded => {
-                &[pieces, ticket, pc2]
-            }
-            State::Persisted | State::PersistanceSubmitted => &[pieces, ticket, pc2, persisted],
-            State::SeedAssigned => &[pieces, ticket, pc2, persisted, seed],
-            State::C1Done => &[persisted, seed, c1],
-            State::C2Done | State::ProofSubmitted | State::Finished => &[persisted, seed, proof],
-            State::SnapEncoded
-            | State::SnapProved
-            | State::SealedChecked
-            | State::SnapPieceAdded
-            | State::SnapTreeDBuilt
-            | State::SnapDone
-            | State::Unsealed => &[foreign],
-        };
-        needs
-            .iter()
-            .find(|(missing, _)| *missing)
-            .map(|(_, what)| *what)
     }
 }
 

@@ -1,16 +1,18 @@
-//! What a step has at hand, and the ways in which it can end without an outcome.
+//! What a step has at hand: the document, the store, the manager, and children that compute.
 
+use super::stop::{Stop, call_failed, database_failed};
 use crate::{
     config::Sealing,
     control::{Control, Interrupt},
     document::{Document, Output},
+    giving_up::{Who, stranger},
     manager::{CallError, Manager},
-    metadb::{MetaDb, MetaError},
+    metadb::MetaDb,
     pieces::PieceSource,
     stores::{AttachedStores, SealingStore, SectorPaths},
     view::{Board, Doing},
 };
-use damocles_api::{sector::AllocatedSector, timeline::TimelineEntry};
+use damocles_api::{damocles::ManagerIdentity, sector::AllocatedSector, timeline::TimelineEntry};
 use damocles_daemon::clock::Clock;
 use damocles_processor::{Cancel, Note, Opaque, Outcome, Pool, ProcessorError, Task};
 use damocles_types::{Failure, Level, SectorId, SectorSize};
@@ -40,6 +42,22 @@ pub struct Programs {
 }
 
 impl World {
+    /// Who the manager is that answers now; an end for a sector that another one allocated.
+    pub fn same_manager(
+        &self,
+        document: Option<&Document>,
+    ) -> Result<Option<ManagerIdentity>, Stop> {
+        let now = self.manager.identity().map_err(call_failed)?;
+        if let Some(document) = document
+            && let Some(then) = &document.manager
+            && Who::of(document, now.as_ref()) == Who::Other
+        {
+            let addr = self.manager.addr().to_string();
+            return Err(Stop::NotNow(stranger(document.sector(), then, &addr)));
+        }
+        Ok(now)
+    }
+
     pub fn static_tree(&self, size: SectorSize) -> Option<PathBuf> {
         self.static_trees.get(&size).cloned()
     }
@@ -49,58 +67,6 @@ impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "World({})", self.manager.addr())
     }
-}
-
-/// Why a step has no outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// There is no work now; the reason in words.
-    Idle(String),
-    Failed(Failure),
-    /// The manager cannot be reached: tried again for as long as it takes.
-    Away(Failure),
-    Interrupted(Interrupt),
-}
-
-impl From<Interrupt> for Stop {
-    fn from(interrupt: Interrupt) -> Self {
-        Self::Interrupted(interrupt)
-    }
-}
-
-impl Stop {
-    /// A document that lacks what its state promises.
-    pub fn lacking(what: &str) -> Self {
-        Self::Failed(
-            Failure::permanent(format!("the sector's document lacks {what}")).hint(
-                "resume the thread from an earlier state: damocles-worker worker resume --state …",
-            ),
-        )
-    }
-}
-
-/// What a failed call to the manager means for the sector.
-pub fn call_failed(error: CallError) -> Stop {
-    match error {
-        CallError::SectorUnknown(_) => Stop::Failed(Failure::abort(&error)),
-        CallError::Unsupported(_) => Stop::Failed(
-            Failure::permanent(&error).hint("manager and worker may be of versions that do not go together"),
-        ),
-        CallError::Denied { .. } => Stop::Away(
-            Failure::temporary(&error)
-                .hint("check [sector_manager] rpc_client.token_file; the manager makes tokens with `damocles-manager util auth create-token --perm write`"),
-        ),
-        CallError::Failed { .. } => Stop::Failed(Failure::temporary(&error)),
-        CallError::Away { .. } => Stop::Away(
-            Failure::temporary(&error).hint("is the manager running, and rpc_client.addr right? It is tried again by itself"),
-        ),
-        CallError::Stopping => Stop::Interrupted(Interrupt::Stop),
-    }
-}
-
-/// What a failed write of a step means for the sector.
-pub fn database_failed(error: MetaError) -> Stop {
-    Stop::Failed(error.failure())
 }
 
 /// A step's surroundings.
@@ -118,7 +84,22 @@ pub struct Step<'a> {
     pub entry: TimelineEntry,
     /// The document as the step has written it in between, if it has.
     pub amended: Option<Document>,
+    /// What was heard of the manager meanwhile.
+    pub heard: Heard,
 }
+
+/// What an attempt heard of the manager before it ended.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// A poll was answered well: failures before it do not count any more.
+    pub polled_well: bool,
+    /// Who gave the last good answer about the sector.
+    pub manager: Option<String>,
+}
+
+/// After the death of a child, so long is waited whether the daemon is to stop: who stops a whole
+/// unit signals the children first.
+const STOP_FOLLOWS: Duration = Duration::from_millis(500);
 
 /// Why a task was not done: for want of the task itself, or in the pool.
 enum Undone {
@@ -158,14 +139,34 @@ impl Step<'_> {
     /// Waits, visibly, unless paused or stopped.
     pub fn wait(&self, duration: Duration, what: impl Into<String>) -> Result<(), Stop> {
         self.board.doing(Doing::Waiting(what.into()));
-        let waited = self.control.wait(duration);
+        let waited = self.control.wait_about(duration);
         self.board.doing(Doing::Running(None));
         Ok(waited?)
     }
 
-    /// A call to the manager, its failure classified.
-    pub fn ask<T>(&self, call: impl FnOnce(&Manager) -> Result<T, CallError>) -> Result<T, Stop> {
-        call(&self.world.manager).map_err(call_failed)
+    /// A call to the manager about the sector, its failure classified. Nothing is asked of a
+    /// manager that has not allocated the sector: whatever it answers is about another one.
+    pub fn ask<T>(
+        &mut self,
+        call: impl FnOnce(&Manager) -> Result<T, CallError>,
+    ) -> Result<T, Stop> {
+        let now = self.world.same_manager(self.document)?;
+        let answer = call(&self.world.manager).map_err(call_failed)?;
+        self.heard.manager = now.map(|identity| identity.database);
+        // whatever was wrong before, it has answered
+        self.board.error(None);
+        Ok(answer)
+    }
+
+    /// The same in a loop that asks until something has happened: once it was answered well,
+    /// failures before do not count any more.
+    pub fn poll<T>(
+        &mut self,
+        call: impl FnOnce(&Manager) -> Result<T, CallError>,
+    ) -> Result<T, Stop> {
+        let answer = self.ask(call)?;
+        self.heard.polled_well = true;
+        Ok(answer)
     }
 
     /// Computes in a child process. A pause or stop ends the waiting for it, never the work.
@@ -215,6 +216,12 @@ impl Step<'_> {
             Err(Undone::Pool(ProcessorError::Cancelled)) => Err(Stop::Interrupted(
                 self.control.interrupt().unwrap_or(Interrupt::Pause),
             )),
+            // killed with us, not before its time
+            Err(Undone::Pool(ProcessorError::ChildDied { .. }))
+                if self.control.stops_within(STOP_FOLLOWS) =>
+            {
+                Err(Stop::Interrupted(Interrupt::Stop))
+            }
             Err(Undone::Pool(error)) => Err(Stop::Failed(
                 error
                     .failure()

@@ -1,14 +1,17 @@
 //! Sealing threads: one OS thread, one directory, one sector at a time.
 //!
-//! `engine` is the one loop that takes a sector through its plan; `transition` what follows
-//! from the end of a step; `report` tells the manager;
-//! `probe` is where tests stop it. A thread knows nothing of other threads.
+//! `report` tells the manager, from a thread of its own; `thread` is what a sealing thread is made
+//! of and how a person commands it; `transition` what follows from the end of a step; `ends` what
+//! is asked before a sector is dropped; `engine` the one loop that takes a sector through its
+//! plan; `probe` is where tests stop it. A thread knows nothing of other threads.
 
 pub mod probe;
 mod report;
-pub mod engine;
+mod thread;
 mod transition;
+mod ends;
+mod engine;
 
-pub use engine::Engine;
 pub use probe::{Point, Probe};
-pub use report::Reporter;
+pub use report::{Reporter, Reports};
+pub use thread::Engine;

@@ -2,15 +2,14 @@
 //! end. Every way writes first and talks afterwards.
 
 use super::{
-    engine::{After, Desk, Engine, Over},
     probe::Point,
-    report::Wanted,
+    thread::{After, Course, Desk, Engine, Over},
 };
 use crate::{
     document::{Document, Stopped},
     event::Event,
     metadb::{MetaError, Transition},
-    plans::Plan,
+    plans::Heard,
     view::Doing,
 };
 use damocles_api::timeline::{Ending, TimelineEntry};
@@ -22,31 +21,29 @@ impl Engine {
     pub(super) fn advance(
         &self,
         desk: &Desk<'_>,
-        plan: &dyn Plan,
-        document: &mut Option<Document>,
-        state: State,
+        course: &mut Course,
         event: Event,
         mut entry: TimelineEntry,
     ) -> Result<After, Over> {
-        let ev = event.name();
-        let next = match plan.name().next(state, ev) {
+        let (state, ev) = (course.state(), event.name());
+        let next = match desk.plan.name().next(state, ev) {
             Ok(next) => next,
             Err(illegal) => {
                 let failure =
                     Failure::critical(illegal).hint("this is a fault in the program; report it");
-                return self.failed(desk, plan, document, state, failure, entry);
+                return self.failed(desk, course, failure, entry);
             }
         };
         entry.ending.get_or_insert(Ending::Done {
             next: next.to_string(),
         });
         self.probe(Point::BeforeCommit { state, event: ev })?;
-        let written = match (document.as_ref(), event) {
-            (None, Event::Allocate(allocated)) => {
-                let new = Document::new(plan.name(), allocated);
+        let written = match (course.document.as_ref(), event) {
+            (None, Event::Allocate(allocated, manager)) => {
+                let new = Document::new(desk.plan.name(), allocated, manager);
                 desk.meta.begin(&new, &entry).map(|()| new)
             }
-            (None, _) => unreachable_without_sector(state),
+            (None, _) => without_sector(state),
             (Some(old), event) => {
                 let mut new = old.clone();
                 let outputs = event.apply(&mut new);
@@ -65,68 +62,48 @@ impl Engine {
         let new = match written {
             Ok(new) => new,
             // The output is lost with this attempt, but nothing false is on disk.
-            Err(error) => return self.stand(desk, plan, document, error.failure()),
+            Err(error) => return self.stand(desk, course, error.failure()),
         };
         self.probe(Point::AfterCommit { state, event: ev })?;
         tracing::info!(sector = %new.sector(), event = %ev, "{state} -> {next}");
-        let new = document.insert(new);
+        course.said = None;
+        let new = course.document.insert(new);
         self.board.error(None);
-        self.show(plan.name(), Some(new));
-        let wanted = self
-            .reporter
-            .state(new, (state, next), &ev.to_string(), None);
-        self.reporter.timeline(desk.meta);
-        self.unless_unwanted(desk, document, wanted)
+        self.board.sector(desk.plan.name(), Some(new));
+        self.reports.due(self.config.index);
+        Ok(After::On)
     }
 
-    fn probe(&self, point: Point) -> Result<(), Over> {
-        match &self.probe {
-            Some(probe) if probe(point) => Err(Over),
-            _ => Ok(()),
-        }
-    }
-
-    /// A sector that the manager is done with is cleared here as well.
-    fn unless_unwanted(
-        &self,
-        desk: &Desk<'_>,
-        document: &mut Option<Document>,
-        wanted: Wanted,
-    ) -> Result<After, Over> {
-        let Some(current) = document.as_ref() else {
-            return Ok(After::On);
-        };
-        match wanted {
-            Wanted::Yes => Ok(After::On),
-            // its end is told in a step of its own
-            Wanted::No(_) if matches!(current.state, State::Finished | State::Aborted) => {
-                Ok(After::On)
-            }
-            Wanted::No(reason) => {
-                tracing::warn!(sector = %current.sector(), reason, "the manager is done with the sector; clearing it here");
-                self.wipe(desk, document, None)
-            }
+    /// Who gave good answers about a sector has its record: that is the manager of a sector that
+    /// was begun before managers were asked who they are. Written down with what comes next.
+    pub(super) fn learn(&self, course: &mut Course, heard: &Heard) {
+        if let Some(document) = course.document.as_mut()
+            && document.manager.is_none()
+        {
+            document.manager.clone_from(&heard.manager);
         }
     }
 
     pub(super) fn failed(
         &self,
         desk: &Desk<'_>,
-        plan: &dyn Plan,
-        document: &mut Option<Document>,
-        state: State,
+        course: &mut Course,
         mut failure: Failure,
-        entry: TimelineEntry,
+        mut entry: TimelineEntry,
     ) -> Result<After, Over> {
         let sealing = &desk.settings.sealing;
-        let Some(current) = document.as_mut() else {
-            return self.stand(desk, plan, document, failure);
+        let Some(current) = course.document.as_mut() else {
+            return self.stand(desk, course, failure);
         };
-        if failure.level == Level::Abort && state != State::Aborted {
-            tracing::error!(sector = %current.sector(), "{failure}");
-            let event = Event::Abort(failure.message);
-            return self.advance(desk, plan, document, state, event, entry);
+        if failure.level == Level::Abort {
+            // no program's word ends a sector
+            failure.level = Level::Permanent;
         }
+        entry.ended_at.get_or_insert(self.world.clock.now_ms());
+        entry.ending = Some(Ending::Failed {
+            level: failure.level,
+            message: failure.message.clone(),
+        });
         if failure.level == Level::Temporary {
             current.tries += 1;
             if current.tries > sealing.max_retries {
@@ -144,15 +121,9 @@ impl Engine {
             ..Transition::default()
         };
         if let Err(error) = desk.meta.commit(current, &with) {
-            return self.stand(desk, plan, document, error.failure());
+            return self.stand(desk, course, error.failure());
         }
-        let wanted = self
-            .reporter
-            .state(current, (state, state), "Failed", Some(&failure));
-        self.reporter.timeline(desk.meta);
-        if let Wanted::No(_) = wanted {
-            return self.unless_unwanted(desk, document, wanted);
-        }
+        self.reports.due(self.config.index);
         if temporary {
             self.log_failure(&failure);
             let what = format!(
@@ -161,51 +132,44 @@ impl Engine {
             );
             self.board.error(Some(failure));
             self.board.doing(Doing::Waiting(what));
-            let _ = self.control.wait(sealing.recover_interval);
+            self.rest(sealing.recover_interval);
             return Ok(After::On);
         }
-        self.stand(desk, plan, document, failure)
+        self.stand(desk, course, failure)
     }
 
     /// The end has been told: the sealing store becomes free for the next sector.
     pub(super) fn clear(
         &self,
         desk: &Desk<'_>,
-        document: &mut Option<Document>,
-        state: State,
+        course: &mut Course,
         mut entry: TimelineEntry,
     ) -> Result<After, Over> {
+        let state = course.state();
         entry.ending = Some(Ending::Done {
             next: State::Empty.to_string(),
         });
         self.probe(Point::BeforeClear { state })?;
-        self.wipe(desk, document, Some((state, entry)))
-    }
-
-    fn wipe(
-        &self,
-        desk: &Desk<'_>,
-        document: &mut Option<Document>,
-        end: Option<(State, TimelineEntry)>,
-    ) -> Result<After, Over> {
         self.until(|| {
             desk.store
                 .clear_data()
                 .crit("clearing the sealing store")
                 .map_err(|f| f.hint("check the disk, then resume the thread"))
         })?;
-        if let Some((state, _)) = &end {
-            self.probe(Point::Cleared { state: *state })?;
-        }
+        self.probe(Point::Cleared { state })?;
         self.until(|| {
-            let ended = desk.meta.end(end.as_ref().map(|(_, entry)| entry));
+            let ended = desk.meta.end(Some(&entry));
             ended.map_err(|e: MetaError| e.failure())
         })?;
-        if let Some(document) = document.take() {
-            tracing::info!(sector = %document.sector(), "done with it; the sealing store is free");
+        if let Some(document) = course.document.take() {
+            let sector = document.sector();
+            tracing::info!(%sector, "done with it; the sealing store is free");
+            if let Some(remains) = document.remains().filter(|_| state == State::Aborted) {
+                tracing::warn!(%sector, "of the sector that was given up: {remains}");
+            }
         }
         self.board.error(None);
-        self.reporter.timeline(desk.meta);
+        self.reports.due(self.config.index);
         Ok(After::Ended)
     }
 }
@@ -224,7 +188,7 @@ fn give_up(failure: Failure, tries: u32) -> Failure {
 
 /// The table lets nothing but `Allocate` happen in `Empty` with an outcome; a plan that
 /// answers otherwise is wrong, and is told so instead of being believed.
-fn unreachable_without_sector(state: State) -> Result<Document, MetaError> {
+fn without_sector(state: State) -> Result<Document, MetaError> {
     Err(MetaError::Damaged {
         dir: Default::default(),
         reason: format!("a step of {state} ended without a sector"),

@@ -6,14 +6,15 @@ use crate::{
     until,
 };
 use damocles_api::{
+    reason::Reason,
     submit::{OnChainState, SubmitResult},
     timeline::Ending,
     worker::ThreadState,
 };
-use damocles_flow::State;
+use damocles_flow::{Finding, State};
 use damocles_processor::{Cancel, Stage, task::C2};
 use damocles_types::SectorId;
-use damocles_worker::control::{Command, Refused, Standing};
+use damocles_worker::control::{Closed, Command, Refused, Standing};
 
 const ROAD: [State; 17] = [
     State::Empty,
@@ -240,21 +241,58 @@ fn resume_goes_only_where_the_sector_can_go_on() {
         refusal(State::Unsealed),
         Refused::ForeignState { .. }
     ));
-    for (state, missing) in [
-        (
-            State::Empty,
-            "nothing: a sector has been allocated already (give it up with Aborted)",
-        ),
-        (State::SeedAssigned, "the seed"),
-        (State::C1Done, "the seed"),
-        (State::Finished, "the seed"),
+    for (state, why) in [
+        (State::Empty, Closed::Begun),
+        (State::TreeDBuilt, Closed::Precommitted),
+        (State::PC1Done, Closed::Precommitted),
+        (State::SeedAssigned, Closed::Lacks(Finding::Seed)),
+        (State::C1Done, Closed::Lacks(Finding::Seed)),
+        (State::Finished, Closed::Lacks(Finding::Seed)),
     ] {
-        assert_eq!(refusal(state), Refused::Missing { state, missing });
+        let refused = refusal(state);
+        assert_eq!(refused, Refused::Closed { state, why });
+        let said = refused.to_string();
+        assert!(said.contains(&state.to_string()), "{said}");
     }
     assert_eq!(running.control.standing(), Standing::Paused);
 
-    // back to the start of PC1, with a new ticket: the manager is asked for a new precommit
+    // back to the move of the files: the same replica, the same precommit
     rig.manager.script().no_seed = false;
+    running
+        .control
+        .command(Command::ResumeAt(State::PCLanded))
+        .unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    let script = rig.manager.script();
+    assert_eq!(script.tickets, 1);
+    assert_eq!(script.resets, [("precommit", false), ("proof", false)]);
+    assert!(
+        script
+            .reports
+            .iter()
+            .any(|(_, r)| r.state_change.event == "SetState")
+    );
+    assert_eq!((rig.runs(Stage::Pc2), rig.runs(Stage::Transfer)), (1, 2));
+    let timeline = rig.timeline();
+    assert!(
+        timeline.iter().any(|e| e.stage == "SetState"),
+        "a person's jump is in the timeline"
+    );
+    let told: Vec<_> = script.timeline.values().cloned().collect();
+    assert_eq!(told, timeline);
+}
+
+#[test]
+fn before_its_precommit_a_sector_may_be_sealed_anew_from_a_fresh_ticket() {
+    let rig = Rig::new(1);
+    let gate = rig.orders.join("gate");
+    rig.order_once(Stage::Pc2, &format!("wait {}", gate.display()));
+    let running = rig.start();
+    until("PC2", || rig.runs(Stage::Pc2) == 1);
+    running.control.command(Command::Pause).unwrap();
+    std::fs::write(&gate, "").unwrap();
+    running.paused();
     running
         .control
         .command(Command::ResumeAt(State::TreeDBuilt))
@@ -265,13 +303,8 @@ fn resume_goes_only_where_the_sector_can_go_on() {
     assert_eq!(script.tickets, 2);
     assert_eq!(
         script.resets,
-        [("precommit", false), ("precommit", true), ("proof", false)]
-    );
-    assert!(
-        script
-            .reports
-            .iter()
-            .any(|(_, r)| r.state_change.event == "SetState")
+        [("precommit", true), ("proof", false)],
+        "the manager may hold another precommit"
     );
     assert_eq!((rig.runs(Stage::TreeD), rig.runs(Stage::Pc1)), (1, 2));
 }
@@ -292,12 +325,13 @@ fn an_operator_gives_a_sector_up() {
     running.stop();
     assert_eq!(rig.document(), None);
     let script = rig.manager.script();
-    assert_eq!(
-        script.aborted,
-        [(
-            SectorId::new(1000, 1),
-            "given up by the operator".to_owned()
-        )]
+    let [(sector, reason)] = script.aborted.as_slice() else {
+        panic!("{:?}", script.aborted)
+    };
+    assert_eq!(*sector, SectorId::new(1000, 1));
+    assert!(
+        reason.starts_with("given up by the operator; its precommit and the deposit"),
+        "a person learns what stays: {reason}"
     );
     assert_eq!(
         std::fs::read_dir(rig.location().join("data"))
@@ -366,21 +400,179 @@ fn an_expired_ticket_and_a_changed_seed_lead_back_instead_of_losing_the_sector()
 }
 
 #[test]
-fn a_sector_that_the_manager_is_done_with_is_cleared() {
+fn a_proof_that_does_not_hold_is_computed_again_and_not_sent_again() {
     let rig = Rig::new(1);
+    {
+        let mut script = rig.manager.script();
+        let mut wrong = resp(SubmitResult::Rejected, "not on curve");
+        wrong.reason = Some(Reason::ProofInvalid);
+        script.submit_proof.push_back(wrong);
+        let mut later = poll(OnChainState::Failed, "x");
+        later.reason = Some(Reason::ProofInvalid);
+        script.poll_proof.push_back(later);
+    }
+    rig.run(1);
+    assert_eq!((rig.runs(Stage::C1), rig.runs(Stage::C2)), (1, 3));
+    assert_eq!(
+        rig.manager.script().resets,
+        [
+            ("precommit", false),
+            ("proof", false),
+            ("proof", true),
+            ("proof", true)
+        ]
+    );
+}
+
+#[test]
+fn a_precommit_that_left_the_chain_is_handed_in_again_without_sealing_anew() {
+    let rig = Rig::new(1);
+    {
+        let mut script = rig.manager.script();
+        let mut gone = resp(SubmitResult::Rejected, "x");
+        gone.reason = Some(Reason::PreCommitGone);
+        script.submit_proof.push_back(gone);
+    }
+    rig.run(1);
+    assert_eq!(
+        (
+            rig.runs(Stage::Pc1),
+            rig.runs(Stage::Pc2),
+            rig.runs(Stage::C2)
+        ),
+        (1, 1, 2)
+    );
+    assert_eq!(
+        rig.manager.script().resets,
+        [
+            ("precommit", false),
+            ("proof", false),
+            ("precommit", true),
+            ("proof", true)
+        ]
+    );
+}
+
+#[test]
+fn an_answer_to_a_submission_that_says_not_now_is_waited_for() {
+    let rig = Rig::new(1);
+    {
+        let mut script = rig.manager.script();
+        for _ in 0..9 {
+            let mut wait = resp(SubmitResult::Rejected, "the wallet is empty");
+            wait.reason = Some(Reason::NotNow);
+            script.submit_precommit.push_back(wait);
+        }
+    }
+    let running = rig.start_with(None, "max_retries = 0\nmax_resubmits = 0\n");
+    rig.wait_done(&running, 1);
+    running.stop();
+    let timeline = rig.timeline();
+    assert_eq!(done(&timeline, State::PC2Done), 1);
+    assert_eq!(timeline.len(), ROAD.len(), "one attempt, no failure");
+}
+
+#[test]
+fn an_interrupted_look_at_the_sealed_sector_costs_no_second_pc2() {
+    let rig = Rig::new(1);
+    // the look is a C1 of its own
+    rig.order_once(Stage::C1, "die");
+    let running = rig.start_with(None, "verify_after_pc2 = true\n");
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!((rig.runs(Stage::Pc2), rig.runs(Stage::C1)), (1, 3));
+    assert_eq!(done(&rig.timeline(), State::PC1Done), 1);
+}
+
+#[test]
+fn nothing_to_seal_takes_no_sector_number() {
+    let rig = Rig::new(1);
+    let running = rig.start_with(
+        None,
+        "disable_cc = true\nenable_deals = false\nrequest_task_max_retries = 0\n",
+    );
+    until("the reason", || {
+        let waits = running.board.info().waiting_for;
+        waits.is_some_and(|w| w.contains("there is nothing to seal"))
+    });
+    running.stop();
+    assert_eq!(rig.manager.script().allocations_asked, 0);
+}
+
+#[test]
+fn a_lost_answer_costs_no_sector_number_over_restarts_either() {
+    let rig = Rig::new(9);
+    rig.manager.script().lost_answers = 3;
+    let running = rig.start();
+    until("the lost answers", || rig.manager.script().lost_answers < 2);
+    running.stop();
+    rig.run(1);
+    let script = rig.manager.script();
+    assert_eq!(script.done[0], SectorId::new(1000, 1));
+    assert!(script.allocations_asked > 3);
+    assert_eq!(
+        script.given,
+        script.requests.len() as u64,
+        "one number for each question"
+    );
+}
+
+#[test]
+fn a_manager_that_takes_reports_and_never_answers_delays_nothing() {
+    let rig = Rig::new(1);
+    rig.manager.script().mute_to_reports = true;
+    let running = rig.start();
+    until("the sector's end", || {
+        rig.manager.script().done.len() == 1 && running.board.info().job_id.is_none()
+    });
+    assert!(rig.manager.script().reports.is_empty());
+    rig.manager.script().mute_to_reports = false;
+    running.stop();
+
+    // what was not told is on disk, and is told after the next start
+    let running = rig.start();
+    until("the reports", || {
+        rig.manager.script().reports.len() == ROAD.len() - 1
+    });
+    until("the last of them", || running.reports.quiet());
+    running.stop();
+    let timeline = rig.timeline();
+    let script = rig.manager.script();
+    let told: Vec<_> = script
+        .timeline
+        .range((SectorId::new(1000, 1), 0)..=(SectorId::new(1000, 1), u64::MAX))
+        .map(|(_, e)| e.clone())
+        .collect();
+    assert_eq!(told, timeline);
+}
+
+#[test]
+fn the_manager_is_the_one_that_the_document_names() {
+    let rig = Rig::new(1);
+    rig.manager.script().database = "a".into();
     rig.manager.script().no_seed = true;
     let running = rig.start();
     running.waits_for("the seed");
-    {
-        let mut script = rig.manager.script();
-        script.finalized = Some("given up at the manager".to_owned());
-        script.no_seed = false;
-    }
-    until("the sector's end", || running.board.info().job_id.is_none());
     running.stop();
-    assert_eq!(rig.document(), None);
-    assert!(
-        rig.manager.script().aborted.is_empty(),
-        "the manager knows it already"
-    );
+    let named = |rig: &Rig| {
+        let mut found = serde_json::Value::Null;
+        rig.change_document(|document| found = document["manager"].clone());
+        found
+    };
+    assert_eq!(named(&rig), "a");
+
+    // one that is older than the question learns it from the next good answer
+    rig.change_document(|document| {
+        document.as_object_mut().unwrap().remove("manager");
+    });
+    rig.manager.script().no_seed = false;
+    let gate = rig.orders.join("gate");
+    rig.order_once(Stage::C2, &format!("wait {}", gate.display()));
+    let running = rig.start();
+    until("C2", || rig.runs(Stage::C2) == 1);
+    std::fs::write(&gate, "").unwrap();
+    running.control.command(Command::Pause).unwrap();
+    running.paused();
+    running.stop();
+    assert_eq!(named(&rig), "a");
 }

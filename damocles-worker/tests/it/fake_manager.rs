@@ -2,7 +2,7 @@
 
 use damocles_api::{
     code,
-    damocles::{DamoclesServer, ManagerIdentity, MessageView, SectorFate},
+    damocles::{AbortedBy, DamoclesServer, ManagerIdentity, MessageView, SectorFate},
     post::WindowPostRecord,
     sealer::SealerServer,
     sector::{
@@ -21,12 +21,26 @@ use jsonrpsee::{
     RpcModule,
     core::{RpcResult, async_trait},
     server::{Server, ServerHandle},
+    types::error::METHOD_NOT_FOUND_CODE,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
+
+/// What the record of a sector says that is over.
+pub(crate) fn fate(aborted_by: Option<AbortedBy>, finalized: bool) -> SectorFate {
+    SectorFate {
+        known: true,
+        online: false,
+        finalized,
+        aborted_by,
+        abort_reason: aborted_by.map_or_else(String::new, |_| "given up".to_owned()),
+        owner: None,
+        fence: 0,
+    }
+}
 
 /// What it was told, and what it is to say.
 #[derive(Debug, Default)]
@@ -39,17 +53,42 @@ pub(crate) struct Script {
     pub(crate) poll_precommit: VecDeque<PollStateResp>,
     pub(crate) submit_proof: VecDeque<SubmitResp>,
     pub(crate) poll_proof: VecDeque<PollStateResp>,
+    /// Answers to what is submitted ("precommit", "proof"), and polled for, until it is submitted
+    /// anew.
+    pub(crate) submit_until_reset: BTreeMap<&'static str, SubmitResp>,
+    pub(crate) poll_until_reset: BTreeMap<&'static str, PollStateResp>,
     /// The seed is kept back.
     pub(crate) no_seed: bool,
     /// The kind of sectors that it gives, whatever was asked for.
     pub(crate) kind: Option<SealProof>,
     /// It has lost all sectors.
     pub(crate) forgetful: bool,
+    /// Its records of all sectors are closed.
+    pub(crate) over: bool,
+    /// They are from the first call of this method on, or from the report of this state.
+    pub(crate) over_at: Option<&'static str>,
+    pub(crate) over_at_state: Option<String>,
+    /// It answers questions about sectors with "not now", and why.
+    pub(crate) not_now: Option<String>,
+    /// It knows no method of ours.
+    pub(crate) upstream: bool,
+    /// Questions for a seed that it fails (true) or answers with "wait" (false) first.
+    pub(crate) seeds: VecDeque<bool>,
+    /// So many answers to AllocateSector are lost on their way.
+    pub(crate) lost_answers: u64,
+    /// It takes reports and never answers.
+    pub(crate) mute_to_reports: bool,
+    /// Every call about a sector fails.
+    pub(crate) broken: bool,
     /// It gives no space.
     pub(crate) full: bool,
     /// What it says of a sector that is reported.
     pub(crate) finalized: Option<String>,
 
+    pub(crate) requests: BTreeMap<String, AllocatedSector>,
+    pub(crate) allocations_asked: u64,
+    /// How often the sector calls were asked, reports apart.
+    pub(crate) asked: u64,
     pub(crate) deals_asked: u64,
     pub(crate) tickets: u64,
     pub(crate) resets: Vec<(&'static str, bool)>,
@@ -63,6 +102,15 @@ pub(crate) struct Script {
     /// What its records say of sectors that are over; of any other it says that it is online.
     pub(crate) fates: BTreeMap<SectorId, SectorFate>,
     pub(crate) left: Vec<String>,
+}
+
+impl Script {
+    fn polled(&self, what: &'static str) -> PollStateResp {
+        let stubborn = self.poll_until_reset.get(what).cloned();
+        stubborn
+            .filter(|_| !self.resets.contains(&(what, true)))
+            .unwrap_or_else(|| poll(OnChainState::Landed, ""))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -127,12 +175,39 @@ impl FakeManager {
 }
 
 impl Fake {
-    fn script(&self) -> RpcResult<MutexGuard<'_, Script>> {
-        let script = self.0.lock().unwrap();
+    fn script(&self, method: &str) -> RpcResult<MutexGuard<'_, Script>> {
+        let mut script = self.0.lock().unwrap();
+        script.asked += 1;
+        script.over |= script.over_at == Some(method);
+        if let Some(why) = &script.not_now {
+            return Err(code::error(code::NOT_NOW, why));
+        }
+        if script.broken {
+            return Err(code::error(code::FAILED, "the database is broken"));
+        }
         if script.forgetful {
+            return Err(code::sector_unknown("any"));
+        }
+        if script.over {
             return Err(code::sector_state_not_found("any"));
         }
         Ok(script)
+    }
+
+    /// A method of ours, which an upstream manager has not.
+    fn ours(&self) -> RpcResult<MutexGuard<'_, Script>> {
+        let script = self.0.lock().unwrap();
+        if script.upstream {
+            return Err(code::error(METHOD_NOT_FOUND_CODE, "Method not found"));
+        }
+        Ok(script)
+    }
+
+    /// Never comes back while reports are to hang.
+    async fn hang(&self) {
+        if self.0.lock().unwrap().mute_to_reports {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -145,14 +220,26 @@ impl SealerServer for Fake {
         let proof_type = SealProof::interactive(SectorSize::KiB2);
         assert!(spec.allowed_proof_types.contains(&proof_type));
         let mut script = self.0.lock().unwrap();
-        if script.given == script.sectors {
-            return Ok(None);
+        script.allocations_asked += 1;
+        let request = spec.request_id.filter(|_| !script.upstream);
+        let known = request.as_ref().and_then(|id| script.requests.get(id));
+        let allocated = match known.copied() {
+            Some(allocated) => allocated,
+            None if script.given == script.sectors => return Ok(None),
+            None => {
+                script.given += 1;
+                AllocatedSector {
+                    id: SectorId::new(1000, script.given),
+                    proof_type: script.kind.unwrap_or(proof_type),
+                }
+            }
+        };
+        script.requests.extend(request.map(|id| (id, allocated)));
+        if script.lost_answers > 0 {
+            script.lost_answers -= 1;
+            return Err(code::error(code::FAILED, "the answer was lost"));
         }
-        script.given += 1;
-        Ok(Some(AllocatedSector {
-            id: SectorId::new(1000, script.given),
-            proof_type: script.kind.unwrap_or(proof_type),
-        }))
+        Ok(Some(allocated))
     }
 
     async fn acquire_deals(
@@ -160,12 +247,12 @@ impl SealerServer for Fake {
         _: SectorId,
         _: AcquireDealsSpec,
     ) -> RpcResult<Option<Vec<SectorPiece>>> {
-        self.script()?.deals_asked += 1;
+        self.script("AcquireDeals")?.deals_asked += 1;
         Ok(None)
     }
 
     async fn assign_ticket(&self, _: SectorId) -> RpcResult<Ticket> {
-        let mut script = self.script()?;
+        let mut script = self.script("AssignTicket")?;
         script.tickets += 1;
         Ok(Ticket {
             ticket: Randomness([script.tickets as u8; 32]),
@@ -179,15 +266,18 @@ impl SealerServer for Fake {
         _: PreCommitOnChainInfo,
         reset: bool,
     ) -> RpcResult<SubmitResp> {
-        let mut script = self.script()?;
+        let mut script = self.script("SubmitPreCommit")?;
         script.resets.push(("precommit", reset));
+        let stubborn = script.submit_until_reset.get("precommit").cloned();
         let usual = resp(SubmitResult::Accepted, "");
+        let usual = stubborn.filter(|_| !reset).unwrap_or(usual);
         Ok(script.submit_precommit.pop_front().unwrap_or(usual))
     }
 
     async fn poll_pre_commit_state(&self, _: SectorId) -> RpcResult<PollStateResp> {
-        let usual = poll(OnChainState::Landed, "");
-        Ok(self.script()?.poll_precommit.pop_front().unwrap_or(usual))
+        let mut script = self.script("PollPreCommitState")?;
+        let usual = script.polled("precommit");
+        Ok(script.poll_precommit.pop_front().unwrap_or(usual))
     }
 
     async fn submit_persisted_ex(
@@ -196,7 +286,7 @@ impl SealerServer for Fake {
         instance: String,
         upgrade: bool,
     ) -> RpcResult<bool> {
-        drop(self.script()?);
+        drop(self.script("SubmitPersistedEx")?);
         Ok(instance == "hdd" && !upgrade)
     }
 
@@ -205,7 +295,12 @@ impl SealerServer for Fake {
     }
 
     async fn wait_seed(&self, _: SectorId, _: SealProof) -> RpcResult<WaitSeedResp> {
-        let no_seed = self.script()?.no_seed;
+        let mut script = self.script("WaitSeed")?;
+        let told = script.seeds.pop_front();
+        if told == Some(true) {
+            return Err(code::error(code::FAILED, "no head"));
+        }
+        let no_seed = script.no_seed || told.is_some();
         Ok(WaitSeedResp {
             should_wait: no_seed,
             delay: if no_seed { 3600 } else { 0 },
@@ -222,15 +317,18 @@ impl SealerServer for Fake {
         _: ProofOnChainInfo,
         reset: bool,
     ) -> RpcResult<SubmitResp> {
-        let mut script = self.script()?;
+        let mut script = self.script("SubmitProof")?;
         script.resets.push(("proof", reset));
+        let stubborn = script.submit_until_reset.get("proof").cloned();
         let usual = resp(SubmitResult::Accepted, "");
+        let usual = stubborn.filter(|_| !reset).unwrap_or(usual);
         Ok(script.submit_proof.pop_front().unwrap_or(usual))
     }
 
     async fn poll_proof_state(&self, _: SectorId) -> RpcResult<PollStateResp> {
-        let usual = poll(OnChainState::Landed, "");
-        Ok(self.script()?.poll_proof.pop_front().unwrap_or(usual))
+        let mut script = self.script("PollProofState")?;
+        let usual = script.polled("proof");
+        Ok(script.poll_proof.pop_front().unwrap_or(usual))
     }
 
     async fn report_state(
@@ -238,22 +336,25 @@ impl SealerServer for Fake {
         id: SectorId,
         report: ReportStateReq,
     ) -> RpcResult<SectorStanding> {
-        let mut script = self.script()?;
+        self.hang().await;
+        let mut script = self.0.lock().unwrap();
+        script.over |= script.over_at_state.as_ref() == Some(&report.state_change.next);
         script.reports.push((id, report));
+        let given_up = script.over.then(|| "given up".to_owned());
         Ok(SectorStanding {
             id,
             finalized: script.finalized.is_some(),
-            abort_reason: script.finalized.clone().unwrap_or_default(),
+            abort_reason: script.finalized.clone().or(given_up).unwrap_or_default(),
         })
     }
 
     async fn report_finalized(&self, sector: SectorId) -> RpcResult<()> {
-        self.script()?.done.push(sector);
+        self.script("ReportFinalized")?.done.push(sector);
         Ok(())
     }
 
     async fn report_aborted(&self, sector: SectorId, reason: String) -> RpcResult<()> {
-        self.script()?.aborted.push((sector, reason));
+        self.script("ReportAborted")?.aborted.push((sector, reason));
         Ok(())
     }
 
@@ -269,7 +370,7 @@ impl SealerServer for Fake {
         candidates: Vec<String>,
     ) -> RpcResult<Option<StoreBasicInfo>> {
         assert_eq!((size, candidates), (4096, vec!["hdd".to_owned()]));
-        let full = self.script()?.full;
+        let full = self.script("StoreReserveSpace")?.full;
         Ok((!full).then(|| StoreBasicInfo {
             name: "hdd".into(),
             ..StoreBasicInfo::default()
@@ -288,14 +389,14 @@ impl SealerServer for Fake {
 impl DamoclesServer for Fake {
     async fn identity(&self) -> RpcResult<ManagerIdentity> {
         Ok(ManagerIdentity {
-            database: self.0.lock().unwrap().database.clone(),
+            database: self.ours()?.database.clone(),
             network: None,
             version: "fake".into(),
         })
     }
 
     async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate> {
-        let script = self.0.lock().unwrap();
+        let script = self.ours()?;
         let fate = script.fates.get(&sector).cloned();
         Ok(fate.unwrap_or(SectorFate {
             known: !script.forgetful,
@@ -327,7 +428,8 @@ impl DamoclesServer for Fake {
         _: String,
         entries: Vec<TimelineEntry>,
     ) -> RpcResult<()> {
-        let mut script = self.0.lock().unwrap();
+        self.hang().await;
+        let mut script = self.ours()?;
         for entry in entries {
             script.timeline.insert((sector, entry.seq), entry);
         }

@@ -16,7 +16,7 @@ use damocles_worker::{
     pieces::PieceSource,
     plans::{Programs, World},
     stores::SealingStore,
-    threads::{Engine, Probe, Reporter},
+    threads::{Engine, Probe, Reporter, Reports},
     view::Board,
 };
 use std::{
@@ -29,11 +29,12 @@ use std::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage::AddPieces,
     Stage::TreeD,
     Stage::Pc1,
     Stage::Pc2,
+    Stage::SynthProof,
     Stage::C1,
     Stage::C2,
     Stage::Transfer,
@@ -91,16 +92,24 @@ pub(crate) struct Rig {
 pub(crate) struct Running {
     pub(crate) control: Arc<Control>,
     pub(crate) board: Arc<Board>,
+    pub(crate) reports: Reports,
     thread: JoinHandle<()>,
+    reporter: JoinHandle<()>,
     stop: CancellationToken,
 }
 
 impl Running {
     /// Waits until the thread waits for `what`.
     pub(crate) fn waits_for(&self, what: &str) {
-        until(what, || {
+        let mut last = None;
+        until(&format!("waiting for {what}"), || {
             let waits_for = self.board.info().waiting_for;
-            waits_for.is_some_and(|w| w.contains(what))
+            let holds = waits_for.as_ref().is_some_and(|w| w.contains(what));
+            if waits_for.is_some() && waits_for != last {
+                eprintln!("waits for {waits_for:?}");
+                last = waits_for;
+            }
+            holds
         });
     }
 
@@ -112,14 +121,20 @@ impl Running {
     /// Tells the thread to stop and waits for its end.
     pub(crate) fn stop(self) {
         self.control.stop();
+        self.ends();
+    }
+
+    fn ends(self) {
         self.stop.cancel();
+        self.reports.stop();
         self.thread.join().unwrap();
+        self.reporter.join().unwrap();
     }
 
     /// Waits until the thread ends by itself.
     pub(crate) fn ended(self) {
         until("the thread's end", || self.thread.is_finished());
-        self.thread.join().unwrap();
+        self.ends();
     }
 }
 
@@ -184,11 +199,16 @@ impl Rig {
     pub(crate) fn start_with(&self, probe: Option<Probe>, sealing: &str) -> Running {
         let dir = self.dir.path().display();
         let file = self.dir.path().join("worker.toml");
+        let recover = if sealing.contains("recover_interval") {
+            ""
+        } else {
+            "recover_interval = \"5ms\"\n"
+        };
         let text = format!(
             "[sector_manager]\nrpc_client.addr = \"{}\"\n\
              [[attached]]\nname = \"hdd\"\nlocation = \"{dir}/hdd\"\n\
              [[sealing_thread]]\nlocation = \"{dir}/t0\"\n\
-             [sealing]\nallowed_sizes = [\"2KiB\"]\nseal_interval = \"5ms\"\nrecover_interval = \"5ms\"\n\
+             [sealing]\nallowed_sizes = [\"2KiB\"]\nseal_interval = \"5ms\"\n{recover}\
              rpc_polling_interval = \"5ms\"\n{sealing}",
             self.manager.url()
         );
@@ -205,10 +225,18 @@ impl Rig {
         let manager = Manager::new(&connection, runtime().handle().clone(), stop.clone()).unwrap();
         let control = Arc::new(Control::default());
         let board = Arc::new(Board::new(0, self.location(), PlanName::Sealer));
+        let reports = Reports::default();
+        let reporter = Reporter {
+            manager: manager.clone(),
+            instance: "rig".into(),
+            boards: vec![Arc::clone(&board)],
+            reports: reports.clone(),
+        };
+        let reporter = std::thread::spawn(move || reporter.run());
         let engine = Engine {
             config: config.threads[0].clone(),
             world: World {
-                manager: manager.clone(),
+                manager,
                 pool: self.pool.clone(),
                 attached: Arc::new(attached),
                 pieces: PieceSource {
@@ -220,11 +248,7 @@ impl Rig {
                 static_trees: Default::default(),
                 programs: self.programs,
             },
-            reporter: Reporter {
-                manager,
-                instance: "rig".into(),
-                location: self.location().display().to_string(),
-            },
+            reports: reports.clone(),
             control: Arc::clone(&control),
             board: Arc::clone(&board),
             probe,
@@ -233,7 +257,9 @@ impl Rig {
         Running {
             control,
             board,
+            reports,
             thread,
+            reporter,
             stop,
         }
     }
@@ -245,11 +271,19 @@ impl Rig {
         running.stop();
     }
 
-    /// Waits until so many sectors are done with at the manager, and cleared here.
+    /// Waits until so many sectors are done with at the manager and cleared here, and all of it
+    /// is reported.
     pub(crate) fn wait_done(&self, running: &Running, sectors: usize) {
         until("the sectors' end", || {
             self.manager.script().done.len() >= sectors && running.board.info().job_id.is_none()
         });
+        until("the last report", || running.reports.quiet());
+    }
+
+    /// Files of a sector that lie in the sealing store.
+    pub(crate) fn sealing_files(&self) -> usize {
+        let sealed = fs::read_dir(self.location().join("data/sealed"));
+        sealed.into_iter().flatten().flatten().count()
     }
 
     /// The thread's timeline; the thread must not be running.

@@ -1,23 +1,28 @@
 //! Failures: which heal by themselves, which wait for a person, and what is lost (nothing).
 
 use crate::{
-    fake_manager::{FakeManager, poll, resp},
+    fake_manager::{FakeManager, poll},
     rig::{Rig, done, runtime},
     until,
 };
-use damocles_api::{
-    submit::{OnChainState, SubmitResult},
-    timeline::Ending,
-    worker::ThreadState,
-};
+use damocles_api::{submit::OnChainState, timeline::Ending, worker::ThreadState};
 use damocles_flow::State;
 use damocles_processor::Stage;
 use damocles_types::{Level, SealProof, SectorId, SectorSize};
-use damocles_worker::{control::Command, threads::Point};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use damocles_worker::{
+    control::Command,
+    manager::{Connection, Manager},
+    plans::{Stop, stop::call_failed},
+    threads::Point,
 };
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
 
 fn failures(rig: &Rig, state: State) -> Vec<Level> {
     let timeline = rig.timeline();
@@ -186,40 +191,150 @@ fn a_thread_that_panics_says_so_and_goes_on_from_disk_after_resume() {
 }
 
 #[test]
-fn a_rejected_precommit_gives_the_sector_up_and_the_next_one_begins() {
-    let rig = Rig::new(2);
-    rig.manager
-        .script()
-        .submit_precommit
-        .push_back(resp(SubmitResult::Rejected, "invalid deals"));
-    rig.run(1);
-    let script = rig.manager.script();
-    let reason = "the precommit was rejected: invalid deals".to_owned();
-    assert_eq!(script.aborted, [(SectorId::new(1000, 1), reason)]);
-    assert_eq!(script.done, [SectorId::new(1000, 2)]);
-    let told = script.timeline.get(&(SectorId::new(1000, 1), 7)).unwrap();
-    assert!(
-        matches!(
-            &told.ending,
-            Some(Ending::Failed {
-                level: Level::Abort,
-                ..
-            })
-        ),
-        "{told:?}"
+fn who_waits_for_a_person_does_so_over_a_restart() {
+    let rig = Rig::new(1);
+    rig.order_once(Stage::C2, "error no parameters");
+    let running = rig.start();
+    running.paused();
+    let before = running.board.info();
+    running.stop();
+    let running = rig.start();
+    running.paused();
+    let after = running.board.info();
+    assert_eq!(
+        after.last_error.as_deref(),
+        Some("permanent: c2 failed: no parameters")
     );
+    assert_eq!((after.hint, after.job_id), (before.hint, before.job_id));
+    assert_eq!(
+        rig.runs(Stage::C2),
+        1,
+        "a restart is no permission to go on"
+    );
+    running.control.command(Command::Resume).unwrap();
+    until("C2 again", || rig.runs(Stage::C2) == 2);
+    rig.wait_done(&running, 1);
+    running.stop();
 }
 
 #[test]
-fn a_sector_that_the_manager_does_not_know_is_given_up() {
+fn a_resumed_thread_shows_no_old_error() {
+    let rig = Rig::new(1);
+    rig.order_once(Stage::C2, "error no parameters");
+    let running = rig.start();
+    running.paused();
+    let gate = rig.orders.join("gate");
+    rig.order_once(Stage::C2, &format!("wait {}", gate.display()));
+    running.control.command(Command::Resume).unwrap();
+    until("C2 again", || rig.runs(Stage::C2) == 2);
+    let info = running.board.info();
+    assert_eq!((info.last_error, info.hint), (None, None));
+    std::fs::write(&gate, "").unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+}
+
+#[test]
+fn a_manager_that_says_not_now_is_waited_for_and_nothing_is_counted() {
     let rig = Rig::new(1);
     rig.manager.script().no_seed = true;
-    let running = rig.start();
+    let running = rig.start_with(None, "max_retries = 0\n");
     running.waits_for("the seed");
-    rig.manager.script().forgetful = true;
-    until("the sector's end", || running.board.info().job_id.is_none());
+    let asked = rig.manager.script().asked;
+    rig.manager.script().not_now = Some("the node is behind".to_owned());
+    until("many questions", || rig.manager.script().asked > asked + 20);
+    running.waits_for("the node is behind");
+    let info = running.board.info();
+    assert!(matches!(info.thread_state, ThreadState::Waiting { .. }));
+    assert_eq!(info.last_error, None, "a wait is no failure");
+    rig.manager.script().not_now = None;
+    rig.manager.script().no_seed = false;
+    rig.wait_done(&running, 1);
     running.stop();
-    assert_eq!(rig.document(), None);
+    assert_eq!(failures(&rig, State::PersistanceSubmitted), []);
+    assert_eq!(done(&rig.timeline(), State::PersistanceSubmitted), 1);
+}
+
+#[test]
+fn polls_that_fail_now_and_then_are_never_too_many() {
+    let rig = Rig::new(1);
+    // one question in two fails, six in all; two in a row would be too many
+    rig.manager.script().seeds.extend([false, true].repeat(6));
+    let running = rig.start_with(None, "max_retries = 1\n");
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(failures(&rig, State::PersistanceSubmitted).len(), 6);
+
+    let rig = Rig::new(1);
+    rig.manager.script().seeds.extend([false, true, true, true]);
+    let running = rig.start_with(None, "max_retries = 1\n");
+    running.paused();
+    let error = running.board.info().last_error.unwrap();
+    assert!(error.starts_with("permanent: failed 2 times"), "{error}");
+    running.stop();
+}
+
+#[test]
+fn what_a_proxy_says_in_the_managers_place_is_waited_out() {
+    for page in [
+        "<html>please wait</html>",
+        r#"{"status":"please wait"}"#,
+        "",
+    ] {
+        let address = runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let pages = axum::Router::new().fallback(async move || page);
+            tokio::spawn(async { axum::serve(listener, pages).await });
+            address
+        });
+        let connection = Connection {
+            addr: format!("http://{address}").parse().unwrap(),
+            headers: Default::default(),
+            token: None,
+            timeout: Duration::from_secs(20),
+        };
+        let runtime = runtime().handle().clone();
+        let manager = Manager::new(&connection, runtime, CancellationToken::new()).unwrap();
+        let proof = SealProof::interactive(SectorSize::KiB2);
+        let error = manager
+            .wait_seed(SectorId::new(1000, 1), proof)
+            .unwrap_err();
+        assert!(
+            matches!(call_failed(error.clone()), Stop::NotNow(f) if f.hint.is_some()),
+            "{page:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_child_that_dies_while_the_daemon_stops_costs_no_attempt() {
+    let rig = Rig::new(1);
+    let gate = rig.orders.join("gate");
+    rig.order_once(Stage::C2, &format!("wait {}", gate.display()));
+    let running = rig.start();
+    let mut pid = None;
+    until("C2's process", || {
+        let info = running.board.info();
+        if let (Some("C2"), ThreadState::Running { proc: Some(p), .. }) =
+            (info.job_stage.as_deref(), info.thread_state)
+        {
+            pid = p
+                .strip_prefix("ext(pid: ")
+                .map(|p| p.trim_end_matches(')').to_owned());
+        }
+        pid.is_some()
+    });
+    running.control.stop();
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &pid.unwrap()])
+        .status();
+    assert!(killed.unwrap().success());
+    running.ended();
+    assert_eq!(failures(&rig, State::C1Done), []);
+    rig.change_document(|document| assert_eq!(document["tries"], 0));
+    let timeline = rig.timeline();
+    assert_eq!(timeline.last().unwrap().ending, Some(Ending::Interrupted));
 }
 
 #[test]

@@ -2,39 +2,45 @@
 
 use crate::{
     event::Event,
-    plans::step::{Step, Stop, call_failed},
+    plans::{Step, Stop, stop::database_failed},
 };
 use damocles_api::sector::{AcquireDealsSpec, AllocateSectorSpec};
 use damocles_types::{Classify, Failure};
 
+const NOTHING_TO_SEAL: &str =
+    "disable_cc is set but enable_deals is not, so there is nothing to seal";
+
 /// Asks for a sector number. No answer is no failure: the thread is idle and asks again.
 pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
+    // a number that nothing could be done with would be held for ever
+    if step.settings.disable_cc && !step.settings.enable_deals {
+        return Err(Stop::Idle(NOTHING_TO_SEAL.to_owned()));
+    }
     // What a sector before this one may have left. Before the question: a disk that cannot be
     // written to must not cost a sector number each time.
     step.store
         .clear_data()
         .crit("making room in the sealing store")
         .map_err(Stop::Failed)?;
-    let spec = AllocateSectorSpec {
+    let mut spec = AllocateSectorSpec {
         allowed_miners: step.settings.allowed_miners.clone(),
         allowed_proof_types: step.settings.allowed_proofs(step.world.programs.synthetic),
         request_id: None,
     };
-    let allocated = match step.world.manager.allocate_sector(spec) {
-        Ok(Some(allocated)) => allocated,
-        Ok(None) => return Err(Stop::Idle("the manager has no sector to give".to_owned())),
-        Err(error) => {
-            return Err(match call_failed(error) {
-                Stop::Away(failure) => Stop::Idle(match failure.hint {
-                    Some(hint) => format!("{} ({hint})", failure.message),
-                    None => failure.message,
-                }),
-                Stop::Failed(failure) => Stop::Idle(failure.message),
-                other => other,
-            });
-        }
-    };
-    Ok(Event::Allocate(allocated))
+    // written down first: an answer that is lost is asked for again, and costs no second number
+    spec.request_id = Some(step.meta.request_id(&spec).map_err(database_failed)?);
+    match step.ask(|manager| manager.allocate_sector(spec)) {
+        Ok(Some(allocated)) => Ok(Event::Allocate(allocated, step.heard.manager.take())),
+        Ok(None) => Err(Stop::Idle("the manager has no sector to give".to_owned())),
+        Err(Stop::NotNow(failure)) => Err(Stop::Idle(match failure.hint {
+            Some(hint) => format!("{} ({hint})", failure.message),
+            None => failure.message,
+        })),
+        Err(Stop::Failed(failure)) => Err(Stop::Idle(failure.message)),
+        // there is none yet that could be dropped
+        Err(Stop::Drop { said, .. }) => Err(Stop::Idle(said)),
+        Err(stop @ (Stop::Idle(_) | Stop::Interrupted(_))) => Err(stop),
+    }
 }
 
 /// Asks for deals, if the thread takes them.
@@ -44,9 +50,7 @@ pub fn deals(step: &mut Step<'_>) -> Result<Event, Stop> {
     fits(step)?;
     if !settings.enable_deals {
         if settings.disable_cc {
-            return Err(Stop::Idle(
-                "disable_cc is set but enable_deals is not, so there is nothing to seal".to_owned(),
-            ));
+            return Err(Stop::Idle(NOTHING_TO_SEAL.to_owned()));
         }
         return Ok(Event::AcquireDeals(Vec::new()));
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     event::Event,
-    plans::step::{Step, Stop},
+    plans::{Step, Stop},
 };
 use damocles_processor::{
     prover_id,

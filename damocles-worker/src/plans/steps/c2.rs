@@ -4,7 +4,7 @@
 use crate::{
     document::Output,
     event::Event,
-    plans::step::{Step, Stop},
+    plans::{Step, Stop},
 };
 use damocles_processor::{prover_id, task::C2};
 

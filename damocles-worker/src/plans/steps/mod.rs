@@ -1,5 +1,6 @@
 //! Steps, one file each; plans put them together.
 
+mod message;
 pub mod allocate;
 pub mod c1;
 pub mod c2;
@@ -13,3 +14,4 @@ pub mod seed;
 pub mod submit;
 pub mod ticket;
 pub mod tree_d;
+mod verify;

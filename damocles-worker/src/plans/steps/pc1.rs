@@ -7,14 +7,15 @@ use crate::{
     event::Event,
     metadb::{MetaDb, Transition},
     plans::{
-        step::{Step, Stop, World, call_failed, database_failed},
+        Step, Stop, World,
         steps::tree_d,
+        stop::{call_failed, database_failed},
     },
     stores::sealing::TREE_D,
 };
 use damocles_processor::{prover_id, stage, task::Pc1};
 use damocles_types::{Classify, Ticket};
-use std::{cell::RefCell, path::Path, time::Duration};
+use std::{cell::RefCell, fs::File, path::Path, time::Duration};
 
 /// From this age on a ticket is not begun with. The chain takes a ticket for about a day
 /// (its MaxPreCommitRandomnessLookback, which no node tells), and PC1 and PC2 take their hours
@@ -53,6 +54,10 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
                 ticket
             }
         };
+        // PC1's programs look for the file that they are to fill, as the library does
+        File::create(&paths.sealed)
+            .crit("making the sealed file for PC1")
+            .map_err(Stop::Failed)?;
         Ok(Pc1 {
             registered_proof: allocated.proof_type,
             cache_path: paths.cache,
@@ -85,6 +90,7 @@ fn renewed(
         return Ok(None);
     }
     let sector = document.sector();
+    world.same_manager(Some(document))?;
     let ticket = world.manager.assign_ticket(sector).map_err(call_failed)?;
     let mut document = document.clone();
     document.phases.ticket = Some(ticket);

@@ -5,10 +5,7 @@
 use crate::{
     document::Output,
     event::Event,
-    plans::{
-        step::{Step, Stop},
-        steps::c1,
-    },
+    plans::{Step, Stop, steps::verify},
     stores::SectorPaths,
 };
 use damocles_processor::{
@@ -16,7 +13,7 @@ use damocles_processor::{
     prover_id, stage,
     task::{Pc2, SynthProof, Transfer, TransferEnd, TransferRoute},
 };
-use damocles_types::{Classify, Failure, Level};
+use damocles_types::{Classify, Failure};
 use std::{collections::BTreeMap, path::Path};
 
 pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
@@ -49,19 +46,6 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
             .hint("the programs of [[processors.pc1]] and [[processors.pc2]] must seal the kind that they are asked for; correct them, then resume from TreeDBuilt to seal the sector again"),
         ));
     }
-    if step.settings.verify_after_pc2 {
-        // any seed will do: what is found here would be found after the precommit otherwise
-        let task = c1::task(step, [0; 32], output)?;
-        if let Err(stop) = step.compute(&task) {
-            return Err(match stop {
-                Stop::Failed(failure) if failure.level == Level::Permanent => Stop::Failed(
-                    Failure::permanent(format!("the sealed sector does not hold: {}", failure.message))
-                        .hint("check memory and disk of this machine, then resume from TreeDBuilt to seal the sector again"),
-                ),
-                other => other,
-            });
-        }
-    }
     Ok(if allocated.proof_type.is_synthetic() {
         Event::PC2NeedSyntheticProof(output)
     } else {
@@ -75,7 +59,12 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
 /// ended well, since the file is encoded then and no second run may start from it either.
 fn repair(step: &mut Step<'_>, paths: &SectorPaths) -> Result<(), Stop> {
     let mark = paths.cache.join(stage::PC2_RUNNING);
-    if !mark.exists() {
+    // one that cannot be looked at is no sign that nothing was begun
+    let begun = mark
+        .try_exists()
+        .crit("looking for the mark of an earlier PC2")
+        .map_err(Stop::Failed)?;
+    if !begun {
         return Ok(());
     }
     tracing::warn!("an earlier PC2 was begun; the sealed file is made again from the staged one");
@@ -99,6 +88,8 @@ fn repair(step: &mut Step<'_>, paths: &SectorPaths) -> Result<(), Stop> {
 }
 
 pub fn synthetic(step: &mut Step<'_>) -> Result<Event, Stop> {
+    // before the layers go that it answers from
+    verify::once(step)?;
     let (allocated, paths) = (step.allocated()?, step.paths()?);
     let phases = &step.document()?.phases;
     let ticket = phases.ticket.ok_or_else(|| Stop::lacking("the ticket"))?;

@@ -3,8 +3,8 @@
 
 use crate::{
     event::Event,
-    plans::step::{Step, Stop},
-    stores::{AttachedStore, SectorPaths},
+    plans::{Step, Stop},
+    stores::{AttachedStore, AttachedStores, SectorPaths},
 };
 use damocles_api::store::StoreBasicInfo;
 use damocles_processor::task::{Transfer, TransferEnd, TransferRoute, TransferStore};
@@ -24,32 +24,42 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     let (allocated, paths) = (step.allocated()?, step.paths()?);
     let size = allocated.proof_type.size;
     let info = reserve(step, allocated.id, space(size))?;
-    let store = step.world.attached.get(&info.name).cloned().ok_or_else(|| {
-        Stop::Failed(
-            Failure::permanent(format!(
-                "the manager chose the store {:?}, which is not attached here",
-                info.name
-            ))
-            .hint("attach it in the worker's config, or restart the worker if it was attached meanwhile"),
-        )
-    })?;
+    let store = chosen(&step.world.attached, &info.name).map_err(Stop::Failed)?;
     step.compute(&transfer(&store, &info, allocated.id, size, &paths))?;
     Ok(Event::Persist(store.name))
 }
 
+/// The store that the manager chose; one that was not offered is never written to.
+fn chosen(attached: &AttachedStores, name: &str) -> Result<AttachedStore, Failure> {
+    let wrong =
+        |what: &str| Failure::permanent(format!("the manager chose the store {name:?}, {what}"));
+    let Some(store) = attached.get(name) else {
+        return Err(wrong("which is not attached here")
+            .hint("attach it in the worker's config, restart the worker and resume the thread"));
+    };
+    if store.readonly {
+        return Err(wrong("which is readonly here and was not offered").hint(
+            "take readonly from the [[attached]] store if it is to be written to, and restart the worker; then resume the thread",
+        ));
+    }
+    Ok(store.clone())
+}
+
 /// Asks until a store has room.
-fn reserve(step: &Step<'_>, sector: SectorId, bytes: u64) -> Result<StoreBasicInfo, Stop> {
+fn reserve(step: &mut Step<'_>, sector: SectorId, bytes: u64) -> Result<StoreBasicInfo, Stop> {
     let candidates = step.world.attached.writable();
     if candidates.is_empty() {
         return Err(Stop::Failed(
             Failure::permanent("no attached store may be written to")
-                .hint("add an [[attached]] store that is not readonly, then restart the worker"),
+                .hint("add an [[attached]] store that is not readonly, restart the worker and resume the thread"),
         ));
     }
     loop {
         let names = candidates.clone();
-        let answer = step.ask(|manager| manager.store_reserve_space(sector, bytes, names))?;
+        let answer = step.poll(|manager| manager.store_reserve_space(sector, bytes, names))?;
         if let Some(info) = answer {
+            // what fails from here on is not the question
+            step.heard.polled_well = false;
             return Ok(info);
         }
         step.wait(

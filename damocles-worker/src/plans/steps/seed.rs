@@ -2,7 +2,7 @@
 
 use crate::{
     event::Event,
-    plans::step::{Step, Stop},
+    plans::{Step, Stop},
 };
 use damocles_types::Failure;
 use std::time::Duration;
@@ -13,11 +13,13 @@ const SHORTEST: Duration = Duration::from_millis(200);
 pub fn wait(step: &mut Step<'_>) -> Result<Event, Stop> {
     let allocated = step.allocated()?;
     loop {
-        let answer = step.ask(|manager| manager.wait_seed(allocated.id, allocated.proof_type))?;
+        let answer = step.poll(|manager| manager.wait_seed(allocated.id, allocated.proof_type))?;
         if let Some(seed) = answer.seed {
             return Ok(Event::AssignSeed(seed));
         }
         if !answer.should_wait || answer.delay == 0 {
+            // an answer that is no answer, each time, is a fault of the manager's
+            step.heard.polled_well = false;
             return Err(Stop::Failed(Failure::temporary(
                 "the manager gave no seed and did not say how long to wait",
             )));

@@ -3,10 +3,7 @@
 
 use crate::{
     event::Event,
-    plans::{
-        step::{Step, Stop},
-        steps::tree_d::renew,
-    },
+    plans::{Step, Stop, steps::tree_d::renew},
 };
 use damocles_types::Classify;
 

@@ -3,7 +3,7 @@
 
 use crate::{
     event::Event,
-    plans::step::{Step, Stop},
+    plans::{Step, Stop},
 };
 use damocles_processor::task::TreeD;
 use damocles_types::{Classify, SectorSize};
