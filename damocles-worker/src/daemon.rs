@@ -2,18 +2,19 @@
 //! worker is made of, in the order in which it comes up.
 
 use crate::{
-    config::{self, Config, Loaded, ThreadConfig},
+    config::{self, Attached, Config, Loaded, ThreadConfig},
     control::Control,
+    greeting::Greeter,
     manager::{CallError, Connection, Manager},
     metadb::{MetaDb, MetaError},
-    metrics,
+    metrics, mounts,
     pieces::PieceSource,
     ping,
     plans::{Programs, World},
     rpc::{self, Seat, WorkerRpc},
-    stores::{AttachedStores, SealingStore, StoreError},
+    stores::{AttachedStores, StoreError, look},
     threads::{Engine, Reporter, Reports},
-    view::Board,
+    view::{Board, Doing},
 };
 use damocles_daemon::{
     auth::{Guard, Secret},
@@ -28,14 +29,11 @@ use damocles_daemon::{
 };
 use damocles_kv::OpenError;
 use damocles_processor::{Pool, Stage, StartOptions, params};
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use damocles_types::SectorSize;
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Stages of the plans that this version has.
 const STAGES: [Stage; 8] = [
@@ -51,15 +49,19 @@ const STAGES: [Stage; 8] = [
 /// How long a stop waits for steps to end. What runs longer is cut off: it is done again at
 /// the next start, and nothing that was finished is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Shorter than that, so that the daemon itself says what is cut off.
-const LEAVE: Duration = Duration::from_secs(4);
-/// Between two looks whether the manager has come.
-const LOOK: Duration = Duration::from_secs(2);
+/// How long the manager may take to be told of the stop.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// After that a service counts as one that does not stop.
+const LONGEST_STOP: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until it is told to stop.
 pub fn run(file: &Path, check_only: bool) -> anyhow::Result<()> {
     runtime::frugal_memory();
-    let loaded = config::load(file)?;
+    let loaded = if check_only {
+        config::check(file)?
+    } else {
+        config::load(file)?
+    };
     say_notices(&loaded, file);
     if check_only {
         println!("{}: the configuration is right", file.display());
@@ -79,6 +81,13 @@ fn say_notices(loaded: &Loaded, file: &Path) {
     for key in &loaded.retired {
         tracing::warn!("{}: {key} is retired, ignored", file.display());
     }
+    for away in &loaded.away {
+        tracing::error!(
+            hint = away.error.hint(),
+            "{}: {away}; the rest goes on without it",
+            file.display()
+        );
+    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
@@ -89,7 +98,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         "damocles-worker starts"
     );
     let stop = signals::stop_token(|| ())?;
-    let attached = config::attached_stores(&config).map_err(store_fatal)?;
+    let Attached {
+        stores: attached, ..
+    } = config::attached_stores(&config).map_err(store_fatal)?;
     let guard = guard(&config)?;
     let manager = Manager::new(
         &connection(&config)?,
@@ -98,8 +109,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     )?;
     let (listener, address) = listen(config.listen, "[worker] rpc_server.port").await?;
     let seats = Arc::new(seats(&config.threads)?);
+    say_mounts(&config, &attached, &seats);
     warn_of_missing_parameters(&config);
-    let pool = start_pool(&config).await?;
+    let pool = tokio::select! {
+        // children start one after another, and each may take its time
+        () = stop.cancelled() => return Ok(()),
+        started = start_pool(&config) => started?,
+    };
     let readiness = Readiness::waiting("the manager");
     let registry = Metrics::new("damocles_worker");
     metrics::register(
@@ -108,6 +124,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     );
 
     let mut services = Services::new(stop.clone());
+    let stop_watchdog = stop.clone();
     let monitoring = router(registry, readiness.clone());
     if let Some(listen_on) = config.metrics {
         let (listener, address) = listen(listen_on, "[metrics] http_listen").await?;
@@ -150,24 +167,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         stop,
     };
     services.spawn("sealing", sealing.run());
+    services.spawn("watchdog", systemd::watchdog(stop_watchdog));
     systemd::ready();
-    let result = services.run(PATIENCE).await;
+    let result = services.run(LONGEST_STOP).await;
     systemd::stopping();
     tracing::info!("stopped");
     result
 }
 
+/// What is wrong with the stores as they are configured.
 fn store_fatal(error: StoreError) -> Fatal {
-    let exit = match &error {
-        StoreError::Foreign { .. } | StoreError::Description { .. } => Exit::Data,
-        StoreError::Missing(_) | StoreError::NotADirectory(_) | StoreError::NotInitialised(_) => {
-            Exit::NotFound
-        }
-        StoreError::AlreadyInitialised(_) | StoreError::Io { .. } => Exit::Refused,
-        StoreError::Pattern { .. } | StoreError::Duplicate { .. } => Exit::Config,
-    };
     let hint = error.hint();
-    Fatal::new(exit, error).hint(hint)
+    Fatal::new(Exit::Config, error).hint(hint)
 }
 
 /// Without a secret no token can be right: commands come from this host only.
@@ -179,12 +190,9 @@ fn guard(config: &Config) -> Result<Guard, Fatal> {
     Ok(Guard::new(secret, Vec::new()))
 }
 
-/// Bytes that nobody knows, for the secret of a worker without one.
+/// Bytes that nobody knows, for the secret of a worker without one: of the system's generator.
 fn unguessable() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    (0..4u8)
-        .map(|i| format!("{:016x}", RandomState::new().hash_one(i)))
-        .collect()
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 fn connection(config: &Config) -> Result<Connection, Fatal> {
@@ -225,17 +233,29 @@ async fn serve_http(
     Ok(())
 }
 
-/// Opens every sealing store. One whose database another process holds ends the start; one
-/// that is damaged stops its own thread only.
+/// Opens every sealing store, side by side. One whose database another process holds ends the
+/// start; one that is away or damaged stops its own thread only.
 fn seats(threads: &[ThreadConfig]) -> Result<Vec<Seat>, Fatal> {
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let looks: Vec<_> = threads
+            .iter()
+            .map(|thread| scope.spawn(|| MetaDb::at(&thread.location, look::LIMIT)))
+            .collect();
+        let hangs =
+            |thread: &ThreadConfig| MetaError::Store(StoreError::Hangs(thread.location.clone()));
+        let found = looks.into_iter().zip(threads);
+        found
+            .map(|(look, thread)| look.join().unwrap_or_else(|_| Err(hangs(thread))))
+            .collect()
+    });
     let mut seats = Vec::new();
-    for thread in threads {
-        let store = SealingStore::open(&thread.location).map_err(store_fatal)?;
-        let board = Board::new(thread.index, store.root().to_owned(), thread.settings.plan);
-        match MetaDb::open(&store.meta()) {
-            Ok(meta) => {
+    for (thread, found) in threads.iter().zip(found) {
+        let plan = thread.settings.plan;
+        let board = Board::new(thread.index, look::real(&thread.location), plan);
+        match found {
+            Ok((_, meta)) => {
                 if let Ok(document) = meta.load() {
-                    board.sector(thread.settings.plan, document.as_ref());
+                    board.sector(plan, document.as_ref());
                 }
                 board.meta(meta);
             }
@@ -244,13 +264,16 @@ fn seats(threads: &[ThreadConfig]) -> Result<Vec<Seat>, Fatal> {
                     Exit::Occupied,
                     format!(
                         "the sealing store {} is in use by another worker",
-                        store.root().display()
+                        thread.location.display()
                     ),
                 )
                 .hint("stop that worker, or give this one a location of its own"));
             }
-            // the thread opens it again, fails, and says so for as long as it lasts
-            Err(_) => {}
+            // the thread looks again, and says so for as long as it lasts
+            Err(error) => {
+                board.doing(Doing::Waiting("its sealing store".to_owned()));
+                board.error(Some(error.failure()));
+            }
         }
         seats.push(Seat {
             control: Arc::new(Control::default()),
@@ -260,19 +283,30 @@ fn seats(threads: &[ThreadConfig]) -> Result<Vec<Seat>, Fatal> {
     Ok(seats)
 }
 
+/// What an operator should know of the attached stores now and not after hours of sealing.
+fn say_mounts(config: &Config, attached: &AttachedStores, seats: &[Seat]) {
+    let databases: Vec<_> = seats.iter().filter_map(|s| s.board.database()).collect();
+    match mounts::at_start(attached, &databases, &config.scan) {
+        Ok(said) => said.iter().for_each(|line| tracing::warn!("{line}")),
+        Err(error) => tracing::warn!("which stores were seen before is not known: {error}"),
+    }
+}
+
 /// Better now than after hours of work.
 fn warn_of_missing_parameters(config: &Config) {
-    let mut sizes: Vec<_> = config
-        .threads
-        .iter()
-        .flat_map(|t| t.settings.sealing.allowed_sizes.iter().copied())
-        .collect();
+    let mut sizes: Vec<SectorSize> = Vec::new();
+    for thread in &config.threads {
+        match thread.settings.sealing.allowed_sizes.as_slice() {
+            [] => sizes.extend(SectorSize::ALL),
+            some => sizes.extend(some),
+        }
+    }
     sizes.sort_unstable();
     sizes.dedup();
     for size in sizes {
         if let Err(error) = params::require(Stage::C2, size) {
             let hint = error.hint().unwrap_or_default();
-            tracing::warn!(hint, "sectors will stop before C2: {error}");
+            tracing::warn!(hint, "sectors of {size} would stop before C2: {error}");
         }
     }
 }
@@ -313,21 +347,22 @@ struct Sealing {
 
 impl Sealing {
     async fn run(self) -> anyhow::Result<()> {
-        let Some(identity) = self.meet_manager().await? else {
+        let greeter = Greeter {
+            manager: &self.world.manager,
+            attached: &self.world.attached,
+            seats: &self.seats,
+            readiness: &self.readiness,
+            address: self.address,
+            name: self.config.name.as_deref(),
+        };
+        let Some((identity, manager)) = greeter.meet(&self.stop).await? else {
             return Ok(());
         };
         tracing::info!(name = identity.name, dest = %identity.dest, "the manager is there; sealing begins");
         self.readiness.ready();
-        let pings = tokio::spawn(ping::run(
-            self.world.manager.clone(),
-            identity.clone(),
-            Arc::clone(&self.seats),
-            self.config.ping_interval,
-            self.stop.clone(),
-        ));
         let reports = Reports::default();
         let reporter = Reporter {
-            manager: self.world.manager.clone(),
+            manager: manager.for_another(&identity.name)?,
             instance: identity.name.clone(),
             boards: self.seats.iter().map(|s| Arc::clone(&s.board)).collect(),
             reports: reports.clone(),
@@ -337,9 +372,11 @@ impl Sealing {
             .spawn(move || reporter.run())?;
         let (ended, mut all_ended) = mpsc::channel::<()>(1);
         for (thread, seat) in self.config.threads.iter().zip(self.seats.iter()) {
+            let mut world = self.world.clone();
+            world.manager = manager.for_another(&identity.name)?;
             let engine = Engine {
                 config: thread.clone(),
-                world: self.world.clone(),
+                world,
                 reports: reports.clone(),
                 control: Arc::clone(&seat.control),
                 board: Arc::clone(&seat.board),
@@ -355,6 +392,14 @@ impl Sealing {
         }
         drop(ended);
         drop(self.world);
+        let pings = tokio::spawn(ping::run(
+            manager.clone(),
+            identity.clone(),
+            Arc::clone(&self.seats),
+            self.config.ping_interval,
+            self.readiness.clone(),
+            self.stop.clone(),
+        ));
         tokio::select! {
             () = self.stop.cancelled() => {}
             _ = all_ended.recv() => anyhow::bail!("all sealing threads ended"),
@@ -364,113 +409,21 @@ impl Sealing {
         }
         reports.stop();
         // none is ever sent: the channel closes when the last thread has ended
-        if tokio::time::timeout(LEAVE, all_ended.recv()).await.is_err() {
+        if tokio::time::timeout(PATIENCE, all_ended.recv())
+            .await
+            .is_err()
+        {
             for given_up in self.seats.iter().filter_map(|s| s.board.given_up()) {
                 tracing::info!("{given_up}");
             }
         }
-        pings.abort();
+        // after the last ping, or it would count as running again
+        let _ = pings.await;
+        match tokio::time::timeout(GOODBYE, manager.leave(identity.name)).await {
+            Ok(Ok(()) | Err(CallError::Unsupported(_))) => {}
+            Ok(Err(error)) => tracing::info!("the manager was not told of the stop: {error}"),
+            Err(_) => tracing::info!("the manager was not told of the stop: it gives no answer"),
+        }
         Ok(())
     }
-
-    /// Waits until the manager answers and knows every attached store. None: told to stop.
-    async fn meet_manager(&self) -> Result<Option<ping::Identity>, Fatal> {
-        let mut said = String::new();
-        loop {
-            let waits_for = match self.greet().await {
-                Ok(identity) => return Ok(Some(identity)),
-                Err(Greeting::Fatal(fatal)) => return Err(fatal),
-                Err(Greeting::Later(reason)) => reason,
-            };
-            if self.stop.is_cancelled() {
-                return Ok(None);
-            }
-            if waits_for != said {
-                tracing::warn!(
-                    hint = "start the manager, or correct rpc_client.addr; this worker goes on waiting",
-                    "{waits_for}"
-                );
-                self.readiness.wait_for(waits_for.clone());
-                for seat in self.seats.iter() {
-                    seat.board.idle(waits_for.clone());
-                }
-                said = waits_for;
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return Ok(None),
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-    }
-
-    async fn greet(&self) -> Result<ping::Identity, Greeting> {
-        let manager = &self.world.manager;
-        let ip = match self.address.ip() {
-            ip if ip.is_unspecified() => {
-                local_ip(&manager.addr().host_port()).await.map_err(|e| {
-                    Greeting::Later(format!(
-                        "the manager at {} cannot be reached: {e}",
-                        manager.addr()
-                    ))
-                })?
-            }
-            ip => ip,
-        };
-        check_stores(manager, &self.world.attached).await?;
-        Ok(ping::Identity {
-            name: self.config.name.clone().unwrap_or_else(|| ip.to_string()),
-            dest: SocketAddr::new(ip, self.address.port()),
-        })
-    }
-}
-
-/// Why the manager was not met.
-enum Greeting {
-    Fatal(Fatal),
-    Later(String),
-}
-
-async fn check_stores(manager: &Manager, attached: &AttachedStores) -> Result<(), Greeting> {
-    for store in attached.iter() {
-        match manager.store_basic_info(store.name.clone()).await {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                return Err(Greeting::Fatal(
-                    Fatal::new(
-                        Exit::NotFound,
-                        format!("the manager at {} does not know the store {:?}", manager.addr(), store.name),
-                    )
-                    .hint("give the store the same name in the manager's config ([[Common.PersistStores]]) and in this worker's [[attached]]"),
-                ));
-            }
-            Err(error @ CallError::Denied { .. }) => {
-                return Err(Greeting::Fatal(Fatal::new(Exit::Refused, &error).hint(
-                    "put a token of the manager (`damocles-manager util auth create-token --perm write`) into the file of [sector_manager] rpc_client.token_file",
-                )));
-            }
-            Err(error) => return Err(Greeting::Later(error.to_string())),
-        }
-    }
-    Ok(())
-}
-
-/// This machine's address on the way to the manager. Nothing is sent.
-async fn local_ip(host_port: &str) -> std::io::Result<IpAddr> {
-    let mut last = std::io::Error::other("its name has no address");
-    for peer in tokio::net::lookup_host(host_port).await? {
-        let any: SocketAddr = match peer {
-            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-            SocketAddr::V6(_) => ([0u16; 8], 0).into(),
-        };
-        let found = async {
-            let socket = tokio::net::UdpSocket::bind(any).await?;
-            socket.connect(peer).await?;
-            socket.local_addr()
-        };
-        match found.await {
-            Ok(address) => return Ok(address.ip()),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

@@ -4,11 +4,13 @@
 
 pub mod stores;
 pub mod endpoint;
+pub mod connection;
 pub mod config;
 pub mod document;
 pub mod giving_up;
 pub mod event;
 pub mod metadb;
+pub mod mounts;
 pub mod manager;
 pub mod pieces;
 pub mod control;
@@ -18,5 +20,6 @@ pub mod threads;
 pub mod metrics;
 pub mod rpc;
 pub mod ping;
+pub mod greeting;
 pub mod daemon;
 pub mod cli;

@@ -2,8 +2,14 @@
 //! has a time-out and ends at once when the worker stops. What an error means for a sector is
 //! said here, once.
 
-use crate::endpoint::ManagerAddr;
+pub use crate::connection::Connection;
+
+use crate::{
+    connection::{Client, Speaker},
+    endpoint::ManagerAddr,
+};
 use damocles_api::{
+    caller::Caller,
     code,
     damocles::{DamoclesClient, ManagerIdentity, SectorFate},
     sealer::SealerClient,
@@ -17,15 +23,13 @@ use damocles_api::{
     workers::WorkerPing,
 };
 use damocles_types::{SealProof, SectorId, Ticket};
-use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use jsonrpsee::{
-    core::{ClientError, client::Error},
-    http_client::{HttpClient, HttpClientBuilder, transport::Error as TransportError},
+    core::{ClientError, client::Error, http_helpers::HttpError},
+    http_client::transport::Error as TransportError,
     types::error::METHOD_NOT_FOUND_CODE,
 };
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,9 +38,6 @@ use std::{
 };
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-
-/// Outputs of C1 never cross this wire; proofs and lists do.
-const LARGEST_BODY: u32 = 64 << 20;
 
 /// Why the manager gave no answer, or not the wanted one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,32 +78,35 @@ pub enum CallError {
     /// It did not answer.
     #[error("the manager at {addr} cannot be reached: {reason}")]
     Away { addr: String, reason: String },
+    /// Something answered, but not as a manager does: a proxy's page, another program.
+    #[error("what answers at {addr} to {method} cannot be read: {reason}")]
+    Garbled {
+        addr: String,
+        method: &'static str,
+        reason: String,
+    },
     #[error("the worker is stopping")]
     Stopping,
 }
 
-/// How the manager is spoken to.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    pub addr: ManagerAddr,
-    pub headers: BTreeMap<String, String>,
-    /// Never logged.
-    pub token: Option<String>,
-    pub timeout: Duration,
-}
-
 /// The manager; clones share the connection.
 #[derive(Clone, Debug)]
-pub struct Manager(Arc<Inner>);
+pub struct Manager {
+    rpc: Client,
+    speaker: Speaker,
+    /// Name of the worker that calls; empty until it is known.
+    worker: Arc<str>,
+    shared: Arc<Shared>,
+}
 
+/// What all that speak to the manager share.
 #[derive(Debug)]
-struct Inner {
-    addr: ManagerAddr,
-    rpc: HttpClient,
+struct Shared {
+    connection: Connection,
     runtime: Handle,
     stop: CancellationToken,
-    timeout: Duration,
-    /// Cleared when a manager answers that it has no timelines.
+    /// Cleared when the manager answers that it has no timelines, until it was away: then it
+    /// may be another one.
     keeps_timelines: AtomicBool,
     /// Who answered last, and when; forgotten whenever a call got no answer.
     identity: Mutex<Option<(Instant, Option<ManagerIdentity>)>>,
@@ -120,84 +124,100 @@ impl Manager {
         runtime: Handle,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &connection.headers {
-            headers.insert(name.parse::<HeaderName>()?, HeaderValue::from_str(value)?);
-        }
-        if let Some(token) = &connection.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let rpc = HttpClientBuilder::default()
-            .request_timeout(connection.timeout)
-            .max_request_size(LARGEST_BODY)
-            .max_response_size(LARGEST_BODY)
-            .set_headers(headers)
-            .build(connection.addr.rpc_url())?;
-        Ok(Self(Arc::new(Inner {
-            addr: connection.addr.clone(),
-            rpc,
-            runtime,
-            stop,
-            timeout: connection.timeout,
-            keeps_timelines: AtomicBool::new(true),
-            identity: Mutex::new(None),
-        })))
+        let speaker = Speaker::default();
+        Ok(Self {
+            rpc: connection.client(&speaker)?,
+            speaker,
+            worker: "".into(),
+            shared: Arc::new(Shared {
+                connection: connection.clone(),
+                runtime,
+                stop,
+                keeps_timelines: AtomicBool::new(true),
+                identity: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// The same manager for one more caller of the worker `worker`. Its calls carry the worker's
+    /// name, and once [`Self::speak_for`] has said so, that of a sealing store.
+    pub fn for_another(&self, worker: &str) -> anyhow::Result<Self> {
+        let speaker = Speaker::default();
+        let another = Self {
+            rpc: self.shared.connection.client(&speaker)?,
+            speaker,
+            worker: worker.into(),
+            shared: Arc::clone(&self.shared),
+        };
+        another.speak_for("", "");
+        Ok(another)
+    }
+
+    /// From now on this one and its clones call for the sealing store at `location` whose
+    /// database has the id `store`.
+    pub fn speak_for(&self, location: &str, store: &str) {
+        self.speaker.is(&Caller {
+            worker: self.worker.to_string(),
+            location: location.to_owned(),
+            store: store.to_owned(),
+        });
     }
 
     pub fn addr(&self) -> &ManagerAddr {
-        &self.0.addr
+        &self.shared.connection.addr
     }
 
     /// One call from a thread of its own (never from async code).
     fn call<T>(
         &self,
         method: &'static str,
-        call: impl AsyncFnOnce(&HttpClient) -> Result<T, ClientError>,
+        call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, CallError> {
-        self.0.runtime.block_on(self.call_async(method, call))
+        self.shared.runtime.block_on(self.call_async(method, call))
     }
 
     async fn call_async<T>(
         &self,
         method: &'static str,
-        call: impl AsyncFnOnce(&HttpClient) -> Result<T, ClientError>,
+        call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, CallError> {
-        let inner = &*self.0;
-        let away = |reason: String| CallError::Away {
-            addr: inner.addr.to_string(),
-            reason,
-        };
         tokio::select! {
             biased;
-            () = inner.stop.cancelled() => Err(CallError::Stopping),
-            answer = tokio::time::timeout(inner.timeout, call(&inner.rpc)) => match answer {
-                Err(_) => {
-                    self.forget_identity();
-                    Err(away(format!("no answer to {method} within {} s", inner.timeout.as_secs_f32())))
-                }
-                Ok(Ok(value)) => Ok(value),
-                Ok(Err(error)) => {
-                    let error = self.classify(method, error);
-                    if let CallError::Away { .. } | CallError::Garbled { .. } = error {
-                        self.forget_identity();
-                    }
-                    Err(error)
-                }
-            },
+            () = self.shared.stop.cancelled() => Err(CallError::Stopping),
+            answer = self.answer(method, call) => answer,
         }
+    }
+
+    async fn answer<T>(
+        &self,
+        method: &'static str,
+        call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, CallError> {
+        let timeout = self.shared.connection.timeout;
+        let answer = match tokio::time::timeout(timeout, call(&self.rpc)).await {
+            Err(_) => Err(CallError::Away {
+                addr: self.addr().to_string(),
+                reason: format!("no answer to {method} within {} s", timeout.as_secs_f32()),
+            }),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.classify(method, error)),
+        };
+        if let Err(CallError::Away { .. } | CallError::Garbled { .. }) = answer {
+            self.forget_identity();
+            self.shared.keeps_timelines.store(true, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Another manager may be the next to answer.
     fn forget_identity(&self) {
-        *self.0.identity.lock() = None;
+        *self.shared.identity.lock() = None;
     }
 
     /// Who the manager is; none for one that does not say (upstream's). Asked when it is met, and
     /// again from time to time and after it was away.
     pub fn identity(&self) -> Result<Option<ManagerIdentity>, CallError> {
-        let known = self.0.identity.lock().clone();
+        let known = self.shared.identity.lock().clone();
         match known {
             Some((at, identity)) if identity.is_none() || at.elapsed() < SAME_FOR => Ok(identity),
             _ => self.identity_now(),
@@ -208,10 +228,10 @@ impl Manager {
     pub fn identity_now(&self) -> Result<Option<ManagerIdentity>, CallError> {
         let asked = Instant::now();
         let identity = offered(self.call("Identity", async |rpc| rpc.identity().await))?;
-        let before = self.0.identity.lock().replace((asked, identity.clone()));
+        let before = self.shared.identity.lock().replace((asked, identity.clone()));
         if before.is_none_or(|(_, before)| before != identity) {
             // what the one before did not offer, this one may
-            self.0.keeps_timelines.store(true, Ordering::Relaxed);
+            self.shared.keeps_timelines.store(true, Ordering::Relaxed);
         }
         Ok(identity)
     }
@@ -222,7 +242,7 @@ impl Manager {
     }
 
     fn classify(&self, method: &'static str, error: ClientError) -> CallError {
-        let addr = self.0.addr.to_string();
+        let addr = self.addr().to_string();
         match error {
             Error::Call(e) if e.code() == code::SECTOR_STATE_NOT_FOUND => {
                 CallError::SectorOver(e.message().to_owned())
@@ -256,7 +276,22 @@ impl Manager {
                     addr,
                     reason: chain(&other),
                 },
-                _ => CallError::Away {
+                // a proxy whose manager is away
+                Some(502..=504) => CallError::Away {
+                    addr,
+                    reason: chain(&other),
+                },
+                Some(status) => CallError::Garbled {
+                    addr,
+                    method,
+                    reason: format!("HTTP status {status} without an error of JSON-RPC"),
+                },
+                None if is_no_json(&other) => CallError::Garbled {
+                    addr,
+                    method,
+                    reason: "it is no JSON".to_owned(),
+                },
+                None => CallError::Away {
                     addr,
                     reason: chain(&other),
                 },
@@ -386,6 +421,12 @@ impl Manager {
             .await
     }
 
+    /// Tells the manager that this worker stops in order; from async code, also while it stops.
+    pub async fn leave(&self, name: String) -> Result<(), CallError> {
+        self.answer("WorkerLeaves", async |rpc| rpc.worker_leaves(name).await)
+            .await
+    }
+
     /// Hands over timeline entries. False: this manager keeps none (upstream's does not).
     pub fn report_timeline(
         &self,
@@ -393,7 +434,7 @@ impl Manager {
         instance: String,
         entries: Vec<TimelineEntry>,
     ) -> Result<bool, CallError> {
-        if !self.0.keeps_timelines.load(Ordering::Relaxed) {
+        if !self.shared.keeps_timelines.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let told = self.call("ReportTimeline", async |rpc| {
@@ -401,7 +442,7 @@ impl Manager {
         });
         match told {
             Err(CallError::Unsupported(_)) => {
-                self.0.keeps_timelines.store(false, Ordering::Relaxed);
+                self.shared.keeps_timelines.store(false, Ordering::Relaxed);
                 Ok(false)
             }
             Ok(()) => Ok(true),
@@ -428,6 +469,17 @@ pub(crate) fn rejected_status(error: &ClientError) -> Option<u16> {
         Some(TransportError::Rejected { status_code }) => Some(*status_code),
         _ => None,
     }
+}
+
+/// Whether there was an answer, but not even JSON.
+fn is_no_json(error: &ClientError) -> bool {
+    let Error::Transport(cause) = error else {
+        return false;
+    };
+    matches!(
+        cause.downcast_ref::<TransportError>(),
+        Some(TransportError::Http(HttpError::Malformed | HttpError::TooLarge))
+    )
 }
 
 /// An error with its causes, each once.

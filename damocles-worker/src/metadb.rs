@@ -2,7 +2,10 @@
 //! timeline. Every transition is one synced batch (law 1). Nothing here is ever wiped because
 //! it cannot be read: a damaged or newer document is reported, and stays.
 
-use crate::document::{Document, Output, VERSION};
+use crate::{
+    document::{Document, Output, VERSION},
+    stores::{Database, SealingStore, Seen, StoreError, look},
+};
 use damocles_api::{
     sector::AllocateSectorSpec,
     timeline::{Ending, TimelineEntry},
@@ -15,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use strum::IntoEnumIterator;
 use uuid::Uuid;
@@ -22,6 +26,7 @@ use uuid::Uuid;
 const SECTOR: Table = Table("sector");
 const OUTPUT: Table = Table("output");
 const TIMELINE: Table = Table("timeline");
+const STORE: Table = Table("store");
 /// Key of the document of the sector at work.
 const NOW: &[u8] = b"now";
 /// Key of [`Last`].
@@ -37,7 +42,7 @@ const MOST_FORMER: usize = 16;
 /// The database as this program knows it.
 pub const SCHEMA: Schema = Schema {
     owner: "damocles-worker",
-    tables: &[SECTOR, OUTPUT, TIMELINE],
+    tables: &[SECTOR, OUTPUT, TIMELINE, STORE],
     migrations: &[],
 };
 
@@ -74,6 +79,9 @@ struct Request {
 pub enum MetaError {
     #[error(transparent)]
     Open(OpenError),
+    /// The store is away, or its database is not its own.
+    #[error(transparent)]
+    Store(StoreError),
     #[error("the sector document in {dir} has version {found}; this program knows up to {VERSION}")]
     Newer { dir: PathBuf, found: u32 },
     #[error("the sector document in {dir} is damaged: {reason}")]
@@ -86,6 +94,7 @@ impl MetaError {
     /// What it means for the thread: it stops, everything stays as it is.
     pub fn failure(&self) -> Failure {
         let hint = match self {
+            Self::Store(error) => error.hint(),
             Self::Open(OpenError::Busy { .. }) => {
                 "stop the other worker that uses this sealing store, then resume the thread".to_owned()
             }
@@ -147,6 +156,60 @@ impl MetaDb {
             kv,
             reported: Arc::default(),
         })
+    }
+
+    /// The database of a sealing store; made only where there never was one (see
+    /// [`crate::stores::database`]).
+    pub fn of(store: &SealingStore) -> Result<Self, MetaError> {
+        let meta = match store.database().map_err(MetaError::Store)? {
+            Database::New | Database::There => Self::open(&store.meta())?,
+        };
+        store
+            .belongs_to(&meta.id(), !meta.is_blank()?)
+            .map_err(MetaError::Store)?;
+        Ok(meta)
+    }
+
+    /// Whether it has never known a sector.
+    pub fn is_blank(&self) -> Result<bool, MetaError> {
+        Ok(self.kv.get(SECTOR, NOW)?.is_none() && self.kv.get(SECTOR, LAST)?.is_none())
+    }
+
+    /// The sealing store at a place and its database. A place that hangs is given up after
+    /// `limit`; what comes of it later is closed again.
+    pub fn at(location: &Path, limit: Duration) -> Result<(SealingStore, Self), MetaError> {
+        let place = location.to_owned();
+        let found = look::within(limit, location, move || {
+            let store = SealingStore::open(&place).map_err(MetaError::Store)?;
+            let meta = Self::of(&store)?;
+            Ok((store, meta))
+        });
+        found.map_err(MetaError::Store)?
+    }
+
+    /// The database's own name.
+    pub fn id(&self) -> String {
+        self.kv.id().to_string()
+    }
+
+    /// The id of the mark with which an attached store was seen.
+    pub fn seen(&self, store: &str) -> Result<Option<Seen>, MetaError> {
+        Ok(self.kv.get_json(STORE, store.as_bytes())?)
+    }
+
+    /// All attached stores that were seen with a mark.
+    pub fn all_seen(&self) -> Result<Vec<Seen>, MetaError> {
+        Ok(self.kv.scan_json(STORE, b"")?)
+    }
+
+    /// Remembers a store. Synced: what follows is that a sector is moved there.
+    pub fn remember(&self, seen: &Seen) -> Result<(), MetaError> {
+        if self.seen(&seen.name)?.as_ref() == Some(seen) {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.put_json(STORE, seen.name.as_str(), seen)?;
+        Ok(self.kv.write(batch, Durability::Synced)?)
     }
 
     /// The document, if a sector is at work.
@@ -421,6 +484,66 @@ mod tests {
         );
         db.begin(&document(), &entry(0)).unwrap();
         assert_eq!(db.timeline().unwrap().len(), 1);
+    }
+
+    /// What a file system check, a half-done backup or a wrong `mv` leaves behind.
+    #[test]
+    fn a_sealed_sector_without_its_database_is_never_taken_for_leavings() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SealingStore::init(&dir.path().join("t0")).unwrap();
+        let sealed = store.paths(document().sector()).sealed;
+        let meta = MetaDb::of(&store).unwrap();
+        meta.begin(&document(), &entry(0)).unwrap();
+        store.make_room(document().sector()).unwrap();
+        std::fs::write(&sealed, b"32 GiB").unwrap();
+        drop(meta);
+        drop(MetaDb::of(&store).unwrap());
+        let away = store.root().join("away");
+        let id = store.root().join(".database");
+        for known in [true, false] {
+            if !known {
+                // a store of a version that kept no id
+                std::fs::remove_file(&id).unwrap();
+            }
+            std::fs::rename(store.meta(), &away).unwrap();
+            for emptied in [false, true] {
+                if emptied {
+                    std::fs::create_dir(store.meta()).unwrap();
+                }
+                let failure = MetaDb::of(&store).unwrap_err().failure();
+                assert_eq!(failure.level, Level::Critical);
+                assert!(failure.message.contains("is lost"), "{failure}");
+                assert!(failure.hint.unwrap().contains("lost+found"));
+                assert!(!store.meta().join("CURRENT").exists(), "none was made");
+            }
+            // one that was made anew by somebody else does not own the data either
+            drop(MetaDb::open(&store.meta()).unwrap());
+            let failure = MetaDb::of(&store).unwrap_err().failure();
+            assert_eq!(failure.level, Level::Critical, "{failure}");
+            std::fs::remove_dir_all(store.meta()).unwrap();
+            std::fs::rename(&away, store.meta()).unwrap();
+            let found = MetaDb::of(&store).unwrap().load().unwrap();
+            assert_eq!(found, Some(document()));
+            assert!(sealed.is_file() && id.is_file());
+        }
+    }
+
+    #[test]
+    fn stores_are_remembered_over_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let seen = |id: &str| Seen {
+            name: "hdd".into(),
+            root: "/mnt/hdd".into(),
+            id: id.into(),
+        };
+        let db = MetaDb::open(dir.path()).unwrap();
+        assert_eq!(db.seen("hdd").unwrap(), None);
+        db.remember(&seen("a")).unwrap();
+        drop(db);
+        let db = MetaDb::open(dir.path()).unwrap();
+        assert_eq!(db.seen("hdd").unwrap(), Some(seen("a")));
+        db.remember(&seen("b")).unwrap();
+        assert_eq!(db.all_seen().unwrap(), [seen("b")]);
     }
 
     #[test]

@@ -181,20 +181,23 @@ fn waited_for(what: &str) -> &str {
     what.split_once(" (").map_or(what, |(what, _)| what)
 }
 
-/// Counts over all threads, as pings carry them.
+/// Counts over all threads, as pings carry them. A thread counts once: paused, without a sector,
+/// waiting or running; `errors` counts those of them that have a last error.
 pub fn summary<'a>(boards: impl IntoIterator<Item = &'a Board>) -> WorkerSummary {
     let mut sum = WorkerSummary::default();
     for board in boards {
         let inner = board.inner.lock();
         sum.threads += 1;
-        sum.empty += u32::from(inner.sector.is_none());
         sum.errors += u32::from(inner.last_error.is_some());
-        match inner.doing {
-            Doing::Idle => {}
-            Doing::Waiting(_) => sum.waiting += 1,
-            Doing::Running(_) => sum.running += 1,
-            Doing::Paused => sum.paused += 1,
-        }
+        let class = match (&inner.doing, inner.sector) {
+            (Doing::Paused, _) => &mut sum.paused,
+            (Doing::Waiting(_), _) => &mut sum.waiting,
+            (Doing::Idle | Doing::Running(_), None) => &mut sum.empty,
+            // with a sector, and nothing of it runs: it waits for its turn
+            (Doing::Idle, Some(_)) => &mut sum.waiting,
+            (Doing::Running(_), Some(_)) => &mut sum.running,
+        };
+        *class += 1;
     }
     sum
 }
@@ -202,9 +205,11 @@ pub fn summary<'a>(boards: impl IntoIterator<Item = &'a Board>) -> WorkerSummary
 #[cfg(test)]
 mod tests {
     use super::*;
+    use damocles_api::sector::AllocatedSector;
+    use damocles_types::{SealProof, SectorSize};
 
     #[test]
-    fn what_is_shown_and_counted() {
+    fn what_is_shown() {
         let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
         board.idle("the manager has no sector to give");
         let info = board.info();
@@ -222,11 +227,39 @@ mod tests {
         );
         assert_eq!(info.last_error.as_deref(), Some("temporary: no route"));
         assert_eq!(info.hint.as_deref(), Some("wait"));
-        let sum = summary([&board]);
-        assert_eq!(
-            (sum.threads, sum.empty, sum.running, sum.errors),
-            (1, 1, 1, 1)
-        );
+    }
+
+    #[test]
+    fn a_thread_counts_once() {
+        let allocated = AllocatedSector {
+            id: SectorId::new(1000, 7),
+            proof_type: SealProof::interactive(SectorSize::KiB2),
+        };
+        let document = Document::new(PlanName::Sealer, allocated, None);
+        for (doing, sector, [empty, paused, running, waiting]) in [
+            (Doing::Idle, false, [1, 0, 0, 0]),
+            (Doing::Running(None), false, [1, 0, 0, 0]),
+            (Doing::Waiting("its disk".into()), false, [0, 0, 0, 1]),
+            (Doing::Paused, false, [0, 1, 0, 0]),
+            (Doing::Idle, true, [0, 0, 0, 1]),
+            (Doing::Running(Some(1)), true, [0, 0, 1, 0]),
+            (Doing::Waiting("a seed".into()), true, [0, 0, 0, 1]),
+            (Doing::Paused, true, [0, 1, 0, 0]),
+        ] {
+            let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
+            board.error(Some(Failure::temporary("no route")));
+            board.sector(PlanName::Sealer, sector.then_some(&document));
+            board.doing(doing.clone());
+            let expected = WorkerSummary {
+                threads: 1,
+                empty,
+                paused,
+                running,
+                waiting,
+                errors: 1,
+            };
+            assert_eq!(summary([&board]), expected, "{doing:?} {sector}");
+        }
     }
     #[test]
     fn one_wait_is_counted_from_its_beginning_over_many_questions() {

@@ -1,9 +1,9 @@
 //! `store …`: preparing directories.
 
-use crate::stores::{SealingStore, StoreError};
+use crate::stores::{AttachedStore, Mark, SealingStore, StoreError};
 use clap::Subcommand;
 use damocles_daemon::exit::{Exit, Fatal};
-use damocles_processor::memory_files::MemoryFiles;
+use damocles_processor::{disk, memory_files::MemoryFiles};
 use damocles_types::ByteSize;
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,15 @@ enum Command {
         after_help = "Example:\n  damocles-worker store sealing-init -l /mnt/nvme0/s1 /mnt/nvme0/s2"
     )]
     SealingInit(Locations),
-    /// Make directories for finished sectors
-    FileInit(Locations),
+    /// Make directories for finished sectors, and mark them
+    #[command(after_help = "\
+Example:
+  damocles-worker store file-init -l /mnt/hdd1 --name hdd-1
+
+The mark is a small file with an id. A worker that has seen a store with its mark moves nothing
+into the directory while the mark is not there, since then its disk is not mounted. A directory
+that holds sectors already can be marked as well.")]
+    FileInit(Files),
     /// Make files on huge pages that PC1 uses as memory, for one NUMA node
     #[command(after_help = "\
 Examples:
@@ -64,15 +71,27 @@ struct Locations {
     loc: Vec<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+struct Files {
+    #[command(flatten)]
+    locations: Locations,
+    /// What the store is called, for whoever reads the mark
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Make it another store than the one that the workers have seen here
+    #[arg(long)]
+    anew: bool,
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::SealingInit(locations) => prepare(locations, sealing),
-        Command::FileInit(locations) => prepare(locations, plain),
+        Command::FileInit(files) => prepare(&files.locations, |path| mark(path, files)),
         Command::HugepageFileInit(hugepages) => huge(hugepages),
     }
 }
 
-fn prepare(locations: &Locations, make: fn(&Path) -> Result<(), Fatal>) -> anyhow::Result<()> {
+fn prepare(locations: &Locations, make: impl Fn(&Path) -> Result<(), Fatal>) -> anyhow::Result<()> {
     // each is tried; the first failure decides the exit code
     let mut failed: Option<Fatal> = None;
     for path in &locations.loc {
@@ -113,24 +132,52 @@ fn huge(args: &Hugepages) -> anyhow::Result<()> {
 
 fn sealing(path: &Path) -> Result<(), Fatal> {
     match SealingStore::init(path) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let exit = match &error {
-                StoreError::Foreign { .. } => Exit::Data,
-                _ => Exit::Refused,
-            };
-            let hint = error.hint();
-            Err(Fatal::new(exit, error).hint(hint))
+        Ok(_) => {
+            warn_of_root(path);
+            Ok(())
         }
+        Err(error) => Err(fatal(error)),
     }
 }
 
-fn plain(path: &Path) -> Result<(), Fatal> {
-    std::fs::create_dir_all(path).map_err(|e| {
+fn mark(path: &Path, files: &Files) -> Result<(), Fatal> {
+    disk::make_dirs(path).map_err(|e| {
         Fatal::new(
             Exit::Refused,
             format!("{} cannot be made: {e}", path.display()),
         )
         .hint("let this user write to its parent")
-    })
+    })?;
+    if path.join(".holder").exists() {
+        return Err(Fatal::new(
+            Exit::Data,
+            format!(
+                "{} is the sealing store of a thread, which is cleared after every sector",
+                path.display()
+            ),
+        )
+        .hint("choose another directory for finished sectors"));
+    }
+    Mark::put(path, files.name.as_deref(), files.anew).map_err(fatal)?;
+    warn_of_root(path);
+    Ok(())
+}
+
+fn fatal(error: StoreError) -> Fatal {
+    let exit = match &error {
+        StoreError::Foreign { .. } | StoreError::Description { .. } => Exit::Data,
+        _ => Exit::Refused,
+    };
+    let hint = error.hint();
+    Fatal::new(exit, error).hint(hint)
+}
+
+/// Wanted on a small machine; on a large one a disk is not mounted.
+fn warn_of_root(path: &Path) {
+    if AttachedStore::open(None, path, false).on_root_device() {
+        eprintln!(
+            "warning: {} lies on the root file system; is its disk mounted?",
+            path.display()
+        );
+    }
 }

@@ -21,7 +21,7 @@ use jsonrpsee::{
     http_client::{HttpClient, HttpClientBuilder},
     types::error::INVALID_PARAMS_CODE,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 use strum::IntoEnumIterator;
 
 #[derive(Debug, clap::Args)]
@@ -206,11 +206,18 @@ fn host(args: &Args) -> Result<String, Fatal> {
         };
         return Ok(format!("{host}:{}", port.unwrap_or(WORKER_DEFAULT_PORT)));
     }
-    Ok(match &args.host {
-        Some(host) if host.contains(':') => host.clone(),
-        Some(host) => format!("{host}:{WORKER_DEFAULT_PORT}"),
-        None => format!("127.0.0.1:{WORKER_DEFAULT_PORT}"),
-    })
+    let host = args.host.as_deref().unwrap_or("127.0.0.1");
+    Ok(with_port(host))
+}
+
+/// `host:port` as in a URL, of a host or an IP address with or without a port.
+fn with_port(host: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<Ipv6Addr>() {
+        Ok(v6) => format!("[{v6}]:{WORKER_DEFAULT_PORT}"),
+        Err(_) if host.contains(':') => host.to_owned(),
+        Err(_) => format!("{host}:{WORKER_DEFAULT_PORT}"),
+    }
 }
 
 fn client(host: &str, args: &Args) -> Result<HttpClient, Fatal> {
@@ -291,6 +298,19 @@ fn timeline_table(entries: &[TimelineEntry], now: u64, width: Option<usize>) -> 
 mod tests {
     use super::*;
     use damocles_api::worker::ThreadState;
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for (host, expected) in [
+            ("10.0.0.1", "10.0.0.1:17890"),
+            ("sealer-1:1", "sealer-1:1"),
+            ("::1", "[::1]:17890"),
+            ("[fe80::1]", "[fe80::1]:17890"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(with_port(host), expected);
+        }
+    }
 
     #[test]
     fn a_thread_is_one_line_and_its_problem_stands_whole_below() {

@@ -5,7 +5,7 @@ use super::raw::{
     AttachedSection, HOT_RULES, HotSection, MetricsSection, RawConfig, RpcClient, RpcServer,
     SealingSection, SectorManager, Span, ThreadSection, WorkerSection,
 };
-use crate::endpoint::ManagerAddr;
+use crate::{endpoint::ManagerAddr, stores::look};
 use damocles_api::WORKER_DEFAULT_PORT;
 use damocles_daemon::{
     config::{Faults, Report, parse},
@@ -16,6 +16,7 @@ use damocles_processor::Processors;
 use damocles_types::{ActorId, SealProof, SectorSize};
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -42,13 +43,29 @@ pub struct Config {
     pub processors: Processors,
 }
 
-/// How the manager is reached.
-#[derive(Clone, Debug)]
+/// How the manager is reached. Prints without what headers say, which may be secrets.
+#[derive(Clone)]
 pub struct ManagerConfig {
     pub addr: ManagerAddr,
     pub headers: BTreeMap<String, String>,
     pub token_file: Option<PathBuf>,
     pub timeout: Duration,
+}
+
+impl fmt::Debug for ManagerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self
+            .headers
+            .keys()
+            .map(|name| format!("{name}: ***"))
+            .collect();
+        f.debug_struct("ManagerConfig")
+            .field("addr", &self.addr)
+            .field("headers", &names)
+            .field("token_file", &self.token_file)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
 }
 
 /// One sealing thread as the main file has it.
@@ -136,6 +153,29 @@ impl Sealing {
     }
 }
 
+impl Sealing {
+    /// What the thread asks the manager for, in words; for whoever wonders why it gets nothing.
+    pub fn wanted(&self, synthetic: bool) -> String {
+        let join = |parts: Vec<String>| parts.join(", ");
+        let sizes = self.allowed_sizes.iter().map(ToString::to_string);
+        let sizes = match join(sizes.collect()) {
+            none if none.is_empty() => "any size".to_owned(),
+            sizes => sizes,
+        };
+        let miners = self.allowed_miners.iter().map(ToString::to_string);
+        let miners = match join(miners.collect()) {
+            none if none.is_empty() => "any miner".to_owned(),
+            miners => format!("miner {miners}"),
+        };
+        let proofs = if synthetic {
+            "interactive or synthetic proofs"
+        } else {
+            "interactive proofs, since no [[processors.synth_proof]] makes synthetic ones"
+        };
+        format!("asked for {sizes}, {miners}, {proofs}")
+    }
+}
+
 /// One `[[attached]]`.
 #[derive(Clone, Debug)]
 pub struct AttachedConfig {
@@ -146,8 +186,8 @@ pub struct AttachedConfig {
     pub readonly: bool,
 }
 
-/// Checks the image. Faults go into the report, with the line of their key; nothing but
-/// attached stores' and static trees' existence is looked at outside the file.
+/// Checks the image. Faults go into the report, with the line of their key; nothing outside
+/// the file is looked at but where links lead.
 pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
     let RawConfig {
         worker,
@@ -368,6 +408,7 @@ fn check_threads(
     // once, so that a fault in it is told once
     sealing(&[(global, "sealing")], report);
     let mut threads: Vec<ThreadConfig> = Vec::new();
+    let mut places = BTreeMap::new();
     for (index, thread) in raw.iter().enumerate() {
         let key = format!("sealing_thread[{index}]");
         let ThreadSection {
@@ -386,13 +427,14 @@ fn check_threads(
             );
             continue;
         };
-        if let Some(first) = threads.iter().find(|t| same_place(&t.location, location)) {
+        // each place is looked at once
+        let first = *places.entry(look::real(location)).or_insert(index);
+        if first != index {
             report.fault(
                 &format!("{key}.location"),
                 format!(
-                    "{} is the location of sealing thread {} already; a directory holds one sector at a time",
+                    "{} is the location of sealing thread {first} already; a directory holds one sector at a time",
                     location.display(),
-                    first.index
                 ),
             );
             continue;
@@ -412,11 +454,6 @@ fn check_threads(
         });
     }
     threads
-}
-
-fn same_place(a: &Path, b: &Path) -> bool {
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_owned());
-    real(a) == real(b)
 }
 
 fn check_plan(name: Option<&str>, key: &str, report: &mut Report) -> PlanName {
@@ -514,15 +551,6 @@ fn check_attached(
         report.fault(&format!("attached[{index}].location"), "is missing");
         return None;
     };
-    if !location.is_dir() {
-        report.fault(
-            &format!("attached[{index}].location"),
-            format!(
-                "{} is not there or not a directory; mount it, or make it",
-                location.display()
-            ),
-        );
-    }
     Some(AttachedConfig {
         index,
         name: name.clone(),

@@ -30,6 +30,14 @@ impl HotFile {
     /// The settings that hold now.
     pub fn settings(&mut self, thread: &ThreadConfig) -> Result<&ThreadSettings, Failure> {
         let changed = match fs::metadata(&self.path) {
+            // a pipe or a device would never end
+            Ok(meta) if !meta.is_file() => {
+                return Err(Failure::critical(format!(
+                    "{} is no regular file",
+                    self.path.display()
+                ))
+                .hint("put a file there or remove it, then resume the thread"));
+            }
             Ok(meta) => Some(
                 meta.modified()
                     .crit("reading the time of the thread's config.toml")?,

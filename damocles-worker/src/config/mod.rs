@@ -13,12 +13,15 @@ pub use checked::{AttachedConfig, Config, ManagerConfig, Sealing, ThreadConfig, 
 pub use hot::HotFile;
 pub use raw::RawConfig;
 
-use crate::stores::{AttachedStore, AttachedStores, SealingStore, StoreError};
+use crate::stores::{AttachedStore, AttachedStores, SealingStore, StoreError, look};
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse_file},
     exit::Fatal,
 };
-use std::path::Path;
+use std::{collections::BTreeMap, fmt, fs, path::Path};
+
+/// Key of what is found by scanning.
+const SCAN: &str = "worker.scan_persist_stores";
 
 /// A checked configuration and what the operator should know of.
 #[derive(Debug)]
@@ -27,19 +30,54 @@ pub struct Loaded {
     pub notices: Vec<Notice>,
     /// Keys that mean nothing any more, with the reason.
     pub retired: Vec<String>,
+    /// Directories that are not there now, or do not answer.
+    pub away: Vec<Away>,
 }
 
-/// Reads and checks a file, and each thread's own file with it.
+/// A directory of the config that cannot be used now. A disk may be dead or not mounted: no
+/// reason to keep the others idle.
+#[derive(Debug)]
+pub struct Away {
+    pub key: String,
+    pub error: StoreError,
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.error)
+    }
+}
+
+/// Reads and checks a file as [`load`] does. What is away is a fault as well.
+///
+/// # Errors
+/// `Exit::Config`, naming every fault with its line.
+pub fn check(path: &Path) -> Result<Loaded, Fatal> {
+    read(path, true)
+}
+
+/// Reads and checks a file, and each thread's own file with it. Directories that are away are
+/// told apart from faults: the worker starts without them and waits for them.
 ///
 /// # Errors
 /// `Exit::Config`, naming every fault with its line.
 pub fn load(path: &Path) -> Result<Loaded, Fatal> {
+    read(path, false)
+}
+
+fn read(path: &Path, all_there: bool) -> Result<Loaded, Fatal> {
     let (raw, mut report) = parse_file::<RawConfig>(path, &raw::RULES)?;
     let raw = raw.unwrap_or_default();
     let retired = raw.processors.0.retired_keys();
     let config = checked::check(&raw, &mut report);
+    let mut away = Vec::new();
     if let Some(config) = &config {
-        check_surroundings(config, &mut report);
+        away = check_surroundings(config, &mut report);
+    }
+    if all_there {
+        for Away { key, error } in away.drain(..) {
+            report.fault(&key, format!("{error}; {}", error.hint()));
+        }
     }
     let notices = report.finish()?;
     let config = config.ok_or_else(|| {
@@ -52,6 +90,7 @@ pub fn load(path: &Path) -> Result<Loaded, Fatal> {
         config,
         notices,
         retired,
+        away,
     })
 }
 
@@ -64,59 +103,95 @@ pub fn listen_of(path: &Path) -> Result<(Option<String>, Option<u16>), Fatal> {
 }
 
 /// What the file names outside itself: sealing stores, threads' own files, attached stores.
-/// Nothing is made or changed. (Room for `plan_check`: whether all processors together fit
-/// the machine's cores, memory and GPUs is asked here too, once it is known how.)
-fn check_surroundings(config: &Config, report: &mut Report) {
+/// Nothing is made or changed, and nothing is waited for that hangs.
+fn check_surroundings(config: &Config, report: &mut Report) -> Vec<Away> {
+    let mut away = Vec::new();
+    let mut told = |key: &str, error: StoreError, report: &mut Report| {
+        if error.is_away() {
+            let key = key.to_owned();
+            away.push(Away { key, error });
+        } else {
+            report.fault(key, format!("{error}; {}", error.hint()));
+        }
+    };
     for thread in &config.threads {
         let key = format!("sealing_thread[{}].location", thread.index);
-        if let Err(error) = SealingStore::inspect(&thread.location) {
-            report.fault(&key, format!("{error}; {}", error.hint()));
-            continue;
-        }
-        let hot = thread.location.join("config.toml");
-        if let Ok(text) = std::fs::read_to_string(&hot)
-            && let Err(faults) = thread.with_hot_file(&hot, &text)
-        {
-            report.fault(&key, flat(&faults));
+        let (location, hot) = (thread.location.clone(), thread.location.join("config.toml"));
+        let file = hot.clone();
+        let looked = look::within(look::LIMIT, &thread.location, move || {
+            let found = SealingStore::inspect(&location);
+            // a pipe or a device would never end
+            let regular = fs::metadata(&file).is_ok_and(|about| about.is_file());
+            (
+                found,
+                regular.then(|| fs::read_to_string(&file).ok()).flatten(),
+            )
+        });
+        match looked {
+            Err(error) | Ok((Err(error), _)) => told(&key, error, report),
+            Ok((Ok(_), Some(text))) => {
+                if let Err(faults) = thread.with_hot_file(&hot, &text) {
+                    report.fault(&key, flat(&faults));
+                }
+            }
+            Ok((Ok(_), None)) => {}
         }
     }
-    // a missing directory has been named already
-    let all_there = config.attached.iter().all(|store| store.location.is_dir());
-    let attached = match all_there.then(|| attached_stores(config)) {
-        Some(Err(error)) => {
-            let key = match error {
-                StoreError::Pattern { .. } | StoreError::Description { .. } => {
-                    "worker.scan_persist_stores"
+    let attached = match attached_stores(config) {
+        Ok(Attached { stores, keys, away }) => {
+            for store in stores.iter() {
+                let key = keys.get(&store.name).map_or(SCAN, String::as_str);
+                if let Err(error) = store.look(None) {
+                    told(key, error, report);
                 }
+            }
+            for error in away {
+                told(SCAN, error, report);
+            }
+            Some(stores)
+        }
+        Err(error) => {
+            let key = match error {
+                StoreError::Pattern { .. } => SCAN,
                 _ => "attached",
             };
-            report.fault(key, format!("{error}; {}", error.hint()));
+            told(key, error, report);
             None
         }
-        Some(Ok(stores)) => Some(stores),
-        None => None,
     };
     overlap::check(config, attached.as_ref(), report);
+    away
 }
 
 fn flat(faults: &Faults) -> String {
     faults.to_string().replace("\n ", ";")
 }
 
+/// The attached stores of a config.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// Those with a name: configured, whether they are there or not, and found by scanning.
+    pub stores: AttachedStores,
+    /// Keys of the configured ones in the file, by name.
+    pub keys: BTreeMap<String, String>,
+    /// Places that were to be scanned and could not be looked at.
+    pub away: Vec<StoreError>,
+}
+
 /// Opens the attached stores, configured and scanned.
-pub fn attached_stores(config: &Config) -> Result<AttachedStores, StoreError> {
-    let mut stores = AttachedStores::default();
-    for store in &config.attached {
-        stores.add(AttachedStore::open(
-            store.name.as_deref(),
-            &store.location,
-            store.readonly,
-        )?)?;
+pub fn attached_stores(config: &Config) -> Result<Attached, StoreError> {
+    let mut attached = Attached::default();
+    for setting in &config.attached {
+        let name = setting.name.as_deref();
+        let store = AttachedStore::open(name, &setting.location, setting.readonly);
+        let key = format!("attached[{}].location", setting.index);
+        attached.keys.insert(store.name.clone(), key);
+        attached.stores.add(store)?;
     }
     for pattern in &config.scan {
-        stores.scan(pattern)?;
+        attached.away.extend(attached.stores.scan(pattern)?);
     }
-    Ok(stores)
+    Ok(attached)
 }
 
 /// The reference page of all keys.

@@ -68,6 +68,7 @@ impl Value for ProcessorsSection {
                 stages,
                 "(each may stand several times), or sealing_daemons for programs that are only kept running.",
                 "A stage without an entry gets one child of the worker's own program, started when first needed.",
+                "The worker's own program has no synth_proof: sectors with synthetic proofs (`UseSyntheticPoRep` at the manager) are asked for only where an entry names a program that makes them.",
             ],
             keys: vec![
                 leaf(
@@ -288,7 +289,8 @@ section! {
 section! {
     /// A sealing thread: one directory, one sector at a time.
     pub struct ThreadSection {
-        /// Directory on a fast local disk. Made when it does not exist (its parent must). Required.
+        /// Directory on a fast local disk, made by `damocles-worker store sealing-init -l DIR`: where it is missing,
+        /// its disk may be missing, and the thread waits for it. Required.
         "location" location: Option<PathBuf> = None;
         /// What it does: `sealer` when left out. Plans snapup, rebuild, unseal and wdpost join later.
         "plan" plan: Option<String> = None;
@@ -310,7 +312,8 @@ section! {
     pub struct AttachedSection {
         /// Name; the directory's full path when left out.
         "name" name: Option<String> = None;
-        /// Directory, usually on a shared file system. Must exist. Required.
+        /// Directory, usually on a shared file system; `damocles-worker store file-init -l DIR` makes and marks it. While it is
+        /// missing, or has no longer the mark that the worker has seen, its disk is taken for not mounted and nothing is moved there. Required.
         "location" location: Option<PathBuf> = None;
         /// Read from it only.
         "readonly" readonly: bool = false;

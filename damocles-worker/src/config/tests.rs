@@ -11,6 +11,13 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        let place = Self::bare();
+        SealingStore::init(&place.dir.path().join("t0")).unwrap();
+        place
+    }
+
+    /// Without the sealing store.
+    fn bare() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("hdd")).unwrap();
         Self { dir }
@@ -38,7 +45,7 @@ impl Place {
 
 #[test]
 fn three_lines_are_enough_and_the_rest_has_upstreams_defaults() {
-    let place = Place::new();
+    let place = Place::bare();
     let config = place.load("").unwrap().config;
     assert_eq!(config.listen.to_string(), "0.0.0.0:17890");
     assert_eq!(config.ping_interval, Duration::from_secs(30));
@@ -191,13 +198,13 @@ fn missing_parts_are_named() {
 
 #[test]
 fn directories_that_will_not_do_are_faults_and_stay_untouched() {
-    let place = Place::new();
+    let place = Place::bare();
     let dir = place.dir.path();
     fs::create_dir(dir.join("t0")).unwrap();
     fs::write(dir.join("t0/precious"), "x").unwrap();
     let text = place
         .load(&format!(
-            "[[sealing_thread]]\nlocation = \"{0}/t0\"\n[[attached]]\nlocation = \"{0}/none\"\n",
+            "[[sealing_thread]]\nlocation = \"{0}/t0\"\n[[attached]]\nlocation = \"{0}/t0/precious\"\n",
             dir.display()
         ))
         .unwrap_err()
@@ -205,7 +212,7 @@ fn directories_that_will_not_do_are_faults_and_stay_untouched() {
     for part in [
         "is not a sealing store: it has no .holder file but holds precious",
         "is the location of sealing thread 0 already",
-        "none is not there or not a directory",
+        "precious is not a directory",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
@@ -213,8 +220,97 @@ fn directories_that_will_not_do_are_faults_and_stay_untouched() {
 }
 
 #[test]
-fn what_must_last_lies_apart_from_what_is_cleared() {
+fn what_is_not_mounted_is_a_fault_of_the_check_and_no_reason_to_stay_down() {
+    let place = Place::bare();
+    let dir = place.dir.path();
+    fs::create_dir(dir.join("mountpoint")).unwrap();
+    let more = format!(
+        "[[sealing_thread]]\nlocation = \"{0}/mountpoint\"\n[[attached]]\nname = \"nas\"\nlocation = \"{0}/nas\"\n",
+        dir.display()
+    );
+    let loaded = place.load(&more).unwrap();
+    let away: Vec<_> = loaded.away.iter().map(ToString::to_string).collect();
+    let expected = [
+        ("sealing_thread[0].location", "is not there"),
+        ("sealing_thread[1].location", "an empty directory"),
+        ("attached[1].location", "is not there"),
+    ];
+    assert_eq!(away.len(), expected.len(), "{away:?}");
+    for (key, words) in expected {
+        let found = away.iter().any(|a| a.starts_with(key) && a.contains(words));
+        assert!(found, "{key} {words} is not in {away:?}");
+    }
+    let text = check(&place.dir.path().join("worker.toml"))
+        .unwrap_err()
+        .to_string();
+    for (key, words) in expected {
+        assert!(text.contains(key) && text.contains(words), "{text}");
+    }
+    assert!(!dir.join("t0").exists() && !dir.join("nas").exists());
+    assert_eq!(fs::read_dir(dir.join("mountpoint")).unwrap().count(), 0);
+}
+
+#[test]
+fn one_directory_is_one_store() {
     let place = Place::new();
+    let dir = place.dir.path().display();
+    let text = place
+        .load(&format!(
+            "[[attached]]\nname = \"second\"\nlocation = \"{dir}/hdd/../hdd\"\n"
+        ))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("\"hdd\" and \"second\", are one directory"),
+        "{text}"
+    );
+    // once by name and once by scanning
+    fs::write(
+        place.dir.path().join("hdd/sectorstore.json"),
+        r#"{"Name":"other"}"#,
+    )
+    .unwrap();
+    let text = place
+        .load(&format!("[worker]\nscan_persist_stores = [\"{dir}/h*\"]\n"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("\"hdd\" and \"other\", are one directory"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_threads_own_file_that_never_ends_is_not_read() {
+    let place = Place::new();
+    let hot = place.dir.path().join("t0/config.toml");
+    std::os::unix::fs::symlink("/dev/zero", &hot).unwrap();
+    let config = place.load("").unwrap().config;
+    let thread = &config.threads[0];
+    let failure = HotFile::new(&hot, thread).settings(thread).unwrap_err();
+    assert!(failure.message.contains("no regular file"), "{failure}");
+}
+
+#[test]
+fn what_a_thread_asks_for_is_said_in_words() {
+    let mut sealing = Sealing::default();
+    let text = sealing.wanted(false);
+    assert!(
+        text.contains("any size, any miner, interactive proofs, since no"),
+        "{text}"
+    );
+    sealing.allowed_sizes = vec![SectorSize::KiB2, SectorSize::MiB8];
+    sealing.allowed_miners = vec![1000, 1001];
+    let text = sealing.wanted(true);
+    assert_eq!(
+        text,
+        "asked for 2KiB, 8MiB, miner 1000, 1001, interactive or synthetic proofs"
+    );
+}
+
+#[test]
+fn what_must_last_lies_apart_from_what_is_cleared() {
+    let place = Place::bare();
     let dir = place.dir.path();
     for made in ["t0/persist", "scanned/t1/store"] {
         fs::create_dir_all(dir.join(made)).unwrap();
@@ -278,6 +374,19 @@ fn the_piece_token_goes_to_the_children_that_fetch_only() {
     assert_eq!(stages, ["add_pieces"]);
     let child = &processors.stages[&damocles_processor::Stage::AddPieces].children[0];
     assert_eq!(child.envs["PIECE_FETCHER_TOKEN"], "secret");
+}
+
+#[test]
+fn a_config_prints_without_its_secrets() {
+    let place = Place::new();
+    let text = place.text("").replace(
+        "[[attached]]",
+        "rpc_client.headers = { X-Key = \"hidden\" }\n[[attached]]",
+    );
+    let config = place.load_text(&text).unwrap().config;
+    let printed = format!("{config:?}");
+    assert!(!printed.contains("hidden"), "{printed}");
+    assert!(printed.contains("X-Key: ***"), "{printed}");
 }
 
 fn repository() -> PathBuf {

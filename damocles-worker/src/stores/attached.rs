@@ -3,71 +3,93 @@
 //! ```text
 //! <store>/sealed/s-t0M-N        <store>/cache/s-t0M-N/{p_aux,t_aux,sc-02-data-tree-r-last….dat}
 //! <store>/update/s-t0M-N        <store>/update-cache/s-t0M-N/{the same}
-//! <store>/sectorstore.json      optional description
+//! <store>/.damocles-store       its mark, see `mark`
+//! <store>/sectorstore.json      upstream's optional description
 //! ```
 
-use super::StoreError;
+use super::{
+    StoreError, look,
+    mark::{DESCRIPTION, Description, Mark, Seen, read, same},
+    sealing::absolute,
+};
 use damocles_types::SectorId;
-use serde::Deserialize;
 use std::{
     collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-const DESCRIPTION: &str = "sectorstore.json";
-
-/// One attached store.
+/// One attached store. Its disk may be away: [`AttachedStore::look`] says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedStore {
     pub name: String,
     pub root: PathBuf,
     /// Read from, never written to.
     pub readonly: bool,
-}
-
-/// The part of `sectorstore.json` that a worker reads.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Description {
-    #[serde(rename = "ID")]
-    id: String,
-    name: String,
-    read_only: bool,
+    /// Device and inode of the directory when it was attached; none: it was away.
+    place: Option<(u64, u64)>,
 }
 
 impl AttachedStore {
     /// A store from the config; without a name it is called by its path.
-    pub fn open(name: Option<&str>, location: &Path, readonly: bool) -> Result<Self, StoreError> {
-        let root = directory(location)?;
-        Ok(Self {
+    pub fn open(name: Option<&str>, location: &Path, readonly: bool) -> Self {
+        let root = look::real(location);
+        Self {
             name: name.map_or_else(|| root.display().to_string(), ToOwned::to_owned),
+            place: place(&root),
             root,
             readonly,
-        })
+        }
     }
 
-    /// A store that describes itself.
-    fn from_description(location: &Path) -> Result<Self, StoreError> {
-        let root = directory(location)?;
-        let text =
-            std::fs::read_to_string(root.join(DESCRIPTION)).map_err(|error| StoreError::Io {
-                path: root.clone(),
-                doing: "reading sectorstore.json",
-                error,
-            })?;
-        let about: Description =
-            serde_json::from_str(&text).map_err(|error| StoreError::Description {
-                path: root.clone(),
-                error,
-            })?;
+    /// A store that describes itself. None: the directory does not.
+    fn from_description(location: &Path) -> Result<Option<Self>, StoreError> {
+        let root = absolute(location)?;
+        let Some(about) = read::<Description>(&root, DESCRIPTION)? else {
+            return Ok(None);
+        };
         let name = [about.name, about.id]
             .into_iter()
             .find(|name| !name.is_empty());
-        Ok(Self {
+        Ok(Some(Self {
             name: name.unwrap_or_else(|| root.display().to_string()),
+            place: place(&root),
             root,
             readonly: about.read_only,
-        })
+        }))
+    }
+
+    /// Looks whether the store is there now, and is the one with the id that was `seen`.
+    ///
+    /// # Errors
+    /// [`StoreError::is_away`], mostly: missing, hanging, or another directory in its place.
+    pub fn look(&self, seen: Option<&str>) -> Result<Option<Mark>, StoreError> {
+        let root = self.root.clone();
+        let mark = look::within(look::LIMIT, &self.root, move || {
+            absolute(&root).and_then(|_| Mark::of(&root))
+        })??;
+        same(seen, mark.as_ref()).map_err(|found| StoreError::NotMounted {
+            path: self.root.clone(),
+            name: self.name.clone(),
+            found,
+        })?;
+        Ok(mark)
+    }
+
+    /// What is to be remembered of the store with this mark.
+    pub fn seen(&self, mark: &Mark) -> Seen {
+        Seen {
+            name: self.name.clone(),
+            root: self.root.clone(),
+            id: mark.id.clone(),
+        }
+    }
+
+    /// Whether it lies on the root file system, where a disk that is not mounted would leave it.
+    pub fn on_root_device(&self) -> bool {
+        let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
+        self.place.map(|(device, _)| device) == device(Path::new("/"))
     }
 
     /// The replica of a sector; `update`: the one of its upgrade.
@@ -83,22 +105,11 @@ impl AttachedStore {
     }
 }
 
-fn directory(location: &Path) -> Result<PathBuf, StoreError> {
-    let root = location
-        .canonicalize()
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => StoreError::Missing(location.to_owned()),
-            _ => StoreError::Io {
-                path: location.to_owned(),
-                doing: "finding it",
-                error,
-            },
-        })?;
-    if root.is_dir() {
-        Ok(root)
-    } else {
-        Err(StoreError::NotADirectory(root))
-    }
+fn place(root: &Path) -> Option<(u64, u64)> {
+    let asked = root.to_owned();
+    let found = look::within(look::LIMIT, root, move || fs::metadata(asked));
+    let about = found.ok()?.ok()?;
+    Some((about.dev(), about.ino()))
 }
 
 /// All attached stores by name, in the order of names (so that candidates are stable).
@@ -106,7 +117,8 @@ fn directory(location: &Path) -> Result<PathBuf, StoreError> {
 pub struct AttachedStores(BTreeMap<String, AttachedStore>);
 
 impl AttachedStores {
-    /// Adds one; a name is given once.
+    /// Adds one; a name is given once, and a directory has one name, or its room would be
+    /// counted and promised twice.
     pub fn add(&mut self, store: AttachedStore) -> Result<(), StoreError> {
         if let Some(first) = self.0.get(&store.name) {
             return Err(StoreError::Duplicate {
@@ -115,24 +127,55 @@ impl AttachedStores {
                 second: store.root,
             });
         }
+        let same = |other: &&AttachedStore| {
+            other.root == store.root || (store.place.is_some() && other.place == store.place)
+        };
+        if let Some(first) = self.0.values().find(same) {
+            return Err(StoreError::TwoNames {
+                path: store.root,
+                first: first.name.clone(),
+                second: store.name,
+            });
+        }
         self.0.insert(store.name.clone(), store);
         Ok(())
     }
 
-    /// Adds every directory that matches a pattern and describes itself.
-    pub fn scan(&mut self, pattern: &str) -> Result<(), StoreError> {
-        let wrong = |error: String| StoreError::Pattern {
+    /// Adds every directory that matches a pattern and describes itself. Gives back what could
+    /// not be looked at; the others are added all the same.
+    pub fn scan(&mut self, pattern: &str) -> Result<Vec<StoreError>, StoreError> {
+        let wrong = |error: glob::PatternError| StoreError::Pattern {
             pattern: pattern.to_owned(),
-            error,
+            error: error.to_string(),
         };
-        let matches = glob::glob(pattern).map_err(|error| wrong(error.to_string()))?;
-        for path in matches {
-            let path = path.map_err(|error| wrong(error.to_string()))?;
-            if path.join(DESCRIPTION).is_file() {
-                self.add(AttachedStore::from_description(&path)?)?;
+        let matches = glob::glob(pattern).map_err(wrong)?;
+        let found = look::within(look::LIMIT, Path::new(pattern), move || {
+            matches
+                .map(|path| match path {
+                    Ok(path) => AttachedStore::from_description(&path),
+                    Err(error) => Err(StoreError::Io {
+                        path: error.path().to_owned(),
+                        doing: "scanning for stores",
+                        error: error.into(),
+                    }),
+                })
+                .collect::<Vec<_>>()
+        });
+        let mut away = Vec::new();
+        match found {
+            Err(error) => away.push(error),
+            Ok(found) => {
+                for store in found {
+                    match store {
+                        Ok(Some(store)) => self.add(store)?,
+                        // other files and directories match, too
+                        Ok(None) | Err(StoreError::NotADirectory(_)) => {}
+                        Err(error) => away.push(error),
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(away)
     }
 
     pub fn get(&self, name: &str) -> Option<&AttachedStore> {
@@ -174,8 +217,10 @@ mod tests {
             fs::write(dir.path().join(name).join(DESCRIPTION), text).unwrap();
         }
         fs::create_dir(dir.path().join("plain")).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let all = format!("{}/*", dir.path().display());
         let mut stores = AttachedStores::default();
-        stores.scan(&format!("{}/*", dir.path().display())).unwrap();
+        assert!(stores.scan(&all).unwrap().is_empty());
         let root = dir.path().canonicalize().unwrap();
         let names: Vec<_> = stores.iter().map(|s| s.name.clone()).collect();
         let by_path = root.join("c").display().to_string();
@@ -186,21 +231,66 @@ mod tests {
             .scan(&format!("{}/b", dir.path().display()))
             .unwrap_err();
         assert!(again.to_string().contains("two attached stores"), "{again}");
+
+        // one that cannot be read costs nobody else
         fs::write(dir.path().join("b").join(DESCRIPTION), "{\"ID\":\"x\",}").unwrap();
-        let broken = AttachedStores::default()
-            .scan(&format!("{}/b", dir.path().display()))
-            .unwrap_err();
-        assert!(broken.hint().contains("trailing commas"), "{broken}");
+        let mut stores = AttachedStores::default();
+        let broken = stores.scan(&all).unwrap();
+        assert_eq!((broken.len(), stores.iter().count()), (1, 2));
+        assert!(broken[0].hint().contains("trailing commas"), "{broken:?}");
+    }
+
+    #[test]
+    fn a_directory_has_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, link) = (dir.path().join("disk"), dir.path().join("link"));
+        fs::create_dir(&disk).unwrap();
+        std::os::unix::fs::symlink(&disk, &link).unwrap();
+        let mut stores = AttachedStores::default();
+        stores
+            .add(AttachedStore::open(Some("one"), &disk, false))
+            .unwrap();
+        let dotted = disk.join("../disk/.");
+        for again in [&disk, &link, &dotted] {
+            let error = stores
+                .add(AttachedStore::open(Some("two"), again, true))
+                .unwrap_err();
+            assert!(matches!(error, StoreError::TwoNames { .. }), "{error}");
+            assert!(error.to_string().contains("\"one\" and \"two\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_mount_point_is_not_the_store_that_was_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        let store = AttachedStore::open(Some("hdd"), &disk, false);
+        let missing = store.look(None).unwrap_err();
+        assert!(matches!(missing, StoreError::Missing(_)), "{missing}");
+        fs::create_dir(&disk).unwrap();
+        assert_eq!(
+            store.look(None).unwrap(),
+            None,
+            "never marked: nobody can tell"
+        );
+        Mark::put(&disk, Some("hdd"), false).unwrap();
+        let mark = store.look(None).unwrap().unwrap();
+        let seen = store.seen(&mark);
+        assert!(store.look(Some(&seen.id)).unwrap().is_some());
+        fs::remove_file(disk.join(crate::stores::mark::FILE)).unwrap();
+        let away = store.look(Some(&seen.id)).unwrap_err();
+        assert!(
+            away.is_away() && away.to_string().contains("not mounted"),
+            "{away}"
+        );
     }
 
     #[test]
     fn paths_in_a_store() {
         let dir = tempfile::tempdir().unwrap();
-        let store = AttachedStore::open(Some("hdd"), dir.path(), false).unwrap();
+        let store = AttachedStore::open(Some("hdd"), dir.path(), false);
         let id = SectorId::new(1000, 7);
         assert!(store.sealed(id, false).ends_with("sealed/s-t01000-7"));
         assert!(store.cache(id, true).ends_with("update-cache/s-t01000-7"));
-        let missing = AttachedStore::open(None, &dir.path().join("x"), false).unwrap_err();
-        assert!(matches!(missing, StoreError::Missing(_)));
     }
 }

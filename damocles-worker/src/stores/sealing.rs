@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <location>/.holder                                    says: this is a sealing store
+//! <location>/.database                                  id of the database in meta/, see `database`
 //! <location>/config.toml                                optional, settings of the thread that change while it runs
 //! <location>/meta/                                      database of the thread
 //! <location>/data/prepared/s-t0M-N/sc-02-data-tree-d.dat
@@ -11,7 +12,8 @@
 //! <location>/data/update/s-t0M-N  data/update-cache/s-t0M-N/   upgraded replica (snap)
 //! ```
 
-use super::StoreError;
+use super::{StoreError, io_error};
+use damocles_processor::disk;
 use damocles_types::SectorId;
 use std::{
     fs::{self, OpenOptions},
@@ -20,7 +22,7 @@ use std::{
 };
 
 const HOLDER: &str = ".holder";
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 const META: &str = "meta";
 const HOT_CONFIG: &str = "config.toml";
 /// What a fresh directory may hold without being somebody's.
@@ -54,17 +56,13 @@ impl SectorPaths {
     }
 }
 
-fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |error| StoreError::Io { path, doing, error }
-}
-
 impl SealingStore {
     /// Makes `path`, parents included, a sealing store. The directory must be new or empty.
+    /// Nothing else makes one: where a store is missing, a disk may be missing.
     pub fn init(path: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(io_error(path, "making the directory"))?;
+        disk::make_dirs(path).map_err(io_error(path, "making the directory"))?;
         let path = absolute(path)?;
-        if path.join(HOLDER).exists() {
+        if is_there(&path.join(HOLDER))? {
             return Err(StoreError::AlreadyInitialised(path));
         }
         if let Some(found) = foreign_entries(&path)? {
@@ -72,7 +70,7 @@ impl SealingStore {
         }
         for part in [DATA, META] {
             let part = path.join(part);
-            fs::create_dir_all(&part).map_err(io_error(&part, "making the directory"))?;
+            disk::make_dirs(&part).map_err(io_error(&part, "making the directory"))?;
         }
         // last: a half-made store is not taken for a whole one
         OpenOptions::new()
@@ -80,46 +78,23 @@ impl SealingStore {
             .create_new(true)
             .open(path.join(HOLDER))
             .and_then(|file| file.sync_all())
+            .and_then(|()| disk::sync(&path))
             .map_err(io_error(&path, "writing .holder"))?;
         Ok(Self { root: path })
     }
 
-    /// Opens a sealing store. A path that does not exist becomes one, if its parent exists;
-    /// an existing directory never does by itself, since a disk may be missing there.
+    /// Opens a sealing store, of ours or of upstream's. Makes none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir(path).map_err(io_error(path, "making the directory"))?;
-                return Self::init(path);
-            }
-            Err(error) => return Err(io_error(path, "looking at it")(error)),
-            Ok(_) => {}
-        }
-        let root = absolute(path)?;
-        if !root.join(HOLDER).is_file() {
-            return Err(match foreign_entries(&root)? {
-                Some(found) => StoreError::Foreign { path: root, found },
-                None => StoreError::NotInitialised(root),
-            });
-        }
-        let store = Self { root };
+        let store = Self::inspect(path)?;
         store.check_writable()?;
         Ok(store)
     }
 
     /// What [`Self::open`] would say, without making or touching anything.
-    pub fn inspect(path: &Path) -> Result<(), StoreError> {
-        let Ok(root) = absolute(path) else {
-            return match path.parent() {
-                Some(parent) if !path.exists() && parent.is_dir() => Ok(()),
-                _ if path.exists() => Err(StoreError::NotADirectory(path.to_owned())),
-                _ => Err(StoreError::Missing(
-                    path.parent().unwrap_or(path).to_owned(),
-                )),
-            };
-        };
-        if root.join(HOLDER).is_file() {
-            return Ok(());
+    pub fn inspect(path: &Path) -> Result<Self, StoreError> {
+        let root = absolute(path)?;
+        if is_there(&root.join(HOLDER))? {
+            return Ok(Self { root });
         }
         Err(match foreign_entries(&root)? {
             Some(found) => StoreError::Foreign { path: root, found },
@@ -129,7 +104,7 @@ impl SealingStore {
 
     fn check_writable(&self) -> Result<(), StoreError> {
         let data = self.root.join(DATA);
-        fs::create_dir_all(&data).map_err(io_error(&data, "making the directory"))?;
+        disk::make_dirs(&data).map_err(io_error(&data, "making the directory"))?;
         let probe = self.root.join(".probe");
         fs::write(&probe, b"")
             .and_then(|()| fs::remove_file(&probe))
@@ -163,37 +138,63 @@ impl SealingStore {
         }
     }
 
-    /// Makes the directories into which a sector's parts are written.
+    /// Makes the directories into which a sector's parts are written, down to the disk: a part
+    /// that is synced into a directory which a power cut takes away is lost all the same.
     pub fn make_room(&self, sector: SectorId) -> io::Result<()> {
         let paths = self.paths(sector);
         for directory in [&paths.prepared, &paths.cache] {
-            fs::create_dir_all(directory)?;
+            disk::make_dirs(directory)?;
         }
         for file in [&paths.staged, &paths.sealed] {
             if let Some(parent) = file.parent() {
-                fs::create_dir_all(parent)?;
+                disk::make_dirs(parent)?;
             }
         }
         Ok(())
     }
 
-    /// Removes everything of every sector; the store itself stays.
+    /// Removes everything of every sector; the store itself stays, and so does the directory
+    /// `data`, which may be a mount point or a link.
     pub fn clear_data(&self) -> io::Result<()> {
         let data = self.root.join(DATA);
-        match fs::remove_dir_all(&data) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        disk::make_dirs(&data)?;
+        for entry in fs::read_dir(&data)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
         }
-        fs::create_dir_all(&data)
+        disk::sync(&data)
     }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
-    let root = path.canonicalize().map_err(io_error(path, "finding it"))?;
-    if root.is_dir() {
+/// The directory that `path` names.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    let root = match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(StoreError::NotADirectory(path.to_owned()));
+        }
+        found => found.map_err(io_error(path, "finding it"))?,
+    };
+    let about = fs::metadata(&root).map_err(io_error(&root, "looking at it"))?;
+    if about.is_dir() {
         Ok(root)
     } else {
         Err(StoreError::NotADirectory(root))
+    }
+}
+
+/// Whether there is something; what cannot be looked at is an error, not absent.
+pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error(path, "looking at it")(error)),
     }
 }
 
@@ -217,12 +218,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_path_becomes_a_store_with_upstreams_layout() {
+    fn a_new_store_has_upstreams_layout() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("store");
-        SealingStore::inspect(&path).unwrap();
-        assert!(!path.exists(), "inspecting makes nothing");
-        let store = SealingStore::open(&path).unwrap();
+        let path = dir.path().join("deep/store");
+        let store = SealingStore::init(&path).unwrap();
         assert!(path.join(".holder").is_file() && path.join("meta").is_dir());
         assert_eq!(SealingStore::open(&path).unwrap(), store);
         let paths = store.paths(SectorId::new(1000, 7));
@@ -232,10 +231,6 @@ mod tests {
             paths.prepared_tree_d(),
             root.join("data/prepared/s-t01000-7/sc-02-data-tree-d.dat")
         );
-        store.make_room(SectorId::new(1000, 7)).unwrap();
-        fs::write(&paths.staged, b"x").unwrap();
-        store.clear_data().unwrap();
-        assert!(!paths.staged.exists() && path.join("data").is_dir());
         assert!(matches!(
             SealingStore::init(&path),
             Err(StoreError::AlreadyInitialised(_))
@@ -243,15 +238,50 @@ mod tests {
     }
 
     #[test]
+    fn a_place_without_a_store_never_becomes_one_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        // the disk is away, and so is the directory on it; or only the mount point is left
+        let (gone, mountpoint) = (dir.path().join("gone/s1"), dir.path().join("mountpoint"));
+        fs::create_dir(&mountpoint).unwrap();
+        fs::create_dir(dir.path().join("gone")).unwrap();
+        for (path, words) in [(&gone, "is not there"), (&mountpoint, "an empty directory")] {
+            for error in [
+                SealingStore::open(path).unwrap_err(),
+                SealingStore::inspect(path).unwrap_err(),
+            ] {
+                assert!(error.to_string().contains(words), "{error}");
+                assert!(error.hint().contains("mount"), "{}", error.hint());
+                assert!(error.hint().contains("sealing-init"), "{}", error.hint());
+                assert!(error.is_away(), "{error}");
+            }
+        }
+        assert!(!gone.exists());
+        assert_eq!(fs::read_dir(&mountpoint).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_cleared_is_the_sectors_and_not_the_directory_that_holds_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SealingStore::init(&dir.path().join("s")).unwrap();
+        // data on a disk of its own, behind a link
+        let data = store.root().join("data");
+        let disk = dir.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        fs::remove_dir(&data).unwrap();
+        std::os::unix::fs::symlink(&disk, &data).unwrap();
+        let sector = SectorId::new(1000, 7);
+        store.make_room(sector).unwrap();
+        fs::write(store.paths(sector).staged, b"x").unwrap();
+        fs::write(data.join("stray"), b"x").unwrap();
+        store.clear_data().unwrap();
+        assert!(data.is_symlink());
+        assert_eq!(fs::read_dir(&disk).unwrap().count(), 0);
+        store.clear_data().unwrap();
+    }
+
+    #[test]
     fn other_directories_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let empty = dir.path().join("mountpoint");
-        fs::create_dir(&empty).unwrap();
-        let error = SealingStore::open(&empty).unwrap_err();
-        assert!(matches!(error, StoreError::NotInitialised(_)), "{error}");
-        assert!(error.hint().contains("sealing-init"));
-        assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
-
         let foreign = dir.path().join("home");
         fs::create_dir(&foreign).unwrap();
         fs::write(foreign.join("precious"), b"x").unwrap();
@@ -260,27 +290,17 @@ mod tests {
             SealingStore::init(&foreign).unwrap_err(),
         ] {
             assert!(error.to_string().contains("holds precious"), "{error}");
+            assert!(!error.is_away(), "{error}");
         }
         assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
 
         let file = dir.path().join("file");
         fs::write(&file, b"x").unwrap();
-        assert!(matches!(
-            SealingStore::open(&file),
-            Err(StoreError::NotADirectory(_))
-        ));
-        assert!(matches!(
-            SealingStore::open(&file.join("below")),
-            Err(StoreError::Io { .. })
-        ));
-        let no_parent = dir.path().join("no/such");
-        assert!(matches!(
-            SealingStore::open(&no_parent),
-            Err(StoreError::Io { .. })
-        ));
-        assert!(matches!(
-            SealingStore::inspect(&no_parent),
-            Err(StoreError::Missing(_))
-        ));
+        for path in [file.clone(), file.join("below")] {
+            assert!(matches!(
+                SealingStore::open(&path),
+                Err(StoreError::NotADirectory(_))
+            ));
+        }
     }
 }

@@ -11,9 +11,7 @@ use crate::{
     control::{Because, Interrupt},
     document::Document,
     event::Event,
-    metadb::MetaDb,
     plans::{self, Heard, Step, Stop},
-    stores::SealingStore,
     view::Doing,
 };
 use damocles_api::timeline::{Ending, TimelineEntry};
@@ -58,7 +56,7 @@ impl Engine {
     }
 
     fn live(&self) -> Result<(), Over> {
-        let (store, meta) = self.until(|| self.open())?;
+        let (store, meta) = self.open()?;
         self.board.meta(meta.clone());
         let mut hot = HotFile::new(&store.hot_config(), &self.config);
         self.reports.due(self.config.index);
@@ -82,15 +80,6 @@ impl Engine {
         }
     }
 
-    fn open(&self) -> Result<(SealingStore, MetaDb), Failure> {
-        let store = SealingStore::open(&self.config.location)
-            .map_err(|e| Failure::critical(&e).hint(e.hint()))?;
-        let meta = match self.board.database() {
-            Some(meta) => meta,
-            None => MetaDb::open(&store.meta()).map_err(|e| e.failure())?,
-        };
-        meta.close_interrupted().map_err(|e| e.failure())?;
-        Ok((store, meta))
     }
 
     /// From where the sector stands to its end, or to a rest.

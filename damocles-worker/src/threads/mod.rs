@@ -1,13 +1,14 @@
 //! Sealing threads: one OS thread, one directory, one sector at a time.
 //!
 //! `report` tells the manager, from a thread of its own; `thread` is what a sealing thread is made
-//! of and how a person commands it; `transition` what follows from the end of a step; `ends` what
+//! of and how a person commands it; `open` how it comes by its store; `transition` what follows from the end of a step; `ends` what
 //! is asked before a sector is dropped; `engine` the one loop that takes a sector through its
 //! plan; `probe` is where tests stop it. A thread knows nothing of other threads.
 
 pub mod probe;
 mod report;
 mod thread;
+mod open;
 mod transition;
 mod ends;
 mod engine;

@@ -125,6 +125,8 @@ impl Reporter {
         let Some((board, meta)) = board.and_then(|b| Some((b, b.database()?))) else {
             return Ok(());
         };
+        // one at a time, each in the name of its store
+        self.manager.speak_for(&board.location(), &meta.id());
         let unsent = meta.unsent().map_err(unreadable)?;
         for parcel in unsent {
             self.tell_sector(board, &meta, parcel)?;

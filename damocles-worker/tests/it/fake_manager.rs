@@ -1,6 +1,7 @@
 //! A manager that says yes, unless told otherwise. Real HTTP, the real traits.
 
 use damocles_api::{
+    caller::{CALLER_HEADER, Caller},
     code,
     damocles::{AbortedBy, DamoclesServer, ManagerIdentity, MessageView, SectorFate},
     post::WindowPostRecord,
@@ -20,7 +21,7 @@ use damocles_types::{ActorId, Randomness, SealProof, SectorId, SectorSize, Seed,
 use jsonrpsee::{
     RpcModule,
     core::{RpcResult, async_trait},
-    server::{Server, ServerHandle},
+    server::{HttpBody, HttpRequest, Server, ServerHandle},
     types::error::METHOD_NOT_FOUND_CODE,
 };
 use std::{
@@ -28,6 +29,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
+use tower::ServiceBuilder;
 
 /// What the record of a sector says that is over.
 pub(crate) fn fate(aborted_by: Option<AbortedBy>, finalized: bool) -> SectorFate {
@@ -102,6 +104,12 @@ pub(crate) struct Script {
     /// What its records say of sectors that are over; of any other it says that it is online.
     pub(crate) fates: BTreeMap<SectorId, SectorFate>,
     pub(crate) left: Vec<String>,
+    /// Who called, as the header of each call had it.
+    pub(crate) callers: Vec<Option<Caller>>,
+    /// `Authorization` of each call.
+    pub(crate) authorizations: Vec<Option<String>>,
+    /// The worker's token allows it to look only.
+    pub(crate) only_read: bool,
 }
 
 impl Script {
@@ -149,7 +157,25 @@ impl FakeManager {
         let mut module = RpcModule::new(());
         module.merge(SealerServer::into_rpc(fake.clone())).unwrap();
         module.merge(DamoclesServer::into_rpc(fake)).unwrap();
-        let server = Server::builder().build(address).await.unwrap();
+        let seen = Arc::clone(&script);
+        let note = ServiceBuilder::new().map_request(move |request: HttpRequest<HttpBody>| {
+            let header = |name: &str| {
+                let value = request.headers().get(name)?.to_str().ok()?;
+                Some(value.to_owned())
+            };
+            let caller = header(CALLER_HEADER).and_then(|value| Caller::from_header(&value));
+            let authorization = header("authorization");
+            let mut script = seen.lock().unwrap();
+            script.callers.push(caller);
+            script.authorizations.push(authorization);
+            drop(script);
+            request
+        });
+        let server = Server::builder()
+            .set_http_middleware(note)
+            .build(address)
+            .await
+            .unwrap();
         let address = server.local_addr().unwrap();
         Self {
             script,
@@ -359,7 +385,14 @@ impl SealerServer for Fake {
     }
 
     async fn worker_ping(&self, info: WorkerPing) -> RpcResult<()> {
-        self.0.lock().unwrap().pings.push(info);
+        let mut script = self.0.lock().unwrap();
+        if script.only_read {
+            return Err(code::error(
+                code::NOT_PERMITTED,
+                "the token allows read only",
+            ));
+        }
+        script.pings.push(info);
         Ok(())
     }
 

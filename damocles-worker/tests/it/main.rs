@@ -8,6 +8,7 @@ mod program;
 mod restart;
 mod rig;
 mod trouble;
+mod wire;
 
 use std::time::{Duration, Instant};
 

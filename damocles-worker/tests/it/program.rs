@@ -32,6 +32,7 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("hdd")).unwrap();
+        SealingStore::init(&dir.path().join("t0")).unwrap();
         Self { dir }
     }
 
@@ -171,7 +172,9 @@ fn an_unknown_key_is_an_error_with_the_nearest_one() {
         sentence,
         "--config-check",
     );
-    assert!(!place.dir.path().join("t0").exists(), "nothing was touched");
+    let meta = place.dir.path().join("t0/meta");
+    let untouched = || fs::read_dir(&meta).unwrap().next().is_none();
+    assert!(untouched());
     let missing = place.dir.path().join("none.toml");
     fails(&mut daemon(&missing), 3, "cannot be read", "path");
 
@@ -179,7 +182,7 @@ fn an_unknown_key_is_an_error_with_the_nearest_one() {
     let output = daemon(&good).arg("--config-check").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output).contains("the configuration is right"));
-    assert!(!place.dir.path().join("t0").exists());
+    assert!(untouched());
 }
 
 #[test]
@@ -201,9 +204,13 @@ fn an_occupied_port_ends_the_start() {
 fn directories_that_cannot_serve() {
     let place = Place::new();
     let dir = place.dir.path();
-    fs::create_dir(dir.join("t0")).unwrap();
-    fs::write(dir.join("t0/precious"), "x").unwrap();
+    let foreign = dir.join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("precious"), "x").unwrap();
     let file = place.quiet(nobody());
+    let text = fs::read_to_string(&file).unwrap();
+    let elsewhere = |to: &str| text.replace(&format!("{}/t0", dir.display()), to);
+    fs::write(&file, elsewhere(&foreign.display().to_string())).unwrap();
     fails(
         &mut daemon(&file),
         3,
@@ -211,19 +218,16 @@ fn directories_that_cannot_serve() {
         "correct",
     );
     let mut init = program();
-    init.args(["store", "sealing-init", "-l"])
-        .arg(dir.join("t0"));
+    init.args(["store", "sealing-init", "-l"]).arg(&foreign);
     fails(&mut init, 8, "holds precious", "directory of its own");
-    assert_eq!(fs::read_dir(dir.join("t0")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
 
-    let text = fs::read_to_string(&file).unwrap();
-    let unwritable = text.replace(&format!("{}/t0", dir.display()), "/proc/damocles");
-    fs::write(&file, unwritable).unwrap();
+    fs::write(&file, elsewhere("/proc/damocles")).unwrap();
     fails(
-        &mut daemon(&file),
-        5,
-        "/proc/damocles cannot be used",
-        "read and write",
+        daemon(&file).arg("--config-check"),
+        3,
+        "/proc/damocles is not there; mount the disk; or make the store: damocles-worker store sealing-init -l /proc/damocles",
+        "correct",
     );
 
     let fresh = dir.join("deep/t1");
@@ -236,6 +240,35 @@ fn directories_that_cannot_serve() {
         5,
         "is a sealing store already",
         "nothing needs to be done",
+    );
+}
+
+#[test]
+fn a_directory_for_finished_sectors_is_marked() {
+    let place = Place::new();
+    let (hdd, t0) = (place.dir.path().join("hdd"), place.dir.path().join("t0"));
+    let mark = |dir: &PathBuf, more: &[&str]| {
+        let mut command = program();
+        command
+            .args(["store", "file-init", "-l"])
+            .arg(dir)
+            .args(more);
+        command
+    };
+    let marked = || fs::read_to_string(hdd.join(".damocles-store")).unwrap();
+    let ran = mark(&hdd, &["--name", "hdd-1"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran));
+    let first = marked();
+    assert!(first.contains("hdd-1"), "{first}");
+    assert!(mark(&hdd, &[]).status().unwrap().success());
+    assert_eq!(marked(), first, "it keeps its mark");
+    assert!(mark(&hdd, &["--anew"]).status().unwrap().success());
+    assert_ne!(marked(), first);
+    fails(
+        &mut mark(&t0, &[]),
+        8,
+        "is the sealing store of a thread",
+        "another",
     );
 }
 
@@ -262,6 +295,116 @@ fn a_manager_that_comes_late_is_waited_for() {
         assert_eq!(ping.name, "127.0.0.1");
     }
     assert_eq!(worker.terminate(), Some(0));
+    assert_eq!(manager.script().left, ["127.0.0.1"], "it said goodbye");
+    let worker_itself = manager.script().callers[0].clone().unwrap();
+    assert_eq!(
+        (worker_itself.worker.as_str(), worker_itself.store.as_str()),
+        ("127.0.0.1", "")
+    );
+}
+
+#[test]
+fn a_token_that_only_reads_ends_the_start() {
+    let place = Place::new();
+    let manager = runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0));
+    manager.script().only_read = true;
+    fails(
+        &mut daemon(&place.quiet(manager.address)),
+        5,
+        "the token allows read only",
+        "damocles-manager util auth create-token --perm write",
+    );
+}
+
+#[test]
+fn a_dead_disk_and_a_missing_store_keep_nobody_else_idle() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    let t1 = dir.join("t1");
+    let manager = runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0));
+    let more = format!(
+        "[worker]\nrpc_server.host = \"127.0.0.1\"\nrpc_server.port = 0\nscan_persist_stores = [\"{0}/none/*\"]\n\
+         [[sealing_thread]]\nlocation = \"{0}/t1\"\n",
+        dir.display()
+    );
+    let file = place.config(manager.address, &more);
+    fs::remove_dir(dir.join("hdd")).unwrap();
+    fails(
+        daemon(&file).arg("--config-check"),
+        3,
+        "t1 is not there",
+        "correct",
+    );
+    fails(
+        daemon(&file).arg("--config-check"),
+        3,
+        "hdd is not there",
+        "correct",
+    );
+
+    let mut worker = Daemon::start(&file);
+    let host = worker.host();
+    worker.says("sealing_thread[1].location");
+    worker.says("the store \"hdd\" is left out until it is there");
+    let threads = || {
+        let list = program()
+            .args(["worker", "-H", &host, "list", "--json"])
+            .output()
+            .unwrap();
+        serde_json::from_slice::<serde_json::Value>(&list.stdout).unwrap()
+    };
+    let waits_for = |thread: usize, words: &str| {
+        let threads = threads();
+        let found = threads[thread]["waiting_for"].as_str().unwrap_or_default();
+        found.contains(words)
+    };
+    until("an idle and a waiting thread", || {
+        waits_for(0, "no sector to give") && waits_for(1, "t1 is not there")
+    });
+    assert!(threads()[1]["hint"].as_str().unwrap().contains("mount"));
+    // a person may let it rest all the same
+    let command = |args: &[&str]| {
+        program()
+            .args(["worker", "-H", &host])
+            .args(args)
+            .output()
+            .unwrap()
+    };
+    assert!(command(&["pause", "-i", "1"]).status.success());
+    until("the pause", || {
+        threads()[1]["thread_state"]["state"] == "Paused"
+    });
+    assert!(command(&["resume", "-i", "1"]).status.success());
+    // it comes by itself when the disk is there
+    SealingStore::init(&t1).unwrap();
+    until("the second thread", || waits_for(1, "no sector to give"));
+    assert_eq!(threads()[1]["last_error"], serde_json::Value::Null);
+    assert_eq!(worker.terminate(), Some(0));
+}
+
+#[test]
+fn a_lost_database_beside_a_sealed_sector_asks_a_person_and_nobody_else() {
+    let place = Place::new();
+    let t0 = place.dir.path().join("t0");
+    let sealed = t0.join("data/sealed/s-t01000-7");
+    fs::create_dir_all(sealed.parent().unwrap()).unwrap();
+    fs::write(&sealed, b"hours of work").unwrap();
+    let manager = runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 9));
+    let mut worker = Daemon::start(&place.quiet(manager.address));
+    let host = worker.host();
+    worker.says("is lost, but data/sealed/s-t01000-7 is there");
+    for _ in 0..2 {
+        until("the pause", || {
+            let list = program().args(["worker", "-H", &host, "list"]).output();
+            text(&list.unwrap()).contains("paused")
+        });
+        let mut resume = program();
+        resume.args(["worker", "-H", &host, "resume", "-i", "0"]);
+        assert!(resume.status().unwrap().success());
+    }
+    assert_eq!(worker.terminate(), Some(0));
+    assert_eq!(fs::read(&sealed).unwrap(), b"hours of work");
+    assert_eq!(manager.script().given, 0, "no sector was begun over it");
 }
 
 #[test]
@@ -335,14 +478,19 @@ fn commands_to_a_running_worker() {
 #[test]
 fn a_wrong_token_and_an_unknown_store_end_the_start() {
     let place = Place::new();
-    // a manager that lets nobody in
+    // a manager that lets nobody in, and notes what is brought
+    let brought = Arc::new(Mutex::new(String::new()));
+    let seen = Arc::clone(&brought);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut stream = stream;
             let mut request = [0; 4096];
-            let _ = stream.read(&mut request);
+            let length = stream.read(&mut request).unwrap_or_default();
+            seen.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&request[..length]));
             let answer =
                 "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
@@ -365,6 +513,11 @@ fn a_wrong_token_and_an_unknown_store_end_the_start() {
         5,
         "refused this worker",
         "damocles-manager util auth create-token --perm write",
+    );
+    let brought = brought.lock().unwrap().to_lowercase();
+    assert!(
+        brought.contains("authorization: bearer not.the.token\r\n"),
+        "{brought}"
     );
     fs::remove_file(&token).unwrap();
     fails(
@@ -394,7 +547,7 @@ fn a_truncated_document_stops_its_own_thread_only() {
     let (bad, good) = (place.dir.path().join("t0"), place.dir.path().join("t1"));
     let bytes = br#"{"version":1,"plan":"sea"#;
     {
-        SealingStore::open(&bad).unwrap();
+        SealingStore::init(&good).unwrap();
         let kv = Kv::open(&bad.join("meta"), &SCHEMA).unwrap();
         let mut batch = Batch::new();
         batch.put(Table("sector"), "now", &bytes[..]);
@@ -416,7 +569,9 @@ fn a_truncated_document_stops_its_own_thread_only() {
             .unwrap();
         threads = serde_json::from_slice(&list.stdout).unwrap();
         threads[0]["thread_state"]["state"] == "Paused"
-            && threads[1]["waiting_for"] == "the manager has no sector to give"
+            && threads[1]["waiting_for"]
+                .as_str()
+                .is_some_and(|w| w.starts_with("the manager has no sector to give"))
     });
     let error = threads[0]["last_error"].as_str().unwrap();
     assert!(
@@ -458,10 +613,7 @@ fn missing_parameters_are_said_at_start_and_have_an_exit_code() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let said = lines.find_map(|line| {
-        line.ok()
-            .filter(|l| l.contains("sectors will stop before C2"))
-    });
+    let said = lines.find_map(|line| line.ok().filter(|l| l.contains("would stop before C2")));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(said.is_some_and(|line| line.contains("params generate --sector-size 2KiB")));
@@ -483,7 +635,7 @@ fn a_shared_tree_d_is_made_whole_and_alone() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["hdd", "sc-02-data-tree-d.dat"]);
+    assert_eq!(names, ["hdd", "sc-02-data-tree-d.dat", "t0"]);
     // a thread takes it for sectors without data
     let more = format!(
         "[worker]\nrpc_server.port = 0\n[processors.static_tree_d]\n2KiB = \"{}\"\n",

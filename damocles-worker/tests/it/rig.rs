@@ -113,6 +113,12 @@ impl Running {
         });
     }
 
+    /// Whether the thread has nothing to do for want of sectors.
+    pub(crate) fn is_idle(&self) -> bool {
+        let waits_for = self.board.info().waiting_for.unwrap_or_default();
+        waits_for.starts_with("the manager has no sector to give")
+    }
+
     /// Waits until the thread stands paused.
     pub(crate) fn paused(&self) {
         until("the pause", || self.control.standing() == Standing::Paused);
@@ -148,6 +154,7 @@ impl Rig {
     pub(crate) fn with(sectors: u64, shared: Option<(&Pool, &Path)>, processors: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("hdd")).unwrap();
+        SealingStore::init(&dir.path().join("t0")).unwrap();
         let (pool, orders) = match shared {
             Some((pool, orders)) => (pool.clone(), orders.to_owned()),
             None => {
@@ -214,7 +221,7 @@ impl Rig {
         );
         fs::write(&file, text).unwrap();
         let config = config::load(&file).unwrap().config;
-        let attached = config::attached_stores(&config).unwrap();
+        let attached = config::attached_stores(&config).unwrap().stores;
         let stop = CancellationToken::new();
         let connection = Connection {
             addr: config.manager.addr.clone(),
@@ -223,11 +230,12 @@ impl Rig {
             timeout: Duration::from_secs(20),
         };
         let manager = Manager::new(&connection, runtime().handle().clone(), stop.clone()).unwrap();
+        let manager = manager.for_another("rig").unwrap();
         let control = Arc::new(Control::default());
         let board = Arc::new(Board::new(0, self.location(), PlanName::Sealer));
         let reports = Reports::default();
         let reporter = Reporter {
-            manager: manager.clone(),
+            manager: manager.for_another("rig").unwrap(),
             instance: "rig".into(),
             boards: vec![Arc::clone(&board)],
             reports: reports.clone(),

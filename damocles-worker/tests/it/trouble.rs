@@ -372,9 +372,7 @@ fn an_interrupted_pc2_of_another_program_begins_again_from_the_staged_file() {
 fn a_disk_that_cannot_be_cleared_costs_no_sector_number() {
     let rig = Rig::new(0);
     let running = rig.start();
-    until("an idle thread", || {
-        running.board.info().waiting_for.as_deref() == Some("the manager has no sector to give")
-    });
+    until("an idle thread", || running.is_idle());
     let data = rig.location().join("data");
     // in one step, so that the thread cannot make it a directory again in between
     let file = rig.location().join("file");

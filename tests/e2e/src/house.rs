@@ -215,6 +215,7 @@ impl House {
     pub async fn start_worker(&self) -> Result<()> {
         let config = self.path("worker.toml");
         self.render(&self.files.worker, &config)?;
+        self.make_sealing_stores()?;
         let mut command = process::command(Role::Worker.program())?;
         command.args(["daemon", "-c"]).arg(&config);
         self.start(Role::Worker, command)?;
@@ -223,6 +224,25 @@ impl House {
         })
         .await
         .map(drop)
+    }
+
+    /// As an operator makes them before the first start.
+    fn make_sealing_stores(&self) -> Result<()> {
+        for store in ["threads/0", "threads/1"].map(|store| self.path(store)) {
+            if store.exists() {
+                continue;
+            }
+            let mut init = process::command(Role::Worker.program())?;
+            init.args(["store", "sealing-init", "-l"]).arg(&store);
+            let out = init.output().context("damocles-worker cannot be started")?;
+            if !out.status.success() {
+                bail!(
+                    "damocles-worker store sealing-init failed: {}",
+                    String::from_utf8_lossy(&out.stderr).trim()
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Fills in what is known by now: who has not been started yet has no address.

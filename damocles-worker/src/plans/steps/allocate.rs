@@ -3,6 +3,7 @@
 use crate::{
     event::Event,
     plans::{Step, Stop, stop::database_failed},
+    stores::StoreError,
 };
 use damocles_api::sector::{AcquireDealsSpec, AllocateSectorSpec};
 use damocles_types::{Classify, Failure};
@@ -16,12 +17,7 @@ pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
     if step.settings.disable_cc && !step.settings.enable_deals {
         return Err(Stop::Idle(NOTHING_TO_SEAL.to_owned()));
     }
-    // What a sector before this one may have left. Before the question: a disk that cannot be
-    // written to must not cost a sector number each time.
-    step.store
-        .clear_data()
-        .crit("making room in the sealing store")
-        .map_err(Stop::Failed)?;
+    make_room(step)?;
     let mut spec = AllocateSectorSpec {
         allowed_miners: step.settings.allowed_miners.clone(),
         allowed_proof_types: step.settings.allowed_proofs(step.world.programs.synthetic),
@@ -31,7 +27,12 @@ pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
     spec.request_id = Some(step.meta.request_id(&spec).map_err(database_failed)?);
     match step.ask(|manager| manager.allocate_sector(spec)) {
         Ok(Some(allocated)) => Ok(Event::Allocate(allocated, step.heard.manager.take())),
-        Ok(None) => Err(Stop::Idle("the manager has no sector to give".to_owned())),
+        Ok(None) => {
+            let wanted = step.settings.wanted(step.world.programs.synthetic);
+            Err(Stop::Idle(format!(
+                "the manager has no sector to give; {wanted}"
+            )))
+        }
         Err(Stop::NotNow(failure)) => Err(Stop::Idle(match failure.hint {
             Some(hint) => format!("{} ({hint})", failure.message),
             None => failure.message,
@@ -41,6 +42,24 @@ pub fn sector(step: &mut Step<'_>) -> Result<Event, Stop> {
         Err(Stop::Drop { said, .. }) => Err(Stop::Idle(said)),
         Err(stop @ (Stop::Idle(_) | Stop::Interrupted(_))) => Err(stop),
     }
+}
+
+/// Clears what a sector before this one may have left. Before the question: a disk that cannot
+/// be written to must not cost a sector number each time. What a database has no memory of is
+/// nobody's leavings: the right database may be lost.
+fn make_room(step: &Step<'_>) -> Result<(), Stop> {
+    let blank = step.meta.is_blank().map_err(database_failed)?;
+    let lost = |e: StoreError| {
+        let message = format!("making room in the sealing store: {e}");
+        Stop::Failed(Failure::critical(message).hint(e.hint()))
+    };
+    step.store
+        .belongs_to(&step.meta.id(), !blank)
+        .map_err(lost)?;
+    step.store
+        .clear_data()
+        .crit("making room in the sealing store")
+        .map_err(Stop::Failed)
 }
 
 /// Asks for deals, if the thread takes them.

@@ -3,13 +3,14 @@
 
 use crate::{
     event::Event,
-    plans::{Step, Stop},
+    mounts::Mounts,
+    plans::{Step, Stop, stop::database_failed},
     stores::{AttachedStore, AttachedStores, SectorPaths},
 };
 use damocles_api::store::StoreBasicInfo;
 use damocles_processor::task::{Transfer, TransferEnd, TransferRoute, TransferStore};
 use damocles_types::{Failure, SectorId, SectorSize};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Bytes to reserve for a sector: upstream's rule. Small sectors' caches are as large as
 /// the sectors, large ones' about a fiftieth.
@@ -25,7 +26,20 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     let size = allocated.proof_type.size;
     let info = reserve(step, allocated.id, space(size))?;
     let store = chosen(&step.world.attached, &info.name).map_err(Stop::Failed)?;
-    step.compute(&transfer(&store, &info, allocated.id, size, &paths))?;
+    let (attached, meta) = (Arc::clone(&step.world.attached), step.meta);
+    let task = transfer(&store, &info, allocated.id, size, &paths);
+    step.compute_with(|| {
+        // looked at again when the copy begins: the wait for a place may have been long
+        let found = Mounts::look(&attached, meta).map_err(database_failed)?;
+        if found.writable.contains(&store.name) {
+            Ok(task)
+        } else {
+            Err(Stop::NotNow(
+                Failure::temporary(format!("a store is away: {}", found.why_away()))
+                    .hint("mount it; it is tried again by itself"),
+            ))
+        }
+    })?;
     Ok(Event::Persist(store.name))
 }
 
@@ -47,25 +61,28 @@ fn chosen(attached: &AttachedStores, name: &str) -> Result<AttachedStore, Failur
 
 /// Asks until a store has room.
 fn reserve(step: &mut Step<'_>, sector: SectorId, bytes: u64) -> Result<StoreBasicInfo, Stop> {
-    let candidates = step.world.attached.writable();
-    if candidates.is_empty() {
+    if step.world.attached.writable().is_empty() {
         return Err(Stop::Failed(
             Failure::permanent("no attached store may be written to")
                 .hint("add an [[attached]] store that is not readonly, restart the worker and resume the thread"),
         ));
     }
     loop {
-        let names = candidates.clone();
-        let answer = step.poll(|manager| manager.store_reserve_space(sector, bytes, names))?;
-        if let Some(info) = answer {
-            // what fails from here on is not the question
-            step.heard.polled_well = false;
-            return Ok(info);
-        }
-        step.wait(
-            step.settings.rpc_polling_interval,
-            format!("space in one of the stores {}", candidates.join(", ")),
-        )?;
+        // a store whose disk is not mounted is no candidate
+        let found = Mounts::look(&step.world.attached, step.meta).map_err(database_failed)?;
+        let names = found.writable.clone();
+        let waits_for = if names.is_empty() {
+            format!("a store that is there: {}", found.why_away())
+        } else {
+            let answer = step.poll(|manager| manager.store_reserve_space(sector, bytes, names))?;
+            if let Some(info) = answer {
+                // what fails from here on is not the question
+                step.heard.polled_well = false;
+                return Ok(info);
+            }
+            format!("space in one of the stores {}", found.writable.join(", "))
+        };
+        step.wait(step.settings.rpc_polling_interval, waits_for)?;
     }
 }
 
@@ -139,10 +156,27 @@ mod tests {
     }
 
     #[test]
+    fn only_a_store_that_may_be_written_to_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let attached = |readonly| {
+            let mut stores = AttachedStores::default();
+            let store = AttachedStore::open(Some("hdd"), dir.path(), readonly);
+            stores.add(store).unwrap();
+            stores
+        };
+        assert_eq!(chosen(&attached(false), "hdd").unwrap().name, "hdd");
+        for (name, words) in [("hdd", "readonly"), ("hdx", "not attached")] {
+            let failure = chosen(&attached(true), name).unwrap_err();
+            assert!(failure.message.contains(words), "{failure}");
+            assert!(failure.hint.is_some());
+        }
+    }
+
+    #[test]
     fn routes_keep_upstreams_layout() {
         let dir = tempfile::tempdir().unwrap();
-        let store = AttachedStore::open(Some("hdd"), dir.path(), false).unwrap();
-        let sealing = SealingStore::open(&dir.path().join("t0")).unwrap();
+        let store = AttachedStore::open(Some("hdd"), dir.path(), false);
+        let sealing = SealingStore::init(&dir.path().join("t0")).unwrap();
         let id = SectorId::new(1000, 7);
         let info = StoreBasicInfo::default();
         let task = transfer(&store, &info, id, SectorSize::KiB2, &sealing.paths(id));

@@ -1,0 +1,199 @@
+//! The HTTP connection to the manager: which headers every call carries, and which answers are
+//! read. Nothing here knows what is asked.
+
+use crate::endpoint::ManagerAddr;
+use axum::body::{Body, to_bytes};
+use damocles_api::caller::{CALLER_HEADER, Caller};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION};
+use jsonrpsee::http_client::{
+    HttpBackend, HttpBody, HttpClient, HttpClientBuilder, HttpRequest, HttpResponse, RpcService,
+    RpcServiceBuilder, transport::Error as TransportError,
+};
+use parking_lot::RwLock;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower::{Service, ServiceBuilder};
+
+/// Outputs of C1 never cross this wire; proofs and lists do.
+const LARGEST_BODY: u32 = 64 << 20;
+/// An error is a sentence.
+const LARGEST_ERROR: usize = 1 << 20;
+
+/// How the manager is spoken to. Prints without its secrets.
+#[derive(Clone)]
+pub struct Connection {
+    pub addr: ManagerAddr,
+    /// Their values may be secrets: operators put tokens of proxies here.
+    pub headers: BTreeMap<String, String>,
+    pub token: Option<String>,
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self
+            .headers
+            .keys()
+            .map(|name| format!("{name}: ***"))
+            .collect();
+        f.debug_struct("Connection")
+            .field("addr", &self.addr)
+            .field("headers", &headers)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+/// A client whose calls say who calls.
+pub type Client = HttpClient<RpcService<Courier>>;
+
+/// Who calls, once it is known; shared with the client.
+#[derive(Clone, Debug, Default)]
+pub struct Speaker(Arc<RwLock<Option<HeaderValue>>>);
+
+impl Speaker {
+    /// From now on every call comes from `caller`.
+    pub fn is(&self, caller: &Caller) {
+        // base64: always a header's value
+        let value = HeaderValue::from_str(&caller.to_header()).ok();
+        *self.0.write() = value;
+    }
+}
+
+impl Connection {
+    /// A client of its own for `speaker`; nothing is sent yet.
+    pub fn client(&self, speaker: &Speaker) -> anyhow::Result<Client> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let mut value = HeaderValue::from_str(value)?;
+            value.set_sensitive(true);
+            headers.insert(name.parse::<HeaderName>()?, value);
+        }
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let speaker = speaker.clone();
+        let courier = tower::layer::layer_fn(move |inner| Courier {
+            inner,
+            speaker: speaker.clone(),
+        });
+        Ok(HttpClientBuilder::default()
+            .request_timeout(self.timeout)
+            .max_request_size(LARGEST_BODY)
+            .max_response_size(LARGEST_BODY)
+            .set_headers(headers)
+            .set_http_middleware(ServiceBuilder::new().layer(courier))
+            .set_rpc_middleware(RpcServiceBuilder::new())
+            .build(self.addr.rpc_url())?)
+    }
+}
+
+/// Carries requests out with the caller's name and answers back. An answer that is JSON-RPC is
+/// one whatever the HTTP status: upstream's manager and Lotus put errors behind a 500.
+#[derive(Clone, Debug)]
+pub struct Courier {
+    inner: HttpBackend,
+    speaker: Speaker,
+}
+
+impl Service<HttpRequest> for Courier {
+    type Response = HttpResponse<HttpBody>;
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<HttpRequest>::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, mut request: HttpRequest) -> Self::Future {
+        if let Some(caller) = self.speaker.0.read().clone() {
+            request.headers_mut().insert(CALLER_HEADER, caller);
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let (mut head, body) = answer.await?.into_parts();
+            if head.status.is_success() {
+                return Ok(HttpResponse::from_parts(head, HttpBody::new(body)));
+            }
+            let read = to_bytes(Body::new(body), LARGEST_ERROR).await;
+            let body = read.unwrap_or_default();
+            let let_in = !matches!(
+                head.status,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            );
+            if let_in && is_an_error(&body) {
+                head.status = StatusCode::OK;
+            }
+            Ok(HttpResponse::from_parts(
+                head,
+                HttpBody::from(body.to_vec()),
+            ))
+        })
+    }
+}
+
+/// Whether the body is a JSON-RPC error. A token that is refused, or a proxy's page, is none.
+fn is_an_error(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        jsonrpc: String,
+        error: Reported,
+    }
+    #[derive(serde::Deserialize)]
+    struct Reported {
+        #[serde(rename = "code")]
+        _code: i64,
+    }
+    serde_json::from_slice::<Answer>(body).is_ok_and(|answer| {
+        let Reported { _code } = answer.error;
+        answer.jsonrpc == "2.0"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let connection = Connection {
+            addr: "http://m:1789".parse().unwrap(),
+            headers: BTreeMap::from([("X-Proxy-Key".into(), "hidden-1".into())]),
+            token: Some("hidden-2".into()),
+            timeout: Duration::from_secs(1),
+        };
+        let printed = format!("{connection:?}");
+        assert!(!printed.contains("hidden"), "{printed}");
+        assert!(printed.contains("X-Proxy-Key: ***"), "{printed}");
+    }
+
+    #[test]
+    fn an_error_of_json_rpc_is_told_from_a_page() {
+        for (body, is) in [
+            (
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"method 'X' not found"}}"#,
+                true,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}"#,
+                true,
+            ),
+            (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, false),
+            (r#"{"error":"bad gateway"}"#, false),
+            ("<html>502 Bad Gateway</html>", false),
+            ("", false),
+        ] {
+            assert_eq!(is_an_error(body.as_bytes()), is, "{body}");
+        }
+    }
+}
