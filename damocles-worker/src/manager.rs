@@ -478,7 +478,9 @@ fn is_no_json(error: &ClientError) -> bool {
     };
     matches!(
         cause.downcast_ref::<TransportError>(),
-        Some(TransportError::Http(HttpError::Malformed | HttpError::TooLarge))
+        Some(TransportError::Http(
+            HttpError::Malformed | HttpError::TooLarge
+        ))
     )
 }
 

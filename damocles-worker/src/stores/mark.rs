@@ -16,11 +16,9 @@ pub const FILE: &str = ".damocles-store";
 /// Upstream's description of a store; its id marks the store as well.
 pub(super) const DESCRIPTION: &str = "sectorstore.json";
 
-/// What a store says of itself.
+/// What a store says of itself; the manager reads it as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
 pub struct Mark {
-    #[serde(rename = "ID")]
     pub id: String,
     /// What it was called when it was marked; for people.
     #[serde(default)]
@@ -149,6 +147,11 @@ mod tests {
         );
         fs::write(dir.path().join(DESCRIPTION), r#"{"ID":"x","Name":"hdd-1"}"#).unwrap();
         let first = Mark::put(dir.path(), None, false).unwrap();
+        let text = fs::read_to_string(dir.path().join(FILE)).unwrap();
+        assert_eq!(
+            text, "{\"id\":\"x\",\"name\":\"hdd-1\"}\n",
+            "as the manager reads it"
+        );
         assert_eq!((first.id.as_str(), first.name.as_str()), ("x", "hdd-1"));
         let renamed = Mark::put(dir.path(), Some("hdd-9"), false).unwrap();
         assert_eq!((renamed.id.as_str(), renamed.name.as_str()), ("x", "hdd-9"));
