@@ -8,14 +8,13 @@
 //! waited for, and work begins when the node comes.
 
 use crate::{
-    chain::{Chain, ChainError, Facts, Head, HeadFollower, NodeChain},
+    chain::{Chain, Facts, HeadFollower, NodeChain},
     cli::RunArgs,
     commit::{Commit, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
+    contact::Contact,
     db::Db,
     messages::Engine,
-    model::unix_ms,
-    policy::MinerPolicy,
     post::{self, PoolProver},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
     sealing::Sealing,
@@ -34,9 +33,7 @@ use damocles_daemon::{
     signals, systemd,
 };
 use damocles_kv::OpenError;
-use damocles_node::TipSetKey;
 use damocles_processor::{KernelChoice, Pool, Processors, Stage, StartOptions, stage};
-use damocles_types::ActorId;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -44,10 +41,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 const PROGRAM: &str = "damocles-manager";
@@ -106,11 +100,13 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let metrics = Metrics::new("damocles_manager");
     let readiness = Readiness::waiting("the Filecoin node");
     let miners = Arc::new(config.miners.clone());
+    let network = db.network().context("the database cannot be read")?;
     let node = NodeChain::new(&config.nodes).map_err(|e| Fatal::new(Exit::Config, e))?;
-    let node = Arc::new(node);
+    let node = Arc::new(node.believing(config.max_head_age).of_network(network));
     let chain: Arc<dyn Chain> = node.clone();
     let facts = Facts::new(chain.clone());
     let (follower, head) = HeadFollower::new(chain.clone(), facts.clone());
+    let trouble = follower.trouble();
     let stores = Stores::with_scans(
         db.clone(),
         config.stores.clone(),
@@ -128,6 +124,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     );
     let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone());
 
+    let (engine, stamped) = (messages.clone(), db.clone());
     let mut services = Services::new(stop.clone());
     let rooms = Rooms {
         db: db.clone(),
@@ -174,14 +171,16 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             "this manager proves no sectors: it runs without --poster, or [Miners.PoSt] Enabled is false everywhere"
         );
     }
-    let watch = NodeWatch {
+    let contact = Contact {
         node,
         token: config.nodes.first().and_then(|n| n.token.clone()),
         facts,
         miners,
+        messages: engine,
+        db: stamped,
         readiness: readiness.clone(),
     };
-    services.spawn("node", watch.run(head, stop.clone()));
+    services.spawn("node", contact.run(head, trouble, stop.clone()));
 
     services.spawn("reload", no_reload(stop.clone()));
 
@@ -319,206 +318,4 @@ fn publish(path: &Path, address: SocketAddr) -> Result<(), Fatal> {
             format!("cannot write {}: {e}", path.display()),
         )
     })
-}
-
-/// Waits for the node, checks at first contact what only the node knows, and keeps saying
-/// whether it is there.
-struct NodeWatch {
-    node: Arc<NodeChain>,
-    token: Option<String>,
-    facts: Facts,
-    miners: Arc<Vec<MinerPolicy>>,
-    readiness: Readiness,
-}
-
-/// Pause between two tries, and between two lines in the log.
-const RETRY: Duration = Duration::from_secs(2);
-const REMIND: Duration = Duration::from_secs(60);
-
-impl NodeWatch {
-    async fn run(
-        self,
-        mut head: watch::Receiver<Option<Head>>,
-        stop: CancellationToken,
-    ) -> anyhow::Result<()> {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            met = self.first_contact() => met?,
-        }
-        tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            () = self.keep_watching(&mut head) => Ok(()),
-        }
-    }
-
-    async fn first_contact(&self) -> Result<(), Fatal> {
-        // the follower of the head says it first
-        let mut said = tokio::time::Instant::now();
-        loop {
-            match self.introduce().await {
-                Ok(()) => {
-                    tracing::info!("the Filecoin node answers; ready");
-                    systemd::status("ready");
-                    self.readiness.ready();
-                    return Ok(());
-                }
-                Err(Meeting::Later(reason)) => {
-                    self.readiness
-                        .wait_for(format!("the Filecoin node: {reason}"));
-                    systemd::status("waiting for the Filecoin node");
-                    if said.elapsed() >= REMIND {
-                        tracing::warn!("still waiting for the Filecoin node: {reason}");
-                        said = tokio::time::Instant::now();
-                    }
-                }
-                Err(Meeting::Never(fatal)) => return Err(fatal),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    /// Our token is taken, and every configured miner exists.
-    async fn introduce(&self) -> Result<(), Meeting> {
-        self.facts.block_delay().await.map_err(Meeting::of)?;
-        self.token_signs().await?;
-        for miner in self.miners.iter() {
-            match self.node.miner_info(miner.actor, &TipSetKey::HEAD).await {
-                Ok(info) => {
-                    tracing::info!(miner = miner.actor, sector_size = info.sector_size, worker = %info.worker, "serving a miner");
-                }
-                Err(ChainError::Refused { message, .. }) => {
-                    let head = self.node.head().await.map_err(Meeting::of)?;
-                    let at = head.blocks.first().map_or(0, |b| b.timestamp);
-                    let age = Duration::from_secs((unix_ms() / 1000).saturating_sub(at));
-                    return Err(Meeting::without_miner(miner.actor, &message, age));
-                }
-                Err(other) => return Err(Meeting::of(other)),
-            }
-        }
-        Ok(())
-    }
-
-    /// A token that may not sign is found now, not when the first sector wants its message.
-    async fn token_signs(&self) -> Result<(), Meeting> {
-        let Some(token) = &self.token else {
-            tracing::warn!(
-                "Common.API.Chain carries no token: the node may be read, but it will sign no message of this manager"
-            );
-            return Ok(());
-        };
-        match self.node.token_allows(token).await {
-            Ok(allowed) if allowed.iter().any(|p| p == "sign") => Ok(()),
-            Ok(allowed) => Err(Meeting::Never(
-                Fatal::new(
-                    Exit::Refused,
-                    format!(
-                        "the token in Common.API allows only {:?} at the Filecoin node",
-                        allowed.join(", ")
-                    ),
-                )
-                .hint(TOKEN_HINT),
-            )),
-            Err(e @ (ChainError::Unreachable { .. } | ChainError::Denied { .. })) => {
-                Err(Meeting::of(e))
-            }
-            // not every node has the method; then the first message shows it
-            Err(error) => {
-                tracing::debug!(%error, "the node does not tell what our token allows");
-                Ok(())
-            }
-        }
-    }
-
-    async fn keep_watching(&self, head: &mut watch::Receiver<Option<Head>>) {
-        let block_delay = self
-            .facts
-            .block_delay()
-            .await
-            .unwrap_or(Duration::from_secs(30));
-        // several null rounds in a row are no outage
-        let silence = (block_delay * 8).max(Duration::from_secs(30));
-        loop {
-            match tokio::time::timeout(silence, head.changed()).await {
-                Ok(Ok(())) => {
-                    if self.readiness.reason().is_some() {
-                        self.readiness.ready();
-                    }
-                }
-                // the follower ends only when the daemon does
-                Ok(Err(_)) => return std::future::pending().await,
-                Err(_) => {
-                    let reason =
-                        format!("the Filecoin node: no new head for {} s", silence.as_secs());
-                    self.readiness.wait_for(reason);
-                    // A node that hangs behind answers well, and deadlines pass all the same.
-                    self.node.turn();
-                }
-            }
-        }
-    }
-}
-
-/// Why the node and this manager cannot work together.
-enum Meeting {
-    /// Not now.
-    Later(String),
-    /// Not before a person changes something.
-    Never(Fatal),
-}
-
-const TOKEN_HINT: &str = "make one there (Lotus: `lotus auth create-token --perm sign`) and write Chain = \"<token>:<address>\"";
-
-/// A node whose head is older than this is not up to date yet.
-const SYNCING: Duration = Duration::from_secs(3600);
-
-impl Meeting {
-    /// The node does not know the miner, and its head is `age` old: a mistake in the config,
-    /// unless the node is still on its way to the blocks that made the miner.
-    fn without_miner(actor: ActorId, message: &str, age: Duration) -> Self {
-        if age > SYNCING {
-            return Self::Later(format!(
-                "it does not know miner {actor} ({message}), but its head is {} minutes old; waiting for it to catch up",
-                age.as_secs() / 60
-            ));
-        }
-        Self::Never(
-            Fatal::new(
-                Exit::NotFound,
-                format!("there is no miner {actor} on the node's chain: {message}"),
-            )
-            .hint("correct Actor in [[Miners]], or let Common.API.Chain name a node of the right network"),
-        )
-    }
-
-    fn of(error: ChainError) -> Self {
-        match error {
-            ChainError::Denied { .. } => Self::Never(
-                Fatal::new(
-                    Exit::Refused,
-                    "the Filecoin node does not accept the token in Common.API",
-                )
-                .hint(TOKEN_HINT),
-            ),
-            other => Self::Later(other.to_string()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_that_syncs_is_waited_for_one_that_is_up_to_date_has_the_last_word() {
-        let after = |minutes: u64| {
-            let age = Duration::from_secs(minutes * 60);
-            Meeting::without_miner(1000, "actor not found", age)
-        };
-        for minutes in [0, 10, 60] {
-            let met = after(minutes);
-            assert!(matches!(met, Meeting::Never(f) if f.exit == Exit::NotFound));
-        }
-        let met = after(2880);
-        assert!(matches!(met, Meeting::Later(why) if why.contains("2880 minutes old")));
-    }
 }

@@ -10,6 +10,7 @@ pub mod storage;
 pub mod sealing;
 pub mod commit;
 pub mod post;
+pub mod contact;
 pub mod config;
 pub mod rpc;
 pub mod cli;

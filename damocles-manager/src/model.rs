@@ -80,6 +80,17 @@ pub enum MessageKind {
     DeclareRecoveries,
 }
 
+impl MessageKind {
+    /// What of sectors it carries; None: nothing that they wait for.
+    pub const fn commitment(self) -> Option<Commitment> {
+        match self {
+            Self::PreCommit => Some(Commitment::PreCommit),
+            Self::ProveCommit => Some(Commitment::Proof),
+            Self::WindowPost | Self::DeclareRecoveries => None,
+        }
+    }
+}
+
 /// The two things of a sector that travel to the chain in batches.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Display,

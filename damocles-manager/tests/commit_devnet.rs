@@ -130,6 +130,17 @@ impl Net {
         }
     }
 
+    /// Waits until so many messages are in the node's pool.
+    async fn pooled(&self, count: usize) {
+        let reached = async {
+            let mut look = tokio::time::interval(Duration::from_millis(10));
+            while self.node.network.pending().len() != count {
+                look.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
+    }
+
     fn chain(&self) -> Arc<NodeChain> {
         let endpoint = self.endpoint(Some(&self.token));
         Arc::new(NodeChain::new(&[endpoint]).unwrap())
@@ -270,7 +281,7 @@ fn comm_r(id: SectorId) -> Commitment {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_precommits_land_in_one_message_through_three_deaths() {
+async fn two_precommits_land_in_one_message_through_four_deaths() {
     let net = Net::new().await;
     let home = net.dir.path().join("manager");
     let spec = AllocateSectorSpec::default();
@@ -296,8 +307,16 @@ async fn two_precommits_land_in_one_message_through_three_deaths() {
     // messages but puts none into blocks.
     net.node.network.hold_messages(true);
     let manager = Manager::start(&net, &home).await;
+    // It dies when the node has the message and before it knows that itself.
+    fail::cfg("messages::pushed", "return").unwrap();
     manager.submit(b).await;
+    net.pooled(1).await;
+    manager.message(a.id, MessageState::Wanted).await;
+    manager.die().await;
+    fail::remove("messages::pushed");
+    let manager = Manager::start(&net, &home).await;
     let pushed = manager.message(a.id, MessageState::Pushed).await;
+    net.pooled(1).await;
     assert_eq!(pushed.sectors, [a.id, b.id]);
     manager.mine(&net, 2).await;
     manager.die().await;

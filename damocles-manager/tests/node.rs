@@ -101,6 +101,61 @@ fn operators_see_what_workers_did(home: &Home) {
     assert_eq!(finished.trim(), "[]");
 }
 
+fn append(home: &Home, text: &str) {
+    let path = home.path().join("sector-manager.cfg");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config + text).unwrap();
+}
+
+fn one_wrong_miner_stops_only_itself(node: &str) {
+    let home = Home::good(node, 1000);
+    append(
+        &home,
+        "[Miners.PoSt]\nSender = \"t099999\"\n[[Miners]]\nActor = 31337\n",
+    );
+    let mut works = home.start(&[]);
+    works.until("serving a miner");
+    let wrong = works.until("there is no such miner on the node's chain");
+    assert!(
+        wrong.contains("31337") && wrong.contains("ERROR"),
+        "{wrong}"
+    );
+    // and a sender that cannot send is said at the start
+    let sender = works.until("messages of this miner cannot be sent");
+    assert!(
+        sender.contains("99999") && sender.contains("ERROR"),
+        "{sender}"
+    );
+    works.until("the Filecoin node answers; ready");
+    let (code, log) = ended(works.terminate());
+    assert_eq!(code, 0, "{log}");
+}
+
+/// The home has met the first network.
+fn another_network_ends_it(home: &Home, first: &str) {
+    let repo = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    devnet(repo.path(), port);
+    let token = fs::read_to_string(repo.path().join("token")).unwrap();
+    let other = format!("{}:/ip4/127.0.0.1/tcp/{port}/http", token.trim());
+    let path = home.path().join("sector-manager.cfg");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace(first, &other)).unwrap();
+    refused(
+        ended(home.start(&[]).wait()),
+        8,
+        "the database is of the network with genesis",
+        "a home of its own",
+    );
+    let listed = home.run(&["util", "sealer", "sectors", "list"]);
+    assert!(!listed.status.success(), "it does not run");
+    fs::write(&path, config).unwrap();
+}
+
 #[test]
 fn the_node_may_come_late_but_must_fit() {
     let port = TcpListener::bind("127.0.0.1:0")
@@ -140,13 +195,14 @@ fn the_node_may_come_late_but_must_fit() {
         3
     );
 
-    // The node comes: work begins, as far as it goes without a token.
+    // The node comes, and signs for nobody without a token.
     devnet(repo.path(), port);
-    waiting.until("serving a miner");
-    waiting.until("the Filecoin node answers; ready");
-    assert!(waiting.seen.iter().any(|l| l.contains("carries no token")));
-    let (code, log) = ended(waiting.terminate());
-    assert_eq!(code, 0, "{log}");
+    refused(
+        ended(waiting.wait()),
+        5,
+        "carries no token, and the Filecoin node signs for nobody without one",
+        "auth create-token",
+    );
 
     // With its token nothing is missing.
     let token = fs::read_to_string(repo.path().join("token")).unwrap();
@@ -163,6 +219,9 @@ fn the_node_may_come_late_but_must_fit() {
     operators_see_what_workers_did(&home);
     let (code, log) = ended(works.terminate());
     assert_eq!(code, 0, "{log}");
+
+    one_wrong_miner_stops_only_itself(&with_token);
+    another_network_ends_it(&home, &with_token);
 
     // A miner that is not there, a token that is not the node's.
     let (code, log) = ended(Home::good(&with_token, 31337).start(&[]).wait());

@@ -254,6 +254,10 @@ pub struct SectorState {
     pub need_rebuild: bool,
     #[serde(default)]
     pub unsealing: bool,
+    /// Of ours: what its precommit or proof waits for at the manager, where something is in the
+    /// way of its message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// CommR, CommD and ticket as a worker submits them (arrays there).

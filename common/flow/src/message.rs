@@ -1,13 +1,15 @@
 //! The life of a chain message in the manager.
 //!
 //! ```text
-//! Wanted ──push──► Pushed ──pack──► Packed ──land──► Landed
-//!    │                │  ◄─unpack─────┘  (reorganisation)
-//!    │                └──fail──► Failed   (on chain, exit code not 0)
-//!    └──refuse──► Rejected                (the node will never take it)
+//! Wanted ──push──► Pushed ──pack──► Packed ──land──► Landed ──settle──► Final
+//!  │   ▲              │  ◄─unpack─────┴───────────────┘  (reorganisation)
+//!  │   └──lose────────┤      (another message took the nonce: a new attempt)
+//!  │                  └──fail──► Failed      (on chain, exit code not 0)
+//!  └──refuse──► Rejected                     (it was never on chain, and never will be)
 //! ```
 //! The intent is stored (`Wanted`) before anything leaves the process; pushing again with
-//! the same id gives the same message, so a kill between any two states costs nothing.
+//! the same id gives the same message, so a kill between any two states costs nothing. Landed
+//! is not final: until the chain has finalised it, a message that leaves the chain is open again.
 
 use crate::table::Table;
 use serde::{Deserialize, Serialize};
@@ -35,12 +37,14 @@ pub enum MessageState {
     Pushed,
     /// A block has it, but not yet deep enough.
     Packed,
-    /// Deep enough, exit code 0.
+    /// Deep enough, exit code 0; watched until the chain has finalised it.
     Landed,
     /// Deep enough, another exit code.
     Failed,
     /// The node refuses it and would again.
     Rejected,
+    /// Landed where the chain cannot change any more.
+    Final,
 }
 
 #[derive(
@@ -65,6 +69,8 @@ pub enum MessageEvent {
     Unpack,
     Land,
     Fail,
+    Lose,
+    Settle,
 }
 
 /// The table of a message's life.
@@ -85,18 +91,29 @@ impl Table for MessageFlow {
                 (E::Pack, S::Packed),
                 (E::Land, S::Landed),
                 (E::Fail, S::Failed),
+                (E::Lose, S::Wanted),
             ],
             S::Packed => &[
                 (E::Unpack, S::Pushed),
                 (E::Land, S::Landed),
                 (E::Fail, S::Failed),
             ],
-            S::Landed | S::Failed | S::Rejected => &[],
+            S::Landed => &[
+                (E::Settle, S::Final),
+                (E::Unpack, S::Pushed),
+                (E::Fail, S::Failed),
+            ],
+            S::Final | S::Failed | S::Rejected => &[],
         }
     }
 }
 
 impl MessageState {
+    /// Whether it is on chain, deep enough, with exit code 0.
+    pub fn has_landed(self) -> bool {
+        matches!(self, Self::Landed | Self::Final)
+    }
+
     /// Whether nothing more will happen to the message.
     pub fn is_final(self) -> bool {
         MessageFlow::edges(self).is_empty()
@@ -106,9 +123,12 @@ impl MessageState {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Wanted => "push it to the node, with its own id",
-            Self::Pushed => "look for it on chain",
+            Self::Pushed => {
+                "look for it on chain; push its signed bytes again while its nonce is free"
+            }
             Self::Packed => "wait until enough epochs lie on top",
-            Self::Landed => "done",
+            Self::Landed => "look again at each new head, until the chain has finalised it",
+            Self::Final => "done",
             Self::Failed => "ended on chain with an error; whoever wanted it decides",
             Self::Rejected => "never went on chain; whoever wanted it decides",
         }

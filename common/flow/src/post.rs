@@ -78,6 +78,8 @@ pub enum PostEvent {
     Cover,
     Fail,
     Expire,
+    /// Its message left the chain again while the deadline is open.
+    Reopen,
 }
 
 /// The table of a WindowPoSt's life.
@@ -123,15 +125,19 @@ impl Table for PostFlow {
                 (E::Cover, S::Covered),
                 (E::Fail, S::Failed),
             ],
-            S::Landed | S::Covered | S::Failed | S::Expired => &[],
+            S::Landed => &[(E::Reopen, S::Submitted)],
+            S::Covered | S::Failed | S::Expired => &[],
         }
     }
 }
 
 impl PostState {
-    /// Whether nothing more will happen to the proof.
+    /// Whether nothing more is to be done for the proof, unless a reorganisation opens it again.
     pub fn is_final(self) -> bool {
-        PostFlow::edges(self).is_empty()
+        matches!(
+            self,
+            Self::Landed | Self::Covered | Self::Failed | Self::Expired
+        )
     }
 
     /// One sentence on what the poster does with a proof in this state.
@@ -142,7 +148,9 @@ impl PostState {
             Self::Proving => "wait for the prover, verify what it gives",
             Self::Proved => "send it, when the deadline is open",
             Self::Submitted => "wait for the message",
-            Self::Landed => "done",
+            Self::Landed => {
+                "done; opened again if its message leaves the chain while there is time"
+            }
             Self::Covered => "done by another poster",
             Self::Failed => "the deadline was missed: its sectors are faulty until they recover",
             Self::Expired => "the deadline was missed: its sectors are faulty until they recover",

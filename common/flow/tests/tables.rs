@@ -35,16 +35,11 @@ fn sound<T: Table>(ends: &[T::State]) {
 fn tables_are_sound() {
     sound::<Seal>(&[State::Finished, State::Aborted]);
     sound::<MessageFlow>(&[
-        MessageState::Landed,
+        MessageState::Final,
         MessageState::Failed,
         MessageState::Rejected,
     ]);
-    sound::<PostFlow>(&[
-        PostState::Landed,
-        PostState::Covered,
-        PostState::Failed,
-        PostState::Expired,
-    ]);
+    sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);
 }
 
 #[test]
@@ -182,7 +177,9 @@ fn names_on_the_wire_are_frozen() {
     let messages: Vec<_> = MessageState::iter().map(|s| s.to_string()).collect();
     assert_eq!(
         messages,
-        ["Wanted", "Pushed", "Packed", "Landed", "Failed", "Rejected"]
+        [
+            "Wanted", "Pushed", "Packed", "Landed", "Failed", "Rejected", "Final"
+        ]
     );
     let posts: Vec<_> = PostState::iter().map(|s| s.to_string()).collect();
     assert_eq!(
@@ -232,7 +229,8 @@ fn documents_agree_with_the_tables() {
         &render::<MessageFlow>(
             "A chain message",
             "Every message of the manager goes through this table. The intent is stored before the message leaves the \
-             process, and pushing it again with the same id gives the same message.",
+             process, and pushing it again with the same id gives the same message. What landed is watched until the \
+             chain has finalised it.",
             MessageState::sentence,
         ),
     );

@@ -1,25 +1,32 @@
 //! One node by its address: clients, calls, and what its failures mean.
 
 use crate::{
-    chain::{ChainError, network::Membership},
+    chain::{
+        ChainError,
+        belief::Sight,
+        network::Membership,
+        refusal::{ReadRefusals, ReadingRefusals},
+    },
     policy::NodeEndpoint,
 };
-use damocles_node::{TipSetKey, method};
+use damocles_node::{TipSet, TipSetKey, method};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use jsonrpsee::{
     core::{ClientError, client::ClientT, params::ArrayParams},
-    http_client::{HttpClient, transport},
+    http_client::{HttpBackend, HttpClient, RpcLogger, RpcService, transport},
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Most that a call may take; a search over a long chain is slow.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 const SEARCH_LIMIT: Duration = Duration::from_secs(120);
+/// A node beside others that did not answer is left alone for so long.
+const REST: Duration = Duration::from_secs(15);
 /// All sectors of a large miner.
 const LARGEST_ANSWER: u32 = 512 << 20;
 
@@ -41,16 +48,21 @@ struct Genesis {
     cids: TipSetKey,
 }
 
+type Client = HttpClient<RpcLogger<RpcService<ReadingRefusals<HttpBackend>>>>;
+
 #[derive(Debug)]
 pub(super) struct Endpoint {
     /// Its address without secrets.
     pub(super) shown: String,
-    quick: HttpClient,
-    patient: HttpClient,
-    /// It did not answer when it was asked last.
+    quick: Client,
+    patient: Client,
+    /// It did not answer when it was asked last; and when that was.
     ailing: AtomicBool,
+    ailed: Mutex<Option<Instant>>,
+    /// Its head was not believed when it was asked last.
+    behind: AtomicBool,
     /// Its genesis, as it said when it came last. None inside: it does not say.
-    genesis: Mutex<Option<Option<TipSetKey>>>,
+    genesis: Mutex<Option<Option<String>>>,
 }
 
 impl Endpoint {
@@ -75,6 +87,7 @@ impl Endpoint {
         }
         let client = |limit| {
             HttpClient::builder()
+                .set_http_middleware(tower::ServiceBuilder::new().layer(ReadRefusals))
                 .request_timeout(limit)
                 .max_response_size(LARGEST_ANSWER)
                 .set_headers(headers.clone())
@@ -86,6 +99,8 @@ impl Endpoint {
             patient: client(SEARCH_LIMIT)?,
             shown: endpoint.shown(),
             ailing: AtomicBool::new(false),
+            ailed: Mutex::new(None),
+            behind: AtomicBool::new(false),
             genesis: Mutex::new(None),
         })
     }
@@ -111,7 +126,49 @@ impl Endpoint {
     /// when it was asked last.
     pub(super) fn ails(&self) -> bool {
         *self.genesis.lock() = None;
+        *self.ailed.lock() = Some(Instant::now());
         !self.ailing.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_ailing(&self) -> bool {
+        self.ailing.load(Ordering::Relaxed)
+    }
+
+    /// Whether it did not answer lately: with others there, its limit is not waited for at every
+    /// question.
+    pub(super) fn rests(&self) -> bool {
+        let lately = |at: Instant| at.elapsed() < REST;
+        self.is_ailing() && self.ailed.lock().is_some_and(lately)
+    }
+
+    /// Its head, whatever that may be worth.
+    pub(super) async fn head(&self) -> Result<TipSet, ChainError> {
+        self.ask(method::CHAIN_HEAD, &Params::none(), false).await
+    }
+
+    /// Whether its head was not believed when it was asked last.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether its head is believed. True: that is news.
+    pub(super) fn set_behind(&self, behind: bool) -> bool {
+        self.behind.swap(behind, Ordering::Relaxed) != behind
+    }
+
+    /// Its genesis, asked now. None: it does not say.
+    pub(super) async fn genesis(&self) -> Result<Option<String>, ChainError> {
+        let params = Params::none();
+        let told = self.ask::<Genesis>(method::CHAIN_GET_GENESIS, &params, false);
+        match told.await {
+            Ok(tipset) => {
+                let cids: Vec<String> = tipset.cids.0.iter().map(ToString::to_string).collect();
+                Ok(Some(cids.join(" ")))
+            }
+            // a gateway may not have the method
+            Err(ChainError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether it is of our network; asked once, and again when it comes back.
@@ -127,14 +184,7 @@ impl Endpoint {
         let genesis = match known {
             Some(genesis) => genesis,
             None => {
-                let params = Params::none();
-                let told = self.ask::<Genesis>(method::CHAIN_GET_GENESIS, &params, false);
-                let genesis = match told.await {
-                    Ok(tipset) => Some(tipset.cids),
-                    // a gateway may not have the method
-                    Err(ChainError::Refused { .. }) => None,
-                    Err(error) => return Err(error),
-                };
+                let genesis = self.genesis().await?;
                 *self.genesis.lock() = Some(genesis.clone());
                 genesis
             }
@@ -142,6 +192,14 @@ impl Endpoint {
         network
             .admit(index, &self.shown, genesis)
             .map_err(|reason| unreachable(method::CHAIN_GET_GENESIS, reason))
+    }
+}
+
+/// A head as it is judged.
+pub(super) fn sight(tip: &TipSet) -> Sight {
+    Sight {
+        height: tip.height,
+        timestamp: tip.blocks.first().map_or(0, |b| b.timestamp),
     }
 }
 
@@ -182,17 +240,14 @@ fn classify(name: &str, error: ClientError) -> ChainError {
                 reason: format!("HTTP {status_code}"),
             },
             // A gateway in front of the node says 502 to 504 while the node is away. Every other
-            // status is the node's own word on the request: Lotus answers an unknown method or
-            // wrong parameters with 500, and asking again would never end.
+            // status is the node's own word on the request (behind 500 it is read).
             Some(transport::Error::Rejected { status_code })
                 if !matches!(status_code, 429 | 502..=504) =>
             {
                 ChainError::Refused {
                     method,
                     code: i64::from(*status_code),
-                    message: format!(
-                        "HTTP {status_code}: it does not know the method or not these parameters"
-                    ),
+                    message: format!("HTTP {status_code}"),
                 }
             }
             _ => unreachable(name, innermost(&*e)),

@@ -2,17 +2,21 @@
 //!
 //! ```text
 //! Chain (trait) ◄── node.rs    JSON-RPC v1 of Lotus, Forest, Venus or the devnet
-//!                              (endpoint.rs one node, network.rs whether several belong together)
+//!                              (endpoint.rs one node, network.rs whether it is of our network,
+//!                              belief.rs whose head is believed, refusal.rs what it says behind 500)
 //!               ◄── script.rs  a chain that tests write themselves
 //! head.rs  follows the head and publishes it; facts.rs  what the node tells once
 //! ```
 //! State reads name the tipset that they look at, so that several of them see one state.
 //! Every call has a time-out. Two kinds of failure matter to callers: the node could not be
-//! asked, or it was asked and said no.
+//! asked, or it was asked and said no. Whoever begins something asks for the head first: while
+//! no node's head is believed, that fails.
 
+mod belief;
 mod facts;
 mod head;
 mod network;
+mod refusal;
 mod endpoint;
 mod node;
 mod randomness;
@@ -44,6 +48,9 @@ pub enum ChainError {
         "the Filecoin node does not answer {method} ({reason}); check Common.API.Chain and the node"
     )]
     Unreachable { method: String, reason: String },
+    /// Nodes answer, but none of them has a head that can be believed: ask again later.
+    #[error("no Filecoin node is up to date: {reason}")]
+    Behind { reason: String },
     /// The token is wrong or allows too little.
     #[error(
         "the Filecoin node refuses our token for {method} ({reason}); put a token with permission \"sign\" into the config"
@@ -64,7 +71,13 @@ pub enum ChainError {
 impl ChainError {
     /// Whether the node was not reached, so that nothing is known of the question.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Behind { .. })
+    }
+
+    /// Whether a node that was asked for an actor says that there is none. The one refusal that
+    /// is known by its words (Lotus: "actor not found", from whatever depth).
+    pub fn knows_no_actor(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains("actor not found"))
     }
 }
 
@@ -72,7 +85,15 @@ impl ChainError {
 /// state is meant, [`TipSetKey::HEAD`] for the newest.
 #[async_trait]
 pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
+    /// The newest tipset, if it can be believed.
     async fn head(&self) -> Result<TipSet, ChainError>;
+    /// The tipset at that height of the chain that ends in `key`; after a null round, the one
+    /// before it.
+    async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError>;
+    /// Height up to which the chain is final. None: the node does not say.
+    async fn finalized(&self) -> Result<Option<Epoch>, ChainError>;
+    /// The CID of the genesis block, by which a network is known. None: the node does not say.
+    async fn genesis(&self) -> Result<Option<String>, ChainError>;
     async fn network_params(&self) -> Result<NetworkParams, ChainError>;
     async fn network_version(&self, key: &TipSetKey) -> Result<u32, ChainError>;
 
@@ -194,9 +215,16 @@ pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<SignedMessage, ChainError>;
     /// Sends a message that is signed already; again does no harm.
     async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError>;
-    /// Looks `limit` epochs back for a message that was executed, -1 for all; a replacement
-    /// of the same nonce is found as well.
-    async fn search_message(&self, cid: Cid, limit: Epoch)
-    -> Result<Option<MsgLookup>, ChainError>;
+    /// Looks `limit` epochs back from `key` for a message that was executed, -1 for all; a
+    /// replacement of the same nonce is found as well. Nodes refuse what they know nothing of,
+    /// and a message whose nonce another one has.
+    async fn search_message(
+        &self,
+        cid: Cid,
+        limit: Epoch,
+        key: &TipSetKey,
+    ) -> Result<Option<MsgLookup>, ChainError>;
+    /// Whether the wallet that signs has the key of that address.
+    async fn wallet_has(&self, address: Address) -> Result<bool, ChainError>;
     async fn message(&self, cid: Cid) -> Result<Message, ChainError>;
 }

@@ -1,7 +1,6 @@
 //! Several nodes must be of one network: on another one our miner is somebody else's, or its
 //! sectors are not there and look lost. A network is known by its genesis.
 
-use damocles_node::TipSetKey;
 use parking_lot::Mutex;
 
 /// The network of all nodes, by what the first of them (in the operator's order) said of it.
@@ -10,10 +9,10 @@ pub(super) struct Membership(Mutex<Option<Known>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
-    /// Position of the node that said so, and its address.
-    index: usize,
+    /// Position of the node that said so; None: the database says so. And who that is.
+    index: Option<usize>,
     shown: String,
-    genesis: TipSetKey,
+    genesis: String,
 }
 
 /// What a node's genesis means.
@@ -25,15 +24,29 @@ enum Verdict {
     Foreign,
 }
 
-fn judge(known: Option<&Known>, index: usize, genesis: &TipSetKey) -> Verdict {
+fn judge(known: Option<&Known>, index: usize, genesis: &str) -> Verdict {
     match known {
-        Some(known) if known.genesis == *genesis => Verdict::Ours,
-        Some(known) if known.index < index => Verdict::Foreign,
+        Some(known) if known.genesis == genesis => Verdict::Ours,
+        Some(known) if known.index.is_none_or(|first| first < index) => Verdict::Foreign,
         Some(_) | None => Verdict::Founds,
     }
 }
 
 impl Membership {
+    /// That of a database: no node of another network is asked.
+    pub(super) fn of(genesis: String) -> Self {
+        Self(Mutex::new(Some(Known {
+            index: None,
+            shown: "the database".to_owned(),
+            genesis,
+        })))
+    }
+
+    /// Whether nodes are judged at all, although there is only one.
+    pub(super) fn is_stamped(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(|k| k.index.is_none())
+    }
+
     /// Whether the node at `index` may be asked. A genesis that it does not tell speaks neither
     /// for nor against it.
     ///
@@ -43,7 +56,7 @@ impl Membership {
         &self,
         index: usize,
         shown: &str,
-        genesis: Option<TipSetKey>,
+        genesis: Option<String>,
     ) -> Result<(), String> {
         let Some(genesis) = genesis else {
             return Ok(());
@@ -61,7 +74,7 @@ impl Membership {
                     );
                 }
                 *known = Some(Known {
-                    index,
+                    index: Some(index),
                     shown: shown.to_owned(),
                     genesis,
                 });
@@ -69,7 +82,7 @@ impl Membership {
             Verdict::Foreign => {
                 let ours = known.as_ref().map_or("the first", |k| k.shown.as_str());
                 return Err(format!(
-                    "{shown} is of another network than {ours}, their geneses differ; correct Common.API.ChainFallbacks"
+                    "{shown} is of another network than {ours}, their geneses differ; correct Common.API Chain or ChainFallbacks"
                 ));
             }
         }
@@ -80,19 +93,21 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use damocles_types::Commitment;
 
     #[test]
     fn the_first_in_the_order_counts() {
-        let genesis = |n| TipSetKey(vec![Commitment([n; 32]).sealed_cid()]);
         let known = |index| Known {
             index,
             shown: "a".into(),
-            genesis: genesis(1),
+            genesis: "one".into(),
         };
-        assert_eq!(judge(None, 1, &genesis(2)), Verdict::Founds);
+        assert_eq!(judge(None, 1, "two"), Verdict::Founds);
         for index in 0..3 {
-            assert_eq!(judge(Some(&known(1)), index, &genesis(1)), Verdict::Ours);
+            for who in [Some(1), None] {
+                assert_eq!(judge(Some(&known(who)), index, "one"), Verdict::Ours);
+            }
+            let stamped = judge(Some(&known(None)), index, "two");
+            assert_eq!(stamped, Verdict::Foreign, "the database has the last word");
         }
         for (index, verdict) in [
             (0, Verdict::Founds),
@@ -100,7 +115,7 @@ mod tests {
             (2, Verdict::Foreign),
         ] {
             assert_eq!(
-                judge(Some(&known(1)), index, &genesis(2)),
+                judge(Some(&known(Some(1))), index, "two"),
                 verdict,
                 "{index}"
             );

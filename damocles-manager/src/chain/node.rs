@@ -1,17 +1,20 @@
 //! The real chain: `Filecoin.*` JSON-RPC v1 over HTTP, at one or several nodes.
 //!
-//! Reads go to the node that answered last and move on to the next one when it does not, when
-//! it does not take our token, when what it says is not a node's answer, or when it is of
-//! another network.
+//! Reads go to the first node in the operator's order whose head is believed: it is young, and
+//! not behind another's. Which one that is, is found out whenever the head is asked for. In
+//! between they move on to the next one when a node does not answer, does not take our token,
+//! talks nonsense, or is of another network.
 //! Pushing goes to the first endpoint only: its wallet has the keys, and only there does our
 //! message id make a repetition harmless.
 
 use crate::{
     chain::{
         Chain, ChainError, DomainTag, EndpointError,
-        endpoint::{Endpoint, Params, unreachable},
+        belief::{self, Sight},
+        endpoint::{Endpoint, Params, sight, unreachable},
         network::Membership,
     },
+    model::unix_ms,
     policy::NodeEndpoint,
 };
 use async_trait::async_trait;
@@ -22,19 +25,30 @@ use damocles_node::{
     SignedMessage, TipSet, TipSetKey, W, method,
 };
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
+use futures::future::join_all;
 use fvm_ipld_bitfield::BitField;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use serde::de::DeserializeOwned;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 /// One or several nodes of one network.
 #[derive(Debug)]
 pub struct NodeChain {
     endpoints: Vec<Endpoint>,
-    /// The endpoint that answered last.
+    /// The endpoint that is asked first.
     good: AtomicUsize,
     network: Membership,
+    /// A head that is older is not believed. None: every head is.
+    max_age: Option<Duration>,
 }
+
+/// A node that does not tell its head in this time, beside others, is passed over.
+const SURVEY_LIMIT: Duration = Duration::from_secs(10);
+/// Not among the devnet's methods; nodes that lack it say so.
+const CHAIN_GET_FINALIZED_TIP_SET: &str = "Filecoin.ChainGetFinalizedTipSet";
 
 impl NodeChain {
     /// Prepares clients; nothing is asked yet.
@@ -53,7 +67,42 @@ impl NodeChain {
             endpoints,
             good: AtomicUsize::new(0),
             network: Membership::default(),
+            max_age: None,
         })
+    }
+
+    /// The same, believing no head that is older than this. None: every head is believed.
+    #[must_use]
+    pub fn believing(mut self, max_age: Option<Duration>) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// The same, asking only nodes of the network with this genesis. None: whichever the first
+    /// node is of.
+    #[must_use]
+    pub fn of_network(mut self, genesis: Option<String>) -> Self {
+        if let Some(genesis) = genesis {
+            self.network = Membership::of(genesis);
+        }
+        self
+    }
+
+    /// The node that is asked first now, without secrets.
+    pub fn shown(&self) -> &str {
+        let good = self.good.load(Ordering::Relaxed);
+        self.endpoints.get(good).map_or("", |e| e.shown.as_str())
+    }
+
+    /// What the node with the wallet says of its genesis, of whichever network it is.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn first_genesis(&self) -> Result<Option<String>, ChainError> {
+        match self.endpoints.first() {
+            Some(endpoint) => endpoint.genesis().await,
+            None => Err(unreachable(method::CHAIN_GET_GENESIS, "no endpoint")),
+        }
     }
 
     /// What a token allows at the node whose wallet has the keys: `read`, `write`, `sign`,
@@ -81,11 +130,11 @@ impl NodeChain {
         let mut failed: Option<(usize, ChainError)> = None;
         for index in (0..count).map(|i| (first + i) % count) {
             let endpoint = &self.endpoints[index];
-            let ours = match count {
-                1 => Ok(()),
-                _ => endpoint.belongs(index, &self.network).await,
-            };
-            let answer = match ours {
+            // one that is behind is worse than none
+            if endpoint.is_behind() && failed.is_some() {
+                continue;
+            }
+            let answer = match self.belongs(index).await {
                 Ok(()) => endpoint.ask(name, &params, patient).await,
                 Err(error) => Err(error),
             };
@@ -106,6 +155,7 @@ impl NodeChain {
                 }
                 answered => {
                     endpoint.well();
+                    // until the next survey
                     self.good.store(index, Ordering::Relaxed);
                     return answered;
                 }
@@ -115,20 +165,85 @@ impl NodeChain {
         Err(failed.map_or_else(|| unreachable(name, "no endpoint"), |(_, error)| error))
     }
 
-    /// Reads go to the next node from now on: the present one answers, but its chain stands
-    /// still. False: there is no other.
-    pub fn turn(&self) -> bool {
-        let count = self.endpoints.len();
-        if count < 2 {
-            return false;
+    async fn belongs(&self, index: usize) -> Result<(), ChainError> {
+        if self.endpoints.len() == 1 && !self.network.is_stamped() {
+            return Ok(());
         }
-        let next = (self.good.load(Ordering::Relaxed) + 1) % count;
-        self.good.store(next, Ordering::Relaxed);
-        tracing::warn!(
-            endpoint = self.endpoints[next].shown,
-            "the node's chain stands still; asking another node"
-        );
-        true
+        self.endpoints[index].belongs(index, &self.network).await
+    }
+
+    /// The head of the first node whose head is believed. Reads go to that one from now on.
+    async fn survey(&self) -> Result<TipSet, ChainError> {
+        let several = self.endpoints.len() > 1;
+        let none_left = self.endpoints.iter().all(Endpoint::is_ailing);
+        let resting: Vec<bool> = self
+            .endpoints
+            .iter()
+            .map(|e| several && !none_left && e.rests())
+            .collect();
+        let resting = &resting;
+        let ask = |index: usize| async move {
+            if resting[index] {
+                let why = "it did not answer when it was asked last";
+                return Err(unreachable(method::CHAIN_HEAD, why));
+            }
+            let asked = async {
+                self.belongs(index).await?;
+                self.endpoints[index].head().await
+            };
+            if !several {
+                return asked.await;
+            }
+            let limited = tokio::time::timeout(SURVEY_LIMIT, asked).await;
+            limited.unwrap_or_else(|_| {
+                Err(unreachable(method::CHAIN_HEAD, "it does not tell its head"))
+            })
+        };
+        let mut heads = join_all((0..self.endpoints.len()).map(ask)).await;
+        let sights: Vec<Option<Sight>> = heads.iter().map(|h| h.as_ref().ok().map(sight)).collect();
+        let doubts = belief::doubts(&sights, unix_ms() / 1000, self.max_age);
+        let mut chosen = None;
+        let mut reasons = Vec::new();
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let (why, news) = match (&heads[index], &doubts[index]) {
+                (Err(error), _) => (error.to_string(), !resting[index] && endpoint.ails()),
+                (Ok(_), Some(doubt)) => {
+                    endpoint.well();
+                    (doubt.clone(), endpoint.set_behind(true))
+                }
+                (Ok(_), None) => {
+                    endpoint.well();
+                    endpoint.set_behind(false);
+                    chosen = chosen.or(Some(index));
+                    continue;
+                }
+            };
+            // with one node the callers say it
+            if several && news {
+                tracing::warn!(
+                    endpoint = endpoint.shown,
+                    why,
+                    "a Filecoin node is passed over"
+                );
+            }
+            reasons.push(format!("{}: {why}", endpoint.shown));
+        }
+        if let Some(index) = chosen {
+            if self.good.swap(index, Ordering::Relaxed) != index {
+                tracing::info!(
+                    endpoint = self.endpoints[index].shown,
+                    "asking this Filecoin node now"
+                );
+            }
+            return heads.swap_remove(index);
+        }
+        // nobody answers: what the first in the operator's order says, counts
+        if heads.iter().all(Result::is_err) && !heads.is_empty() {
+            return heads.swap_remove(0);
+        }
+        Err(ChainError::Behind {
+            reason: reasons.join("; "),
+        })
     }
 
     /// Asks the endpoint whose wallet has the keys.
@@ -138,7 +253,10 @@ impl NodeChain {
         params: Params,
     ) -> Result<T, ChainError> {
         match self.endpoints.first() {
-            Some(endpoint) => endpoint.ask(name, &params, true).await,
+            Some(endpoint) => {
+                self.belongs(0).await?;
+                endpoint.ask(name, &params, true).await
+            }
             None => Err(unreachable(name, "no endpoint")),
         }
     }
@@ -155,7 +273,33 @@ fn of(miner: ActorId) -> Params {
 #[async_trait]
 impl Chain for NodeChain {
     async fn head(&self) -> Result<TipSet, ChainError> {
-        self.ask(method::CHAIN_HEAD, Params::none()).await
+        self.survey().await
+    }
+
+    async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError> {
+        let params = Params::none().add(height).add(key);
+        let name = method::CHAIN_GET_TIP_SET_BY_HEIGHT;
+        let tipset: TipSet = self.ask(name, params).await?;
+        Ok(tipset.cids)
+    }
+
+    async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
+        match self
+            .ask::<TipSet>(CHAIN_GET_FINALIZED_TIP_SET, Params::none())
+            .await
+        {
+            Ok(tipset) => Ok(Some(tipset.height)),
+            Err(ChainError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn genesis(&self) -> Result<Option<String>, ChainError> {
+        let good = self.good.load(Ordering::Relaxed);
+        match self.endpoints.get(good) {
+            Some(endpoint) => endpoint.genesis().await,
+            None => Err(unreachable(method::CHAIN_GET_GENESIS, "no endpoint")),
+        }
     }
 
     async fn network_params(&self) -> Result<NetworkParams, ChainError> {
@@ -389,14 +533,16 @@ impl Chain for NodeChain {
         &self,
         cid: Cid,
         limit: Epoch,
+        key: &TipSetKey,
     ) -> Result<Option<MsgLookup>, ChainError> {
-        let params = Params::none()
-            .add(TipSetKey::HEAD)
-            .add(W(cid))
-            .add(limit)
-            .add(true);
+        let params = Params::none().add(key).add(W(cid)).add(limit).add(true);
         self.ask_within(method::STATE_SEARCH_MSG, params, true)
             .await
+    }
+
+    async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {
+        let params = Params::none().add(W(address));
+        self.ask_wallet(method::WALLET_HAS, params).await
     }
 
     async fn message(&self, cid: Cid) -> Result<Message, ChainError> {

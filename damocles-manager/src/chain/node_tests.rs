@@ -2,7 +2,9 @@
 
 use super::*;
 use axum::{Json, Router, http::StatusCode, routing::post};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// A node that answers every call with this; its address.
@@ -19,8 +21,7 @@ fn serve(listener: TcpListener, status: StatusCode, answer: Value) {
 
 /// The same for a node of the network with that number.
 fn serve_network(listener: TcpListener, status: StatusCode, answer: Value, network: u8) {
-    let cid = damocles_types::Commitment([network; 32]).sealed_cid();
-    let genesis = json!({"Cids": [{"/": cid.to_string()}], "Blocks": [], "Height": 0});
+    let genesis = json!({"Cids": [{"/": cid(network)}], "Blocks": [], "Height": 0});
     let reply = move |Json(call): Json<Value>| {
         let result = match call["method"].as_str() {
             Some(method::CHAIN_GET_GENESIS) => &genesis,
@@ -31,6 +32,170 @@ fn serve_network(listener: TcpListener, status: StatusCode, answer: Value, netwo
     };
     let router = Router::new().route("/rpc/v1", post(reply));
     tokio::spawn(async move { axum::serve(listener, router).await });
+}
+
+fn cid(of: u8) -> String {
+    damocles_types::Commitment([of; 32])
+        .sealed_cid()
+        .to_string()
+}
+
+/// A node whose head a test can move.
+#[derive(Clone)]
+struct Moving {
+    url: String,
+    /// Height and age in seconds. None: it answers with HTTP 502, as a gateway does whose node
+    /// is away.
+    head: Arc<Mutex<Option<(Epoch, u64)>>>,
+}
+
+impl Moving {
+    async fn new(version: u32, head: Option<(Epoch, u64)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/rpc/v1", listener.local_addr().unwrap());
+        let head = Arc::new(Mutex::new(head));
+        let told = head.clone();
+        let reply = move |Json(call): Json<Value>| {
+            let Some((height, age)) = *told.lock() else {
+                return std::future::ready((StatusCode::BAD_GATEWAY, Json(Value::Null)));
+            };
+            let result = match call["method"].as_str() {
+                Some(method::CHAIN_HEAD) => tipset(height, crate::model::unix_ms() / 1000 - age),
+                Some(method::CHAIN_GET_GENESIS) => tipset(0, 0),
+                _ => json!(version),
+            };
+            let body = json!({"jsonrpc": "2.0", "id": call["id"], "result": result});
+            std::future::ready((StatusCode::OK, Json(body)))
+        };
+        let router = Router::new().route("/rpc/v1", post(reply));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, head }
+    }
+
+    fn set(&self, head: Option<(Epoch, u64)>) {
+        *self.head.lock() = head;
+    }
+}
+
+fn tipset(height: Epoch, timestamp: u64) -> Value {
+    let one = json!({"/": cid(1)});
+    json!({
+        "Cids": [one], "Height": height,
+        "Blocks": [{
+            "Miner": "t01000", "Ticket": null, "ElectionProof": null, "BeaconEntries": [],
+            "WinPoStProof": [], "Parents": [], "ParentWeight": "0", "Height": height,
+            "ParentStateRoot": one, "ParentMessageReceipts": one, "Messages": one,
+            "BLSAggregate": null, "Timestamp": timestamp, "BlockSig": null,
+            "ForkSignaling": 0, "ParentBaseFee": "100",
+        }],
+    })
+}
+
+fn believing(nodes: &[&Moving]) -> NodeChain {
+    let urls: Vec<&str> = nodes.iter().map(|n| n.url.as_str()).collect();
+    chain(&urls).believing(Some(Duration::from_secs(300)))
+}
+
+#[tokio::test]
+async fn a_node_that_syncs_is_worse_than_none() {
+    let (first, second) = (
+        Moving::new(1, Some((900, 10))).await,
+        Moving::new(2, Some((0, 90_000))).await,
+    );
+    let both = believing(&[&first, &second]);
+    assert_eq!(both.head().await.unwrap().height, 900);
+    assert_eq!(version(&both).await.unwrap(), 1);
+    first.set(None);
+    // neither for the head nor for a question in between
+    let why = version(&both).await.unwrap_err();
+    assert!(why.is_unreachable(), "{why}");
+    let why = both.head().await.unwrap_err().to_string();
+    assert!(
+        why.contains(&format!("{}: its head, of epoch 0", second.url)),
+        "{why}"
+    );
+    assert!(why.contains("25 hours old"), "{why}");
+    assert!(version(&both).await.is_err());
+    // it has caught up
+    second.set(Some((905, 3)));
+    assert_eq!(both.head().await.unwrap().height, 905);
+    assert_eq!(version(&both).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn the_first_node_is_taken_back_when_it_has_caught_up() {
+    let (first, second) = (
+        Moving::new(1, None).await,
+        Moving::new(2, Some((905, 3))).await,
+    );
+    let both = believing(&[&first, &second]);
+    assert_eq!(both.head().await.unwrap().height, 905);
+    // it is back, and behind the other
+    first.set(Some((800, 200)));
+    both.endpoints[0].well();
+    assert_eq!(both.head().await.unwrap().height, 905);
+    assert_eq!(version(&both).await.unwrap(), 2);
+    first.set(Some((904, 30)));
+    assert_eq!(both.head().await.unwrap().height, 904);
+    assert_eq!(version(&both).await.unwrap(), 1);
+    assert_eq!(both.shown(), first.url);
+    // its chain stands still
+    second.set(Some((915, 3)));
+    assert_eq!(both.head().await.unwrap().height, 915);
+    assert_eq!(version(&both).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn an_old_head_is_not_believed_unless_the_operator_says_so() {
+    let node = Moving::new(1, Some((7, 301))).await;
+    let alone = believing(&[&node]);
+    let why = alone.head().await.unwrap_err();
+    assert!(matches!(&why, ChainError::Behind { .. }), "{why}");
+    assert!(why.to_string().contains(&node.url), "{why}");
+    node.set(Some((7, 290)));
+    assert_eq!(alone.head().await.unwrap().height, 7);
+    let any = chain(&[&node.url]);
+    node.set(Some((7, 90_000)));
+    assert_eq!(any.head().await.unwrap().height, 7);
+}
+
+#[tokio::test]
+async fn a_node_of_another_network_than_the_databases_is_not_asked_at_all() {
+    let node = Moving::new(1, Some((7, 3))).await;
+    let ours = chain(&[&node.url]).of_network(Some(cid(1)));
+    assert_eq!(ours.head().await.unwrap().height, 7);
+    let foreign = chain(&[&node.url]).of_network(Some(cid(2)));
+    let errors = [
+        foreign.head().await.unwrap_err(),
+        version(&foreign).await.unwrap_err(),
+        foreign.wallet_has(Address::new_id(1)).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.to_string().contains("another network"), "{error}");
+    }
+    assert_eq!(foreign.first_genesis().await.unwrap(), Some(cid(1)));
+}
+
+#[tokio::test]
+async fn what_a_node_says_behind_status_500_is_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/rpc/v1", listener.local_addr().unwrap());
+    let reply = |Json(call): Json<Value>| {
+        let name = call["method"].as_str().unwrap_or_default();
+        let body = json!({"jsonrpc": "2.0", "id": call["id"], "error": {
+            "code": -32601, "message": format!("method '{name}' not found"),
+        }});
+        std::future::ready((StatusCode::INTERNAL_SERVER_ERROR, Json(body)))
+    };
+    let router = Router::new().route("/rpc/v1", post(reply));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let chain = chain(&[&url]);
+    let error = version(&chain).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::Refused { code: -32601, message, .. } if message.contains("StateNetworkVersion")),
+        "{error}"
+    );
+    assert_eq!(chain.finalized().await.unwrap(), None);
 }
 
 fn chain(urls: &[&str]) -> NodeChain {
@@ -75,17 +240,6 @@ async fn a_second_node_that_refuses_us_does_not_keep_us_from_the_first() {
 }
 
 #[tokio::test]
-async fn a_node_whose_chain_stands_still_can_be_left() {
-    let still = node(StatusCode::OK, json!(26)).await;
-    let moves = node(StatusCode::OK, json!(27)).await;
-    let both = chain(&[&still, &moves]);
-    assert_eq!(version(&both).await.unwrap(), 26);
-    assert!(both.turn());
-    assert_eq!(version(&both).await.unwrap(), 27);
-    assert!(!chain(&[&still]).turn(), "there is no other");
-}
-
-#[tokio::test]
 async fn a_node_of_another_network_is_not_asked() {
     let listen = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
     let (first, foreign) = (listen().await, listen().await);
@@ -95,16 +249,18 @@ async fn a_node_of_another_network_is_not_asked() {
     serve_network(foreign, StatusCode::OK, json!(99), 2);
     let friend = node(StatusCode::OK, json!(27)).await;
 
-    // the first one answers, stands still, and is left: not for the foreign one
+    // the first one answers, then it does not: it is not left for the foreign one
     serve(first, StatusCode::OK, json!(26));
-    let two = chain(&[&url(address), &foreign_url]);
-    assert_eq!(version(&two).await.unwrap(), 26);
-    assert!(two.turn());
-    assert_eq!(version(&two).await.unwrap(), 26);
-    let three = chain(&[&url(address), &foreign_url, &friend]);
+    let dead = {
+        let held = listen().await;
+        url(held.local_addr().unwrap())
+    };
+    let both = chain(&[&url(address), &foreign_url]);
+    assert_eq!(version(&both).await.unwrap(), 26);
+    let three = chain(&[&dead, &url(address), &foreign_url, &friend]);
     assert_eq!(version(&three).await.unwrap(), 26);
-    assert!(three.turn());
-    assert_eq!(version(&three).await.unwrap(), 27);
+    three.good.store(2, Ordering::Relaxed);
+    assert_eq!(version(&three).await.unwrap(), 27, "passed over");
 
     // a first one that comes late decides, too
     let held = listen().await;
@@ -114,8 +270,8 @@ async fn a_node_of_another_network_is_not_asked() {
     assert_eq!(version(&chain).await.unwrap(), 99, "nobody knows better");
     let back = TcpListener::bind(late).await.unwrap();
     serve(back, StatusCode::OK, json!(25));
-    assert!(chain.turn());
-    assert_eq!(version(&chain).await.unwrap(), 25);
-    assert!(chain.turn());
-    assert_eq!(version(&chain).await.unwrap(), 25);
+    for asked_first in [0, 1] {
+        chain.good.store(asked_first, Ordering::Relaxed);
+        assert_eq!(version(&chain).await.unwrap(), 25);
+    }
 }

@@ -25,6 +25,13 @@ pub struct Script {
     pub height: Epoch,
     /// Nobody answers.
     pub down: bool,
+    /// No head is believed; why.
+    pub behind: Option<String>,
+    /// What the node says of its genesis and of finality.
+    pub genesis: Option<String>,
+    pub finalized: Option<Epoch>,
+    /// Whether the node's pool has lost everything, and knows no message any more.
+    pub forgetful: bool,
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
     pub gas_limit: i64,
@@ -51,6 +58,14 @@ pub struct Script {
     pub republished: Vec<Cid>,
     /// What became of messages.
     pub lookups: HashMap<Cid, MsgLookup>,
+    /// Nonces by sender that somebody else used, and at which height.
+    pub taken: HashMap<(Address, u64), Epoch>,
+    /// Nonces by sender that were executed, and at which height.
+    pub nonces: HashMap<(Address, u64), Epoch>,
+    /// How far back searches went, in order.
+    pub searches: Vec<Epoch>,
+    /// Tipsets of a branch that the chain left: everything from this height on was replaced.
+    pub branches: Vec<Epoch>,
     /// Messages that are on chain under a name that we did not give.
     pub messages: HashMap<Cid, Message>,
     pub deadlines: HashMap<ActorId, DeadlineInfo>,
@@ -79,6 +94,7 @@ impl ScriptChain {
             gas_limit: 1_000_000,
             deposit: TokenAmount::from_whole(1),
             pledge: TokenAmount::from_whole(3),
+            genesis: Some("script".into()),
             ..Script::default()
         }))
     }
@@ -117,10 +133,47 @@ impl ScriptChain {
             .insert(Address::new_id(101), TokenAmount::from_whole(50));
     }
 
+    /// The name of the tipset at that height, on the branch that is the chain now.
+    pub fn tipset(&self, height: Epoch) -> TipSetKey {
+        self.edit().tipset(height)
+    }
+
+    /// The chain goes back to `height`: what was executed above it never was, and the tipsets
+    /// above it get other names. The pool keeps nothing.
+    pub fn go_back(&self, height: Epoch) {
+        let mut script = self.edit();
+        script.branches.push(height + 1);
+        script.height = height;
+        script.lookups.retain(|_, found| found.height <= height);
+        script.nonces.retain(|_, at| *at <= height);
+        script.taken.retain(|_, at| *at <= height);
+        script
+            .precommits
+            .retain(|_, p| p.pre_commit_epoch <= height);
+        script.sectors.retain(|_, s| s.activation <= height);
+        let used = script.nonces.keys().map(|(_, nonce)| nonce + 1);
+        script.next_nonce = used.max().unwrap_or(0);
+        script.forgetful = true;
+    }
+
+    /// Another message of the sender is executed with that nonce, at the present height.
+    pub fn take_nonce(&self, from: Address, nonce: u64) {
+        let mut script = self.edit();
+        let height = script.height;
+        script.taken.insert((from, nonce), height);
+        script.nonces.insert((from, nonce), height);
+        script.next_nonce = script.next_nonce.max(nonce + 1);
+    }
+
     /// Executes a pushed message at the present height with that exit code and return value.
     pub fn land(&self, cid: Cid, exit_code: i64, value: RawBytes) {
         let mut script = self.edit();
         let height = script.height;
+        let executed = script.pushed.values().find(|m| m.cid() == cid);
+        if let Some(name) = executed.map(|m| (m.message.from, m.message.nonce)) {
+            script.nonces.insert(name, height);
+        }
+        let tip_set = script.tipset(height);
         script.lookups.insert(
             cid,
             MsgLookup {
@@ -132,7 +185,7 @@ impl ScriptChain {
                     events_root: None,
                 },
                 return_dec: serde_json::Value::Null,
-                tip_set: TipSetKey::HEAD,
+                tip_set,
                 height,
             },
         );
@@ -147,6 +200,22 @@ impl ScriptChain {
             });
         }
         Ok(script)
+    }
+}
+
+impl Script {
+    fn tipset(&self, height: Epoch) -> TipSetKey {
+        // how often the chain was replaced at that height
+        let branch = self.branches.iter().filter(|from| height >= **from).count();
+        cid_of(&format!("{height}/{branch}/{}", self.fork)).into()
+    }
+
+    /// The height of the tipset with that name, on the chain of now.
+    fn height_of(&self, key: &TipSetKey) -> Option<Epoch> {
+        if key.is_head() {
+            return Some(self.height);
+        }
+        (0..=self.height).rev().find(|h| self.tipset(*h) == *key)
     }
 }
 
@@ -173,7 +242,11 @@ fn randomness(tag: DomainTag, epoch: Epoch, entropy: &[u8], fork: u8) -> Randomn
 impl Chain for ScriptChain {
     async fn head(&self) -> Result<TipSet, ChainError> {
         let script = self.up("ChainHead")?;
-        let cid = cid_of(&format!("{}/{}", script.height, script.fork));
+        if let Some(reason) = script.behind.clone() {
+            return Err(ChainError::Behind { reason });
+        }
+        let key = script.tipset(script.height);
+        let cid = key.0[0];
         let zero = serde_json::json!({
             "Miner": "t01000", "Ticket": null, "ElectionProof": null, "BeaconEntries": [],
             "WinPoStProof": [], "Parents": [], "ParentWeight": "0", "Height": script.height,
@@ -185,10 +258,33 @@ impl Chain for ScriptChain {
         });
         let block: BlockHeader = serde_json::from_value(zero).unwrap();
         Ok(TipSet {
-            cids: cid.into(),
+            cids: key,
             blocks: vec![block],
             height: script.height,
         })
+    }
+
+    async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError> {
+        let method = "ChainGetTipSetByHeight";
+        let script = self.up(method)?;
+        match script.height_of(key) {
+            Some(top) if height <= top => Ok(script.tipset(height)),
+            Some(top) => Err(refused(
+                method,
+                format!(
+                    "looking for tipset with height greater than start point, req: {height}, head: {top}"
+                ),
+            )),
+            None => Err(refused(method, "failed to load tipset")),
+        }
+    }
+
+    async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
+        Ok(self.up("ChainGetFinalizedTipSet")?.finalized)
+    }
+
+    async fn genesis(&self) -> Result<Option<String>, ChainError> {
+        Ok(self.up("ChainGetGenesis")?.genesis.clone())
     }
 
     async fn network_params(&self) -> Result<NetworkParams, ChainError> {
@@ -224,8 +320,17 @@ impl Chain for ScriptChain {
         Ok(*script.keys.get(&address).unwrap_or(&address))
     }
 
-    async fn actor(&self, address: Address, _: &TipSetKey) -> Result<ActorState, ChainError> {
+    async fn actor(&self, address: Address, key: &TipSetKey) -> Result<ActorState, ChainError> {
         let script = self.up("StateGetActor")?;
+        let at = script
+            .height_of(key)
+            .ok_or_else(|| refused("StateGetActor", "failed to load tipset"))?;
+        let used = script
+            .nonces
+            .iter()
+            .filter(|((from, _), height)| *from == address && **height <= at)
+            .map(|((_, nonce), _)| nonce + 1);
+        let nonce = used.max().unwrap_or(0);
         let balance = script
             .balances
             .get(&address)
@@ -233,7 +338,7 @@ impl Chain for ScriptChain {
         Ok(ActorState {
             code: cid_of("account"),
             head: cid_of("account"),
-            nonce: 0,
+            nonce,
             balance: balance.clone(),
             delegated_address: None,
         })
@@ -469,14 +574,60 @@ impl Chain for ScriptChain {
     }
 
     async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError> {
-        let mut script = self.up("MpoolPush")?;
+        let method = "MpoolPush";
+        let mut script = self.up(method)?;
         let cid = message.cid();
+        let Message { from, nonce, .. } = message.message;
+        if script.nonces.contains_key(&(from, nonce)) {
+            return Err(refused(
+                method,
+                "minimum expected nonce: message nonce too low",
+            ));
+        }
         script.republished.push(cid);
+        script.forgetful = false;
+        script.next_nonce = script.next_nonce.max(nonce + 1);
         Ok(cid)
     }
 
-    async fn search_message(&self, cid: Cid, _: Epoch) -> Result<Option<MsgLookup>, ChainError> {
-        Ok(self.up("StateSearchMsg")?.lookups.get(&cid).cloned())
+    /// As Lotus says it: an unknown message, and one whose nonce another message has, are errors.
+    async fn search_message(
+        &self,
+        cid: Cid,
+        limit: Epoch,
+        key: &TipSetKey,
+    ) -> Result<Option<MsgLookup>, ChainError> {
+        let method = "StateSearchMsg";
+        let mut script = self.up(method)?;
+        script.searches.push(limit);
+        let at = script
+            .height_of(key)
+            .ok_or_else(|| refused(method, "failed to load tipset"))?;
+        let message = script.pushed.values().find(|m| m.cid() == cid);
+        let name = message.map(|m| (m.message.from, m.message.nonce));
+        if let Some(taken) = name.and_then(|name| script.taken.get(&name))
+            && *taken <= at
+        {
+            return Err(refused(
+                method,
+                "message was replaced: found message with equal nonce as the one we are looking for that is NOT a valid replacement message",
+            ));
+        }
+        if script.forgetful && !script.lookups.contains_key(&cid) {
+            return Err(refused(
+                method,
+                format!("failed to load message: ipld: could not find {cid}"),
+            ));
+        }
+        let found = script
+            .lookups
+            .get(&cid)
+            .filter(|found| found.height <= at && (limit < 0 || found.height >= at - limit));
+        Ok(found.cloned())
+    }
+
+    async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {
+        Ok(self.up("WalletHas")?.balances.contains_key(&address))
     }
 
     async fn message(&self, cid: Cid) -> Result<Message, ChainError> {

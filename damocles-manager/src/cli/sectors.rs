@@ -209,12 +209,15 @@ fn problem(s: &SectorState) -> Option<String> {
     if !s.abort_reason.is_empty() {
         return Some(s.abort_reason.clone());
     }
-    let failure = s.latest_state.as_ref()?.failure.as_ref()?;
-    Some(format!(
-        "{}: {}",
-        failure.level.to_lowercase(),
-        failure.desc
-    ))
+    let report = s.latest_state.as_ref();
+    match report.and_then(|report| report.failure.as_ref()) {
+        Some(failure) => Some(format!(
+            "{}: {}",
+            failure.level.to_lowercase(),
+            failure.desc
+        )),
+        None => s.waits_for.clone(),
+    }
 }
 
 async fn state(manager: &Manager, id: SectorId, json: bool) -> anyhow::Result<()> {

@@ -1,9 +1,11 @@
 //! The reconciler: makes messages of the sectors that wait, as often as it is woken.
 
 use crate::{
+    chain::ChainError,
     commit::{
         Commit, CommitError,
         batch::{self, Waiting},
+        part::{Built, LeftOut, Part},
         precommit, prove,
     },
     db::{
@@ -17,42 +19,11 @@ use crate::{
 use damocles_kv::Durability;
 use damocles_node::{TipSet, TipSetKey};
 use damocles_types::{SealProof, SectorId};
-use fvm_ipld_encoding::RawBytes;
-use fvm_shared::{MethodNum, econ::TokenAmount};
 use std::{collections::BTreeMap, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
-
-/// One sector's part of a message.
-#[derive(Debug)]
-pub(super) struct Part<P> {
-    pub(super) sector: SectorId,
-    pub(super) params: P,
-    pub(super) value: TokenAmount,
-}
-
-/// Why a sector is left out of a message.
-#[derive(Debug)]
-pub(super) enum Drop {
-    /// It stays ready and is tried again.
-    NotNow(String),
-    /// It cannot go as it was submitted.
-    Never(String),
-    /// The chain has it already.
-    Found,
-}
-
-/// A message, not yet from anybody.
-#[derive(Debug)]
-pub(super) struct Built {
-    pub(super) method: MethodNum,
-    pub(super) params: RawBytes,
-    pub(super) value: TokenAmount,
-    /// In the order of the parameters.
-    pub(super) sectors: Vec<SectorId>,
-}
 
 fn send_policy(miner: &MinerPolicy, kind: Commitment) -> &SendPolicy {
     match kind {
@@ -147,21 +118,46 @@ impl Commit {
         miner: &MinerPolicy,
         batch: &[SectorRecord],
     ) -> Result<(), CommitError> {
+        let mut batch = batch.to_vec();
+        loop {
+            match self.send_these(kind, miner, &batch).await {
+                // the others need not wait for it
+                Err(CommitError::Db(
+                    DbError::Changed(id) | DbError::NoSector(id) | DbError::Unknown(id),
+                ))
+                | Err(CommitError::NoSector(id)) => {
+                    let before = batch.len();
+                    batch.retain(|record| record.id != id);
+                    if batch.is_empty() || batch.len() == before {
+                        return Ok(());
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn send_these(
+        &self,
+        kind: Commitment,
+        miner: &MinerPolicy,
+        batch: &[SectorRecord],
+    ) -> Result<(), CommitError> {
         let head = self.chain.head().await?;
         let built = match kind {
             Commitment::PreCommit => {
                 let mut parts = Vec::with_capacity(batch.len());
                 for record in batch {
-                    let part = self.pre_commit_part(miner, record, &head).await?;
-                    parts.extend(self.keep(kind, record, part).await);
+                    let part = self.pre_commit_part(miner, record, &head).await;
+                    parts.extend(self.keep(kind, record, part).await?);
                 }
                 (!parts.is_empty()).then(|| precommit::message(parts))
             }
             Commitment::Proof => {
                 let mut parts = Vec::with_capacity(batch.len());
                 for record in batch {
-                    let part = self.proof_part(miner, record, &head).await?;
-                    parts.extend(self.keep(kind, record, part).await);
+                    let part = self.proof_part(miner, record, &head).await;
+                    parts.extend(self.keep(kind, record, part).await?);
                 }
                 (!parts.is_empty()).then(|| prove::message(miner, parts))
             }
@@ -199,6 +195,7 @@ impl Commit {
             fee: fee.clone(),
             confidence: miner.confidence,
             sectors: built.sectors,
+            deadline: None,
         };
         let message = intent.record(MessageId::new());
         let (id, sectors) = (message.id, message.sectors.len());
@@ -211,25 +208,32 @@ impl Commit {
         Ok(())
     }
 
-    /// The part, unless the sector is left out, which is noted in its record.
+    /// The part, unless the sector is left out, which is noted in its record. What the node
+    /// refuses to say of one sector leaves out that one.
     async fn keep<P>(
         &self,
         kind: Commitment,
         record: &SectorRecord,
-        part: Result<Part<P>, Drop>,
-    ) -> Option<Part<P>> {
-        let now = match part {
-            Ok(part) => return Some(part),
-            Err(Drop::NotNow(why)) => {
-                self.note(kind, std::slice::from_ref(record), &why).await;
-                return None;
+        part: Result<Result<Part<P>, LeftOut>, CommitError>,
+    ) -> Result<Option<Part<P>>, CommitError> {
+        let part = match part {
+            Err(CommitError::Chain(error @ ChainError::Refused { .. })) => {
+                Err(LeftOut::NotNow(error.to_string()))
             }
-            Err(Drop::Never(why)) => Carriage::Dropped { why },
-            Err(Drop::Found) => Carriage::Found,
+            other => other?,
+        };
+        let now = match part {
+            Ok(part) => return Ok(Some(part)),
+            Err(LeftOut::NotNow(why)) => {
+                self.note(kind, std::slice::from_ref(record), &why).await;
+                return Ok(None);
+            }
+            Err(LeftOut::Never(reason, why)) => Carriage::Dropped { why, reason },
+            Err(LeftOut::Found) => Carriage::Found,
         };
         tracing::warn!(sector = %record.id, %kind, ?now, "a sector needs no message, or can have none");
         self.set(kind, record.id, now).await;
-        None
+        Ok(None)
     }
 
     /// Writes into the records why their sectors still wait.

@@ -15,8 +15,10 @@
 //! at most, so nothing is sent twice.
 
 mod batch;
+mod certain;
 mod driver;
 mod expiration;
+mod part;
 mod poll;
 mod precommit;
 mod prove;
@@ -34,9 +36,11 @@ use crate::{
     model::{Commitment, unix_ms},
     policy::MinerPolicy,
 };
-use damocles_api::submit::{SubmitResp, SubmitResult};
+use damocles_api::{
+    reason::Reason,
+    submit::{SubmitResp, SubmitResult},
+};
 use damocles_flow::message::MessageState;
-use damocles_node::TipSetKey;
 use damocles_types::{Epoch, SectorId, SectorSize};
 use fvm_shared::sector::RegisteredSealProof;
 use std::sync::Arc;
@@ -64,10 +68,32 @@ pub enum CommitError {
     /// The node's head is older than what we know of the chain.
     #[error("the node has not seen the precommit of {0} yet; it may be behind, ask again")]
     NotSeen(SectorId),
+    /// It looks as if the sector's work were lost, and that is not said on one answer.
+    #[error(
+        "the chain does not have what {0} was sealed with; that is looked at again some epochs later, ask again"
+    )]
+    Unsure(SectorId),
+    /// What was on chain is not, and cannot be brought there again as it is.
+    #[error("the precommit of {sector} left the chain and cannot be sent again: {why}")]
+    Lost { sector: SectorId, why: String },
     #[error("the proof could not be verified: {0}")]
     Verify(String),
     #[error("the parameters of a message could not be encoded: {0}")]
     Encode(#[from] fvm_ipld_encoding::Error),
+}
+
+impl CommitError {
+    /// Whether it is a wait and no failure: what the answer depends on is not there yet.
+    pub fn is_wait(&self) -> bool {
+        match self {
+            Self::Chain(_) | Self::Behind { .. } | Self::NotSeen(_) | Self::Unsure(_) => true,
+            // what the manager lacks for it is its operator's to bring
+            Self::Verify(_) => true,
+            Self::Db(error) => matches!(error, DbError::Changed(_) | DbError::Interrupted),
+            Self::Engine(error) => error.is_wait(),
+            Self::NoSector(_) | Self::NoMiner(_) | Self::Lost { .. } | Self::Encode(_) => false,
+        }
+    }
 }
 
 impl From<DbError> for CommitError {
@@ -89,6 +115,7 @@ pub struct Commit {
     verifier: Arc<dyn Verifier>,
     miners: Arc<Vec<MinerPolicy>>,
     wake: Arc<Notify>,
+    doubts: Arc<certain::Doubts>,
 }
 
 impl Commit {
@@ -108,6 +135,7 @@ impl Commit {
             verifier,
             miners,
             wake: Arc::default(),
+            doubts: Arc::default(),
         }
     }
 
@@ -123,14 +151,6 @@ impl Commit {
             .ok_or(CommitError::NoMiner(actor))
     }
 
-    /// Whether the chain has forgotten a sector that it neither holds as precommitted nor as
-    /// proven. A number that was used stays marked for ever; if it is not marked, the node is
-    /// behind, or a reorganisation is under way, and nothing must be concluded.
-    async fn is_gone(&self, sector: SectorId, key: &TipSetKey) -> Result<bool, CommitError> {
-        let used = self.chain.miner_allocated(sector.miner, key).await?;
-        Ok(used.get(sector.number))
-    }
-
     async fn online(&self, sector: SectorId) -> Result<SectorRecord, CommitError> {
         Ok(self.db.call(move |db| db.online(sector)).await?)
     }
@@ -140,12 +160,15 @@ impl Commit {
         Ok(match carriage {
             Carriage::Ready { error, .. } => Stage::Waits(error.clone()),
             Carriage::Found => Stage::Found,
-            Carriage::Dropped { why } => Stage::Dropped(why.clone()),
+            Carriage::Dropped { why, reason } => Stage::Dropped(why.clone(), *reason),
             Carriage::In { message } => {
                 let id = *message;
                 match self.db.call(move |db| db.message(id)).await? {
                     Some(message) => Stage::In(Box::new(message)),
-                    None => Stage::Dropped(format!("message {id} is not in the database")),
+                    None => Stage::Dropped(
+                        format!("message {id} is not in the database"),
+                        Some(Reason::NotSubmitted),
+                    ),
                 }
             }
         })
@@ -159,7 +182,7 @@ enum Stage {
     Waits(Option<String>),
     In(Box<MessageRecord>),
     Found,
-    Dropped(String),
+    Dropped(String, Option<Reason>),
 }
 
 impl Stage {
@@ -167,7 +190,7 @@ impl Stage {
     fn lives(&self) -> bool {
         match self {
             Self::Waits(_) | Self::Found => true,
-            Self::Dropped(_) => false,
+            Self::Dropped(..) => false,
             Self::In(message) => {
                 !matches!(message.state, MessageState::Failed | MessageState::Rejected)
             }
@@ -190,6 +213,8 @@ fn again(before: Option<&Stage>, same: bool, reset: bool) -> Again {
     match before {
         None => Again::Take { alone: false },
         Some(Stage::Waits(_)) if !same && reset => Again::Take { alone: false },
+        // no message of ours is followed; the chain is asked whether it is still there
+        Some(Stage::Found) if same => Again::Take { alone: false },
         Some(stage) if stage.lives() && same => Again::Accept,
         Some(stage) if stage.lives() => Again::Mismatch,
         Some(stage) if reset => Again::Take {
@@ -209,9 +234,9 @@ enum Check {
     Found,
     /// The chain has, or we have, something else, or we lack what was there before it: a person
     /// must look, and nothing is lost.
-    Mismatch(String),
+    Mismatch(Reason, String),
     /// It can never be taken.
-    Reject(String),
+    Reject(Reason, String),
 }
 
 /// How a submission travels from here on, or the answer that ends it here. The checks are made
@@ -222,13 +247,15 @@ async fn judge(
     again: Again,
     checks: impl Future<Output = Result<Check, CommitError>>,
 ) -> Result<Result<Carriage, SubmitResp>, CommitError> {
-    let mismatch = |why| Ok(Err(answer(SubmitResult::MismatchedSubmission, Some(why))));
+    let mismatch = |reason, why| {
+        let res = SubmitResult::MismatchedSubmission;
+        Ok(Err(answer(res, Some(reason), Some(why))))
+    };
     let alone = match again {
-        Again::Accept => return Ok(Err(answer(SubmitResult::Accepted, None))),
+        Again::Accept => return Ok(Err(answer(SubmitResult::Accepted, None, None))),
         Again::Mismatch => {
-            return mismatch(format!(
-                "another {kind} of this sector was submitted before"
-            ));
+            let why = format!("another {kind} of this sector was submitted before");
+            return mismatch(Reason::Differs, why);
         }
         Again::Take { alone } => alone,
     };
@@ -239,25 +266,21 @@ async fn judge(
             error: None,
         })),
         Check::Found => Ok(Ok(Carriage::Found)),
-        Check::Mismatch(why) => mismatch(why),
-        Check::Reject(why) => {
-            tracing::warn!(%sector, %kind, why, "rejected");
-            Ok(Err(answer(SubmitResult::Rejected, Some(why))))
+        Check::Mismatch(reason, why) => mismatch(reason, why),
+        Check::Reject(reason, why) => {
+            tracing::warn!(%sector, %kind, %reason, why, "rejected");
+            Ok(Err(answer(SubmitResult::Rejected, Some(reason), Some(why))))
         }
     }
 }
 
-fn answer(res: SubmitResult, desc: Option<String>) -> SubmitResp {
-    SubmitResp {
-        res,
-        desc,
-        reason: None,
-    }
+fn answer(res: SubmitResult, reason: Option<Reason>, desc: Option<String>) -> SubmitResp {
+    SubmitResp { res, desc, reason }
 }
 
 fn taken(kind: Commitment, sector: SectorId) -> SubmitResp {
     tracing::info!(%sector, %kind, "accepted");
-    answer(SubmitResult::Accepted, None)
+    answer(SubmitResult::Accepted, None, None)
 }
 
 /// The chain's proof type; numbers are the same on both sides.

@@ -3,10 +3,13 @@
 use crate::{
     chain::{ChainError, DomainTag, entropy},
     commit::{
-        Check, Commit, CommitError, again, answer, chain_proof,
-        driver::{Built, Drop, Part},
+        Check, Commit, CommitError, again, answer,
+        certain::Gone,
+        chain_proof,
         expiration::{self, TICKET_LIFE},
-        judge, taken, zero_comm_d,
+        judge,
+        part::{Built, LeftOut, Part},
+        taken, zero_comm_d,
     },
     db::{
         Db, DbError,
@@ -16,6 +19,7 @@ use crate::{
     policy::MinerPolicy,
 };
 use damocles_api::{
+    reason::Reason,
     sector::{AllocatedSector, PreCommitOnChainInfo},
     submit::{SubmitResp, SubmitResult},
 };
@@ -31,15 +35,16 @@ use fvm_shared::econ::TokenAmount;
 /// [`CommitError::Behind`]: tickets are drawn far below the head, so one above it says that the
 /// node forgot a part of the chain (it syncs anew, say). Nothing is known of the ticket then,
 /// and a rejection would cost a sealed sector.
-fn ticket_age(head: Epoch, ticket: Epoch) -> Result<Check, CommitError> {
+pub(super) fn ticket_age(head: Epoch, ticket: Epoch) -> Result<Check, CommitError> {
     let age = head.saturating_sub(ticket);
     if age < 0 {
         return Err(CommitError::Behind { head, ticket });
     }
     Ok(if age > TICKET_LIFE {
-        Check::Reject(format!(
+        let why = format!(
             "the ticket of epoch {ticket} expired: it is {age} epochs old, and {TICKET_LIFE} are allowed"
-        ))
+        );
+        Check::Reject(Reason::TicketExpired, why)
     } else {
         Check::Good
     })
@@ -65,7 +70,8 @@ impl Commit {
                 "it was allocated as {}, and the precommit is of {}",
                 record.proof_type, sector.proof_type
             );
-            return Ok(answer(SubmitResult::MismatchedSubmission, Some(why)));
+            let res = SubmitResult::MismatchedSubmission;
+            return Ok(answer(res, Some(Reason::Differs), Some(why)));
         }
         let before = match &record.pre {
             Some(pre) => Some(self.stage(&pre.carriage).await?),
@@ -113,7 +119,8 @@ impl Commit {
             return Ok(if proven.sealed_cid == sealed {
                 Check::Found
             } else {
-                Check::Mismatch(format!("the chain has it with CommR {}", proven.sealed_cid))
+                let why = format!("the chain has it with CommR {}", proven.sealed_cid);
+                Check::Mismatch(Reason::Differs, why)
             });
         }
         if let Some(on_chain) = self.chain.precommit_info(id.miner, id.number, key).await? {
@@ -121,20 +128,25 @@ impl Commit {
             return Ok(if theirs == (sealed, info.ticket.epoch) {
                 Check::Found
             } else {
-                Check::Mismatch(format!(
+                let why = format!(
                     "the chain has a precommit with CommR {} and ticket epoch {}",
                     theirs.0, theirs.1
-                ))
+                );
+                Check::Mismatch(Reason::Differs, why)
             });
         }
-        if self.is_gone(id, key).await? {
-            let why = "its number was used on chain before, and its precommit is gone";
-            return Ok(Check::Reject(why.into()));
+        match self.gone(id, &head).await? {
+            Gone::No => {}
+            Gone::Perhaps => return Err(CommitError::Unsure(id)),
+            Gone::Surely => {
+                let why = "its number was used on chain before, and its precommit is gone";
+                return Ok(Check::Reject(Reason::NumberUsed, why.into()));
+            }
         }
         let has_data = record.pieces.as_ref().is_some_and(|p| !p.is_empty());
         if !has_data && zero_comm_d(record.proof_type.size) != Some(info.comm_d) {
             let why = format!("CommD {} is not that of a sector without data", info.comm_d);
-            return Ok(Check::Mismatch(why));
+            return Ok(Check::Mismatch(Reason::Differs, why));
         }
         self.check_ticket(id, info, &head).await
     }
@@ -163,8 +175,10 @@ impl Commit {
                 "the ticket is not the chain's of epoch {}",
                 info.ticket.epoch
             );
-            return Ok(Check::Reject(why));
+            self.settled(id, Reason::TicketNotOnChain, head.height)?;
+            return Ok(Check::Reject(Reason::TicketNotOnChain, why));
         }
+        self.doubts.dispel(id, Reason::TicketNotOnChain);
         Ok(Check::Good)
     }
 
@@ -174,10 +188,10 @@ impl Commit {
         policy: &MinerPolicy,
         record: &SectorRecord,
         head: &TipSet,
-    ) -> Result<Result<Part<actor::SectorPreCommitInfo>, Drop>, CommitError> {
+    ) -> Result<Result<Part<actor::SectorPreCommitInfo>, LeftOut>, CommitError> {
         let id = record.id;
         let Some(pre) = &record.pre else {
-            return Ok(Err(Drop::Never("there is no precommit".into())));
+            return Ok(Err(LeftOut::Never(None, "there is no precommit".into())));
         };
         let on_chain = self
             .chain
@@ -186,15 +200,18 @@ impl Commit {
         if let Some(on_chain) = on_chain {
             let same = on_chain.info.sealed_cid == pre.comm_r.sealed_cid();
             return Ok(Err(if same {
-                Drop::Found
+                LeftOut::Found
             } else {
-                Drop::Never("the chain has another precommit of it".into())
+                let why = "the chain has another precommit of it";
+                LeftOut::Never(Some(Reason::Differs), why.into())
             }));
         }
         match ticket_age(head.height, pre.ticket.epoch) {
-            Ok(Check::Reject(why)) => return Ok(Err(Drop::Never(why))),
+            Ok(Check::Reject(reason, why)) => {
+                return Ok(Err(LeftOut::Never(Some(reason), why)));
+            }
             Ok(_) => {}
-            Err(behind) => return Ok(Err(Drop::NotNow(behind.to_string()))),
+            Err(behind) => return Ok(Err(LeftOut::NotNow(behind.to_string()))),
         }
         let facts = expiration::Facts {
             head: head.height,
@@ -222,7 +239,7 @@ impl Commit {
             match deposit {
                 Ok(deposit) => deposit,
                 Err(error @ ChainError::Refused { .. }) => {
-                    return Ok(Err(Drop::NotNow(error.to_string())));
+                    return Ok(Err(LeftOut::NotNow(error.to_string())));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -271,7 +288,12 @@ mod tests {
     #[test]
     fn tickets_age() {
         let good = |head, ticket| matches!(ticket_age(head, ticket), Ok(Check::Good));
-        let old = |head, ticket| matches!(ticket_age(head, ticket), Ok(Check::Reject(_)));
+        let old = |head, ticket| {
+            matches!(
+                ticket_age(head, ticket),
+                Ok(Check::Reject(Reason::TicketExpired, _))
+            )
+        };
         assert!(good(100, -800), "a young chain");
         assert!(good(3780, 0));
         assert!(old(3781, 0));

@@ -3,18 +3,23 @@
 use crate::{
     chain::{ChainError, DomainTag, entropy},
     commit::{
-        Check, Commit, CommitError, SealVerdict, again,
-        driver::{Built, Drop, Part},
-        judge, taken,
+        Check, Commit, CommitError, SealVerdict, Stage, again,
+        certain::Gone,
+        judge,
+        part::{Built, LeftOut, Part},
+        taken,
     },
     db::{
         Db, DbError,
-        record::{Proof, SectorRecord},
+        record::{Carriage, Proof, SectorRecord},
     },
-    model::Commitment,
+    model::{Commitment, unix_ms},
     policy::MinerPolicy,
 };
-use damocles_api::submit::{ProofOnChainInfo, SubmitResp};
+use damocles_api::{
+    reason::Reason,
+    submit::{ProofOnChainInfo, SubmitResp},
+};
 use damocles_kv::Durability;
 use damocles_node::TipSet;
 use damocles_processor::verify::Seal;
@@ -31,10 +36,11 @@ fn missing_pledge(pledge: &TokenAmount, deposit: &TokenAmount) -> TokenAmount {
 /// What a proof builds upon is not in the database. (Upstream rejects such a proof, and its
 /// worker then gives a sealed sector up.) Pure.
 fn forgotten(what: &str, resume_at: &str) -> Check {
-    Check::Mismatch(format!(
+    let why = format!(
         "{what} is not in the manager's database, which may have been restored from an old backup; \
          resume the thread with --state {resume_at} to hand it over again"
-    ))
+    );
+    Check::Mismatch(Reason::NotSubmitted, why)
 }
 
 impl Commit {
@@ -89,7 +95,6 @@ impl Commit {
         proof: &ProofOnChainInfo,
     ) -> Result<Check, CommitError> {
         let id = record.id;
-        let reject = |why: &str| Ok(Check::Reject(why.to_owned()));
         let Some(pre) = &record.pre else {
             return Ok(forgotten("its precommit", "PC2Done"));
         };
@@ -100,22 +105,20 @@ impl Commit {
             return Ok(if proven.sealed_cid == sealed {
                 Check::Found
             } else {
-                Check::Mismatch(format!("the chain has it with CommR {}", proven.sealed_cid))
+                let why = format!("the chain has it with CommR {}", proven.sealed_cid);
+                Check::Mismatch(Reason::Differs, why)
             });
         }
         let on_chain = self.chain.precommit_info(id.miner, id.number, key).await?;
         let Some(on_chain) = on_chain else {
-            if self.is_gone(id, key).await? {
-                return reject("its precommit is not on chain any more");
-            }
-            return Err(CommitError::NotSeen(id));
+            return self.without_precommit(record, &head).await;
         };
         if (on_chain.info.sealed_cid, on_chain.info.seal_rand_epoch) != (sealed, pre.ticket.epoch) {
             let why = format!(
                 "the chain has a precommit with CommR {} and ticket epoch {}",
                 on_chain.info.sealed_cid, on_chain.info.seal_rand_epoch
             );
-            return Ok(Check::Mismatch(why));
+            return Ok(Check::Mismatch(Reason::Differs, why));
         }
         let Some(seed) = record.seed else {
             return Ok(forgotten(
@@ -134,11 +137,14 @@ impl Commit {
             )
             .await?;
         if (seed.epoch, seed.seed) != (epoch, drawn) {
-            return Ok(Check::Reject(format!(
+            self.settled(id, Reason::SeedChanged, head.height)?;
+            let why = format!(
                 "its seed of epoch {} is not the chain's any more (a reorganisation moved the precommit to epoch {})",
                 seed.epoch, on_chain.pre_commit_epoch
-            )));
+            );
+            return Ok(Check::Reject(Reason::SeedChanged, why));
         }
+        self.doubts.dispel(id, Reason::SeedChanged);
         let seal = Seal {
             proof_type: record.proof_type,
             sector: id,
@@ -153,11 +159,89 @@ impl Commit {
         match verdict {
             Ok(Ok(SealVerdict::Good)) => Ok(Check::Good),
             Ok(Ok(SealVerdict::Bad(why))) => {
-                Ok(Check::Reject(format!("the proof is wrong: {why}")))
+                let why = format!("the proof is wrong: {why}");
+                Ok(Check::Reject(Reason::ProofInvalid, why))
             }
             Ok(Err(why)) => Err(CommitError::Verify(why)),
             Err(_) => Err(CommitError::Verify("the verifier's thread ended".into())),
         }
+    }
+
+    /// A proof was submitted, and the chain has no precommit for it.
+    async fn without_precommit(
+        &self,
+        record: &SectorRecord,
+        head: &TipSet,
+    ) -> Result<Check, CommitError> {
+        let id = record.id;
+        match self.gone(id, head).await? {
+            Gone::Perhaps => return Err(CommitError::Unsure(id)),
+            Gone::Surely => {
+                let why = "its precommit is not on chain any more";
+                return Ok(Check::Reject(Reason::NumberUsed, why.into()));
+            }
+            Gone::No => {}
+        }
+        let stage = match &record.pre {
+            Some(pre) => self.stage(&pre.carriage).await?,
+            None => return Ok(forgotten("its precommit", "PC2Done")),
+        };
+        if stage.lives() && !matches!(stage, Stage::Found) {
+            return Err(CommitError::NotSeen(id));
+        }
+        let why = "its precommit left the chain, and no message brings it back; submit it again";
+        Ok(Check::Mismatch(Reason::PreCommitGone, why.into()))
+    }
+
+    /// A worker waits for the seed of a precommit that the chain does not have. If no message
+    /// brings it there any more, another one is made.
+    ///
+    /// What there is to say: [`CommitError::NotSeen`] while it is on its way,
+    /// [`CommitError::Lost`] if it cannot be sent again.
+    pub async fn pre_commit_is_missing(&self, sector: SectorId) -> CommitError {
+        match self.bring_back(sector).await {
+            Ok(()) => CommitError::NotSeen(sector),
+            Err(error) => error,
+        }
+    }
+
+    async fn bring_back(&self, sector: SectorId) -> Result<(), CommitError> {
+        let record = self.online(sector).await?;
+        let Some(pre) = record.pre else {
+            let why = "it was never submitted to this manager".to_owned();
+            return Err(CommitError::Lost { sector, why });
+        };
+        let alone = match self.stage(&pre.carriage).await? {
+            Stage::Dropped(why, _) => return Err(CommitError::Lost { sector, why }),
+            Stage::Found => false,
+            stage if stage.lives() => return Ok(()),
+            _ => true,
+        };
+        // only if the chain says so itself
+        let head = self.chain.head().await?;
+        let (miner, number) = (sector.miner, sector.number);
+        let there = self.chain.precommit_info(miner, number, &head.cids).await?;
+        if there.is_some() || self.gone(sector, &head).await? != Gone::No {
+            return Err(CommitError::Unsure(sector));
+        }
+        let seen = pre.carriage;
+        let store = move |db: &Db| {
+            db.change_online(sector, Durability::Synced, |record| match &mut record.pre {
+                Some(pre) if pre.carriage == seen => {
+                    pre.carriage = Carriage::Ready {
+                        since: unix_ms(),
+                        alone,
+                        error: None,
+                    };
+                    Ok(())
+                }
+                _ => Err(CommitError::from(DbError::Changed(sector))),
+            })
+        };
+        self.db.call(store).await?;
+        tracing::warn!(%sector, "a precommit left the chain and its message failed; another one is made");
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// One sector's part of a message with proofs.
@@ -166,21 +250,22 @@ impl Commit {
         policy: &MinerPolicy,
         record: &SectorRecord,
         head: &TipSet,
-    ) -> Result<Result<Part<RawBytes>, Drop>, CommitError> {
+    ) -> Result<Result<Part<RawBytes>, LeftOut>, CommitError> {
         let id = record.id;
         let Some(proof) = &record.proof else {
-            return Ok(Err(Drop::Never("there is no proof".into())));
+            return Ok(Err(LeftOut::Never(None, "there is no proof".into())));
         };
         let key = &head.cids;
         let on_chain = self.chain.precommit_info(id.miner, id.number, key).await?;
         let Some(on_chain) = on_chain else {
             let proven = self.chain.sector_info(id.miner, id.number, key).await?;
             return Ok(Err(if proven.is_some() {
-                Drop::Found
-            } else if self.is_gone(id, key).await? {
-                Drop::Never("its precommit is not on chain any more".into())
+                LeftOut::Found
+            } else if self.gone(id, head).await? == Gone::Surely {
+                let why = "its precommit is not on chain any more";
+                LeftOut::Never(Some(Reason::NumberUsed), why.into())
             } else {
-                Drop::NotNow(CommitError::NotSeen(id).to_string())
+                LeftOut::NotNow(CommitError::NotSeen(id).to_string())
             }));
         };
         let value = if policy.prove.send_fund {
@@ -189,7 +274,7 @@ impl Commit {
             match self.chain.initial_pledge(duration, size, 0, key).await {
                 Ok(pledge) => missing_pledge(&pledge, &on_chain.pre_commit_deposit),
                 Err(error @ ChainError::Refused { .. }) => {
-                    return Ok(Err(Drop::NotNow(error.to_string())));
+                    return Ok(Err(LeftOut::NotNow(error.to_string())));
                 }
                 Err(error) => return Err(error.into()),
             }

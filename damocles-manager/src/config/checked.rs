@@ -33,6 +33,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 pub struct Config {
     /// The node that has the wallet, then those that may be asked in its place.
     pub nodes: Vec<NodeEndpoint>,
+    /// A head that is older is not believed; None: every head is.
+    pub max_head_age: Option<Duration>,
     /// Where the database is; None: `state` in the home.
     pub database: Option<PathBuf>,
     /// Where upstream's manager kept its state, if the file says so.
@@ -81,6 +83,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
         auth,
     } = common;
     let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
+    let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
     let nodes = nodes(&mut report, api);
     let (database, upstream_database) = database(&mut report, db);
     let stores = all_stores(&mut report, persist_stores);
@@ -111,6 +114,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
     let notices = report.finish()?;
     Ok(Config {
         nodes,
+        max_head_age,
         database,
         upstream_database,
         stores,
@@ -169,6 +173,7 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
         token,
         gateway,
         market: _,
+        max_head_age: _,
     } = api;
     let first = chain
         .filter(|c| !c.is_empty())

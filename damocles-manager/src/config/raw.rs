@@ -34,6 +34,8 @@ section! {
         "Chain" chain: Option<String> = None;
         /// Further nodes of the same network, asked in turn when the first one does not answer. Messages always go through the first, whose wallet has the keys. New.
         "ChainFallbacks" chain_fallbacks: Vec<String> = vec![];
+        /// A node whose newest block is older than this is not believed: no sector, message or proof is begun on its word. 0: every node is believed, for networks whose blocks do not follow the clock. New.
+        "MaxHeadAge" max_head_age: GoDuration = GoDuration::secs(300);
         /// The token for addresses that do not carry one.
         "Token" token: String = String::new();
         /// Only its first entry is used, and only when `Chain` is not set, as the node's address.

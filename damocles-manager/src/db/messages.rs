@@ -9,16 +9,32 @@ use crate::{
     model::MessageId,
 };
 use damocles_flow::{
-    message::{MessageEvent, MessageFlow},
+    message::{MessageEvent, MessageFlow, MessageState},
     table::Table as _,
 };
 use damocles_kv::{Batch, Durability, KvError};
-use damocles_types::SectorId;
+use damocles_node::TipSetKey;
+use damocles_types::{Epoch, SectorId};
+use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
+
+/// What is known of a landed message without reading all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    pub id: MessageId,
+    pub epoch: Option<Epoch>,
+    pub tipset: Option<TipSetKey>,
+}
+
+/// The value of a landed message in the list of open ones; the others have none.
+#[derive(Serialize, Deserialize)]
+struct Landing {
+    epoch: Option<Epoch>,
+    tipset: Option<TipSetKey>,
+}
 
 /// Adds a wanted message to the batch of whoever wants it, so that the two are stored together.
 pub(in crate::db) fn put_wanted(batch: &mut Batch, record: &MessageRecord) -> Result<(), KvError> {
-    batch.put(MESSAGES_OPEN, keys::message(record.id), Vec::new());
     for sector in &record.sectors {
         let key = keys::sector_message(*sector, record.id);
         batch.put(SECTOR_MESSAGES, key, Vec::new());
@@ -26,7 +42,19 @@ pub(in crate::db) fn put_wanted(batch: &mut Batch, record: &MessageRecord) -> Re
     put(batch, record)
 }
 
-fn put(batch: &mut Batch, record: &MessageRecord) -> Result<(), KvError> {
+pub(in crate::db) fn put(batch: &mut Batch, record: &MessageRecord) -> Result<(), KvError> {
+    let key = keys::message(record.id);
+    match record.state {
+        MessageState::Landed => {
+            let landing = Landing {
+                epoch: record.epoch,
+                tipset: record.tipset.clone(),
+            };
+            batch.put_json(MESSAGES_OPEN, key, &landing)?;
+        }
+        state if state.is_final() => batch.delete(MESSAGES_OPEN, key),
+        _ => batch.put(MESSAGES_OPEN, key, Vec::new()),
+    }
     batch.put_json(MESSAGES, keys::message(record.id), record)
 }
 
@@ -48,9 +76,40 @@ impl Db {
         Ok(self.kv().get_json(MESSAGES, &keys::message(id))?)
     }
 
-    /// All messages to which something may still happen, oldest first.
+    /// All messages that are on their way, oldest first. Those that landed and are watched are
+    /// not among them.
     pub fn open_messages(&self) -> Result<Vec<MessageRecord>, DbError> {
         self.load(MESSAGES_OPEN, b"")
+    }
+
+    /// All messages that landed and are not final yet.
+    pub fn landed_messages(&self) -> Result<Vec<Watched>, DbError> {
+        let mut out = Vec::new();
+        self.kv().walk(MESSAGES_OPEN, b"", b"", |key, value| {
+            if let (Some(id), Ok(landing)) = (
+                keys::read_message(key),
+                serde_json::from_slice::<Landing>(value),
+            ) {
+                let Landing { epoch, tipset } = landing;
+                out.push(Watched { id, epoch, tipset });
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(out)
+    }
+
+    /// Whether there is any of those.
+    pub fn watches_messages(&self) -> Result<bool, DbError> {
+        let mut any = false;
+        self.kv().walk(MESSAGES_OPEN, b"", b"", |_, value| {
+            any = !value.is_empty();
+            if any {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        Ok(any)
     }
 
     /// All messages that carry or carried the sector, oldest first.
@@ -60,8 +119,11 @@ impl Db {
 
     fn load(&self, list: damocles_kv::Table, prefix: &[u8]) -> Result<Vec<MessageRecord>, DbError> {
         let mut ids = Vec::new();
-        self.kv().walk(list, prefix, prefix, |key, _| {
-            ids.extend(keys::read_message(key));
+        self.kv().walk(list, prefix, prefix, |key, value| {
+            // in the list of open ones those that landed have a value
+            if value.is_empty() {
+                ids.extend(keys::read_message(key));
+            }
             ControlFlow::Continue(())
         })?;
         let mut out = Vec::with_capacity(ids.len());
@@ -95,9 +157,6 @@ impl Db {
             record.error = None;
             record.failing_since = None;
             learn(&mut record);
-            if record.state.is_final() {
-                batch.delete(MESSAGES_OPEN, keys::message(id));
-            }
             put(batch, &record)?;
             Ok(record)
         })

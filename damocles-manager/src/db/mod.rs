@@ -17,7 +17,7 @@ pub mod posts;
 pub mod stores;
 
 use damocles_api::caller::Caller;
-use damocles_kv::{Kv, KvError, OpenError};
+use damocles_kv::{Durability, Kv, KvError, OpenError};
 use damocles_types::SectorId;
 use std::path::Path;
 
@@ -127,6 +127,17 @@ impl Db {
         Ok(self.kv.get_json(schema::NETWORK, schema::NETWORK_KEY)?)
     }
 
+    /// Says of which network the database is. Only once: the first word stays.
+    pub fn set_network(&self, genesis: &str) -> Result<(), DbError> {
+        self.kv.update(Durability::Synced, |kv, batch| {
+            let known: Option<String> = kv.get_json(schema::NETWORK, schema::NETWORK_KEY)?;
+            if known.is_none() {
+                batch.put_json(schema::NETWORK, schema::NETWORK_KEY.to_vec(), &genesis)?;
+            }
+            Ok(())
+        })
+    }
+
     /// The tables below, for the verbs of this room.
     pub(in crate::db) fn kv(&self) -> &Kv {
         &self.kv
@@ -156,7 +167,7 @@ impl Db {
 mod tests {
     use super::*;
     use crate::model::{Commitment, MessageId};
-    use damocles_kv::{Batch, Durability};
+    use damocles_kv::Batch;
     use posts::{PostKey, PostRecord};
 
     #[test]

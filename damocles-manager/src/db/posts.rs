@@ -197,6 +197,23 @@ impl Db {
         Ok(out)
     }
 
+    /// Records that landed, of windows that opened at `open` or later.
+    pub fn landed_posts(&self, miner: ActorId, open: Epoch) -> Result<Vec<PostRecord>, DbError> {
+        let mut keys_found = Vec::new();
+        let from = window(miner, open);
+        self.kv()
+            .walk(POSTS, &keys::miner(miner), &from, |key, _| {
+                keys_found.push(key.to_vec());
+                ControlFlow::Continue(())
+            })?;
+        let mut out: Vec<PostRecord> = Vec::new();
+        for key in keys_found {
+            out.extend(readable(self.kv().get_json(POSTS, &key))?);
+        }
+        out.retain(|record| record.state == PostState::Landed);
+        Ok(out)
+    }
+
     /// Removes final records of windows that opened before `open`. Returns how many.
     pub fn forget_posts(&self, miner: ActorId, open: Epoch) -> Result<usize, DbError> {
         self.kv().update(Durability::Buffered, |kv, batch| {

@@ -6,11 +6,12 @@ use cid::Cid;
 use damocles_api::{
     caller::Caller,
     damocles::{AbortedBy, SectorFate},
+    reason::Reason,
     sector::{ReportStateReq, SectorPiece},
     workers::WorkerPing,
 };
 use damocles_flow::message::MessageState;
-use damocles_node::{SignedMessage, wire};
+use damocles_node::{SignedMessage, TipSetKey, wire};
 use damocles_types::{ActorId, Base64, Commitment, Epoch, SealProof, SectorId, Seed, Ticket};
 use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
 use serde::{Deserialize, Serialize};
@@ -159,7 +160,11 @@ pub enum Carriage {
     /// Found on chain without a message of ours.
     Found,
     /// Cannot go on chain as it was submitted; whoever submitted it decides.
-    Dropped { why: String },
+    Dropped {
+        why: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
 }
 
 /// Limits and factors of a message's fee.
@@ -213,22 +218,56 @@ pub struct MessageRecord {
     #[serde(with = "wire")]
     pub cid: Option<Cid>,
     pub nonce: Option<u64>,
-    /// Head epoch at the time of the last push.
+    /// Head epoch at the time of the present attempt's push, or below it if the chain went back:
+    /// it cannot have been executed before.
     pub pushed_at: Option<Epoch>,
     /// Epoch of the tipset that executed it.
     pub epoch: Option<Epoch>,
     pub exit_code: Option<i64>,
     pub return_value: Option<Base64>,
     pub gas_used: Option<i64>,
+    /// Tipset that executed it.
+    #[serde(default)]
+    pub tipset: Option<TipSetKey>,
+    /// Epoch from which on it is pointless: it is neither pushed nor pushed again then.
+    #[serde(default)]
+    pub deadline: Option<Epoch>,
+    /// The id under which the node knows the present attempt; absent for the first one, which
+    /// has the message's own.
+    #[serde(default)]
+    pub push_id: Option<uuid::Uuid>,
+    /// Attempts before the present one, oldest first: other messages took their nonces.
+    #[serde(default)]
+    pub lost: Vec<LostAttempt>,
+    /// Head epoch when its signed bytes went to the node last. `pushed_at` stays.
+    #[serde(default)]
+    pub sent_at: Option<Epoch>,
     /// Failed attempts at the present step, in a row.
     pub tries: u32,
-    /// How many of them were refusals.
+    /// How many times in a row the miner's actor said no.
     pub refusals: u32,
     /// Not before this time is the next attempt made.
     pub retry_at: Option<UnixMs>,
     /// What the last failed attempt, or the chain, said; and since when attempts fail.
     pub error: Option<String>,
     pub failing_since: Option<UnixMs>,
+}
+
+/// An attempt at a message that cannot land any more, unless the chain goes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostAttempt {
+    #[serde(with = "wire")]
+    pub cid: Cid,
+    pub nonce: u64,
+    /// Head epoch when it was found out.
+    pub at: Epoch,
+}
+
+impl MessageRecord {
+    /// The id under which the node knows the present attempt.
+    pub fn push_id(&self) -> uuid::Uuid {
+        self.push_id.unwrap_or(self.id.0)
+    }
 }
 
 /// A worker as last heard of.

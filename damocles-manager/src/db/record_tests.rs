@@ -141,6 +141,11 @@ fn message() -> MessageRecord {
         exit_code: Some(0),
         return_value: Some(Base64(vec![0x80])),
         gas_used: Some(1_000_000),
+        tipset: None,
+        deadline: None,
+        push_id: None,
+        lost: Vec::new(),
+        sent_at: None,
         tries: 1,
         refusals: 1,
         retry_at: Some(1_700_000_003_000),
@@ -176,6 +181,7 @@ fn stored_records_load() {
             "carriage-dropped-v1",
             Carriage::Dropped {
                 why: "ticket expired".into(),
+                reason: None,
             },
         ),
     ] {

@@ -18,7 +18,7 @@ pub(crate) const READY: Table = Table("ready");
 pub(crate) const NUMBERS: Table = Table("sector-numbers");
 /// Message id → [`MessageRecord`](super::record::MessageRecord); ids are in the order of time.
 pub(crate) const MESSAGES: Table = Table("messages");
-/// Messages that are not final yet. Key: message id; no value.
+/// Messages that are not final yet. Key: message id; where it landed, or no value.
 pub(crate) const MESSAGES_OPEN: Table = Table("messages-open");
 /// Messages that carry a sector. Key: miner, number, message id; no value.
 pub(crate) const SECTOR_MESSAGES: Table = Table("sector-messages");

@@ -4,14 +4,18 @@
 use crate::{
     db::{
         Db, DbError, keys,
-        messages::put_wanted,
+        messages::{self, put_wanted},
         owner::Speaker,
         readable,
         record::{Carriage, MessageRecord, SectorRecord},
-        schema::{NUMBERS, READY, REQUESTS, SECTORS},
+        schema::{MESSAGES, NUMBERS, READY, REQUESTS, SECTORS},
         strays::{above_strays, is_known},
     },
-    model::{Commitment, unix_ms},
+    model::{Commitment, MessageId, unix_ms},
+};
+use damocles_flow::{
+    message::{MessageEvent, MessageFlow, MessageState},
+    table::Table as _,
 };
 use damocles_kv::{Batch, Durability, Kv, KvError};
 use damocles_types::{ActorId, SealProof, SectorId, SectorNumber};
@@ -265,6 +269,65 @@ impl Db {
                 put(batch, &record)?;
             }
             Ok(put_wanted(batch, message)?)
+        })
+    }
+
+    /// Those of the sectors that were given up.
+    pub fn given_up(&self, sectors: &[SectorId]) -> Result<Vec<SectorId>, DbError> {
+        let mut out = Vec::new();
+        for id in sectors {
+            let record = self.sector(*id)?;
+            out.extend(
+                record
+                    .filter(|r| r.fate().aborted_by.is_some())
+                    .map(|r| r.id),
+            );
+        }
+        Ok(out)
+    }
+
+    /// Ends a wanted message that has not left, if sectors of it were given up; the others wait
+    /// for a message again. Returns those that were given up: none, and nothing is changed.
+    pub fn withdraw_message(&self, id: MessageId) -> Result<Vec<SectorId>, DbError> {
+        self.kv().update(Durability::Synced, |kv, batch| {
+            let record: Option<MessageRecord> = kv.get_json(MESSAGES, &keys::message(id))?;
+            let mut message = record.ok_or(DbError::NoMessage(id))?;
+            let Some(kind) = message.kind.commitment() else {
+                return Ok(Vec::new());
+            };
+            let mut given_up = Vec::new();
+            let mut others = Vec::new();
+            for sector in &message.sectors {
+                match kv.get_json::<SectorRecord>(SECTORS, &keys::sector(*sector))? {
+                    Some(r) if r.fate().aborted_by.is_some() => given_up.push(r.id),
+                    Some(r) if r.online => others.push(r),
+                    _ => {}
+                }
+            }
+            let state = message.state;
+            if given_up.is_empty() || state != MessageState::Wanted || message.gas.is_some() {
+                return Ok(Vec::new());
+            }
+            for mut record in others {
+                if let Some(carriage) = record.carriage_mut(kind)
+                    && *carriage == (Carriage::In { message: id })
+                {
+                    *carriage = Carriage::Ready {
+                        since: unix_ms(),
+                        alone: false,
+                        error: None,
+                    };
+                    put(batch, &record)?;
+                }
+            }
+            let event = MessageEvent::Refuse;
+            message.state =
+                MessageFlow::next(state, event).ok_or(DbError::IllegalStep { id, state, event })?;
+            message.error =
+                Some("withdrawn before it was sent: a sector of it was given up".into());
+            message.retry_at = None;
+            messages::put(batch, &message)?;
+            Ok(given_up)
         })
     }
 }

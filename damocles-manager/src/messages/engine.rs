@@ -1,17 +1,15 @@
 //! The reconciler: takes every unfinished message a step further, as often as it is woken.
 
 use crate::{
-    chain::ChainError,
+    chain::{ChainError, Head},
     db::{DbError, record::MessageRecord},
     messages::{
         Engine, EngineError,
-        push::{same_effect, unsigned},
-        verdict::{MOST_REFUSALS, Verdict, of_exit_code, pause},
+        verdict::{LONGEST_PAUSE, MOST_REFUSALS, Refusal, of_refusal, pause},
     },
     model::{MessageKind, unix_ms},
 };
 use damocles_flow::message::{MessageEvent, MessageState};
-use damocles_node::MsgLookup;
 use damocles_types::Epoch;
 use futures::{StreamExt, stream};
 use std::time::Duration;
@@ -19,10 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Messages that are worked on at the same time.
 const AT_ONCE: usize = 8;
-/// A pushed message that is not on chain after so many epochs is sent to the node again.
-const REPUBLISH_AFTER: Epoch = 20;
 /// How long to leave a database alone that could not be read.
 const AFTER_DB_ERROR: Duration = Duration::from_secs(5);
+/// Between two passes at least, if not woken: what is due already may be due because its record
+/// could not be written.
+const SHORTEST_PAUSE_MS: u64 = 250;
+/// A message on the wire has at most 64 KiB (Lotus `MaxMessageSize`); beside its parameters are
+/// addresses, amounts and a signature.
+const LARGEST_PARAMS: usize = (64 << 10) - 512;
 
 /// When there will be something to do, unless the engine is woken before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,32 +85,59 @@ impl Engine {
     /// # Errors
     /// The list cannot be read. What goes wrong with one message is noted in its record.
     pub(super) async fn reconcile(&self) -> Result<Next, DbError> {
-        let open = self.db.call(|db| db.open_messages()).await?;
-        stream::iter(urgent_first(open))
-            .for_each_concurrent(AT_ONCE, |record| async move {
-                let id = record.id;
-                if let Err(error) = self.advance(record).await {
-                    tracing::error!(%id, %error, "a message could not be taken further");
-                }
-            })
-            .await;
+        let head = self.head.borrow().clone();
+        let branched = match &head {
+            Some(head) => self.watch(head).await?,
+            None => false,
+        };
+        let open = urgent_first(self.db.call(|db| db.open_messages()).await?);
+        let (first, then) = if branched {
+            // What was on chain or in the pool before keeps its nonce: it goes to the node again
+            // before anything new can take it.
+            open.into_iter()
+                .partition(|m| m.state != MessageState::Wanted)
+        } else {
+            (open, Vec::new())
+        };
+        for some in [first, then] {
+            let head = head.as_ref();
+            stream::iter(some)
+                .for_each_concurrent(AT_ONCE, |record| async move {
+                    let id = record.id;
+                    if let Err(error) = self.advance(record, head).await {
+                        tracing::error!(%id, %error, "a message could not be taken further");
+                    }
+                })
+                .await;
+        }
         let left = self.db.call(|db| db.open_messages()).await?;
+        self.seen
+            .looked
+            .lock()
+            .retain(|id, _| left.iter().any(|m| m.id == *id));
         let retry = left.iter().filter_map(|m| m.retry_at).min();
+        let idle = left.is_empty() && !self.db.call(|db| db.watches_messages()).await?;
         Ok(match retry {
-            Some(at) => Next::In(Duration::from_millis(at.saturating_sub(unix_ms()).max(1))),
-            None if left.is_empty() => Next::Idle,
+            Some(at) => {
+                let pause = at.saturating_sub(unix_ms()).max(SHORTEST_PAUSE_MS);
+                Next::In(Duration::from_millis(pause).min(LONGEST_PAUSE))
+            }
+            None if idle => Next::Idle,
             None => Next::AtHead,
         })
     }
 
-    async fn advance(&self, record: MessageRecord) -> Result<(), EngineError> {
-        if record.retry_at.is_some_and(|at| at > unix_ms()) {
+    async fn advance(&self, record: MessageRecord, head: Option<&Head>) -> Result<(), EngineError> {
+        if rests(&record, unix_ms()) {
             return Ok(());
         }
         let done = match record.state {
             MessageState::Wanted => self.push(&record).await,
-            MessageState::Pushed | MessageState::Packed => self.follow(&record).await,
-            MessageState::Landed | MessageState::Failed | MessageState::Rejected => Ok(()),
+            MessageState::Pushed | MessageState::Packed | MessageState::Landed => match head {
+                Some(head) => self.follow(&record, head).await,
+                None => Ok(()),
+            },
+            MessageState::Failed | MessageState::Rejected | MessageState::Final => Ok(()),
         };
         match done {
             Err(EngineError::Chain(error)) => self.failed(record, error).await,
@@ -120,6 +149,23 @@ impl Engine {
     async fn push(&self, record: &MessageRecord) -> Result<(), EngineError> {
         let id = record.id;
         let chain = &*self.chain;
+        // On a head that is not believed nothing is sent.
+        let tip = chain.head().await?;
+        if let Some(deadline) = record.deadline.filter(|d| *d <= tip.height) {
+            let why = format!("it was not sent before epoch {deadline}, and is pointless now");
+            return self.refuse(record, why).await;
+        }
+        if record.params.0.len() > LARGEST_PARAMS {
+            let why = format!(
+                "its parameters have {} bytes, and a message may carry {LARGEST_PARAMS}",
+                record.params.0.len()
+            );
+            return self.refuse(record, why).await;
+        }
+        // What may have left is followed to its end; what has not is withdrawn with its sector.
+        if record.gas.is_none() && self.withdrawn(record).await? {
+            return Ok(());
+        }
         let gas = match self.backend.price(chain, record).await {
             Ok(gas) => gas,
             // The node cannot run it on today's state. If it was pushed before, that may be
@@ -132,12 +178,30 @@ impl Engine {
         };
         let noted = gas.clone();
         self.db
-            .call(move |db| db.note_message(id, |m| m.gas = Some(noted)))
+            .call(move |db| {
+                db.note_message(id, |m| {
+                    m.gas = Some(noted);
+                    // what was sent under this id before may have run since then
+                    m.pushed_at.get_or_insert(tip.height);
+                })
+            })
             .await?;
-        let signed = self.backend.push(chain, record, &gas).await?;
+        let signed = match self.backend.push(chain, record, &gas).await {
+            Ok(signed) => signed,
+            Err(error) => {
+                if matches!(error, ChainError::Refused { .. }) {
+                    // The node looks for the id first, so a refused message has never left.
+                    self.db
+                        .call(move |db| {
+                            db.note_message(id, |m| (m.gas, m.pushed_at) = (None, None))
+                        })
+                        .await?;
+                }
+                return Err(error.into());
+            }
+        };
         // Between the node's taking it and our knowing that: a kill here must repeat the push.
         fail::fail_point!("messages::pushed", |_| Ok(()));
-        let head = self.height();
         let pushed = self
             .db
             .call(move |db| {
@@ -145,176 +209,75 @@ impl Engine {
                     m.cid = Some(signed.cid());
                     m.nonce = Some(signed.message.nonce);
                     m.signed = Some(signed);
-                    m.pushed_at = head;
+                    m.pushed_at.get_or_insert(tip.height);
+                    m.sent_at = Some(tip.height);
+                    m.refusals = 0;
                 })
             })
             .await?;
         tracing::info!(
             %id, kind = %pushed.kind, miner = pushed.miner, sectors = pushed.sectors.len(),
             cid = pushed.cid.map(tracing::field::display), nonce = pushed.nonce,
-            "pushed a message"
+            attempt = pushed.lost.len() + 1, "pushed a message"
         );
         Ok(())
     }
 
-    /// Looks for a pushed message on chain.
-    async fn follow(&self, record: &MessageRecord) -> Result<(), EngineError> {
-        let (Some(cid), Some(head)) = (record.cid, self.height()) else {
-            return Ok(());
-        };
-        let Some(found) = self.chain.search_message(cid, -1).await? else {
-            return self.not_found(record, head).await;
-        };
-        if found.message != cid {
-            let other = self.chain.message(found.message).await?;
-            if !same_effect(&other, &unsigned(record, None)) {
-                return self.supplanted(record, &found, head).await;
-            }
-        }
-        if head - found.height < record.confidence {
-            return self.packed(record, &found).await;
-        }
-        self.ended(record, found).await
-    }
-
-    async fn not_found(&self, record: &MessageRecord, head: Epoch) -> Result<(), EngineError> {
+    /// Withdraws a message that has not left, if one of its sectors was given up meanwhile; the
+    /// others wait for another one.
+    async fn withdrawn(&self, record: &MessageRecord) -> Result<bool, EngineError> {
         let id = record.id;
-        if record.state == MessageState::Packed {
-            tracing::warn!(%id, kind = %record.kind, "a message left the chain again (reorganisation)");
-            self.db
-                .call(move |db| {
-                    db.step_message(id, MessageEvent::Unpack, |m| {
-                        m.epoch = None;
-                        m.pushed_at = Some(head);
-                    })
-                })
-                .await?;
-            return Ok(());
+        let given_up = self.db.call(move |db| db.withdraw_message(id)).await?;
+        if given_up.is_empty() {
+            return Ok(false);
         }
-        let since = record.pushed_at.unwrap_or(head);
-        if head - since >= REPUBLISH_AFTER
-            && let Some(signed) = &record.signed
-        {
-            let done = self.backend.republish(&*self.chain, signed).await;
-            match &done {
-                Ok(()) => {
-                    tracing::info!(%id, kind = %record.kind, epochs = head - since, "a message is not on chain yet; sent it again");
-                }
-                Err(error) if error.is_unreachable() => return Ok(done?),
-                Err(error) => tracing::debug!(%id, %error, "sent a message again"),
-            }
-            let said = done.err().map(|e| e.to_string());
-            self.db
-                .call(move |db| {
-                    db.note_message(id, |m| {
-                        m.pushed_at = Some(head);
-                        m.error = said;
-                    })
-                })
-                .await?;
-        }
-        Ok(())
+        let sectors: Vec<String> = given_up.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            %id, kind = %record.kind, miner = record.miner, given_up = sectors.join(", "),
+            "a message was withdrawn before it was sent: its sector was given up"
+        );
+        Ok(true)
     }
 
-    async fn packed(&self, record: &MessageRecord, found: &MsgLookup) -> Result<(), EngineError> {
-        let (id, cid, epoch) = (record.id, found.message, found.height);
-        if record.state == MessageState::Packed {
-            if record.epoch != Some(epoch) || record.cid != Some(cid) {
-                let note = move |db: &crate::db::Db| {
-                    db.note_message(id, |m| (m.epoch, m.cid) = (Some(epoch), Some(cid)))
-                };
-                self.db.call(note).await?;
-            }
-            return Ok(());
-        }
-        self.db
-            .call(move |db| {
-                db.step_message(id, MessageEvent::Pack, |m| {
-                    (m.epoch, m.cid) = (Some(epoch), Some(cid));
-                })
-            })
-            .await?;
-        Ok(())
-    }
-
-    async fn ended(&self, record: &MessageRecord, found: MsgLookup) -> Result<(), EngineError> {
+    async fn refuse(&self, record: &MessageRecord, why: String) -> Result<(), EngineError> {
         let id = record.id;
-        let code = found.receipt.exit_code;
-        let event = match of_exit_code(code) {
-            Verdict::Done => MessageEvent::Land,
-            Verdict::Retryable | Verdict::Permanent => MessageEvent::Fail,
-        };
-        let ended = self
-            .db
-            .call(move |db| {
-                db.step_message(id, event, |m| {
-                    m.cid = Some(found.message);
-                    m.epoch = Some(found.height);
-                    m.exit_code = Some(code);
-                    m.return_value = Some(found.receipt.r#return.to_vec().into());
-                    m.gas_used = Some(found.receipt.gas_used);
-                    if event == MessageEvent::Fail {
-                        m.error = Some(format!("it ran on chain with exit code {code}"));
-                    }
-                })
-            })
-            .await?;
-        let cid = ended.cid.map(tracing::field::display);
-        let (kind, miner) = (ended.kind, ended.miner);
-        if event == MessageEvent::Land {
-            tracing::info!(%id, %kind, miner, cid, epoch = ended.epoch, "a message landed");
-        } else {
-            tracing::warn!(%id, %kind, miner, cid, epoch = ended.epoch, code, "a message failed on chain");
-        }
-        Ok(())
-    }
-
-    /// Another message took the nonce: ours can never be on chain.
-    async fn supplanted(
-        &self,
-        record: &MessageRecord,
-        found: &MsgLookup,
-        head: Epoch,
-    ) -> Result<(), EngineError> {
-        if head - found.height < record.confidence {
-            return Ok(());
-        }
-        let (id, other, epoch) = (record.id, found.message, found.height);
-        let nonce = record.nonce.unwrap_or_default();
-        tracing::warn!(%id, kind = %record.kind, nonce, %other, "another message took the nonce of ours");
+        tracing::error!(%id, kind = %record.kind, miner = record.miner, error = why, "a message is given up");
         self.db
-            .call(move |db| {
-                db.step_message(id, MessageEvent::Fail, |m| {
-                    m.epoch = Some(epoch);
-                    m.error = Some(format!("its nonce {nonce} was used by message {other}"));
-                })
-            })
+            .call(move |db| db.step_message(id, MessageEvent::Refuse, |m| m.error = Some(why)))
             .await?;
         Ok(())
     }
 
-    /// Notes a failed attempt. A node that is away is waited for; one that keeps refusing a
-    /// message makes it `Rejected`, and whoever wanted it decides.
+    /// Notes a failed attempt. What is missing (a node, funds, room in the pool) is waited for;
+    /// an actor that says no at head after head makes a message `Rejected`, and whoever wanted
+    /// it decides.
     async fn failed(&self, record: MessageRecord, error: ChainError) -> Result<(), EngineError> {
         let id = record.id;
         let text = error.to_string();
-        let refused = matches!(error, ChainError::Refused { .. });
-        if refused && record.state == MessageState::Wanted && record.refusals + 1 >= MOST_REFUSALS {
-            tracing::error!(%id, kind = %record.kind, miner = record.miner, error = text, "the node refuses a message; given up");
-            self.db
-                .call(move |db| db.step_message(id, MessageEvent::Refuse, |m| m.error = Some(text)))
-                .await?;
-            return Ok(());
+        let (refused, counts) = match &error {
+            ChainError::Refused { message, .. } => (true, of_refusal(message) != Refusal::Wait),
+            _ => (false, false),
+        };
+        let counts = counts && record.state == MessageState::Wanted;
+        // the same no at the same head is not another one
+        let news = counts && self.first_at_this_head(record.id);
+        let refusals = if counts {
+            record.refusals + u32::from(news)
+        } else {
+            0
+        };
+        if refusals >= MOST_REFUSALS {
+            return self.refuse(&record, text).await;
         }
         if record.error.as_deref() != Some(&text) {
-            tracing::warn!(%id, kind = %record.kind, state = %record.state, error = text, "will try again");
+            tracing::warn!(%id, kind = %record.kind, state = %record.state, error = text, "a message waits, and is tried again");
         }
         let now = unix_ms();
         self.db
             .call(move |db| {
                 db.note_message(id, |m| {
                     m.tries = m.tries.saturating_add(1);
-                    m.refusals = m.refusals.saturating_add(refused.into());
+                    m.refusals = refusals;
                     m.retry_at = Some(now + pause(m.tries, refused).as_millis() as u64);
                     m.error = Some(text);
                     m.failing_since.get_or_insert(now);
@@ -324,7 +287,23 @@ impl Engine {
         Ok(())
     }
 
+    fn first_at_this_head(&self, id: crate::model::MessageId) -> bool {
+        let Some(height) = self.height() else {
+            return true;
+        };
+        self.seen.looked.lock().insert(id, height) != Some(height)
+    }
+
     fn height(&self) -> Option<Epoch> {
         self.head.borrow().as_ref().map(|h| h.height)
     }
+}
+
+/// Whether the pause after the last attempt is not over. A time further off than any pause was
+/// written before the clock was set back, and holds nobody up. Pure.
+pub(super) fn rests(record: &MessageRecord, now: u64) -> bool {
+    record
+        .retry_at
+        .and_then(|at| at.checked_sub(now))
+        .is_some_and(|left| left > 0 && u128::from(left) <= LONGEST_PAUSE.as_millis())
 }

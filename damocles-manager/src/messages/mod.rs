@@ -1,17 +1,21 @@
 //! The one way to put something on chain: intent stored first, then pushed, then followed
-//! until it landed. `damocles_flow::message` has the table of a message's life.
+//! until the chain has finalised it. `damocles_flow::message` has the table of a message's life.
 //!
 //! ```text
 //! commit, post ──intent──► db: Wanted ──┐ wake
 //!                                       ▼
-//!                            engine: push, search ──► db: Pushed · Packed · Landed · Failed
+//!              engine: push.rs ──► Pushed · follow.rs ──► Packed · Landed · Failed
+//!                                              finality.rs ─► Final, or Pushed again
 //! ```
 //! The engine takes no input: it reads the unfinished messages from the database and takes
 //! each a step further. A restart and a wake-up are the same to it. A message keeps its id,
-//! and the node makes one message of one id, so no crash makes two.
+//! and the node makes one message of one id, so no crash makes two. Where another message took
+//! the nonce of ours, the same record goes on with a new attempt, which has an id of its own.
 
 mod engine;
 mod fee;
+mod finality;
+mod follow;
 mod push;
 mod sender;
 mod verdict;
@@ -34,8 +38,13 @@ use damocles_node::TipSetKey;
 use damocles_types::{ActorId, Epoch, SectorId};
 use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::{Notify, watch};
+
+/// So many epochs below the head a chain does not change any more (Filecoin specification,
+/// expected consensus, `ChainFinality`).
+pub const CHAIN_FINALITY: Epoch = 900;
 
 /// A message that somebody wants on chain.
 #[derive(Clone, Debug)]
@@ -52,6 +61,8 @@ pub struct Intent {
     pub confidence: Epoch,
     /// The sectors it carries, in the order of its parameters.
     pub sectors: Vec<SectorId>,
+    /// From this epoch on it is pointless. None: it stays worth its gas.
+    pub deadline: Option<Epoch>,
 }
 
 impl Intent {
@@ -81,6 +92,11 @@ impl Intent {
             exit_code: None,
             return_value: None,
             gas_used: None,
+            tipset: None,
+            deadline: self.deadline,
+            push_id: None,
+            lost: Vec::new(),
+            sent_at: None,
             tries: 0,
             refusals: 0,
             retry_at: None,
@@ -109,6 +125,17 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// Whether it is a wait and no failure. A sender that may not act is one: its operator has
+    /// to correct it, and nothing of a sector is wrong.
+    pub fn is_wait(&self) -> bool {
+        match self {
+            Self::Chain(_) | Self::NoSender { .. } => true,
+            Self::Db(error) => matches!(error, DbError::Changed(_) | DbError::Interrupted),
+        }
+    }
+}
+
 fn reasons(senders: &[String], unknown: &[String]) -> String {
     let mut all = senders.join(", ");
     if !unknown.is_empty() {
@@ -126,6 +153,18 @@ pub struct Engine {
     head: watch::Receiver<Option<Head>>,
     wake: Arc<Notify>,
     backend: push::Backend,
+    /// Epochs after which a chain is final whose node does not say.
+    finality: Epoch,
+    seen: Arc<Seen>,
+}
+
+/// What this process has seen; after a restart it looks anew.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The last head on whose chain everything that landed was found.
+    trunk: Mutex<Option<Head>>,
+    /// Heads at which messages were looked for last.
+    looked: Mutex<HashMap<MessageId, Epoch>>,
 }
 
 impl Engine {
@@ -137,7 +176,21 @@ impl Engine {
             head,
             wake: Arc::default(),
             backend: push::Backend::NodeWallet,
+            finality: CHAIN_FINALITY,
+            seen: Arc::default(),
         }
+    }
+
+    /// The same with another finality, for networks whose chain is shorter.
+    #[must_use]
+    pub fn with_finality(mut self, epochs: Epoch) -> Self {
+        self.finality = epochs;
+        self
+    }
+
+    /// The head at which this process looked for the message last, without finding it.
+    pub fn looked_at(&self, id: MessageId) -> Option<Epoch> {
+        self.seen.looked.lock().get(&id).copied()
     }
 
     /// Tells the engine that a wanted message was stored.

@@ -90,7 +90,7 @@ impl Backend {
                     // own in its place (Lotus: 0.07 FIL, far too little for a full batch) and
                     // lowers the cap to it.
                     max_fee: &gas.fee_cap * gas.limit,
-                    msg_uuid: record.id.0,
+                    msg_uuid: record.push_id(),
                     maximize_fee_cap: false,
                 };
                 let message = unsigned(record, Some(gas));

@@ -1,8 +1,12 @@
 //! Messages as operators see them.
 
 use crate::{
-    db::record::MessageRecord,
+    db::{
+        Db, DbError,
+        record::{Carriage, MessageRecord, SectorRecord},
+    },
     messages::{Engine, EngineError},
+    model::Commitment,
 };
 use damocles_api::{damocles::MessageView, sector::CidJson};
 use damocles_types::SectorId;
@@ -25,12 +29,38 @@ impl From<MessageRecord> for MessageView {
 }
 
 impl Engine {
-    /// Messages that carry or carried the sector, oldest first (`Damocles.SectorMessages`).
+    /// Messages that carry or carried the sector, oldest first (`Damocles.SectorMessages`); at
+    /// their end what waits to be put into one, with no id and the state "Ready".
     ///
     /// # Errors
     /// A failing database.
     pub async fn sector_messages(&self, sector: SectorId) -> Result<Vec<MessageView>, EngineError> {
-        let all = self.db.call(move |db| db.messages_of(sector)).await?;
-        Ok(all.into_iter().map(MessageView::from).collect())
+        let load = move |db: &Db| Ok::<_, DbError>((db.messages_of(sector)?, db.sector(sector)?));
+        let (all, record) = self.db.call(load).await?;
+        let waiting = record.filter(|r| r.online).into_iter().flat_map(ready);
+        Ok(all
+            .into_iter()
+            .map(MessageView::from)
+            .chain(waiting)
+            .collect())
     }
+}
+
+fn ready(record: SectorRecord) -> Vec<MessageView> {
+    let view = |kind: Commitment| match record.carriage(kind) {
+        Some(Carriage::Ready { error, .. }) => Some(MessageView {
+            id: String::new(),
+            kind: kind.message_kind().to_string(),
+            state: "Ready".to_owned(),
+            cid: None,
+            nonce: None,
+            epoch: None,
+            exit_code: None,
+            sectors: vec![record.id],
+            tries: 0,
+            last_error: error.clone(),
+        }),
+        _ => None,
+    };
+    Commitment::ALL.into_iter().filter_map(view).collect()
 }

@@ -4,10 +4,14 @@
 
 use crate::{
     chain::Head,
-    db::posts::{PostKey, PostRecord},
+    db::{
+        Db, DbError,
+        posts::{PostKey, PostRecord},
+    },
     policy::MinerPolicy,
     post::{
         Parts, StepError, advance, batch,
+        context::Context,
         schedule::{self, Action, Timing, View, Window},
     },
 };
@@ -19,12 +23,6 @@ use std::{
 };
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-
-/// What the tasks of one miner share.
-pub(super) struct Context {
-    pub(super) parts: Parts,
-    pub(super) policy: MinerPolicy,
-}
 
 /// Final records are kept for so many proving periods.
 const KEPT_PERIODS: Epoch = 30;
@@ -160,6 +158,7 @@ impl MinerLoop {
                 return;
             }
         };
+        let records = self.reopened(records, &now).await;
         let mut planned = self.planned.clone();
         let mut busy = HashSet::new();
         for work in self.running.values() {
@@ -181,6 +180,52 @@ impl MinerLoop {
                 self.begin(action, &records, now.clone());
             }
         }
+    }
+
+    /// The records, and with them those that landed, while a reorganisation took their message
+    /// from the chain again and their deadline is open.
+    async fn reopened(&self, mut records: Vec<PostRecord>, now: &Now) -> Vec<PostRecord> {
+        let open = now.windows.iter().filter(|w| now.head.height < w.close);
+        let Some(earliest) = open.map(|w| w.open).min() else {
+            return records;
+        };
+        let miner = self.context.policy.actor;
+        let reopen = move |db: &Db| -> Result<Vec<PostRecord>, DbError> {
+            let mut out = Vec::new();
+            for mut record in db.landed_posts(miner, earliest)? {
+                let message = match record.message {
+                    Some(id) => db.message(id)?,
+                    None => None,
+                };
+                if message.is_none_or(|m| m.state.has_landed()) {
+                    continue;
+                }
+                if advance(&mut record, PostEvent::Reopen).is_ok() {
+                    record.landed_at = None;
+                    record.error = Some("a reorganisation took it from the chain".to_owned());
+                    db.put_post(&record)?;
+                    out.push(record);
+                }
+            }
+            Ok(out)
+        };
+        match self.context.parts.db.call(reopen).await {
+            Ok(reopened) => {
+                for record in &reopened {
+                    tracing::warn!(
+                        miner,
+                        deadline = record.deadline,
+                        open = record.key.open,
+                        "a WindowPoSt left the chain again (reorganisation); it is sent again"
+                    );
+                }
+                records.extend(reopened);
+            }
+            Err(error) => {
+                tracing::error!(miner, %error, "WindowPoSts that landed cannot be read");
+            }
+        }
+        records
     }
 
     fn begin(&mut self, action: Action, records: &[PostRecord], now: Now) {
@@ -285,18 +330,6 @@ impl Context {
         result.is_ok()
     }
 
-    /// Returns when the head has reached `epoch`.
-    pub(super) async fn reached(&self, epoch: Epoch) {
-        let mut heads = self.parts.head.clone();
-        let reached = heads
-            .wait_for(|head| head.as_ref().is_some_and(|h| h.height >= epoch))
-            .await
-            .map(drop);
-        if reached.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     async fn expire(&self, mut record: PostRecord) -> Result<(), StepError> {
         advance(&mut record, PostEvent::Expire)?;
         record.proof = None;
@@ -343,10 +376,5 @@ impl Context {
     fn head_height(&self, now: &Now) -> Epoch {
         let latest = self.parts.head.borrow();
         latest.as_ref().map_or(now.head.height, |h| h.height)
-    }
-
-    pub(super) async fn store(&self, record: &PostRecord) -> Result<(), StepError> {
-        let record = record.clone();
-        Ok(self.parts.db.call(move |db| db.put_post(&record)).await?)
     }
 }

@@ -11,7 +11,9 @@
 //! where it was. A failure is written into the record and tried again at a later head; before
 //! the deadline closes nothing is given up.
 
+mod alive;
 mod batch;
+mod context;
 mod miner;
 mod prove;
 mod prover;
@@ -59,7 +61,7 @@ impl std::fmt::Debug for Parts {
 /// miner is served by a loop of its own: a slow one holds nobody up.
 ///
 /// # Errors
-/// None of its own; a loop that panics ends the service.
+/// None; a loop that panics is started again after a pause, and the others do not notice.
 pub async fn run(
     parts: Parts,
     miners: Vec<MinerPolicy>,
@@ -67,13 +69,19 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let mut loops = JoinSet::new();
     for miner in miners.into_iter().filter(|m| m.post.enabled) {
-        loops.spawn(miner::MinerLoop::new(parts.clone(), miner).run(stop.clone()));
+        let (parts, stop) = (parts.clone(), stop.clone());
+        let actor = miner.actor;
+        loops.spawn(alive::kept_alive(actor, stop.clone(), move || {
+            miner::MinerLoop::new(parts.clone(), miner.clone()).run(stop.clone())
+        }));
     }
     if loops.is_empty() {
         tracing::info!("no miner has [Miners.PoSt] enabled; nothing is proven here");
     }
     while let Some(ended) = loops.join_next().await {
-        ended?;
+        if let Err(error) = ended {
+            tracing::error!(%error, "a miner is not served any more; please report this");
+        }
     }
     // Services must not end before they are told to.
     stop.cancelled().await;

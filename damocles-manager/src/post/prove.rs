@@ -5,9 +5,9 @@
 //! a vanilla proof of each): the prover reads them all anyway, and names those that it cannot.
 
 use crate::{
-    chain::{DomainTag, Head, entropy},
+    chain::Head,
     db::posts::{PostRecord, StoredProof},
-    post::{StepError, advance, batch, miner::Context, prover::Claim},
+    post::{StepError, advance, batch, context::Context, prover::Claim},
     storage::{Located, NotUsable, Replica},
 };
 use damocles_flow::post::{PostEvent, PostState};
@@ -128,20 +128,6 @@ impl Context {
             );
         }
         Ok(())
-    }
-
-    /// The randomness that the proof must answer, as the chain has it now.
-    pub(super) async fn challenge(
-        &self,
-        record: &PostRecord,
-        head: &Head,
-    ) -> Result<Randomness, StepError> {
-        let tag = DomainTag::WindowedPoStChallengeSeed;
-        let entropy = entropy(record.key.miner);
-        let chain = &self.parts.chain;
-        Ok(chain
-            .beacon_randomness(tag, record.challenge, &entropy, &head.key)
-            .await?)
     }
 
     /// What is due in each partition of the batch; partitions with nothing due are left out.

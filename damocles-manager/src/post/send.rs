@@ -7,7 +7,7 @@ use crate::{
     db::{posts::PostRecord, record::MessageRecord},
     messages::Intent,
     model::{MessageId, MessageKind},
-    post::{StepError, advance, batch, miner::Context, schedule::Timing},
+    post::{StepError, advance, batch, context::Context, schedule::Timing},
 };
 use damocles_flow::{message::MessageState, post::PostEvent};
 use damocles_types::Epoch;
@@ -16,40 +16,6 @@ use fvm_ipld_encoding::RawBytes;
 use fvm_shared::econ::TokenAmount;
 
 impl Context {
-    /// Leaves out partitions that the chain has a proof of already, whoever sent it. True:
-    /// nothing is left, the record is `Covered`. Only to be asked while the deadline is open.
-    pub(super) async fn drop_covered(
-        &self,
-        record: &mut PostRecord,
-        head: &Head,
-    ) -> Result<bool, StepError> {
-        let chain = &self.parts.chain;
-        let deadlines = chain.miner_deadlines(record.key.miner, &head.key).await?;
-        let index = usize::try_from(record.deadline).ok();
-        let deadline = index.and_then(|i| deadlines.get(i)).ok_or_else(|| {
-            StepError::Nonsense(format!("it has no deadline {}", record.deadline))
-        })?;
-        let before = record.partitions.len();
-        record
-            .partitions
-            .retain(|p| !deadline.post_submissions.get(*p));
-        if record.partitions.is_empty() {
-            advance(record, PostEvent::Cover)?;
-            record.proof = None;
-            tracing::info!(
-                miner = record.key.miner,
-                deadline = record.deadline,
-                "the chain has a WindowPoSt of these partitions already"
-            );
-            return Ok(true);
-        }
-        if record.partitions.len() < before {
-            // The stored proof covers too much now.
-            record.proof = None;
-        }
-        Ok(false)
-    }
-
     /// Hands the stored proof to the message engine, if the chain still wants it.
     pub(super) async fn submit(
         &self,
@@ -122,6 +88,7 @@ impl Context {
             confidence: policy.confidence,
             // its sectors are told by its partitions
             sectors: Vec::new(),
+            deadline: Some(record.close),
         };
         Ok(intent.record(MessageId::new()))
     }
@@ -139,7 +106,7 @@ impl Context {
         };
         match message {
             Some(m) => match m.state {
-                MessageState::Landed => self.landed(record, m.epoch).await,
+                MessageState::Landed | MessageState::Final => self.landed(record, m.epoch).await,
                 MessageState::Failed | MessageState::Rejected => {
                     let why = failure(&m);
                     self.unsent(record, why, head, timing).await
@@ -215,6 +182,11 @@ impl Context {
             .close
             .saturating_add(self.policy.post.confidence.max(1));
         if message.state == MessageState::Packed || head.height < settled {
+            return Ok(());
+        }
+        // After a pause of this program the message may be on chain, and nobody has looked yet.
+        let looked = self.parts.messages.looked_at(message.id);
+        if message.state == MessageState::Pushed && looked.is_none_or(|at| at < settled) {
             return Ok(());
         }
         let error = message.error.as_deref().unwrap_or("no block took it");

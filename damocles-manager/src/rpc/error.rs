@@ -90,12 +90,10 @@ impl ToRpc for DbError {
 }
 
 impl ToRpc for ChainError {
+    /// Whatever keeps the node from answering, it is no failure of a sector: a node that syncs
+    /// refuses with many words, and a token is the operator's to correct.
     fn meaning(&self) -> Meaning {
-        if self.is_unreachable() {
-            Meaning::NotNow
-        } else {
-            Meaning::Failed
-        }
+        Meaning::NotNow
     }
 }
 
@@ -118,7 +116,7 @@ impl ToRpc for CommitError {
             Self::Chain(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
             Self::Engine(e) => e.meaning(),
-            Self::Behind { .. } | Self::NotSeen(_) => Meaning::NotNow,
+            other if other.is_wait() => Meaning::NotNow,
             _ => Meaning::Failed,
         }
     }
@@ -139,7 +137,8 @@ impl ToRpc for EngineError {
         match self {
             Self::Chain(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
-            _ => Meaning::Failed,
+            // its operator corrects it; nothing of a sector is wrong
+            Self::NoSender { .. } => Meaning::NotNow,
         }
     }
 }

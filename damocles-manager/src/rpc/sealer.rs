@@ -5,7 +5,7 @@ use super::{
     error::{Meaning, ToRpc},
     rooms::Rooms,
 };
-use crate::{model::unix_ms, storage::Replica};
+use crate::{model::unix_ms, sealing::SealingError, storage::Replica};
 use damocles_api::{
     caller::Caller,
     sealer::SealerServer,
@@ -92,8 +92,14 @@ impl SealerServer for Rooms {
     }
 
     async fn wait_seed(&self, sector: SectorId, proof_type: SealProof) -> RpcResult<WaitSeedResp> {
-        let seed = self.called().sealing.wait_seed(sector, proof_type).await;
-        self.settle(sector, seed).await
+        match self.called().sealing.wait_seed(sector, proof_type).await {
+            // whether it is on its way is known to who sends it
+            Err(SealingError::NotPreCommitted(_)) => {
+                let missing = self.called().commit.pre_commit_is_missing(sector).await;
+                self.settle(sector, Err(missing)).await
+            }
+            seed => self.settle(sector, seed).await,
+        }
     }
 
     async fn submit_proof(

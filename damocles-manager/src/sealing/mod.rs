@@ -70,7 +70,7 @@ pub enum SealingError {
     Db(DbError),
     #[error("miner {0} is not in the config; add it to [[Miners]]")]
     NoMiner(u64),
-    #[error("the precommit of {0} is not on chain; submit it first")]
+    #[error("the precommit of {0} is not on chain yet, or not any more; it is followed, ask again")]
     NotPreCommitted(SectorId),
     #[error("{0} has no seed: sectors of this proof type are not sealed by this version")]
     NoSeed(SealProof),

@@ -11,6 +11,7 @@ use crate::{
 use damocles_api::sector::{
     CidJson, MessageInfo, PreCommitInfo, ProofInfo, SectorState, TerminateInfo,
 };
+use damocles_flow::message::MessageState;
 use damocles_types::SectorId;
 
 /// Which sectors are asked for.
@@ -49,6 +50,17 @@ fn state(
         matches!(record.carriage(kind), Some(Carriage::Ready { .. }))
             || (matches!(record.carriage(kind), Some(Carriage::In { .. })) && cid(kind).is_none())
     };
+    let waits_for = Commitment::ALL.into_iter().find_map(|kind| {
+        let why = match record.carriage(kind)? {
+            Carriage::Ready { error, .. } => error.clone(),
+            Carriage::In { message: id } => message(*id)
+                .filter(|m| matches!(m.state, MessageState::Wanted | MessageState::Pushed))
+                .and_then(|m| m.error),
+            Carriage::Found | Carriage::Dropped { .. } => None,
+        };
+        why.filter(|_| record.online)
+            .map(|why| format!("the {} waits: {why}", in_words(kind)))
+    });
     let message_info = MessageInfo {
         pre_commit_cid: cid(Commitment::PreCommit),
         commit_cid: cid(Commitment::Proof),
@@ -82,6 +94,14 @@ fn state(
         imported: false,
         need_rebuild: false,
         unsealing: false,
+        waits_for,
+    }
+}
+
+fn in_words(kind: Commitment) -> &'static str {
+    match kind {
+        Commitment::PreCommit => "precommit",
+        Commitment::Proof => "proof",
     }
 }
 

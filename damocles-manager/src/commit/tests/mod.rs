@@ -45,6 +45,7 @@ struct House {
 impl House {
     fn new(change: impl FnOnce(&mut MinerPolicy)) -> Self {
         let rig = Rig::new(5000);
+        rig.db.set_network("script").unwrap();
         let mut policy = miner(1000);
         change(&mut policy);
         let says = Arc::new(Says(Mutex::new(Ok(SealVerdict::Good))));
@@ -177,6 +178,39 @@ impl House {
             .unwrap()
     }
 
+    /// A submission that costs hours of work, or the sector, is judged at the second look.
+    async fn submit_twice(&self, id: SectorId, info: PreCommitOnChainInfo) -> SubmitResp {
+        let sector = AllocatedSector {
+            id,
+            proof_type: PROOF,
+        };
+        for _ in 0..2 {
+            let first = self.commit.submit_pre_commit(sector, info, false).await;
+            assert!(
+                matches!(first, Err(CommitError::Unsure(of)) if of == id),
+                "{first:?}"
+            );
+        }
+        self.rig.advance(5);
+        self.submit(id, info, false).await
+    }
+
+    /// The same for a proof.
+    async fn prove_twice(&self, id: SectorId) -> SubmitResp {
+        let first = self.commit.submit_proof(id, proof(b"proof"), false).await;
+        assert!(
+            matches!(first, Err(CommitError::Unsure(of)) if of == id),
+            "{first:?}"
+        );
+        self.rig.advance(5);
+        self.prove(id, b"proof", false).await
+    }
+
+    async fn pre_poll(&self, id: SectorId) -> (OnChainState, Option<Reason>) {
+        let resp = self.commit.poll_pre_commit(id).await.unwrap();
+        (resp.state, resp.reason)
+    }
+
     async fn pre_state(&self, id: SectorId) -> (OnChainState, Option<String>) {
         let resp = self.commit.poll_pre_commit(id).await.unwrap();
         (resp.state, resp.desc)
@@ -194,5 +228,6 @@ fn proof(bytes: &[u8]) -> ProofOnChainInfo {
     }
 }
 
+mod branches;
 mod precommit;
 mod prove;

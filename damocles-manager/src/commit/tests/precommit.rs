@@ -22,12 +22,7 @@ fn submissions_after_submissions() {
         ),
         (
             Some(Stage::Found),
-            [
-                Again::Accept,
-                Again::Accept,
-                Again::Mismatch,
-                Again::Mismatch,
-            ],
+            [take(false), take(false), Again::Mismatch, Again::Mismatch],
         ),
         (
             Some(message(S::Pushed)),
@@ -48,6 +43,15 @@ fn submissions_after_submissions() {
             ],
         ),
         (
+            Some(message(S::Final)),
+            [
+                Again::Accept,
+                Again::Accept,
+                Again::Mismatch,
+                Again::Mismatch,
+            ],
+        ),
+        (
             Some(message(S::Failed)),
             [Again::Accept, take(true), Again::Mismatch, take(true)],
         ),
@@ -56,7 +60,7 @@ fn submissions_after_submissions() {
             [Again::Accept, take(true), Again::Mismatch, take(true)],
         ),
         (
-            Some(Stage::Dropped("x".into())),
+            Some(Stage::Dropped("x".into(), None)),
             [Again::Accept, take(false), Again::Mismatch, take(false)],
         ),
     ];
@@ -101,8 +105,20 @@ async fn a_precommit_goes_on_chain() {
     // and after the sector is proven it still has
     house.active(id);
     assert_eq!(house.pre_state(id).await.0, OnChainState::Landed);
+    // what is not there any more is looked at again before a worker hears of it
     house.rig.chain.edit().sectors.clear();
-    assert_eq!(house.pre_state(id).await.0, OnChainState::ShouldAbort);
+    for _ in 0..3 {
+        let waits = (OnChainState::Packed, Some(Reason::NotNow));
+        assert_eq!(house.pre_poll(id).await, waits);
+    }
+    house.rig.advance(5);
+    let lost = (OnChainState::ShouldAbort, Some(Reason::NumberUsed));
+    assert_eq!(house.pre_poll(id).await, lost);
+    // not on the word of a node of another network, or of one that does not say
+    for genesis in [Some("another".to_owned()), None] {
+        house.rig.chain.edit().genesis = genesis;
+        assert_eq!(house.pre_state(id).await.0, OnChainState::Packed);
+    }
     // a node that never saw the number is behind
     house.rig.chain.edit().allocated.clear();
     assert_eq!(house.pre_state(id).await.0, OnChainState::Packed);
@@ -151,14 +167,29 @@ async fn submissions_that_can_never_be_taken_are_rejected_with_a_reason() {
         comm_d: Comm([1; 32]),
         ..good
     };
-    for (info, res, word) in [
-        (old, R::Rejected, "expired"),
-        (forged, R::Rejected, "ticket"),
-        (data, R::MismatchedSubmission, "CommD"),
+    for (info, twice, res, reason, word) in [
+        (old, false, R::Rejected, Reason::TicketExpired, "expired"),
+        (
+            forged,
+            true,
+            R::Rejected,
+            Reason::TicketNotOnChain,
+            "ticket",
+        ),
+        (
+            data,
+            false,
+            R::MismatchedSubmission,
+            Reason::Differs,
+            "CommD",
+        ),
     ] {
         let id = house.sector();
-        let resp = house.submit(id, info, false).await;
-        assert_eq!(resp.res, res);
+        let resp = match twice {
+            true => house.submit_twice(id, info).await,
+            false => house.submit(id, info, false).await,
+        };
+        assert_eq!((resp.res, resp.reason), (res, Some(reason)));
         assert!(resp.desc.unwrap().contains(word));
         house.push().await;
         assert!(house.messages(id).is_empty());
@@ -166,8 +197,9 @@ async fn submissions_that_can_never_be_taken_are_rejected_with_a_reason() {
     let used = house.sector();
     let bits = BitField::try_from_bits([used.number]).unwrap();
     house.rig.chain.edit().allocated.insert(1000, bits);
-    let resp = house.submit(used, good, false).await;
-    assert_eq!(resp.res, R::Rejected);
+    let resp = house.submit_twice(used, good).await;
+    let over = (R::Rejected, Some(Reason::NumberUsed));
+    assert_eq!((resp.res, resp.reason), over);
 
     let wrong = AllocatedSector {
         id: house.sector(),
@@ -242,6 +274,7 @@ async fn a_sector_that_is_given_up_while_its_message_is_made_is_not_sent() {
         fee: crate::policy::FeePolicy::default(),
         confidence: 10,
         sectors: vec![id],
+        deadline: None,
     }
     .record(crate::model::MessageId::new());
     let sent = db.send_commitments(Commitment::PreCommit, &message);
@@ -323,22 +356,43 @@ async fn a_failed_message_is_followed_by_one_of_its_own_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_message_that_the_node_refuses_can_be_tried_anew() {
+async fn an_empty_wallet_is_waited_for_and_the_worker_hears_of_it() {
     let house = House::new(|_| {});
     let id = house.sector();
     let info = house.info().await;
-    house.rig.chain.edit().refusals = vec!["not enough funds".into(); 5];
+    house.rig.chain.edit().refusals = vec!["not enough funds".into(); 50];
     house.submit(id, info, false).await;
+    for _ in 0..50 {
+        house.push().await;
+        house.rig.advance(1);
+        let waits = (OnChainState::Pending, Some(Reason::NotNow));
+        assert_eq!(house.pre_poll(id).await, waits);
+        let (_, desc) = house.pre_state(id).await;
+        assert!(desc.unwrap().contains("not enough funds"));
+    }
+    // funds came: the same message goes
     house.push().await;
-    let (state, desc) = house.pre_state(id).await;
-    assert_eq!(state, OnChainState::Pending);
-    assert!(desc.unwrap().contains("not enough funds"));
-    for _ in 0..4 {
-        house.rig.round().await;
+    assert_eq!(house.pre_poll(id).await, (OnChainState::Pending, None));
+    assert_eq!(house.messages(id).len(), 1);
+    assert_eq!(house.rig.chain.edit().pushed.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_the_actor_refuses_can_be_tried_anew() {
+    let house = House::new(|_| {});
+    let id = house.sector();
+    let info = house.info().await;
+    let words = "message execution failed: exit 16, reason: no";
+    house.rig.chain.edit().estimate_refusal = Some(words.into());
+    house.submit(id, info, false).await;
+    for _ in 0..5 {
+        house.push().await;
+        house.rig.advance(1);
     }
     let (state, desc) = house.pre_state(id).await;
     assert_eq!(state, OnChainState::Failed);
-    assert!(desc.unwrap().contains("not enough funds"));
+    assert!(desc.unwrap().contains("exit 16"));
+    house.rig.chain.edit().estimate_refusal = None;
     house.submit(id, info, true).await;
     house.push().await;
     assert_eq!(house.pre_state(id).await.0, OnChainState::Pending);
@@ -410,4 +464,8 @@ async fn without_a_valid_sender_sectors_wait_and_say_so() {
     let (state, desc) = house.pre_state(id).await;
     assert_eq!(state, OnChainState::Pending);
     assert!(desc.unwrap().contains("4711"));
+    // and to operators, before there is any message
+    let shown = house.rig.engine.sector_messages(id).await.unwrap();
+    assert_eq!((shown.len(), shown[0].state.as_str()), (1, "Ready"));
+    assert!(shown[0].last_error.as_ref().unwrap().contains("4711"));
 }

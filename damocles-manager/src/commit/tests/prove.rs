@@ -43,7 +43,8 @@ async fn proofs_are_checked_before_they_are_taken() {
     let id = house.seeded().await;
     *house.says.0.lock() = Ok(SealVerdict::Bad("it does not verify".into()));
     let resp = house.prove(id, b"wrong", false).await;
-    assert_eq!(resp.res, R::Rejected);
+    let again = (R::Rejected, Some(Reason::ProofInvalid));
+    assert_eq!((resp.res, resp.reason), again);
     assert!(resp.desc.unwrap().contains("does not verify"));
 
     *house.says.0.lock() = Err("the key is missing".into());
@@ -52,15 +53,19 @@ async fn proofs_are_checked_before_they_are_taken() {
 
     *house.says.0.lock() = Ok(SealVerdict::Good);
     house.rig.chain.edit().fork = 1;
-    let resp = house.prove(id, b"proof", false).await;
-    assert_eq!(resp.res, R::Rejected);
-    assert!(resp.desc.unwrap().contains("seed"));
+    let resp = house.prove_twice(id).await;
+    let moved = (R::Rejected, Some(Reason::SeedChanged));
+    assert_eq!((resp.res, resp.reason), moved);
     house.rig.chain.edit().fork = 0;
     house.rig.chain.edit().precommits.clear();
-    assert_eq!(house.prove(id, b"proof", false).await.res, R::Rejected);
+    let resp = house.prove_twice(id).await;
+    let over = (R::Rejected, Some(Reason::NumberUsed));
+    assert_eq!((resp.res, resp.reason), over);
+    // the number is free: it was on a branch that is gone, and no message of ours brings it back
     house.rig.chain.edit().allocated.clear();
-    let behind = house.commit.submit_proof(id, proof(b"proof"), false).await;
-    assert!(matches!(behind, Err(CommitError::NotSeen(_))));
+    let resp = house.prove(id, b"proof", false).await;
+    let again = (R::MismatchedSubmission, Some(Reason::PreCommitGone));
+    assert_eq!((resp.res, resp.reason), again);
     assert!(house.rig.db.online(id).unwrap().proof.is_none());
 }
 

@@ -255,6 +255,18 @@ impl Chain for FakeChain {
     async fn head(&self) -> Result<TipSet, ChainError> {
         no("ChainHead")
     }
+    async fn tipset_at(&self, _: Epoch, _: &TipSetKey) -> Result<TipSetKey, ChainError> {
+        no("ChainGetTipSetByHeight")
+    }
+    async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
+        no("ChainGetFinalizedTipSet")
+    }
+    async fn genesis(&self) -> Result<Option<String>, ChainError> {
+        no("ChainGetGenesis")
+    }
+    async fn wallet_has(&self, _: Address) -> Result<bool, ChainError> {
+        no("WalletHas")
+    }
     async fn network_params(&self) -> Result<NetworkParams, ChainError> {
         no("StateGetNetworkParams")
     }
@@ -341,7 +353,12 @@ impl Chain for FakeChain {
     async fn push_signed(&self, _: &SignedMessage) -> Result<Cid, ChainError> {
         no("MpoolPush")
     }
-    async fn search_message(&self, _: Cid, _: Epoch) -> Result<Option<MsgLookup>, ChainError> {
+    async fn search_message(
+        &self,
+        _: Cid,
+        _: Epoch,
+        _: &TipSetKey,
+    ) -> Result<Option<MsgLookup>, ChainError> {
         no("StateSearchMsg")
     }
     async fn message(&self, _: Cid) -> Result<Message, ChainError> {

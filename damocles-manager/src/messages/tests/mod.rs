@@ -1,5 +1,8 @@
 //! The engine on a scripted chain: stopped anywhere, it makes one message of one intent.
 
+mod branches;
+mod refusals;
+
 use super::*;
 use crate::chain::script::ScriptChain;
 use damocles_flow::message::MessageState as S;
@@ -33,10 +36,22 @@ impl Rig {
     /// Moves chain and head.
     pub(crate) fn advance(&self, epochs: Epoch) {
         self.chain.advance(epochs);
+        self.tell_head();
+    }
+
+    /// The chain goes back to that height, and on for some epochs on another branch.
+    pub(crate) fn reorganise(&self, back_to: Epoch, on: Epoch) {
+        self.chain.go_back(back_to);
+        self.chain.advance(on);
+        self.tell_head();
+    }
+
+    fn tell_head(&self) {
         let height = self.chain.edit().height;
+        let key = self.chain.tipset(height);
         self.tell.send_replace(Some(Head {
             height,
-            key: TipSetKey::HEAD,
+            key,
             timestamp: 0,
         }));
     }
@@ -89,6 +104,7 @@ fn intent() -> Intent {
         fee: FeePolicy::default(),
         confidence: 5,
         sectors: vec![SectorId::new(1000, 1)],
+        deadline: None,
     }
 }
 
@@ -126,8 +142,6 @@ async fn a_message_goes_from_wanted_to_landed() {
     assert_eq!(views[0].state, "Landed");
 }
 
-/// Stops the daemon before, within and after every step; the end is the same, and the node
-/// got one message.
 #[tokio::test]
 async fn the_operators_cap_stands_however_large_the_message() {
     let rig = Rig::new(100);
@@ -151,6 +165,8 @@ fn windowposts_are_taken_up_before_everything_else() {
     assert_eq!(order.iter().map(|m| m.id).collect::<Vec<_>>(), wanted);
 }
 
+/// Stops the daemon before, within and after every step; the end is the same, and the node
+/// got one message.
 #[tokio::test]
 async fn a_stop_at_any_step_repeats_the_same_message() {
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -249,35 +265,6 @@ async fn the_same_id_again_is_the_same_message() {
 }
 
 #[tokio::test]
-async fn a_refused_message_is_given_up_after_some_tries_and_says_why() {
-    let rig = Rig::new(100);
-    let id = rig.wanted().await;
-    rig.chain.edit().refusals = vec!["not enough funds".into(); 5];
-    for _ in 0..4 {
-        rig.round().await;
-        assert_eq!(rig.state(id), S::Wanted);
-    }
-    rig.round().await;
-    let over = rig.get(id);
-    assert_eq!(over.state, S::Rejected);
-    assert!(over.error.unwrap().contains("not enough funds"));
-    rig.round().await;
-    assert!(rig.chain.edit().pushed.is_empty());
-    assert!(rig.db.open_messages().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn some_refusals_are_survived() {
-    let rig = Rig::new(100);
-    let id = rig.wanted().await;
-    rig.chain.edit().refusals = vec!["mpool is full".into(); 4];
-    for _ in 0..5 {
-        rig.round().await;
-    }
-    assert_eq!(rig.state(id), S::Pushed);
-}
-
-#[tokio::test]
 async fn exit_codes_end_a_message() {
     for code in [7, 16, 19] {
         let rig = Rig::new(100);
@@ -347,28 +334,6 @@ async fn a_replacement_of_the_same_content_counts_as_ours() {
     rig.round().await;
     let landed = rig.get(id);
     assert_eq!((landed.state, landed.cid), (S::Landed, Some(other)));
-}
-
-#[tokio::test]
-async fn another_message_with_our_nonce_ends_ours_without_an_exit_code() {
-    let rig = Rig::new(100);
-    let id = rig.wanted().await;
-    rig.round().await;
-    let ours = rig.get(id);
-    let mut alien = ours.signed.unwrap().message;
-    alien.method = 0;
-    let other = alien.cid();
-    rig.chain.edit().messages.insert(other, alien);
-    rig.chain.land(other, 0, RawBytes::default());
-    let found = rig.chain.edit().lookups[&other].clone();
-    rig.chain.edit().lookups.insert(ours.cid.unwrap(), found);
-    rig.round().await;
-    assert_eq!(rig.state(id), S::Pushed, "it may be taken out again");
-    rig.advance(5);
-    rig.round().await;
-    let failed = rig.get(id);
-    assert_eq!((failed.state, failed.exit_code), (S::Failed, None));
-    assert!(failed.error.unwrap().contains("nonce 0"));
 }
 
 #[tokio::test]

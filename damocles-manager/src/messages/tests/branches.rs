@@ -1,0 +1,195 @@
+//! The chain goes another way: nonces that others took, branches that are lost, finality.
+
+use super::*;
+
+/// Whatever a node says when it is asked for the message: Lotus says an error.
+#[tokio::test]
+async fn a_nonce_that_another_message_took_costs_an_attempt_and_not_the_intent() {
+    let mut rig = Rig::new(100);
+    let id = rig.wanted().await;
+    rig.round().await;
+    let first = rig.get(id);
+    rig.chain.take_nonce(first.from, 0);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Pushed, "it may be taken out again");
+    rig.advance(5);
+    rig.round().await;
+    let again = rig.get(id);
+    assert_eq!(again.state, S::Wanted);
+    assert_eq!(again.lost[0].cid, first.cid.unwrap());
+    // a kill here makes the same second attempt
+    rig.chain.edit().lose_answer = true;
+    rig.round().await;
+    rig.restart();
+    rig.round().await;
+    let second = rig.get(id);
+    assert_eq!((second.state, second.nonce), (S::Pushed, Some(1)));
+    assert_ne!(second.cid, first.cid);
+    assert_eq!(rig.chain.edit().pushed.len(), 2);
+    rig.land(id, 0);
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Landed);
+    assert_eq!(
+        rig.db.every_message().unwrap().len(),
+        1,
+        "one intent, one record"
+    );
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_lost_and_comes_back_with_its_branch_counts() {
+    let rig = Rig::new(100);
+    let id = rig.wanted().await;
+    rig.round().await;
+    let first = rig.get(id);
+    rig.advance(1);
+    rig.chain.take_nonce(first.from, 0);
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Wanted);
+    rig.chain.set_down(true);
+    rig.round().await;
+    rig.chain.set_down(false);
+    // the branch on which the other message was is gone, and ours is in the next one
+    rig.reorganise(100, 1);
+    rig.chain.land(first.cid.unwrap(), 0, RawBytes::default());
+    rig.advance(5);
+    rig.round().await;
+    rig.round().await;
+    let landed = rig.get(id);
+    assert_eq!((landed.state, landed.cid), (S::Landed, first.cid));
+}
+
+/// A branch was lost below what had landed, and the pool with it.
+#[tokio::test]
+async fn what_landed_and_left_the_chain_is_sent_again_as_it_was() {
+    let mut rig = Rig::new(900);
+    let (a, b) = (rig.wanted().await, rig.wanted().await);
+    rig.round().await;
+    rig.advance(18);
+    for id in [a, b] {
+        rig.land(id, 0);
+    }
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!((rig.state(a), rig.state(b)), (S::Landed, S::Landed));
+    let before = [a, b].map(|id| rig.get(id).cid.unwrap());
+    rig.advance(60);
+    rig.round().await;
+    let asked = rig.chain.edit().searches.len();
+    rig.advance(1);
+    rig.round().await;
+    assert_eq!(
+        rig.chain.edit().searches.len(),
+        asked,
+        "a chain that grows is asked one question, not one for each message"
+    );
+
+    // one of the two in another process
+    for restart in [false, true] {
+        if restart {
+            rig.restart();
+        }
+        rig.reorganise(915, 3);
+        rig.round().await;
+        for id in [a, b] {
+            let open = rig.get(id);
+            assert_eq!((open.state, open.epoch), (S::Pushed, None));
+        }
+        let mut sent = rig.chain.edit().republished.clone();
+        sent.sort();
+        let mut ours = before.to_vec();
+        ours.sort();
+        assert_eq!(sent, ours, "at once, and the same bytes");
+        rig.chain.edit().republished.clear();
+        rig.advance(2);
+        for id in [a, b] {
+            rig.land(id, 0);
+        }
+        rig.advance(5);
+        rig.round().await;
+        assert_eq!((rig.state(a), rig.state(b)), (S::Landed, S::Landed));
+    }
+    assert_eq!(rig.chain.edit().pushed.len(), 2);
+    assert_eq!(rig.db.every_message().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_went_back_to_the_pool_keeps_its_nonce_before_anything_new() {
+    let rig = Rig::new(900);
+    let old = rig.wanted().await;
+    rig.round().await;
+    rig.land(old, 0);
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!(rig.state(old), S::Landed);
+    let new = rig.wanted().await;
+    rig.reorganise(890, 2);
+    rig.round().await;
+    assert_eq!((rig.get(old).nonce, rig.get(new).nonce), (Some(0), Some(1)));
+}
+
+#[tokio::test]
+async fn a_message_is_final_when_the_chain_says_so_or_after_900_epochs() {
+    for told in [None, Some(950)] {
+        let rig = Rig::new(900);
+        let id = rig.wanted().await;
+        rig.round().await;
+        rig.land(id, 0);
+        rig.advance(899);
+        rig.round().await;
+        assert_eq!(rig.state(id), S::Landed);
+        match told {
+            Some(_) => {
+                rig.chain.edit().finalized = told;
+                rig.advance(0);
+                rig.chain.advance(1);
+            }
+            None => rig.chain.advance(1),
+        }
+        rig.advance(0);
+        rig.round().await;
+        assert_eq!(rig.state(id), S::Final, "{told:?}");
+        assert!(rig.db.landed_messages().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_or_cannot_tell_takes_nothing_back() {
+    let rig = Rig::new(900);
+    let id = rig.wanted().await;
+    rig.round().await;
+    rig.land(id, 0);
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Landed);
+    rig.chain.set_down(true);
+    rig.advance(1);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Landed);
+    rig.chain.set_down(false);
+    // another node, that does not have the head's tipset
+    rig.tell.send_replace(Some(Head {
+        height: 906,
+        key: TipSetKey(vec![rig.get(id).cid.unwrap()]),
+        timestamp: 0,
+    }));
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Landed);
+}
+
+#[tokio::test]
+async fn a_search_goes_no_further_back_than_the_push() {
+    let rig = Rig::new(5000);
+    rig.wanted().await;
+    rig.round().await;
+    rig.advance(7);
+    rig.round().await;
+    let searched = rig.chain.edit().searches.clone();
+    assert!(!searched.is_empty());
+    assert!(
+        searched.iter().all(|limit| (7..100).contains(limit)),
+        "{searched:?}"
+    );
+}
