@@ -10,6 +10,7 @@ use damocles_api::{
 use damocles_daemon::{
     clock::{Clock, SystemClock},
     exit::{Exit, Fatal},
+    table::Table,
 };
 use damocles_types::SectorId;
 use serde_json::json;
@@ -246,7 +247,7 @@ pub(super) async fn unknown(manager: &Manager, json: bool) -> anyhow::Result<()>
         return Ok(());
     }
     let now = SystemClock.now_seconds();
-    let mut table = show::table(&["sector", "state", "worker", "last heard"]);
+    let mut table = Table::new(&["sector", "state", "worker", "last heard"], &["worker"]);
     for stray in &all {
         table.add_row(unknown_line(stray, now));
     }

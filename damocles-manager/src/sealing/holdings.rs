@@ -31,7 +31,7 @@ fn waits(record: &SectorRecord) -> Option<String> {
             Some(Carriage::Ready {
                 error: Some(why), ..
             }) if record.online => Some(format!("{kind}: {why}")),
-            Some(Carriage::Dropped { why }) => Some(format!("{kind}: {why}")),
+            Some(Carriage::Dropped { why, .. }) => Some(format!("{kind}: {why}")),
             _ => None,
         })
 }
