@@ -227,7 +227,18 @@ impl Manager {
     /// The same, asked now: for what cannot be undone.
     pub fn identity_now(&self) -> Result<Option<ManagerIdentity>, CallError> {
         let asked = Instant::now();
-        let identity = offered(self.call("Identity", async |rpc| rpc.identity().await))?;
+        let answer = offered(self.call("Identity", async |rpc| rpc.identity().await));
+        let identity = answer.map_err(|error| match error {
+            // whoever says that of itself is no manager, of whatever it speaks
+            CallError::SectorOver(reason)
+            | CallError::SectorUnknown(reason)
+            | CallError::NotOwner(reason) => CallError::Garbled {
+                addr: self.addr().to_string(),
+                method: "Identity",
+                reason,
+            },
+            error => error,
+        })?;
         let before = self.shared.identity.lock().replace((asked, identity.clone()));
         if before.is_none_or(|(_, before)| before != identity) {
             // what the one before did not offer, this one may

@@ -29,6 +29,10 @@ impl Engine {
             Ok(_) => {
                 let what = format!("the manager to say again that the sector is over: {said}");
                 tracing::warn!("waiting for {what}");
+                self.board.error(Some(
+                    Failure::temporary(format!("the manager says that the sector is over: {said}"))
+                        .hint("nothing is dropped before it is certain; `damocles-manager util sealer sectors state` shows what the manager's record says"),
+                ));
                 self.board.doing(Doing::Waiting(what));
                 course.open = Some(entry);
                 self.rest(desk.settings.sealing.recover_interval);

@@ -227,6 +227,29 @@ fn another_manager_is_asked_nothing_and_told_nothing_until_the_right_one_answers
 }
 
 #[test]
+fn somebody_who_says_of_everything_that_it_is_over_is_waited_out() {
+    let rig = Rig::new(1);
+    let running = precommitted(&rig);
+    running.stop();
+    {
+        let mut script = rig.manager.script();
+        (script.stranger, script.over, script.no_seed) = (true, true, false);
+    }
+    let running = rig.start();
+    running.waits_for("cannot be read");
+    let info = running.board.info();
+    assert!(info.hint.is_some() && info.last_error.is_some(), "{info:?}");
+    assert_eq!(rig.sealing_files(), 1);
+    {
+        let mut script = rig.manager.script();
+        (script.stranger, script.over) = (false, false);
+    }
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(rig.runs(Stage::Pc1), 1);
+}
+
+#[test]
 fn a_person_may_give_up_a_sector_whose_manager_is_lost_without_telling_another() {
     let rig = Rig::new(1);
     rig.manager.script().database = "lost".into();

@@ -545,6 +545,16 @@ fn a_manager_that_takes_reports_and_never_answers_delays_nothing() {
 }
 
 #[test]
+fn an_upstream_manager_seals_too_and_is_asked_once_for_what_it_has_not() {
+    let rig = Rig::new(1);
+    rig.manager.script().upstream = true;
+    rig.run(1);
+    let script = rig.manager.script();
+    assert_eq!((script.timelines_asked, script.identities_asked), (1, 1));
+    assert_eq!(script.reports.len(), ROAD.len() - 1);
+}
+
+#[test]
 fn the_manager_is_the_one_that_the_document_names() {
     let rig = Rig::new(1);
     rig.manager.script().database = "a".into();

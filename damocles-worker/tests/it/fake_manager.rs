@@ -74,6 +74,8 @@ pub(crate) struct Script {
     pub(crate) not_now: Option<String>,
     /// It knows no method of ours.
     pub(crate) upstream: bool,
+    /// It says of everything that it is over, whatever it is asked.
+    pub(crate) stranger: bool,
     /// Questions for a seed that it fails (true) or answers with "wait" (false) first.
     pub(crate) seeds: VecDeque<bool>,
     /// So many answers to AllocateSector are lost on their way.
@@ -91,6 +93,8 @@ pub(crate) struct Script {
     pub(crate) allocations_asked: u64,
     /// How often the sector calls were asked, reports apart.
     pub(crate) asked: u64,
+    pub(crate) timelines_asked: u64,
+    pub(crate) identities_asked: u64,
     pub(crate) deals_asked: u64,
     pub(crate) tickets: u64,
     pub(crate) resets: Vec<(&'static str, bool)>,
@@ -225,6 +229,9 @@ impl Fake {
         let script = self.0.lock().unwrap();
         if script.upstream {
             return Err(code::error(METHOD_NOT_FOUND_CODE, "Method not found"));
+        }
+        if script.stranger {
+            return Err(code::sector_state_not_found("whatever"));
         }
         Ok(script)
     }
@@ -421,6 +428,7 @@ impl SealerServer for Fake {
 #[async_trait]
 impl DamoclesServer for Fake {
     async fn identity(&self) -> RpcResult<ManagerIdentity> {
+        self.0.lock().unwrap().identities_asked += 1;
         Ok(ManagerIdentity {
             database: self.ours()?.database.clone(),
             network: None,
@@ -462,6 +470,7 @@ impl DamoclesServer for Fake {
         entries: Vec<TimelineEntry>,
     ) -> RpcResult<()> {
         self.hang().await;
+        self.0.lock().unwrap().timelines_asked += 1;
         let mut script = self.ours()?;
         for entry in entries {
             script.timeline.insert((sector, entry.seq), entry);

@@ -129,17 +129,24 @@ async fn resume(house: &House) -> Result<()> {
     Ok(())
 }
 
-/// The thread stands for a person, says why, and says what to do.
+/// The thread stands for a person, or waits until the right manager answers; it says why, and says
+/// what to do.
 async fn held_back(house: &House, who: &str) -> Result<()> {
-    let waiting = format!("the thread to stand paused because of {who}");
+    let waiting = format!("the thread to be held back by {who}");
     let thread = house
         .until(waiting, SOON, async || {
             let thread = house.threads().await?.into_iter().next().context("one")?;
-            let paused = matches!(
+            let held = matches!(
                 thread.thread_state,
                 damocles_api::worker::ThreadState::Paused { .. }
+                    | damocles_api::worker::ThreadState::Waiting { .. }
             );
-            Ok((paused && thread.last_error.is_some()).then_some(thread))
+            // not the pause before the new manager is met
+            let met = thread
+                .last_error
+                .as_ref()
+                .is_some_and(|e| !e.contains("cannot be reached"));
+            Ok((held && met && thread.hint.is_some()).then_some(thread))
         })
         .await?;
     ensure!(
