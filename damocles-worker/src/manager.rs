@@ -68,13 +68,6 @@ pub enum CallError {
         method: &'static str,
         message: String,
     },
-    /// Something answered, and not as a manager does.
-    #[error("what answers at {addr} to {method} cannot be read: {reason}")]
-    Garbled {
-        addr: String,
-        method: &'static str,
-        reason: String,
-    },
     /// It did not answer.
     #[error("the manager at {addr} cannot be reached: {reason}")]
     Away { addr: String, reason: String },

@@ -80,8 +80,6 @@ impl Engine {
         }
     }
 
-    }
-
     /// From where the sector stands to its end, or to a rest.
     fn round(&self, desk: &Desk<'_>, document: Option<Document>) -> Result<Round, Over> {
         self.board.sector(desk.settings.plan, document.as_ref());
