@@ -180,6 +180,10 @@ mod tests {
             reason: "No space left on device".into(),
         };
         let behind = CommitError::Behind { head: 1, ticket: 2 };
+        let lost = CommitError::Lost {
+            sector: ID,
+            why: "its ticket expired".into(),
+        };
         for (code, given) in [
             (SECTOR_STATE_NOT_FOUND, DbError::NoSector(ID).to_worker()),
             (11404, DbError::Unknown(ID).to_worker()),
@@ -198,7 +202,10 @@ mod tests {
             (NOT_NOW, SealingError::NotProven(ID).to_worker()),
             (NOT_NOW, behind.to_worker()),
             (NOT_NOW, CommitError::NotSeen(ID).to_worker()),
-            (FAILED, SealingError::Chain(refused).to_worker()),
+            // a node that syncs refuses, and knows no better
+            (NOT_NOW, SealingError::Chain(refused).to_worker()),
+            (NOT_NOW, CommitError::Unsure(ID).to_worker()),
+            (FAILED, lost.to_worker()),
             (FAILED, SealingError::NotStored(ID).to_worker()),
             (FAILED, DbError::Unknown(ID).to_operator()),
         ] {
