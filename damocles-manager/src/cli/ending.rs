@@ -93,7 +93,7 @@ pub(super) fn holdings(h: &SectorHoldings, now: i64) -> Vec<(&'static str, Strin
         let who = who.unwrap_or_else(|| "a worker that does not say who it is".to_owned());
         let ago = u64::try_from(now - claim.at).unwrap_or(0);
         lines.push((
-            "also wanted by",
+            "wanted by",
             format!("{who}, refused {} ago", show::millis(ago * 1000)),
         ));
     }
@@ -334,7 +334,7 @@ mod tests {
         let lines = holdings(&some(), 100);
         let of = |key: &str| lines.iter().find(|(k, _)| *k == key).unwrap().1.clone();
         assert_eq!(of("owner"), "worker w1 at /s1 (fence 2)");
-        assert_eq!(of("also wanted by"), "worker w2 at /s1, refused 1m00s ago");
+        assert_eq!(of("wanted by"), "worker w2 at /s1, refused 1m00s ago");
         assert_eq!(of("waits"), "precommit: no sender");
     }
 }
