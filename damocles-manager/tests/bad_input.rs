@@ -171,6 +171,25 @@ fn a_home_of_somebody_else() {
         "--home",
     );
     assert!(!upstream.path().join("state").exists());
+
+    // the same, elsewhere
+    let elsewhere = Home::good(NOWHERE, 1000);
+    let config = elsewhere.path().join("sector-manager.cfg");
+    let text = fs::read_to_string(&config).unwrap();
+    let base = upstream.path();
+    let base = base.display();
+    fs::write(
+        &config,
+        format!("{text}\n[Common.DB.Badger]\nBaseDir = \"{base}\"\n"),
+    )
+    .unwrap();
+    refused(
+        verdict(&elsewhere.run(&["daemon", "run"])),
+        8,
+        "the state of an upstream manager",
+        "Common.DB.Badger.BaseDir",
+    );
+    assert!(!elsewhere.path().join("state").exists());
 }
 
 #[test]

@@ -241,7 +241,7 @@ async fn state(manager: &Manager, id: SectorId, json: bool) -> anyhow::Result<()
     print_sector(&sector);
     let now = SystemClock.now_seconds();
     for (key, value) in ending::holdings(&holdings, now) {
-        println!("{key:<14}{value}");
+        println!("{key:<13}{value}");
     }
     print_messages(&messages);
     print_timeline(&timeline);

@@ -116,10 +116,9 @@ async fn list(manager: &Manager, json: bool) -> anyhow::Result<()> {
             0 => "—".to_owned(),
             n => format!("{} for {n}", show::bytes(s.reserved)),
         };
-        if s.total == 0 {
-            flags.push("cannot be read now");
+        if s.note.is_some() || s.total == 0 {
+            flags.push("not used now");
         }
-        flags.extend(s.note.as_deref());
         table.add_row([
             s.name.clone(),
             s.path.clone(),
@@ -132,6 +131,11 @@ async fn list(manager: &Manager, json: bool) -> anyhow::Result<()> {
         ]);
     }
     show::print(&table);
+    for s in &stores {
+        if let Some(note) = &s.note {
+            println!("{} is not used now: {note}", s.name);
+        }
+    }
     let now = SystemClock.now_seconds();
     for s in &stores {
         for r in &s.reserved_by {

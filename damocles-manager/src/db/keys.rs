@@ -39,6 +39,16 @@ pub(crate) fn ready(kind: Commitment, id: SectorId) -> Vec<u8> {
     key
 }
 
+/// Which replica of a sector, as keys have it: the sealed one, the upgraded one.
+pub(crate) const REPLICA_KINDS: [u8; 2] = [0, 1];
+
+/// Key of a replica.
+pub(crate) fn replica(kind: u8, id: SectorId) -> Vec<u8> {
+    let mut key = vec![kind];
+    key.extend(sector(id));
+    key
+}
+
 /// Key of a message.
 pub(crate) fn message(id: MessageId) -> Vec<u8> {
     id.0.as_bytes().to_vec()

@@ -138,6 +138,14 @@ impl Db {
         })
     }
 
+    /// The same database, whose verbs on sectors are refused unless this worker has the sector.
+    pub fn for_worker(&self, caller: Option<Caller>) -> Self {
+        Self {
+            kv: self.kv.clone(),
+            speaker: owner::Speaker::worker(caller),
+        }
+    }
+
     /// The tables below, for the verbs of this room.
     pub(in crate::db) fn kv(&self) -> &Kv {
         &self.kv

@@ -1,7 +1,7 @@
 //! Who may act on a sector: one sealing thread has it. Decided from the record and the caller
 //! alone, and asked inside the transaction that changes the record.
 
-use crate::db::{Db, DbError, record::SectorRecord};
+use crate::db::record::SectorRecord;
 use damocles_api::caller::Caller;
 use std::sync::Arc;
 
@@ -53,29 +53,30 @@ fn right(record: &SectorRecord, caller: Option<&Caller>) -> Right {
     }
 }
 
-impl Db {
-    /// The same database, whose verbs on sectors are refused unless this worker has the sector.
-    pub fn for_worker(&self, caller: Option<Caller>) -> Self {
-        Self {
-            kv: self.kv.clone(),
-            speaker: Speaker::Worker(caller.map(Arc::new)),
-        }
+/// Another one has the sector, or it was taken from the one that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::db) struct Refused {
+    pub(in crate::db) owner: Caller,
+    /// Nobody has it yet.
+    pub(in crate::db) taken: bool,
+}
+
+impl Speaker {
+    pub(in crate::db) fn worker(caller: Option<Caller>) -> Self {
+        Self::Worker(caller.map(Arc::new))
     }
 
     /// The worker that speaks, if it said who it is.
     pub(in crate::db) fn caller(&self) -> Option<&Caller> {
-        match &self.speaker {
-            Speaker::Worker(Some(caller)) => Some(caller),
-            Speaker::Worker(None) | Speaker::Manager => None,
+        match self {
+            Self::Worker(Some(caller)) => Some(caller),
+            Self::Worker(None) | Self::Manager => None,
         }
     }
 
     /// Whether the speaker may act on the sector; notes in the record that it has it now.
-    ///
-    /// # Errors
-    /// [`DbError::NotOwner`].
-    pub(in crate::db) fn admit(&self, record: &mut SectorRecord) -> Result<(), DbError> {
-        let Speaker::Worker(caller) = &self.speaker else {
+    pub(in crate::db) fn admitted(&self, record: &mut SectorRecord) -> Result<(), Refused> {
+        let Self::Worker(caller) = self else {
             return Ok(());
         };
         match right(record, caller.as_deref()) {
@@ -86,10 +87,9 @@ impl Db {
                 record.claimant = None;
                 Ok(())
             }
-            Right::Not(owner) => Err(DbError::NotOwner {
-                sector: record.id,
+            Right::Not(owner) => Err(Refused {
+                owner,
                 taken: record.owner.is_none(),
-                owner: Box::new(owner),
             }),
         }
     }

@@ -7,12 +7,13 @@ use crate::{
         messages::{self, put_wanted},
         owner::Speaker,
         readable,
-        record::{Carriage, MessageRecord, SectorRecord},
+        record::{Carriage, Claimant, MessageRecord, SectorRecord},
         schema::{MESSAGES, NUMBERS, READY, REQUESTS, SECTORS},
-        strays::{above_strays, is_known},
+        strays::{FRESH_MS, above_strays, is_known},
     },
-    model::{Commitment, MessageId, unix_ms},
+    model::{Commitment, MessageId, UnixMs, unix_ms},
 };
+use damocles_api::caller::Caller;
 use damocles_flow::{
     message::{MessageEvent, MessageFlow, MessageState},
     table::Table as _,
@@ -79,7 +80,11 @@ impl Db {
                     continue;
                 }
                 let mut record = SectorRecord::new(id, proof_type, unix_ms());
-                record.owner = self.caller().filter(|c| !c.location.is_empty()).cloned();
+                record.owner = self
+                    .speaker
+                    .caller()
+                    .filter(|c| !c.location.is_empty())
+                    .cloned();
                 if let Some(request) = request {
                     record.request = Some(request.to_owned());
                     batch.put_json(REQUESTS, request.as_bytes().to_vec(), &id)?;
@@ -117,6 +122,35 @@ impl Db {
         };
         self.admit(&mut record)?;
         Ok(Some(record))
+    }
+
+    /// Whether the speaker may act on the sector; notes in the record that it has it now.
+    fn admit(&self, record: &mut SectorRecord) -> Result<(), DbError> {
+        self.speaker
+            .admitted(record)
+            .map_err(|refused| DbError::NotOwner {
+                sector: record.id,
+                taken: refused.taken,
+                owner: Box::new(refused.owner),
+            })
+    }
+
+    /// Notes who wants a sector that another one has. True: it is news.
+    pub fn note_claimant(
+        &self,
+        sector: SectorId,
+        caller: Option<Caller>,
+        now: UnixMs,
+    ) -> Result<bool, DbError> {
+        self.change(sector, Durability::Buffered, |record| {
+            let same = |c: &Claimant| c.caller == caller && now.saturating_sub(c.at) < FRESH_MS;
+            if record.claimant.as_ref().is_some_and(same) {
+                return Ok(false);
+            }
+            let news = record.claimant.as_ref().is_none_or(|c| c.caller != caller);
+            record.claimant = Some(Claimant { caller, at: now });
+            Ok::<_, DbError>(news)
+        })
     }
 
     /// The record of a sector, online or offline.
@@ -335,7 +369,6 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use damocles_api::caller::Caller;
     use damocles_types::SectorSize;
     use std::{collections::BTreeSet, thread};
 

@@ -1,12 +1,15 @@
 //! Persist stores: room kept for sectors on their way, and where finished replicas lie.
 
-use crate::db::{
-    Db, DbError, keys, readable,
-    schema::{MARKS, REPLICAS, RESERVATIONS, SCANNED},
+use crate::{
+    db::{
+        Db, DbError, keys, readable,
+        schema::{MARKS, REPLICAS, RESERVATIONS, SCANNED},
+    },
+    policy::StorePolicy,
 };
 use damocles_kv::{Batch, Durability};
 use damocles_types::SectorId;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 /// Which replica of a sector is meant.
@@ -40,13 +43,22 @@ pub struct Location {
     pub cache: String,
 }
 
-pub(in crate::db) fn replica_key(sector: SectorId, replica: Replica) -> Vec<u8> {
-    let mut key = vec![match replica {
-        Replica::Normal => 0,
-        Replica::Upgrade => 1,
-    }];
-    key.extend(keys::sector(sector));
-    key
+fn replica_key(sector: SectorId, replica: Replica) -> Vec<u8> {
+    let [normal, upgrade] = keys::REPLICA_KINDS;
+    let kind = match replica {
+        Replica::Normal => normal,
+        Replica::Upgrade => upgrade,
+    };
+    keys::replica(kind, sector)
+}
+
+/// A store that a scan found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scanned {
+    pub v: u32,
+    /// The pattern that led to it.
+    pub pattern: String,
+    pub store: StorePolicy,
 }
 
 impl Db {
@@ -108,7 +120,7 @@ impl Db {
 
 impl Db {
     /// Stores that scans found last, by name, those that cannot be read left out.
-    pub fn scanned<T: DeserializeOwned>(&self) -> Result<Vec<T>, DbError> {
+    pub fn scanned(&self) -> Result<Vec<Scanned>, DbError> {
         let mut names = Vec::new();
         self.kv().walk(SCANNED, b"", b"", |key, _| {
             names.push(key.to_vec());
@@ -122,9 +134,9 @@ impl Db {
     }
 
     /// Remembers a store that a scan found.
-    pub fn remember_scanned<T: Serialize>(&self, name: &str, store: &T) -> Result<(), DbError> {
+    pub fn remember_scanned(&self, scanned: &Scanned) -> Result<(), DbError> {
         self.kv().update(Durability::Synced, |_, batch| {
-            batch.put_json(SCANNED, name.as_bytes(), store)?;
+            batch.put_json(SCANNED, scanned.store.name.as_bytes(), scanned)?;
             Ok(())
         })
     }

@@ -1,12 +1,11 @@
-//! What was heard of sectors that this database has no record of, and of second claimants of
-//! those that it has: told to the operator, and their numbers are never handed out.
+//! What was heard of sectors that this database has no record of: told to the operator, and
+//! their numbers are never handed out.
 
 use crate::{
     db::{
         Db, DbError, keys,
-        record::{Claimant, VERSION},
+        record::VERSION,
         schema::{REPLICAS, SECTORS, STRAYS},
-        stores::{Replica, replica_key},
     },
     model::UnixMs,
 };
@@ -24,7 +23,7 @@ const NEAR: u64 = 1 << 20;
 const MOST_STRAYS: usize = 10_000;
 
 /// How long the same is not written down again.
-const FRESH_MS: UnixMs = 10 * 60 * 1000;
+pub(in crate::db) const FRESH_MS: UnixMs = 10 * 60 * 1000;
 
 /// A sector that a worker speaks of and that this database has no record of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,8 +80,8 @@ pub(in crate::db) fn is_known(kv: &Kv, sector: SectorId) -> Result<bool, KvError
             return Ok(true);
         }
     }
-    for replica in [Replica::Normal, Replica::Upgrade] {
-        if kv.get(REPLICAS, &replica_key(sector, replica))?.is_some() {
+    for kind in keys::REPLICA_KINDS {
+        if kv.get(REPLICAS, &keys::replica(kind, sector))?.is_some() {
             return Ok(true);
         }
     }
@@ -129,24 +128,6 @@ impl Db {
     /// All sectors without a record that were spoken of, in the order of their names.
     pub fn strays(&self) -> Result<Vec<Stray>, DbError> {
         Ok(self.kv().scan_json(STRAYS, b"")?)
-    }
-
-    /// Notes who wants a sector that another one has. True: it is news.
-    pub fn note_claimant(
-        &self,
-        sector: SectorId,
-        caller: Option<Caller>,
-        now: UnixMs,
-    ) -> Result<bool, DbError> {
-        self.change(sector, Durability::Buffered, |record| {
-            let same = |c: &Claimant| c.caller == caller && now.saturating_sub(c.at) < FRESH_MS;
-            if record.claimant.as_ref().is_some_and(same) {
-                return Ok(false);
-            }
-            let news = record.claimant.as_ref().is_none_or(|c| c.caller != caller);
-            record.claimant = Some(Claimant { caller, at: now });
-            Ok::<_, DbError>(news)
-        })
     }
 }
 
@@ -202,7 +183,7 @@ mod tests {
         let db = Db::in_memory();
         let location = crate::db::stores::Location {
             sector: SectorId::new(1000, 5),
-            replica: Replica::Upgrade,
+            replica: crate::db::stores::Replica::Upgrade,
             sealed: "a".into(),
             cache: "a".into(),
         };

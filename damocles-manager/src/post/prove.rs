@@ -203,7 +203,7 @@ impl Context {
             sorted.bad.remove(&number);
             match result? {
                 Ok(found) => drop(sorted.found.insert(number, found)),
-                Err(NotUsable::Unreachable(e)) => {
+                Err(e) if e.is_away() => {
                     sorted.away.insert(number, e.to_string());
                 }
                 Err(other) => {

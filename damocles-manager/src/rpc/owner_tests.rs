@@ -215,3 +215,21 @@ async fn a_node_that_is_away_is_a_wait_and_no_failure() {
     assert_eq!(away["error"]["code"], 11503, "{away}");
     it.stop().await;
 }
+
+#[tokio::test]
+async fn a_database_that_forgot_where_a_sector_lies_finds_it_before_it_is_finished() {
+    let it = serve().await;
+    it.call("AllocateSector", "[{}]").await;
+    let id = SectorId::new(1000, 1);
+    it.chain.prove(id, None);
+    let params = format!("[{SECTOR}]");
+    let lost = it.call("ReportFinalized", &params).await;
+    assert_eq!(lost["error"]["code"], 1, "{lost}");
+    assert!(it.rooms.db.sector(id).unwrap().unwrap().online);
+    crate::storage::tests::put_sector(it.disk.path(), id);
+    let done = it.call("ReportFinalized", &params).await;
+    assert_eq!(done, json!({"result": null}));
+    let at = it.rooms.db.location(id, crate::storage::Replica::Normal);
+    assert_eq!(at.unwrap().unwrap().sealed, "persist");
+    it.stop().await;
+}

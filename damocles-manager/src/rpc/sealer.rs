@@ -142,7 +142,17 @@ impl SealerServer for Rooms {
     }
 
     async fn report_finalized(&self, sector: SectorId) -> RpcResult<()> {
-        let reported = self.called().sealing.report_finalized(sector).await;
+        let it = self.called();
+        let mut reported = it.sealing.report_finalized(sector).await;
+        if let Err(SealingError::NotStored(_)) = reported {
+            // an older database was brought back: the files are where they were put
+            let record = it.db.call(move |db| db.online(sector)).await;
+            let size = self.settle(sector, record).await?.proof_type.size;
+            let found = it.stores.look_for(sector, size, Replica::Normal).await;
+            if self.settle(sector, found).await? {
+                reported = it.sealing.report_finalized(sector).await;
+            }
+        }
         self.give_room_back(sector, reported).await
     }
 

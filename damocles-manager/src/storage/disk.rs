@@ -7,7 +7,8 @@
 
 use crate::storage::layout::Needed;
 use std::{
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -126,6 +127,28 @@ pub(super) enum Links {
     Inside,
     /// Old stores may be full of them.
     Anywhere,
+}
+
+/// Marks and the like are a line or two.
+const SMALL: u64 = 64 << 10;
+
+/// Reads a small file; none: there is none.
+pub(super) fn read_small(path: &Path) -> io::Result<Option<String>> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(e) => return Err(e),
+    };
+    let mut text = String::new();
+    file.take(SMALL).read_to_string(&mut text)?;
+    Ok(Some(text))
 }
 
 /// A store's directory.

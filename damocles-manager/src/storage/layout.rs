@@ -6,6 +6,13 @@ use crate::db::stores::Replica;
 use damocles_types::{SectorId, SectorSize};
 use std::path::{Path, PathBuf};
 
+/// The file in a persist store that says which one it is.
+pub const STORE_MARK: &str = ".damocles-store";
+/// The file by which a scan finds a persist store (Lotus' name and, mostly, form).
+pub(super) const SCANNED_MARK: &str = "sectorstore.json";
+/// The file that marks a worker's sealing store.
+pub(super) const SEALING_MARK: &str = ".holder";
+
 const fn dirs(replica: Replica) -> (&'static str, &'static str) {
     match replica {
         Replica::Normal => ("sealed", "cache"),

@@ -15,6 +15,9 @@ use std::{io, path::PathBuf, time::Duration};
 /// Looking at a sector's files for a worker that waits for the answer.
 const SUBMIT_LIMIT: Duration = Duration::from_secs(60);
 
+/// Looking for a sector in every store.
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
+
 /// Absolute paths of a replica, as provers take them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -95,6 +98,44 @@ impl Stores {
             replica,
             sealed: store.to_owned(),
             cache: store.to_owned(),
+        }])
+        .await?;
+        Ok(true)
+    }
+
+    /// Looks into all stores for a replica that the index does not know: it was put there while
+    /// another database, or an older one, was asked. True: it is found, and known from now on.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn look_for(
+        &self,
+        sector: SectorId,
+        size: SectorSize,
+        replica: Replica,
+    ) -> Result<bool, StorageError> {
+        let looks = self.stores().into_iter().map(|store| async move {
+            let links = if store.policy.strict {
+                Links::Forbidden
+            } else {
+                Links::Inside
+            };
+            let mut files = layout::needed_cache(sector, size, replica);
+            files.push(layout::needed_sealed(sector, size, replica));
+            self.present(&store, LOOK_LIMIT).await.ok()?;
+            let flaws = store.disk.inspect(files, links, LOOK_LIMIT).await.ok()?;
+            flaws.is_empty().then(|| store.policy.name.clone())
+        });
+        let found = futures::future::join_all(looks).await;
+        let Some(store) = found.into_iter().flatten().next() else {
+            return Ok(false);
+        };
+        tracing::info!(%sector, store, "found the sector's files in a store");
+        self.put_locations(vec![Location {
+            sector,
+            replica,
+            sealed: store.clone(),
+            cache: store,
         }])
         .await?;
         Ok(true)

@@ -12,40 +12,36 @@ mod attach;
 mod choose;
 mod disk;
 mod layout;
+mod listing;
 mod locate;
 mod presence;
 mod reserve;
 mod scan;
+mod survey;
 
 pub use crate::db::stores::{Location, Replica, Reservation};
 pub use attach::{ATTACH_META, Attached};
 pub use choose::Refusal;
 pub use disk::{Flaw, FlawKind, Space, Unreachable};
+pub use layout::STORE_MARK;
 pub use locate::{Located, NotUsable};
-pub use presence::STORE_MARK;
 pub use reserve::Reserve;
-pub use scan::Scanned;
 
 use crate::{
     db::{Db, DbError},
     policy::StorePolicy,
 };
-use damocles_api::store::{StoreBasicInfo, StoreDetailedInfo, StoreReserved};
+use damocles_api::store::StoreBasicInfo;
 use damocles_types::SectorId;
 use disk::Disk;
-use futures::future::join_all;
 use parking_lot::{Mutex, RwLock};
-use presence::Presence;
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::Instant,
 };
-
-/// A file system that takes longer to tell its size is passed over.
-const SPACE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why something about stores could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +58,18 @@ pub enum StorageError {
     Db(#[from] DbError),
 }
 
+/// What is known of a store's presence.
+#[derive(Debug, Default)]
+struct Presence {
+    /// When it was seen to be itself.
+    good: Option<Instant>,
+    place: Option<(u64, u64)>,
+    /// Why it is not used.
+    note: Option<String>,
+    /// Its sectors were looked for, as its `Meta` wants.
+    attached: bool,
+}
+
 #[derive(Debug)]
 struct Store {
     policy: StorePolicy,
@@ -72,6 +80,11 @@ struct Store {
 }
 
 impl Store {
+    /// What is said of it in lists.
+    fn note(&self) -> Option<String> {
+        self.presence.lock().note.clone()
+    }
+
     fn new(policy: StorePolicy, pattern: Option<String>) -> Self {
         Self {
             disk: Disk::new(policy.name.clone(), policy.path.clone()),
@@ -152,7 +165,7 @@ impl Stores {
         if let Some(twice) = policies.iter().find(|p| !names.insert(p.name.as_str())) {
             return Err(StorageError::NameTwice(twice.name.clone()));
         }
-        let mut scanned: Vec<Scanned> = db.scanned()?;
+        let mut scanned = db.scanned()?;
         scanned.retain(|s| {
             patterns.contains(&s.pattern)
                 && policies
@@ -232,72 +245,6 @@ impl Stores {
     /// A store as workers know it; none: no store has that name.
     pub fn basic_info(&self, name: &str) -> Option<StoreBasicInfo> {
         self.find(name).ok().map(|store| store.basic())
-    }
-
-    /// All stores with their space. One that cannot be used shows zeros and says why; the others
-    /// do not wait for it longer than a few seconds.
-    ///
-    /// # Errors
-    /// A failing database.
-    pub async fn list(&self) -> Result<Vec<StoreDetailedInfo>, StorageError> {
-        let reservations = self.reservations().await?;
-        let all = self.stores();
-        let spaces = self.spaces(&all).await;
-        let detail = |(store, space): (&Arc<Store>, Result<Space, Unreachable>)| {
-            let note = space.as_ref().err().map(|e| e.why.clone());
-            detailed(store.basic(), space.ok(), note, &reservations)
-        };
-        Ok(all.iter().zip(spaces).map(detail).collect())
-    }
-
-    /// Asks all at once.
-    async fn spaces(&self, stores: &[Arc<Store>]) -> Vec<Result<Space, Unreachable>> {
-        let ask = |store| self.examine(store, SPACE_LIMIT);
-        join_all(stores.iter().map(ask)).await
-    }
-}
-
-fn detailed(
-    info: StoreBasicInfo,
-    space: Option<Space>,
-    note: Option<String>,
-    reservations: &[Reservation],
-) -> StoreDetailedInfo {
-    let here = reservations.iter().filter(|r| r.store == info.name);
-    let mut reserved_by: Vec<_> = here
-        .map(|r| StoreReserved {
-            by: r.sector.to_string(),
-            size: r.size,
-            at: r.at,
-        })
-        .collect();
-    reserved_by.sort_by(|a, b| (a.at, &a.by).cmp(&(b.at, &b.by)));
-    let (used, free) = space.map_or((0, 0), |s| (s.used, s.free));
-    // as df and upstream count: blocks kept for root are neither used nor free
-    let countable = used.saturating_add(free);
-    let used_percent = if countable == 0 {
-        0.0
-    } else {
-        used as f64 / countable as f64 * 100.0
-    };
-    StoreDetailedInfo {
-        kind: space.map_or_else(|| "unreachable".to_owned(), |s| s.kind_name()),
-        total: space.map_or(0, |s| s.total),
-        free,
-        used,
-        used_percent,
-        reserved: reserved_by
-            .iter()
-            .map(|r| r.size)
-            .fold(0, u64::saturating_add),
-        reserved_by,
-        name: info.name,
-        path: info.path,
-        strict: info.strict,
-        read_only: info.read_only,
-        weight: info.weight,
-        meta: info.meta,
-        note,
     }
 }
 

@@ -6,31 +6,25 @@
 //! file-init` writes it). Which id was seen under which name is kept in the database: a store
 //! that had a mark and has none now is not mounted.
 
-use crate::storage::{Space, StorageError, Store, Stores, Unreachable, scan::SCANNED_MARK};
+use crate::storage::{
+    Space, StorageError, Store, Stores, Unreachable,
+    disk::read_small,
+    layout::{SCANNED_MARK, SEALING_MARK, STORE_MARK},
+};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
-    io::{self, Read},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio_util::sync::CancellationToken;
-
-/// The file in a persist store that says which one it is.
-pub const STORE_MARK: &str = ".damocles-store";
-/// The file that marks a worker's sealing store.
-const SEALING: &str = ".holder";
-/// Marks are a line or two.
-const LONGEST_MARK: u64 = 64 << 10;
 
 /// A store that takes longer to tell what it is is passed over.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// What was seen is believed for so long.
 const FRESH: Duration = Duration::from_secs(5);
-/// Pause between two looks at all stores.
-const AGAIN: Duration = Duration::from_secs(60);
 
 /// What a store's mark says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -54,37 +48,6 @@ pub(super) struct Seen {
     marked_for_scan: bool,
 }
 
-/// What is known of a store's presence.
-#[derive(Debug, Default)]
-pub(super) struct Presence {
-    /// When it was seen to be itself.
-    good: Option<Instant>,
-    place: Option<(u64, u64)>,
-    /// Why it is not used.
-    pub(super) note: Option<String>,
-    /// Its sectors were looked for, as its `Meta` wants.
-    pub(super) attached: bool,
-}
-
-/// Reads a small file; none: there is none.
-pub(super) fn read_small(path: &Path) -> io::Result<Option<String>> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(e) => return Err(e),
-    };
-    let mut text = String::new();
-    file.take(LONGEST_MARK).read_to_string(&mut text)?;
-    Ok(Some(text))
-}
-
 fn see(root: &Path) -> io::Result<Seen> {
     let space = Space::of(root)?;
     let about = root.metadata()?;
@@ -100,7 +63,9 @@ fn see(root: &Path) -> io::Result<Seen> {
         Err(e) => return Err(e),
     };
     let real = root.canonicalize()?;
-    let inside = real.ancestors().find(|dir| dir.join(SEALING).is_file());
+    let inside = real
+        .ancestors()
+        .find(|dir| dir.join(SEALING_MARK).is_file());
     Ok(Seen {
         space,
         place: (about.dev(), about.ino()),
@@ -155,13 +120,8 @@ fn strange(
 }
 
 impl Store {
-    /// What is said of it in lists.
-    pub(super) fn note(&self) -> Option<String> {
-        self.presence.lock().note.clone()
-    }
-
     /// Notes why it is not used, and says so once.
-    fn set_note(&self, note: Option<String>) {
+    pub(super) fn set_note(&self, note: Option<String>) {
         let mut presence = self.presence.lock();
         let (name, path) = (&self.policy.name, self.policy.path.display());
         match (&presence.note, &note) {
@@ -226,7 +186,7 @@ impl Stores {
     }
 
     /// One directory under two names would be counted, and promised, twice. The first has it.
-    fn same_place(&self, store: &Arc<Store>, place: (u64, u64)) -> Option<String> {
+    pub(super) fn same_place(&self, store: &Arc<Store>, place: (u64, u64)) -> Option<String> {
         let all = self.stores();
         let before = all.iter().take_while(|other| !Arc::ptr_eq(other, store));
         let mut same = before.filter(|other| other.presence.lock().place == Some(place));
@@ -252,42 +212,6 @@ impl Stores {
             return Ok(());
         }
         self.examine(store, limit).await.map(drop)
-    }
-
-    /// Looks for stores and at stores, again and again, and attaches those whose `Meta` says so,
-    /// until `stop`.
-    ///
-    /// # Errors
-    /// None; the result fits a service.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = self.survey() => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(AGAIN) => {}
-            }
-        }
-    }
-
-    /// One look at everything.
-    pub(super) async fn survey(&self) {
-        self.scan().await;
-        // in their order, so that of two names of one directory the first has it
-        let looks = self.stores().into_iter().map(|store| async move {
-            let _ = self.examine(&store, LIMIT).await;
-        });
-        futures::future::join_all(looks).await;
-        for store in self.stores() {
-            // the look of a twin may have come before that of the first
-            let place = store.presence.lock().place;
-            if let Some(why) = place.and_then(|place| self.same_place(&store, place)) {
-                store.set_note(Some(why));
-            }
-        }
-        self.attach_flagged().await;
     }
 
     /// A person says that the store is what lies in its directory now. What is said of it then;

@@ -5,7 +5,7 @@ use super::{
     tests::{House, SIZE, place, sector},
     *,
 };
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
 const LONG: Duration = Duration::from_secs(60);
 

@@ -3,12 +3,16 @@
 //! named and costs the others nothing. What was found last is remembered over a restart.
 
 use crate::{
+    db::{record::VERSION, stores::Scanned},
     policy::StorePolicy,
-    storage::{Store, Stores, Unreachable, disk::Disk, presence::read_small},
+    storage::{
+        Store, Stores, Unreachable,
+        disk::{Disk, read_small},
+        layout::SCANNED_MARK,
+    },
 };
 use futures::{StreamExt, stream};
 use glob::Pattern;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,23 +21,12 @@ use std::{
     time::Duration,
 };
 
-/// The file that marks a directory as a persist store (Lotus' name and, mostly, form).
-pub(super) const SCANNED_MARK: &str = "sectorstore.json";
 /// A directory that takes longer is passed over.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Directories that one pattern may lead to, and that are listed on the way.
 const MOST: usize = 4096;
 /// Directories looked at together.
 const AT_ONCE: usize = 16;
-
-/// A store that a scan found, as it is remembered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scanned {
-    pub v: u32,
-    /// The pattern that led to it.
-    pub pattern: String,
-    pub store: StorePolicy,
-}
 
 /// One `sectorstore.json`. Keys match whatever their case; unknown ones (Lotus' `CanSeal` …)
 /// are passed over, because other programs own the file too. Without a name, the path is it.
@@ -259,12 +252,11 @@ impl Stores {
             }
         }
         let scanned = Scanned {
-            v: crate::db::record::VERSION,
+            v: VERSION,
             pattern: pattern.to_owned(),
             store: store.clone(),
         };
-        let of = name.clone();
-        self.db(move |db| db.remember_scanned(&of, &scanned))
+        self.db(move |db| db.remember_scanned(&scanned))
             .await
             .map_err(|e| e.to_string())?;
         tracing::info!(store = name, path = %store.path.display(), "found a persist store");

@@ -1,11 +1,13 @@
 //! Stores on temporary directories and a database in memory or on disk.
 
 use super::*;
+use damocles_api::store::StoreDetailedInfo;
 use damocles_types::SectorSize;
 use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tempfile::TempDir;
 
