@@ -2,59 +2,17 @@
 
 use crate::{
     Batch, Durability, Kv, KvError, Schema,
+    health::{Cause, cause},
+    look::{Seen, judge, look},
     mem::Mem,
-    rocks::Rocks,
-    schema::{META, STAMP_KEY, Stamp},
-    store::{Engine, decode},
+    refusal::{ACCEPT_CUT, OpenError, classify, stranger},
+    rocks::{Log, Rocks, db_options},
+    schema::{STAMP_KEY, Stamp},
+    store::Engine,
+    table::META,
 };
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 use uuid::Uuid;
-
-/// Why a database was not opened. Each sentence says what to do next.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(
-        "the database in {dir} is in use by another process; stop that one, or give this one a home of its own"
-    )]
-    Busy { dir: PathBuf },
-    #[error("the database directory {dir} cannot be written; check its owner and mode")]
-    Unwritable {
-        dir: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error(
-        "{dir} holds {found}, not a database of {wanted}; nothing was touched, choose another home"
-    )]
-    Foreign {
-        dir: PathBuf,
-        found: String,
-        wanted: &'static str,
-    },
-    #[error(
-        "the database in {dir} has version {found}, this program knows up to {known}; run a newer program on it"
-    )]
-    Newer {
-        dir: PathBuf,
-        found: u32,
-        known: u32,
-    },
-    #[error(
-        "the database in {dir} is damaged ({reason}); restore a backup or repair the file system"
-    )]
-    Damaged { dir: PathBuf, reason: String },
-    #[error("the database in {dir} could not be brought from version {from} to {to}")]
-    Migration {
-        dir: PathBuf,
-        from: u32,
-        to: u32,
-        #[source]
-        source: KvError,
-    },
-}
 
 impl Kv {
     /// The same in memory, for tests; nothing is on disk.
@@ -63,28 +21,128 @@ impl Kv {
         Self::from_engine(Engine::Mem(Mem::new(tables)), Uuid::new_v4())
     }
 
-    /// Opens the database in `dir`, creating directory and database when there is none.
+    /// Opens the database in `dir`, creating directory and database when there is none: for
+    /// places of which it is known that none can have been lost.
     ///
     /// # Errors
     /// [`OpenError::Busy`] when another process has it, [`OpenError::Unwritable`],
     /// [`OpenError::Foreign`] for somebody else's files, [`OpenError::Newer`] for a version
-    /// that this program does not know, [`OpenError::Damaged`].
+    /// that this program does not know, [`OpenError::Damaged`], [`OpenError::DamagedLog`],
+    /// [`OpenError::Failing`].
     pub fn open(dir: &Path, schema: &Schema) -> Result<Self, OpenError> {
-        check_writable(dir)?;
-        let present = Rocks::families(dir).map_err(|e| classify(dir, e))?;
-        if present.is_none() {
-            check_vacant(dir, schema)?;
-        }
-        let families = present.unwrap_or_else(|| vec!["default".into()]);
-        let mut rocks = Rocks::open(dir, &families).map_err(|e| classify(dir, e))?;
-        let found = check_stamp(dir, schema, &rocks, &families)?;
-        let tables = schema.tables.iter().copied().chain([META]);
-        rocks.add_tables(tables).map_err(|e| classify(dir, e))?;
-        let id = found.as_ref().and_then(|stamp| stamp.id);
-        let kv = Self::from_engine(Engine::Rocks(rocks), id.unwrap_or_else(Uuid::new_v4));
-        migrate(dir, schema, &kv, found)?;
-        Ok(kv)
+        let seen = look(dir, schema)?;
+        open(dir, schema, seen)
     }
+
+    /// Opens the database in `dir`, and makes none: what is not there is lost or not mounted.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] when there is none; those of [`Self::open`].
+    pub fn open_existing(dir: &Path, schema: &Schema) -> Result<Self, OpenError> {
+        let seen = look(dir, schema)?;
+        if let Seen::Nothing | Seen::Blank(_) = seen {
+            return Err(OpenError::Missing {
+                dir: dir.to_owned(),
+            });
+        }
+        open(dir, schema, seen)
+    }
+}
+
+fn open(dir: &Path, schema: &Schema, seen: Seen) -> Result<Kv, OpenError> {
+    check_writable(dir)?;
+    let make = matches!(seen, Seen::Nothing);
+    let whole = matches!(seen, Seen::Ours(_));
+    let (Seen::Ours(families) | Seen::Unread(families) | Seen::Blank(families)) = seen else {
+        let default = vec!["default".to_owned()];
+        let rocks = Rocks::open(dir, &default, &db_options(make, Log::Whole));
+        return prepare(dir, schema, rocks.map_err(|e| classify(dir, &e))?);
+    };
+    let opened = Rocks::open(dir, &families, &db_options(make, Log::Whole));
+    let of_log = |e: &rocksdb::Error| match cause(e.as_ref()) {
+        Cause::Log => true,
+        // it could be read as far as its log goes, so the log is what is wrong
+        Cause::Contents => whole,
+        _ => false,
+    };
+    let rocks = match opened {
+        Ok(rocks) => rocks,
+        Err(e) if of_log(&e) => cut(dir, &families, &e.to_string())?,
+        Err(e) => return Err(classify(dir, &e)),
+    };
+    prepare(dir, schema, rocks)
+}
+
+/// Opens it without the end of its log, if a person has said so. The log is kept beside.
+fn cut(dir: &Path, families: &[String], reason: &str) -> Result<Rocks, OpenError> {
+    let accepted = dir.join(ACCEPT_CUT);
+    if !accepted.is_file() {
+        return Err(OpenError::DamagedLog {
+            dir: dir.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+    let unwritable = |source| OpenError::Unwritable {
+        dir: dir.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(dir).map_err(unwritable)? {
+        let path = entry.map_err(unwritable)?.path();
+        if path.extension().is_some_and(|ending| ending == "log") {
+            fs::copy(&path, path.with_extension("log-before-cut")).map_err(unwritable)?;
+        }
+    }
+    let options = db_options(false, Log::Cut);
+    let rocks = Rocks::open(dir, families, &options).map_err(|e| classify(dir, &e))?;
+    fs::remove_file(&accepted).map_err(unwritable)?;
+    tracing::warn!(
+        dir = %dir.display(),
+        "the damaged log of the database was cut, as {ACCEPT_CUT} allowed; the log as it was lies beside it (*.log-before-cut): {reason}"
+    );
+    Ok(rocks)
+}
+
+/// Looks at the stamp again, now that nobody else can change it, and brings everything up to
+/// date.
+fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Kv, OpenError> {
+    let tables = schema.tables.iter().copied().chain([META]);
+    let stamp = match rocks.get(META, STAMP_KEY) {
+        Ok(found) => found,
+        // a new database
+        Err(KvError::UnknownTable(_)) => None,
+        Err(e) => {
+            return Err(OpenError::Damaged {
+                dir: dir.to_owned(),
+                reason: e.to_string(),
+            });
+        }
+    };
+    let found = stamp.map(|bytes| judge(dir, schema, &bytes)).transpose()?;
+    rocks.add_tables(tables).map_err(|e| classify(dir, &e))?;
+    let id = found.as_ref().and_then(|stamp| stamp.id);
+    let kv = Kv::from_engine(Engine::Rocks(rocks), id.unwrap_or_else(Uuid::new_v4));
+    if found.is_none() {
+        refuse_records(dir, schema, &kv)?;
+    }
+    migrate(dir, schema, &kv, found)?;
+    Ok(kv)
+}
+
+/// What has records and no stamp is not ours, or has lost it.
+fn refuse_records(dir: &Path, schema: &Schema, kv: &Kv) -> Result<(), OpenError> {
+    for table in schema.tables {
+        match kv.scan(*table, b"", 1) {
+            Ok(rows) if rows.is_empty() => {}
+            Ok(_) => return Err(stranger(dir, schema)),
+            Err(e) => {
+                return Err(OpenError::Damaged {
+                    dir: dir.to_owned(),
+                    reason: e.to_string(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_writable(dir: &Path) -> Result<(), OpenError> {
@@ -97,79 +155,6 @@ fn check_writable(dir: &Path) -> Result<(), OpenError> {
     let probe = dir.join(format!(".probe-{}", std::process::id()));
     fs::write(&probe, b"").map_err(unwritable)?;
     fs::remove_file(&probe).map_err(unwritable)
-}
-
-/// A new database may only be made where nothing but the leavings of an interrupted creation lies.
-fn check_vacant(dir: &Path, schema: &Schema) -> Result<(), OpenError> {
-    let listed = fs::read_dir(dir).map_err(|source| OpenError::Unwritable {
-        dir: dir.to_owned(),
-        source,
-    })?;
-    for name in listed.flatten().map(|e| e.file_name()) {
-        let name = name.to_string_lossy();
-        let leaving = ["LOCK", "LOG", "IDENTITY", "MANIFEST-", "OPTIONS-"]
-            .iter()
-            .any(|known| name.starts_with(known))
-            || name.ends_with(".log")
-            || name.ends_with(".dbtmp");
-        if !leaving {
-            return Err(OpenError::Foreign {
-                dir: dir.to_owned(),
-                found: format!("other files (such as {name:?})"),
-                wanted: schema.owner,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The stamp found, or none in a database that is still empty.
-fn check_stamp(
-    dir: &Path,
-    schema: &Schema,
-    rocks: &Rocks,
-    families: &[String],
-) -> Result<Option<Stamp>, OpenError> {
-    let damaged = |reason: String| OpenError::Damaged {
-        dir: dir.to_owned(),
-        reason,
-    };
-    let bytes = if families.iter().any(|f| f == META.0) {
-        rocks
-            .get(META, STAMP_KEY)
-            .map_err(|e| damaged(e.to_string()))?
-    } else {
-        None
-    };
-    let Some(bytes) = bytes else {
-        if rocks.has_records(families).map_err(|e| classify(dir, e))? {
-            return Err(OpenError::Foreign {
-                dir: dir.to_owned(),
-                found: "a database of another program".into(),
-                wanted: schema.owner,
-            });
-        }
-        return Ok(None);
-    };
-    let stamp: Stamp = decode(META, STAMP_KEY, &bytes).map_err(|e| damaged(e.to_string()))?;
-    if stamp.owner != schema.owner {
-        return Err(OpenError::Foreign {
-            dir: dir.to_owned(),
-            found: format!("a database of {}", stamp.owner),
-            wanted: schema.owner,
-        });
-    }
-    if stamp.version > schema.version() {
-        return Err(OpenError::Newer {
-            dir: dir.to_owned(),
-            found: stamp.version,
-            known: schema.version(),
-        });
-    }
-    if stamp.version == 0 {
-        return Err(damaged("its version is 0".into()));
-    }
-    Ok(Some(stamp))
 }
 
 /// A new database gets its stamp; an older one goes up step by step, each step with its new
@@ -202,26 +187,4 @@ fn stamp(schema: &Schema, kv: &Kv, mut batch: Batch, version: u32) -> Result<(),
     let id = Some(kv.id());
     batch.put_json(META, STAMP_KEY, &Stamp { owner, version, id })?;
     kv.write(batch, Durability::Synced)
-}
-
-/// RocksDB tells its errors by kind and text; the lock is only in the text.
-fn classify(dir: &Path, error: rocksdb::Error) -> OpenError {
-    let reason = error.to_string();
-    let dir = dir.to_owned();
-    if reason.contains("lock hold by current process")
-        || reason.contains("No locks available")
-        || (reason.contains("LOCK") && reason.contains("Resource temporarily unavailable"))
-    {
-        return OpenError::Busy { dir };
-    }
-    if reason.contains("Permission denied")
-        || reason.contains("Read-only file system")
-        || reason.contains("No space left")
-    {
-        return OpenError::Unwritable {
-            dir,
-            source: io::Error::other(reason),
-        };
-    }
-    OpenError::Damaged { dir, reason }
 }

@@ -30,8 +30,7 @@ impl Schema {
     }
 }
 
-/// Where [`Stamp`] is kept.
-pub(crate) const META: Table = Table("meta");
+/// Where [`Stamp`] is kept, in [`META`](crate::table::META).
 pub(crate) const STAMP_KEY: &[u8] = b"schema";
 
 /// What a database says of itself.

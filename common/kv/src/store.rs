@@ -1,9 +1,21 @@
 //! The store as its users see it, whatever lies below.
 
-use crate::{Batch, Durability, KvError, Table, mem::Mem, rocks::Rocks, table::show};
+use crate::{
+    Batch, Durability, KvError, Table,
+    health::Trouble,
+    mem::Mem,
+    rocks::Rocks,
+    table::{META, PROBE_KEY, show},
+};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use uuid::Uuid;
 
 /// A key and its value.
@@ -21,6 +33,7 @@ struct Inner {
     /// Held from the first read to the write of an [`Kv::update`].
     writer: Mutex<()>,
     id: Uuid,
+    synced: AtomicU64,
 }
 
 /// A database; clones share it. Calls block for the time of a disk access: from async code
@@ -34,6 +47,7 @@ impl Kv {
             engine,
             writer: Mutex::new(()),
             id,
+            synced: AtomicU64::new(0),
         }))
     }
 
@@ -131,9 +145,42 @@ impl Kv {
         if batch.is_empty() {
             return Ok(());
         }
-        match &self.0.engine {
-            Engine::Rocks(r) => r.write(batch, durability),
+        let written = match &self.0.engine {
+            Engine::Rocks(r) => r.write(&batch, durability),
             Engine::Mem(m) => m.write(batch),
+        };
+        written?;
+        if durability == Durability::Synced {
+            self.0.synced.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// How many writes were asked to be on the disk, and are.
+    pub fn synced_writes(&self) -> u64 {
+        self.0.synced.load(Ordering::Relaxed)
+    }
+
+    /// Why writes fail; None when the last one succeeded.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match &self.0.engine {
+            Engine::Rocks(r) => r.trouble(),
+            Engine::Mem(m) => m.trouble(),
+        }
+    }
+
+    /// Writes something that nobody reads, to see whether that can be done.
+    pub fn probe(&self) -> Result<(), KvError> {
+        let mut batch = Batch::new();
+        batch.put(META, PROBE_KEY, Vec::new());
+        self.write(batch, Durability::Synced)
+    }
+
+    /// For tests of what follows: from now on writes to a database in memory fail for this
+    /// reason, or succeed again.
+    pub fn fail_writes(&self, reason: Option<&str>) {
+        if let Engine::Mem(m) = &self.0.engine {
+            m.fail_writes(reason);
         }
     }
 

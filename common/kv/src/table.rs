@@ -4,6 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Table(pub &'static str);
 
+/// What a database says of itself; every one has this table.
+pub(crate) const META: Table = Table("meta");
+/// In [`META`]: written to see whether writing works.
+pub(crate) const PROBE_KEY: &[u8] = b"probe";
+
 /// A failed read or write.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {

@@ -129,6 +129,15 @@ fn leavings_of_an_interrupted_creation_are_no_obstacle() {
 }
 
 #[test]
+fn a_log_without_its_database_is_no_leaving() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&Kv::open(dir.path(), &ONE).unwrap(), "k", "v");
+    fs::remove_file(dir.path().join("CURRENT")).unwrap();
+    let e = Kv::open(dir.path(), &ONE).unwrap_err();
+    assert!(matches!(e, OpenError::Damaged { .. }), "{e}");
+}
+
+#[test]
 fn a_damaged_database_says_so() {
     let dir = tempfile::tempdir().unwrap();
     put(&Kv::open(dir.path(), &ONE).unwrap(), "k", "v");

@@ -1,0 +1,148 @@
+//! A caller as routes see it, and an answer that is on its way to it.
+
+use super::places::Places;
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    response::Response,
+};
+use hyper::body::{Frame, SizeHint};
+use std::{
+    any::Any,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Whose request it is; in the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    places: Arc<Places>,
+    id: u64,
+    standing: Arc<Mutex<Standing>>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    trusted: bool,
+    /// Calls of which the answer is not sent yet.
+    calls: usize,
+    idle_since: Instant,
+}
+
+impl Caller {
+    pub(super) fn new(places: Arc<Places>, id: u64) -> Self {
+        let standing = Standing {
+            trusted: false,
+            calls: 0,
+            idle_since: Instant::now(),
+        };
+        Self {
+            places,
+            id,
+            standing: Arc::new(Mutex::new(standing)),
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It has shown that it may be here: it may stay between two requests.
+    pub fn trust(&self) {
+        let known = std::mem::replace(&mut self.standing().trusted, true);
+        if !known {
+            self.places.trust(self.id);
+        }
+    }
+
+    /// How long the caller may still stay without asking anything; None: as long as it likes.
+    pub(super) fn rest(&self, limit: Duration) -> Option<Duration> {
+        let standing = self.standing();
+        if standing.trusted {
+            return None;
+        }
+        // while it is answered, its time does not run
+        let idle = match standing.calls {
+            0 => standing.idle_since.elapsed(),
+            _ => Duration::ZERO,
+        };
+        Some(limit.saturating_sub(idle))
+    }
+
+    pub(super) fn call(&self) -> Call {
+        self.standing().calls += 1;
+        Call(self.clone())
+    }
+}
+
+/// A call, until its answer is sent or given up.
+#[derive(Debug)]
+pub(super) struct Call(Caller);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut standing = self.0.standing();
+        standing.calls -= 1;
+        standing.idle_since = Instant::now();
+    }
+}
+
+/// In the extensions of a response: kept until the answer is sent, such as the permission to
+/// make a large one.
+#[derive(Clone)]
+pub struct Held(
+    #[expect(dead_code, reason = "it is kept, not looked at")] Arc<dyn Any + Send + Sync>,
+);
+
+impl Held {
+    pub fn new(what: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(what))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+/// Ties the call, and what is held, to the answer's body.
+pub(super) fn sending(call: Call, response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let held = parts.extensions.remove::<Held>();
+    let body = Body::new(Sending {
+        body,
+        _call: call,
+        _held: held,
+    });
+    Response::from_parts(parts, body)
+}
+
+struct Sending {
+    body: Body,
+    _call: Call,
+    _held: Option<Held>,
+}
+
+impl HttpBody for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

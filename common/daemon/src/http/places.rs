@@ -1,0 +1,247 @@
+//! Who gets a place at the door. A caller is a *stranger* until it has shown that it may be
+//! there; strangers have a share of their own, of which each address has a share again, and a
+//! newcomer takes the place of the stranger that has waited longest. So whoever opens
+//! connections and says nothing drives out its own like, and nobody else.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How places are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shares {
+    pub(super) total: usize,
+    /// Of these, kept for callers on this host.
+    pub(super) here: usize,
+    /// At most so many strangers from other hosts.
+    pub(super) strangers: usize,
+    /// At most so many strangers from one address.
+    pub(super) of_one: usize,
+}
+
+impl Shares {
+    pub(super) fn of(total: usize) -> Self {
+        let strangers = (total / 4).max(1);
+        Self {
+            total,
+            here: total / 8,
+            strangers,
+            of_one: strangers.min(64),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Guest {
+    address: IpAddr,
+    here: bool,
+    stranger: bool,
+    leave: CancellationToken,
+}
+
+/// The guests, by the order in which they came.
+#[derive(Debug, Default)]
+struct Guests {
+    next: u64,
+    present: BTreeMap<u64, Guest>,
+}
+
+impl Guests {
+    fn count(&self, which: impl Fn(&Guest) -> bool) -> usize {
+        self.present.values().filter(|g| which(g)).count()
+    }
+
+    /// Shows the stranger out that came first of those; false: there is none.
+    fn show_out(&mut self, which: impl Fn(&Guest) -> bool) -> bool {
+        let found = self.present.iter().find(|(_, g)| g.stranger && which(g));
+        let Some((id, _)) = found else { return false };
+        let id = *id;
+        if let Some(guest) = self.present.remove(&id) {
+            guest.leave.cancel();
+        }
+        true
+    }
+}
+
+/// All places of one listener.
+#[derive(Debug)]
+pub(super) struct Places {
+    shares: Shares,
+    guests: Mutex<Guests>,
+}
+
+/// Why a newcomer was not let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Places {
+    pub(super) fn new(shares: Shares) -> Arc<Self> {
+        Arc::new(Self {
+            shares,
+            guests: Mutex::default(),
+        })
+    }
+
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a newcomer; strangers may lose theirs for it.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+        let peer = peer.to_canonical();
+        let (here, address) = (peer.is_loopback(), network(peer));
+        let shares = self.shares;
+        let mut guests = self.guests();
+        let full = if here {
+            guests.present.len() >= shares.total && !guests.show_out(|_| true)
+        } else {
+            let away = |g: &Guest| !g.here;
+            let same = |g: &Guest| !g.here && g.address == address;
+            if guests.count(|g| g.stranger && same(g)) >= shares.of_one {
+                guests.show_out(same);
+            } else if guests.count(|g| g.stranger && away(g)) >= shares.strangers {
+                guests.show_out(away);
+            }
+            guests.count(away) >= shares.total - shares.here && !guests.show_out(away)
+                || guests.present.len() >= shares.total && !guests.show_out(away)
+        };
+        if full {
+            return Err(Full);
+        }
+        let id = guests.next;
+        guests.next += 1;
+        let leave = CancellationToken::new();
+        guests.present.insert(
+            id,
+            Guest {
+                address,
+                here,
+                stranger: true,
+                leave: leave.clone(),
+            },
+        );
+        Ok(Place {
+            places: Arc::clone(self),
+            id,
+            leave,
+        })
+    }
+
+    /// The guest has shown that it may be here.
+    pub(super) fn trust(&self, id: u64) {
+        if let Some(guest) = self.guests().present.get_mut(&id) {
+            guest.stranger = false;
+        }
+    }
+}
+
+/// A place that is taken, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    pub(super) id: u64,
+    /// Cancelled when somebody else gets the place.
+    pub(super) leave: CancellationToken,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.guests().present.remove(&self.id);
+    }
+}
+
+/// What one subscriber has of the IPv6 network is not one address but 2^64.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => Ipv6Addr::from(u128::from(six) >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARES: Shares = Shares {
+        total: 8,
+        here: 2,
+        strangers: 4,
+        of_one: 2,
+    };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn who_opens_many_connections_drives_out_its_own() {
+        let places = Places::new(SHARES);
+        let quiet = places.enter(ip("10.0.0.1")).unwrap();
+        let many: Vec<_> = (0..100)
+            .map(|_| places.enter(ip("10.0.0.2")).unwrap())
+            .collect();
+        let left = many.iter().filter(|p| !p.leave.is_cancelled()).count();
+        assert_eq!(left, SHARES.of_one);
+        assert!(!quiet.leave.is_cancelled());
+        // the same with addresses of one IPv6 network
+        let spread: Vec<_> = (0..100)
+            .map(|n| places.enter(ip(&format!("2001:db8::{n:x}"))).unwrap())
+            .collect();
+        let left = spread.iter().filter(|p| !p.leave.is_cancelled()).count();
+        assert!(left <= SHARES.of_one, "{left}");
+    }
+
+    #[test]
+    fn of_many_strangers_the_one_that_waited_longest_goes() {
+        let places = Places::new(SHARES);
+        let crowd: Vec<_> = (0..10)
+            .map(|n| places.enter(ip(&format!("10.0.1.{n}"))).unwrap())
+            .collect();
+        let gone: Vec<_> = crowd.iter().map(|p| p.leave.is_cancelled()).collect();
+        let expected: Vec<_> = (0..10).map(|n| n < 6).collect();
+        assert_eq!(gone, expected);
+    }
+
+    #[test]
+    fn the_trusted_keep_their_places_and_this_host_has_some_of_its_own() {
+        let places = Places::new(SHARES);
+        let trusted: Vec<_> = (0..6)
+            .map(|_| {
+                let place = places.enter(ip("10.0.0.9")).unwrap();
+                places.trust(place.id);
+                place
+            })
+            .collect();
+        for n in 0..20 {
+            assert_eq!(places.enter(ip(&format!("10.0.2.{n}"))).err(), Some(Full));
+        }
+        assert!(trusted.iter().all(|p| !p.leave.is_cancelled()));
+        let here: Vec<_> = (0..2)
+            .map(|_| {
+                let place = places.enter(ip("127.0.0.1")).unwrap();
+                places.trust(place.id);
+                place
+            })
+            .collect();
+        assert_eq!(places.enter(ip("::1")).err(), Some(Full));
+        drop(here);
+        assert!(places.enter(ip("::1")).is_ok());
+        drop(trusted);
+        assert!(places.enter(ip("10.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn shares_fit_into_the_total() {
+        for total in [1, 2, 64, 512, 4096] {
+            let shares = Shares::of(total);
+            assert!(shares.here + shares.strangers <= total, "{shares:?}");
+            assert!(
+                (1..=shares.strangers).contains(&shares.of_one),
+                "{shares:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! WebSocket sessions: JSON-RPC over one lasting connection. Every message is answered as if it
+//! had been posted; a session has only so many calls at a time, and reads no further until there
+//! is room for the next. Sessions have places of their own, so that they take none from calls.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{
+        FromRequestParts, Request,
+        ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
+    },
+    http::{Extensions, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use damocles_daemon::seldom::Seldom;
+use futures::future::BoxFuture;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Sessions at a time, and from one other host.
+const SESSIONS: usize = 256;
+const OF_ONE: usize = 32;
+/// Calls of one session at a time.
+const CALLS: usize = 16;
+/// Between two pings; who is silent for the second time is gone.
+const PING: Duration = Duration::from_secs(30);
+const SILENT: Duration = Duration::from_secs(75);
+
+/// Answers one request.
+pub(super) type Answer = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// The sessions of one listener, counted by address.
+#[derive(Clone, Debug)]
+pub(super) struct Sessions {
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    largest: usize,
+    stop: CancellationToken,
+}
+
+/// A session's place, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    sessions: Sessions,
+    peer: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self
+            .sessions
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.peer);
+            }
+        }
+    }
+}
+
+pub(super) fn is_wanted(request: &Request) -> bool {
+    let upgrade = request.headers().get(header::UPGRADE);
+    upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+impl Sessions {
+    /// `largest`: bytes of one message.
+    pub(super) fn new(largest: usize, stop: CancellationToken) -> Self {
+        Self {
+            open: Arc::default(),
+            largest,
+            stop,
+        }
+    }
+
+    fn enter(&self, peer: IpAddr) -> Option<Place> {
+        let peer = peer.to_canonical();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
+        let same = open.get(&peer).copied().unwrap_or(0);
+        if all >= SESSIONS || (same >= OF_ONE && !peer.is_loopback()) {
+            return None;
+        }
+        open.insert(peer, same + 1);
+        Some(Place {
+            sessions: self.clone(),
+            peer,
+        })
+    }
+
+    /// Begins a session with a caller who may have one. What is in the extensions of the first
+    /// request is in those of every call.
+    pub(super) async fn open(&self, peer: IpAddr, request: Request, answer: Answer) -> Response {
+        static TURNED_AWAY: Seldom = Seldom::new(Duration::from_secs(60));
+        let (mut parts, _) = request.into_parts();
+        let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+            Ok(upgrade) => upgrade,
+            Err(refused) => return refused.into_response(),
+        };
+        let Some(place) = self.enter(peer) else {
+            if let Some(more) = TURNED_AWAY.now() {
+                tracing::warn!(%peer, more, "a WebSocket session was refused: too many are open");
+            }
+            let text = "too many WebSocket sessions are open; post your calls, or close one\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        };
+        let stop = self.stop.clone();
+        upgrade
+            .max_message_size(self.largest)
+            .max_frame_size(self.largest)
+            .on_upgrade(move |socket| async move {
+                Session {
+                    socket,
+                    answer,
+                    common: parts.extensions,
+                }
+                .run(stop)
+                .await;
+                drop(place);
+            })
+    }
+}
+
+struct Session {
+    socket: WebSocket,
+    answer: Answer,
+    common: Extensions,
+}
+
+impl Session {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut calls = JoinSet::new();
+        let mut heard = Instant::now();
+        let mut pings = interval(PING);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let room = calls.len() < CALLS;
+            if !room {
+                // whose words are not read is not silent
+                heard = Instant::now();
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(done) = calls.join_next() => {
+                    if let Ok(response) = done && self.send(response).await.is_err() {
+                        return;
+                    }
+                }
+                message = self.socket.recv(), if room => {
+                    heard = Instant::now();
+                    match message {
+                        Some(Ok(Message::Text(text))) => self.call(&mut calls, text.into()),
+                        Some(Ok(Message::Binary(bytes))) => self.call(&mut calls, bytes),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    }
+                }
+                _ = pings.tick() => {
+                    let gone = heard.elapsed() > SILENT;
+                    if gone || self.socket.send(Message::Ping(Vec::new().into())).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        while let Some(done) = calls.join_next().await {
+            if let Ok(response) = done
+                && self.send(response).await.is_err()
+            {
+                return;
+            }
+        }
+        // the other end is told; if it does not hear, it is gone
+        let _ = self.socket.send(Message::Close(None)).await;
+    }
+
+    fn call(&self, calls: &mut JoinSet<Response>, message: axum::body::Bytes) {
+        let mut request = Request::new(Body::from(message));
+        *request.method_mut() = axum::http::Method::POST;
+        *request.extensions_mut() = self.common.clone();
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+        calls.spawn((self.answer)(request));
+    }
+
+    /// Sends what a call was answered; what is held for the answer is kept until then.
+    async fn send(&mut self, response: Response) -> Result<(), axum::Error> {
+        let (_parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await?;
+        // a notification has none
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let text = Utf8Bytes::try_from(bytes).map_err(axum::Error::new)?;
+        self.socket.send(Message::Text(text)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_counted_in_all_and_by_address() {
+        let sessions = Sessions::new(1, CancellationToken::new());
+        let far: Vec<IpAddr> = (0..=255).map(|n| [10, 0, 0, n].into()).collect();
+        let one: Vec<_> = (0..OF_ONE)
+            .map(|_| sessions.enter(far[0]).unwrap())
+            .collect();
+        assert!(sessions.enter(far[0]).is_none());
+        let mut others = Vec::new();
+        while let Some(place) = sessions.enter(far[1 + others.len() % 255]) {
+            others.push(place);
+        }
+        assert_eq!(one.len() + others.len(), SESSIONS);
+        drop(one);
+        assert!(sessions.enter("127.0.0.1".parse().unwrap()).is_some());
+        drop(others);
+        assert!(sessions.open.lock().unwrap().is_empty());
+    }
+}
