@@ -123,6 +123,13 @@ impl Secret {
         }
     }
 
+    /// One that nobody knows: no token can be right.
+    pub fn unknown() -> Self {
+        let mut bytes = [0; 32];
+        rand::rngs::OsRng.fill_bytes(&mut bytes);
+        Self::new(&bytes)
+    }
+
     /// Reads the secret file (base64 of 32 bytes, mode 0600), making it when there is none.
     ///
     /// # Errors
@@ -195,6 +202,8 @@ impl Secret {
     pub fn verify(&self, token: &str) -> Option<Permissions> {
         let mut rules = Validation::new(Algorithm::HS256);
         rules.required_spec_claims.clear();
+        rules.validate_nbf = true;
+        rules.leeway = CLOCKS_DIFFER;
         let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules).ok()?;
         Some(
             data.claims
@@ -205,6 +214,9 @@ impl Secret {
         )
     }
 }
+
+/// Seconds by which the clock of the host that made a token may differ from ours.
+const CLOCKS_DIFFER: u64 = 5;
 
 /// Why a caller was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -217,18 +229,57 @@ pub enum Denied {
     NoToken,
 }
 
-/// What browsers and proxies add to what they send for others, wherever those are.
-const FOR_OTHERS: [&str; 9] = [
+/// What browsers and proxies add to what they send for others, wherever those are. Every header
+/// with an `x-` that is not ours counts too, see [`speaks_for_another`].
+const FOR_OTHERS: [&str; 6] = [
     "origin",
+    "referer",
     "forwarded",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
+    "cdn-loop",
     "true-client-ip",
-    "cf-connecting-ip",
 ];
+/// Headers of our own programs.
+const OURS: &str = "x-damocles-";
+
+/// Whether somebody passes on what another has asked for.
+fn speaks_for_another(headers: &HeaderMap) -> bool {
+    let tells = |name: &str| {
+        FOR_OTHERS.contains(&name)
+            || (name.starts_with("x-") && !name.starts_with(OURS))
+            || name.starts_with("sec-fetch-")
+            || name.starts_with("cf-")
+            || name.ends_with("-client-ip")
+    };
+    headers.keys().any(|name| tells(name.as_str())) || !host_is_here(headers)
+}
+
+/// Whether the address that was asked for can be one of this machine: a public name in it is
+/// what a proxy, or a web page that has its name point here, was asked for.
+fn host_is_here(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || name.ends_with(".localhost")
+        || is_this_host(name)
+}
+
+fn is_this_host(name: &str) -> bool {
+    let own = rustix::system::uname();
+    let own = own.nodename().to_string_lossy();
+    let first = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
+    !own.is_empty() && first(&own) == first(name)
+}
 
 /// Decides what a caller may do.
 #[derive(Clone, Debug)]
@@ -249,8 +300,8 @@ impl Guard {
     /// What the caller at `peer` with these headers may do.
     ///
     /// A token always decides when there is one. Without one the same host may do everything,
-    /// but not through a browser or a proxy, which speak for others (and say so in a header,
-    /// see `FOR_OTHERS`); open networks may read and write.
+    /// but not through a browser or a proxy, which speak for others (and say so in a header);
+    /// open networks may read and write.
     pub fn permissions(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Permissions, Denied> {
         if let Some(value) = headers.get(header::AUTHORIZATION) {
             let token = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer "));
@@ -258,7 +309,7 @@ impl Guard {
                 .and_then(|t| self.secret.verify(t.trim()))
                 .ok_or(Denied::BadToken);
         }
-        if FOR_OTHERS.iter().any(|h| headers.contains_key(*h)) {
+        if speaks_for_another(headers) {
             return Err(Denied::NoToken);
         }
         let peer = peer.to_canonical();
@@ -304,7 +355,20 @@ mod tests {
                 "{peer}"
             );
         }
-        for header in FOR_OTHERS {
+        for header in FOR_OTHERS.into_iter().chain([
+            "x-forwarded-for",
+            "x-forwarded",
+            "x-forwarded-server",
+            "x-real-ip",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "x-original-forwarded-for",
+            "x-envoy-external-address",
+            "fastly-client-ip",
+            "fly-client-ip",
+            "cf-connecting-ip",
+            "sec-fetch-site",
+        ]) {
             let name = header::HeaderName::from_static(header);
             let sent = HeaderMap::from_iter([(name, HeaderValue::from_static("far"))]);
             for peer in ["127.0.0.1", "10.1.2.3"] {
@@ -314,6 +378,56 @@ mod tests {
                     "{header} from {peer}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn our_own_headers_and_names_are_no_proxys() {
+        let here = "127.0.0.1".parse().unwrap();
+        let guard = guard();
+        let sent = |name: &'static str, value: &str| {
+            let name = header::HeaderName::from_static(name);
+            HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+        };
+        let allowed = |headers: &HeaderMap| guard.permissions(here, headers).is_ok();
+        assert!(allowed(&sent("x-damocles-caller", "w1")));
+        for host in [
+            "127.0.0.1:1789",
+            "[::1]:1789",
+            "::1",
+            "localhost",
+            "manager",
+            "a.localhost:1",
+        ] {
+            assert!(allowed(&sent("host", host)), "{host}");
+        }
+        for host in ["manager.example.com", "evil.example:1789"] {
+            assert!(!allowed(&sent("host", host)), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_token_holds_from_its_first_to_its_last_second() {
+        let secret = Secret::new(&[7; 32]);
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let token = |claims: serde_json::Value| {
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &secret.encoding).unwrap()
+        };
+        let allow = ["read"];
+        for (claims, valid) in [
+            (serde_json::json!({"Allow": allow, "exp": now + 600}), true),
+            (serde_json::json!({"Allow": allow, "exp": now - 30}), false),
+            (serde_json::json!({"Allow": allow, "nbf": now - 600}), true),
+            (serde_json::json!({"Allow": allow, "nbf": now + 600}), false),
+        ] {
+            assert_eq!(
+                secret.verify(&token(claims.clone())).is_some(),
+                valid,
+                "{claims}"
+            );
         }
     }
 

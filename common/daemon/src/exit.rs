@@ -1,6 +1,6 @@
 //! How a program of ours ends: the table of exit codes, and the error that chooses one.
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, panic::PanicHookInfo, process::ExitCode};
 
 /// Exit codes, the same for every program of this workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,13 @@ pub enum Exit {
     Data = 8,
     /// Proof parameters are missing.
     Parameters = 9,
+    /// The database of a running daemon cannot be written any more; a start may heal it.
+    Database = 10,
 }
 
 impl Exit {
     /// Every code but success, for documents.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unexpected,
         Self::Usage,
         Self::Config,
@@ -37,6 +39,7 @@ impl Exit {
         Self::NotFound,
         Self::Data,
         Self::Parameters,
+        Self::Database,
     ];
 
     /// The number.
@@ -56,6 +59,7 @@ impl Exit {
             Self::NotFound => "what was asked for does not exist",
             Self::Data => "stored data is damaged, missing, newer, or another program's",
             Self::Parameters => "proof parameters are missing",
+            Self::Database => "the database of a running daemon cannot be written any more",
         }
     }
 
@@ -107,6 +111,11 @@ impl std::error::Error for Fatal {}
 /// Runs the program's body; an error becomes `error: …`, perhaps `hint: …`, on stderr and an exit code.
 /// A [`Fatal`] anywhere in the chain chooses code and hint.
 pub fn run_main(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        end_if_nobody_reads(info);
+        before(info);
+    }));
     match body() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,6 +124,25 @@ pub fn run_main(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
             ExitCode::from(exit.code())
         }
     }
+}
+
+/// Ends the program quietly if it "panicked" because the reader of its output has left, as
+/// `head` does when it has seen enough. For panic hooks.
+pub(crate) fn end_if_nobody_reads(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied());
+    if text.is_some_and(is_closed_output) {
+        #[expect(clippy::exit, reason = "as SIGPIPE would, but for our output only")]
+        std::process::exit(128 + libc::SIGPIPE);
+    }
+}
+
+/// The words with which `println!` gives up on a closed pipe.
+fn is_closed_output(panic: &str) -> bool {
+    panic.starts_with("failed printing to std") && panic.contains("Broken pipe")
 }
 
 /// What [`run_main`] prints for an error, and its code.
@@ -155,8 +183,26 @@ mod tests {
     }
 
     #[test]
+    fn only_a_closed_output_ends_quietly() {
+        assert!(is_closed_output(
+            "failed printing to stdout: Broken pipe (os error 32)"
+        ));
+        assert!(!is_closed_output(
+            "failed printing to stdout: No space left on device (os error 28)"
+        ));
+        assert!(!is_closed_output("Broken pipe"));
+    }
+
+    #[test]
+    fn the_printed_table_has_every_code() {
+        let table = Exit::table();
+        assert_eq!(table.lines().count(), Exit::ALL.len() + 2);
+        assert!(table.contains("   8  stored data"), "{table}");
+    }
+
+    #[test]
     fn codes_count_up_from_one() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|e| e.code()).collect();
-        assert_eq!(codes, (1..=9).collect::<Vec<u8>>());
+        assert_eq!(codes, (1..=10).collect::<Vec<u8>>());
     }
 }

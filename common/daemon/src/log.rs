@@ -1,6 +1,6 @@
 //! Logs: tracing to stderr, RFC 3339 times, text for people or JSON for collectors.
 
-use crate::exit::{Exit, Fatal};
+use crate::exit::{self, Exit, Fatal};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
@@ -53,6 +53,7 @@ pub fn init(args: &LogArgs, default_filter: &str) -> Result<(), Fatal> {
     };
     set.map_err(|e| Fatal::new(Exit::Unexpected, format!("logging was set up twice: {e}")))?;
     std::panic::set_hook(Box::new(|info| {
+        exit::end_if_nobody_reads(info);
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let payload = info.payload();
         let what = payload

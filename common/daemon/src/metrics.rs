@@ -10,38 +10,90 @@ use axum::{
 };
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-/// What the daemon still waits for before it can do its work; empty: ready.
+/// What the daemon still waits for before it can do its work, by name; nothing: ready.
+///
+/// One condition has no name: whoever needs only one uses the methods here. Others are made with
+/// [`Readiness::condition`]; each is settled by itself.
 #[derive(Clone, Debug)]
-pub struct Readiness(tokio::sync::watch::Sender<Option<String>>);
+pub struct Readiness(tokio::sync::watch::Sender<Conditions>);
+
+type Conditions = BTreeMap<&'static str, String>;
+const UNNAMED: &str = "";
 
 impl Readiness {
     /// Not ready, for that reason.
     pub fn waiting(reason: impl Into<String>) -> Self {
-        Self(tokio::sync::watch::Sender::new(Some(reason.into())))
+        let first = BTreeMap::from([(UNNAMED, reason.into())]);
+        Self(tokio::sync::watch::Sender::new(first))
+    }
+
+    /// One of several things that must be right; it is, until it is said to be waited for.
+    pub fn condition(&self, name: &'static str) -> Condition {
+        Condition {
+            readiness: self.clone(),
+            name,
+        }
     }
 
     /// Not ready (any more), for that reason.
     pub fn wait_for(&self, reason: impl Into<String>) {
-        self.0.send_replace(Some(reason.into()));
+        self.condition(UNNAMED).wait_for(reason);
     }
 
-    /// Ready.
+    /// Ready, as far as the unnamed condition is concerned.
     pub fn ready(&self) {
-        self.0.send_replace(None);
+        self.condition(UNNAMED).ready();
     }
 
     /// What is waited for; None: ready.
     pub fn reason(&self) -> Option<String> {
-        self.0.borrow().clone()
+        let all = self.0.borrow();
+        if all.is_empty() {
+            return None;
+        }
+        let said: Vec<&str> = all.values().map(String::as_str).collect();
+        Some(said.join("; "))
     }
 
     /// Returns when ready.
     pub async fn until_ready(&self) {
         let mut watch = self.0.subscribe();
         // the sender lives in self, so this cannot fail while we wait
-        let _ = watch.wait_for(Option::is_none).await;
+        let _ = watch.wait_for(Conditions::is_empty).await;
+    }
+}
+
+/// One condition of [`Readiness`].
+#[derive(Clone, Debug)]
+pub struct Condition {
+    readiness: Readiness,
+    name: &'static str,
+}
+
+impl Condition {
+    /// It is not met, for that reason.
+    pub fn wait_for(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.readiness.0.send_modify(|all| {
+            all.insert(self.name, reason);
+        });
+    }
+
+    /// It is met.
+    pub fn ready(&self) {
+        self.readiness.0.send_modify(|all| {
+            all.remove(self.name);
+        });
+    }
+
+    /// Why it is not met.
+    pub fn reason(&self) -> Option<String> {
+        self.readiness.0.borrow().get(self.name).cloned()
     }
 }
 
@@ -123,5 +175,20 @@ mod tests {
         readiness.ready();
         readiness.until_ready().await;
         assert_eq!(readiness.reason(), None);
+    }
+
+    #[test]
+    fn ready_is_what_lacks_nothing() {
+        let readiness = Readiness::waiting("the node");
+        let database = readiness.condition("database");
+        database.wait_for("the database cannot write");
+        let both = "the node; the database cannot write";
+        assert_eq!(readiness.reason().as_deref(), Some(both));
+        readiness.ready();
+        assert_eq!(readiness.reason(), database.reason());
+        database.ready();
+        assert_eq!(readiness.reason(), None);
+        readiness.wait_for("the node again");
+        assert_eq!(database.reason(), None);
     }
 }

@@ -1,6 +1,9 @@
 //! Listening: from what the operator wrote to a bound socket.
 
-use crate::exit::{Exit, Fatal};
+use crate::{
+    exit::{Exit, Fatal},
+    runtime::Apart,
+};
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -107,6 +110,47 @@ pub async fn bind(listen: Listen) -> Result<(TcpListener, SocketAddr), Fatal> {
     Ok((listener, address))
 }
 
+/// Serves a listener on a runtime of its own: what the daemon does by itself goes on however
+/// busy callers keep that one.
+///
+/// # Errors
+/// No thread or descriptor is left for the runtime; whatever `serve` says.
+pub async fn serve_apart<F>(
+    name: &str,
+    threads: usize,
+    listener: TcpListener,
+    serve: impl FnOnce(TcpListener) -> F + Send + 'static,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let apart = Apart::new(name, threads)?;
+    let listener = listener.into_std()?;
+    apart
+        .run(async move {
+            // a socket belongs to the runtime that it is made on
+            serve(TcpListener::from_std(listener)?).await
+        })
+        .await?
+}
+
+/// `host` or `host:port` as it stands in a URL; the port is added where there is none. An IPv6
+/// address may be written without brackets.
+pub fn with_port(host: &str, port: u16) -> String {
+    if let Ok(ip) = host.parse::<Ipv6Addr>() {
+        return SocketAddr::new(ip.into(), port).to_string();
+    }
+    let has_port = match host.rsplit_once(']') {
+        Some((_, rest)) => rest.starts_with(':'),
+        None => host.contains(':'),
+    };
+    if has_port {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
 /// How a program on the same machine reaches a bound address: a wildcard becomes loopback.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
@@ -146,6 +190,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_host_gets_the_port_that_it_lacks() {
+        for (host, expected) in [
+            ("worker", "worker:7"),
+            ("worker:1", "worker:1"),
+            ("10.0.0.1", "10.0.0.1:7"),
+            ("::1", "[::1]:7"),
+            ("fe80::1:2", "[fe80::1:2]:7"),
+            ("[::1]", "[::1]:7"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(with_port(host, 7), expected);
+        }
+    }
+
     #[tokio::test]
     async fn an_occupied_port_is_one_sentence() {
         let (_held, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -164,5 +223,26 @@ mod tests {
         tokio::net::TcpStream::connect(reachable(address))
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_served_on_another_runtime_and_ends_with_who_waits() {
+        let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let served = tokio::spawn(serve_apart("served", 1, listener, |listener| async move {
+            let (mut stream, _) = listener.accept().await?;
+            let name = std::thread::current().name().map(str::to_owned);
+            tokio::io::AsyncWriteExt::write_all(&mut stream, name.unwrap_or_default().as_bytes())
+                .await?;
+            std::future::pending().await
+        }));
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut name = [0; 6];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut name)
+            .await
+            .unwrap();
+        assert_eq!(&name, b"served");
+        served.abort();
+        let end = tokio::io::AsyncReadExt::read(&mut stream, &mut name).await;
+        assert_eq!(end.unwrap(), 0);
     }
 }

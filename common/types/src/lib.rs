@@ -6,6 +6,7 @@
 
 pub mod bytes;
 pub mod chain;
+pub mod outside;
 pub mod commitment;
 pub mod failure;
 pub mod id;
@@ -19,6 +20,7 @@ pub use chain::chain;
 pub use commitment::{Commitment, CommitmentError, SealedCid, UnsealedCid};
 pub use failure::{Classify, Failure, Level};
 pub use id::{ActorId, SectorId, SectorIdError, SectorNumber};
+pub use outside::shown;
 pub use piece::{PaddedSize, PieceInfo, UnpaddedSize};
 pub use proof::{PoStProof, SealProof};
 pub use randomness::{Epoch, Randomness, Seed, Ticket};
