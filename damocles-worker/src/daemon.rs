@@ -20,6 +20,7 @@ use damocles_daemon::{
     auth::{Guard, Secret},
     build,
     clock::SystemClock,
+    database,
     exit::{Exit, Fatal},
     http,
     metrics::{Metrics, Readiness, router},
@@ -33,7 +34,6 @@ use damocles_types::SectorSize;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Stages of the plans that this version has.
 const STAGES: [Stage; 8] = [
@@ -67,6 +67,7 @@ pub fn run(file: &Path, check_only: bool) -> anyhow::Result<()> {
         println!("{}: the configuration is right", file.display());
         return Ok(());
     }
+    runtime::raise_descriptors();
     let runtime = runtime::build(2)?;
     let result = runtime.block_on(serve(loaded.config));
     // threads that still compute end with the process, and their children with them
@@ -138,11 +139,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         seats: Arc::clone(&seats),
     };
     tracing::info!(%address, "RPC");
+    let routes = rpc::router(worker_rpc, guard, monitoring);
+    let until = stop.clone();
+    let serve = move |listener| serve_http(listener, routes, until);
+    services.spawn("rpc", net::serve_apart("rpc", 2, listener, serve));
     services.spawn(
-        "rpc",
-        serve_http(
-            listener,
-            rpc::router(worker_rpc, guard, monitoring),
+        "databases",
+        database::watch(
+            databases(Arc::clone(&seats)),
+            readiness.condition("database"),
             stop.clone(),
         ),
     );
@@ -185,14 +190,9 @@ fn store_fatal(error: StoreError) -> Fatal {
 fn guard(config: &Config) -> Result<Guard, Fatal> {
     let secret = match &config.token_secret_file {
         Some(file) => Secret::load_or_create(file)?,
-        None => Secret::new(unguessable().as_bytes()),
+        None => Secret::unknown(),
     };
     Ok(Guard::new(secret, Vec::new()))
-}
-
-/// Bytes that nobody knows, for the secret of a worker without one: of the system's generator.
-fn unguessable() -> String {
-    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 fn connection(config: &Config) -> Result<Connection, Fatal> {
@@ -231,6 +231,33 @@ async fn serve_http(
 ) -> anyhow::Result<()> {
     http::serve(listener, routes, stop).await;
     Ok(())
+}
+
+/// The databases of all sealing threads as one: what fails there stops its thread only, and is
+/// opened anew with the next write.
+fn databases(seats: Arc<Vec<Seat>>) -> database::Watched {
+    let ill = move || {
+        let mut all = seats.iter().filter_map(|seat| seat.board.database());
+        all.find_map(|meta| Some((meta.trouble()?, meta)))
+    };
+    let look = ill.clone();
+    database::Watched {
+        trouble: Arc::new(move || {
+            look().map(|(trouble, _)| database::Trouble {
+                since: trouble.since,
+                reason: trouble.reason,
+                full: trouble.full,
+            })
+        }),
+        probe: Arc::new(move || {
+            if let Some((_, meta)) = ill()
+                && let Err(error) = meta.probe()
+            {
+                tracing::debug!("{error}");
+            }
+        }),
+        patience: None,
+    }
 }
 
 /// Opens every sealing store, side by side. One whose database another process holds ends the

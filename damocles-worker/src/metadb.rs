@@ -10,7 +10,7 @@ use damocles_api::{
     sector::AllocateSectorSpec,
     timeline::{Ending, TimelineEntry},
 };
-use damocles_kv::{Batch, Durability, Kv, KvError, OpenError, Schema, Table};
+use damocles_kv::{ACCEPT_CUT, Batch, Durability, Kv, KvError, OpenError, Schema, Table, Trouble};
 use damocles_processor::Opaque;
 use damocles_types::{Failure, SectorId};
 use parking_lot::Mutex;
@@ -104,6 +104,18 @@ impl MetaError {
             Self::Open(OpenError::Foreign { .. }) => {
                 "finish the sector with the program that began it, or give the thread a new location; nothing was changed".to_owned()
             }
+            Self::Open(OpenError::Missing { dir }) => format!(
+                "bring {} back (a backup, lost+found), then resume the thread; nothing was changed",
+                dir.display()
+            ),
+            Self::Open(OpenError::DamagedLog { dir, .. }) => format!(
+                "restore {0} from a backup; or go on without what was written last: `touch {1}`, then resume the thread",
+                dir.display(),
+                dir.join(ACCEPT_CUT).display()
+            ),
+            Self::Open(OpenError::Failing { .. }) => {
+                "see `dmesg` for the disk and `ulimit -n` for the worker, then resume the thread; nothing was changed".to_owned()
+            }
             Self::Open(_) | Self::Kv(_) => {
                 "check the disk (dmesg, df), then resume the thread; nothing was changed".to_owned()
             }
@@ -149,20 +161,36 @@ fn seq_key(seq: u64) -> [u8; 8] {
 }
 
 impl MetaDb {
+    /// Opens the database in `dir`, or makes it.
     pub fn open(dir: &Path) -> Result<Self, MetaError> {
-        let kv = Kv::open(dir, &SCHEMA).map_err(MetaError::Open)?;
+        Self::with(dir, Kv::open(dir, &SCHEMA))
+    }
+
+    fn with(dir: &Path, opened: Result<Kv, OpenError>) -> Result<Self, MetaError> {
         Ok(Self {
             dir: dir.to_owned(),
-            kv,
+            kv: opened.map_err(MetaError::Open)?,
             reported: Arc::default(),
         })
+    }
+
+    /// Why it cannot be written, if it cannot.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.kv.trouble()
+    }
+
+    /// Tries to write.
+    pub fn probe(&self) -> Result<(), MetaError> {
+        Ok(self.kv.probe()?)
     }
 
     /// The database of a sealing store; made only where there never was one (see
     /// [`crate::stores::database`]).
     pub fn of(store: &SealingStore) -> Result<Self, MetaError> {
+        let dir = store.meta();
         let meta = match store.database().map_err(MetaError::Store)? {
-            Database::New | Database::There => Self::open(&store.meta())?,
+            Database::New => Self::open(&dir)?,
+            Database::There => Self::with(&dir, Kv::open_existing(&dir, &SCHEMA))?,
         };
         store
             .belongs_to(&meta.id(), !meta.is_blank()?)
@@ -408,224 +436,4 @@ impl MetaDb {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use damocles_api::sector::AllocatedSector;
-    use damocles_flow::{PlanName, State};
-    use damocles_types::{Level, SealProof, SectorSize};
-
-    fn document() -> Document {
-        let allocated = AllocatedSector {
-            id: SectorId::new(1000, 7),
-            proof_type: SealProof::interactive(SectorSize::KiB2),
-        };
-        Document::new(PlanName::Sealer, allocated, None)
-    }
-
-    fn entry(seq: u64) -> TimelineEntry {
-        TimelineEntry {
-            seq,
-            state: "Empty".into(),
-            stage: "Allocate".into(),
-            queued_at: 1,
-            started_at: Some(1),
-            ended_at: None,
-            child: None,
-            kernel: None,
-            ending: None,
-        }
-    }
-
-    #[test]
-    fn a_transition_survives_reopening_and_the_state_is_stored_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut doc = document();
-        {
-            let db = MetaDb::open(dir.path()).unwrap();
-            assert_eq!(db.load().unwrap(), None);
-            db.begin(&doc, &entry(0)).unwrap();
-            doc.advance(State::PC1Done);
-            let output = Opaque::from_text("{\"x\":1}").unwrap();
-            let with = Transition {
-                keep: Some((Output::Pc1, &output)),
-                entry: Some(&entry(1)),
-                ..Transition::default()
-            };
-            db.commit(&doc, &with).unwrap();
-            let bytes = db.kv.get(SECTOR, NOW).unwrap().unwrap();
-            assert!(
-                String::from_utf8(bytes)
-                    .unwrap()
-                    .contains("\"state\":\"PC1Done\"")
-            );
-        }
-        let db = MetaDb::open(dir.path()).unwrap();
-        assert_eq!(db.load().unwrap(), Some(doc));
-        assert_eq!(db.output(Output::Pc1).unwrap().unwrap().text(), "{\"x\":1}");
-        db.close_interrupted().unwrap();
-        let endings: Vec<_> = db
-            .timeline()
-            .unwrap()
-            .into_iter()
-            .map(|e| e.ending)
-            .collect();
-        assert_eq!(
-            endings,
-            [Some(Ending::Interrupted), Some(Ending::Interrupted)]
-        );
-
-        db.end(None).unwrap();
-        assert_eq!(db.load().unwrap(), None);
-        assert_eq!(db.output(Output::Pc1).unwrap(), None);
-        assert_eq!(
-            db.timeline().unwrap().len(),
-            2,
-            "the last sector's timeline stays"
-        );
-        db.begin(&document(), &entry(0)).unwrap();
-        assert_eq!(db.timeline().unwrap().len(), 1);
-    }
-
-    /// What a file system check, a half-done backup or a wrong `mv` leaves behind.
-    #[test]
-    fn a_sealed_sector_without_its_database_is_never_taken_for_leavings() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SealingStore::init(&dir.path().join("t0")).unwrap();
-        let sealed = store.paths(document().sector()).sealed;
-        let meta = MetaDb::of(&store).unwrap();
-        meta.begin(&document(), &entry(0)).unwrap();
-        store.make_room(document().sector()).unwrap();
-        std::fs::write(&sealed, b"32 GiB").unwrap();
-        drop(meta);
-        drop(MetaDb::of(&store).unwrap());
-        let away = store.root().join("away");
-        let id = store.root().join(".database");
-        for known in [true, false] {
-            if !known {
-                // a store of a version that kept no id
-                std::fs::remove_file(&id).unwrap();
-            }
-            std::fs::rename(store.meta(), &away).unwrap();
-            for emptied in [false, true] {
-                if emptied {
-                    std::fs::create_dir(store.meta()).unwrap();
-                }
-                let failure = MetaDb::of(&store).unwrap_err().failure();
-                assert_eq!(failure.level, Level::Critical);
-                assert!(failure.message.contains("is lost"), "{failure}");
-                assert!(failure.hint.unwrap().contains("lost+found"));
-                assert!(!store.meta().join("CURRENT").exists(), "none was made");
-            }
-            // one that was made anew by somebody else does not own the data either
-            drop(MetaDb::open(&store.meta()).unwrap());
-            let failure = MetaDb::of(&store).unwrap_err().failure();
-            assert_eq!(failure.level, Level::Critical, "{failure}");
-            std::fs::remove_dir_all(store.meta()).unwrap();
-            std::fs::rename(&away, store.meta()).unwrap();
-            let found = MetaDb::of(&store).unwrap().load().unwrap();
-            assert_eq!(found, Some(document()));
-            assert!(sealed.is_file() && id.is_file());
-        }
-    }
-
-    #[test]
-    fn stores_are_remembered_over_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let seen = |id: &str| Seen {
-            name: "hdd".into(),
-            root: "/mnt/hdd".into(),
-            id: id.into(),
-        };
-        let db = MetaDb::open(dir.path()).unwrap();
-        assert_eq!(db.seen("hdd").unwrap(), None);
-        db.remember(&seen("a")).unwrap();
-        drop(db);
-        let db = MetaDb::open(dir.path()).unwrap();
-        assert_eq!(db.seen("hdd").unwrap(), Some(seen("a")));
-        db.remember(&seen("b")).unwrap();
-        assert_eq!(db.all_seen().unwrap(), [seen("b")]);
-    }
-
-    #[test]
-    fn a_question_keeps_its_id_until_a_sector_is_begun() {
-        let dir = tempfile::tempdir().unwrap();
-        let spec = AllocateSectorSpec::default();
-        let first = {
-            let db = MetaDb::open(dir.path()).unwrap();
-            let first = db.request_id(&spec).unwrap();
-            assert_eq!(db.request_id(&spec).unwrap(), first);
-            first
-        };
-        let db = MetaDb::open(dir.path()).unwrap();
-        assert_eq!(db.request_id(&spec).unwrap(), first, "over a restart");
-        let other = AllocateSectorSpec {
-            allowed_miners: vec![1000],
-            ..AllocateSectorSpec::default()
-        };
-        assert_ne!(db.request_id(&other).unwrap(), first, "another wish");
-        let second = db.request_id(&spec).unwrap();
-        db.begin(&document(), &entry(0)).unwrap();
-        assert_ne!(db.request_id(&spec).unwrap(), second);
-    }
-
-    #[test]
-    fn what_was_not_sent_outlasts_its_sector() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = MetaDb::open(dir.path()).unwrap();
-        let ended = |seq| TimelineEntry {
-            ending: Some(Ending::Interrupted),
-            ..entry(seq)
-        };
-        let unsent = || -> Vec<(u64, Vec<u64>)> {
-            let all = db.unsent().unwrap().into_iter();
-            all.map(|u| {
-                let seqs = u.entries.iter().map(|e| e.seq).collect();
-                (u.sector.number, seqs)
-            })
-            .collect()
-        };
-        let mut doc = document();
-        db.begin(&doc, &ended(0)).unwrap();
-        db.note(&ended(1)).unwrap();
-        db.note(&entry(2)).unwrap();
-        db.note(&ended(3)).unwrap();
-        assert_eq!(unsent(), [(7, vec![0, 1])], "one that goes on holds back");
-        db.sent(doc.sector(), 1).unwrap();
-        db.note(&ended(2)).unwrap();
-        assert_eq!(unsent(), [(7, vec![1, 2, 3])]);
-        let first = doc.sector();
-        doc.allocated.id = SectorId::new(1000, 8);
-        db.begin(&doc, &ended(0)).unwrap();
-        assert_eq!(unsent(), [(7, vec![1, 2, 3]), (8, vec![0])]);
-        db.sent(first, 3).unwrap();
-        assert_eq!(unsent(), [(7, vec![3]), (8, vec![0])]);
-        db.sent(first, 4).unwrap();
-        db.sent(doc.sector(), 1).unwrap();
-        assert_eq!(unsent(), []);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_reported_and_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = MetaDb::open(dir.path()).unwrap();
-        let whole = serde_json::to_vec(&document()).unwrap();
-        let newer = br#"{"version":2,"anything":[]}"#.to_vec();
-        for (bytes, words) in [
-            (whole[..whole.len() / 2].to_vec(), "is damaged"),
-            (b"".to_vec(), "is damaged"),
-            (newer, "has version 2"),
-        ] {
-            db.damage(&bytes);
-            let failure = db.load().unwrap_err().failure();
-            assert_eq!(failure.level, Level::Critical);
-            assert!(failure.message.contains(words), "{failure}");
-            assert!(failure.hint.is_some());
-            assert_eq!(db.kv.get(SECTOR, NOW).unwrap().unwrap(), bytes);
-        }
-        let busy = MetaDb::open(dir.path()).unwrap_err();
-        assert!(
-            matches!(busy, MetaError::Open(OpenError::Busy { .. })),
-            "{busy}"
-        );
-    }
-}
+mod tests;

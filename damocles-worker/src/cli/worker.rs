@@ -12,6 +12,7 @@ use damocles_api::{
 use damocles_daemon::{
     clock::{Clock, SystemClock},
     exit::{Exit, Fatal},
+    net,
     table::{Table, terminal_width},
 };
 use damocles_flow::State;
@@ -21,7 +22,7 @@ use jsonrpsee::{
     http_client::{HttpClient, HttpClientBuilder},
     types::error::INVALID_PARAMS_CODE,
 };
-use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use strum::IntoEnumIterator;
 
 #[derive(Debug, clap::Args)]
@@ -200,24 +201,13 @@ fn host(args: &Args) -> Result<String, Fatal> {
     if let Some(file) = &args.config {
         let (host, port) = config::listen_of(file)?;
         let host = match host.as_deref() {
-            None | Some("0.0.0.0" | "::") => "127.0.0.1".to_owned(),
-            Some(v6) if v6.contains(':') => format!("[{v6}]"),
-            Some(host) => host.to_owned(),
+            None | Some("0.0.0.0" | "::") => "127.0.0.1",
+            Some(host) => host,
         };
-        return Ok(format!("{host}:{}", port.unwrap_or(WORKER_DEFAULT_PORT)));
+        return Ok(net::with_port(host, port.unwrap_or(WORKER_DEFAULT_PORT)));
     }
     let host = args.host.as_deref().unwrap_or("127.0.0.1");
-    Ok(with_port(host))
-}
-
-/// `host:port` as in a URL, of a host or an IP address with or without a port.
-fn with_port(host: &str) -> String {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<Ipv6Addr>() {
-        Ok(v6) => format!("[{v6}]:{WORKER_DEFAULT_PORT}"),
-        Err(_) if host.contains(':') => host.to_owned(),
-        Err(_) => format!("{host}:{WORKER_DEFAULT_PORT}"),
-    }
+    Ok(net::with_port(host, WORKER_DEFAULT_PORT))
 }
 
 fn client(host: &str, args: &Args) -> Result<HttpClient, Fatal> {
@@ -308,7 +298,7 @@ mod tests {
             ("[fe80::1]", "[fe80::1]:17890"),
             ("[::1]:5", "[::1]:5"),
         ] {
-            assert_eq!(with_port(host), expected);
+            assert_eq!(net::with_port(host, WORKER_DEFAULT_PORT), expected);
         }
     }
 
