@@ -23,12 +23,13 @@ use crate::{
 use anyhow::Context;
 use damocles_daemon::{
     auth::{Guard, Secret},
-    build,
+    belongs::{DatabaseId, Highest},
+    build, database,
     exit::{Exit, Fatal},
     file,
     lock::Home,
     metrics::{Metrics, Readiness},
-    net,
+    net, runtime,
     services::Services,
     signals, systemd,
 };
@@ -41,12 +42,15 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 const PROGRAM: &str = "damocles-manager";
 /// Where the database is unless the operator says otherwise.
 const DATABASE: &str = "state";
+/// Threads of the runtime on which callers are answered.
+const RPC_THREADS: usize = 4;
+/// A database that cannot be written for so long ends the daemon: a start may heal it.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 /// Services are given this long to end; a message or proof under way is resumed at the next start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -73,6 +77,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             tracing::warn!("{line}");
         }
     }
+    runtime::raise_descriptors();
     tracing::info!("effective configuration:\n{}", config.effective);
 
     const ANOTHER_HOME: &str = "let the upstream manager finish its sectors, and give this one a home of its own with --home";
@@ -86,7 +91,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         .database
         .clone()
         .unwrap_or_else(|| home.path().join(DATABASE));
-    let db = Db::open(&database).map_err(open_error)?;
+    let db = open_database(home.path(), &database)?;
     let secret = Secret::load_or_create(&home.path().join(SECRET_FILE))?;
     let (listener, address) = net::bind(args.listen).await?;
 
@@ -143,7 +148,20 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };
-    services.spawn("rpc", rpc::run(listener, serve, stop.clone()));
+    let until = stop.clone();
+    let answer = move |listener| rpc::run(listener, serve, until);
+    services.spawn(
+        "rpc",
+        net::serve_apart("rpc", RPC_THREADS, listener, answer),
+    );
+    services.spawn(
+        "database",
+        database::watch(
+            watched(db.clone()),
+            readiness.condition("database"),
+            stop.clone(),
+        ),
+    );
     services.spawn("stores", stores.clone().run(stop.clone()));
     services.spawn("head", follower.run(stop.clone()));
     services.spawn("messages", messages.clone().run(stop.clone()));
@@ -182,8 +200,6 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     };
     services.spawn("node", contact.run(head, trouble, stop.clone()));
 
-    services.spawn("reload", no_reload(stop.clone()));
-
     let api = home.path().join(API_FILE);
     publish(&api, address)?;
     tracing::info!(%address, "listening");
@@ -198,19 +214,6 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&api);
     tracing::info!("stopped");
     ended
-}
-
-/// Upstream reads its configuration again on SIGUSR1; unhandled, the signal would end us.
-async fn no_reload(stop: CancellationToken) -> anyhow::Result<()> {
-    let mut asked = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be caught")?;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = asked.recv() => tracing::warn!(
-                "SIGUSR1: this version does not read its configuration again; restart it, nothing on its way is lost"
-            ),
-        }
-    }
 }
 
 /// The child's side: one stage, tasks on stdin, answers on stdout.
@@ -291,13 +294,63 @@ fn refuse_upstreams_database(home: &Path, hint: &str) -> Result<(), Fatal> {
     }
 }
 
+/// Opens the database that belongs to the home. Only a home that never had one gets a new one:
+/// an empty directory in its place is a disk that is not mounted, and a new database would hand
+/// out every number again.
+fn open_database(home: &Path, dir: &Path) -> Result<Db, anyhow::Error> {
+    let id = DatabaseId::of(home);
+    let opened = if id.is_known()? {
+        Db::open_existing(dir)
+    } else {
+        Db::open(dir)
+    };
+    let db = match opened {
+        Err(OpenError::Missing { .. }) => return Err(id.lost(dir).into()),
+        opened => opened.map_err(open_error)?,
+    };
+    id.check(dir, &db.id().to_string())?;
+    let highest = Highest::of(home)?;
+    let known = Db::numbers_of(&db.highest_numbers()?);
+    let forgotten = highest.check(dir, |kind| known.get(kind).copied().unwrap_or(0))?;
+    if !forgotten.is_empty() {
+        db.raise_numbers(&forgotten)?;
+        highest.settled()?;
+        tracing::warn!(
+            ?forgotten,
+            "an older database is used, as was allowed; numbers go on after the highest that was handed out"
+        );
+    }
+    Ok(db.with_highest(Arc::new(highest))?)
+}
+
+fn watched(db: Db) -> database::Watched {
+    let probed = db.clone();
+    database::Watched {
+        trouble: Arc::new(move || {
+            db.trouble().map(|trouble| database::Trouble {
+                since: trouble.since,
+                reason: trouble.reason,
+                full: trouble.full,
+            })
+        }),
+        probe: Arc::new(move || {
+            if let Err(error) = probed.probe() {
+                tracing::debug!("{error}");
+            }
+        }),
+        patience: Some(DATABASE_PATIENCE),
+    }
+}
+
 fn open_error(error: OpenError) -> Fatal {
     let exit = match &error {
         OpenError::Busy { .. } => Exit::Occupied,
-        OpenError::Unwritable { .. } => Exit::Refused,
-        OpenError::Foreign { .. }
+        OpenError::Unwritable { .. } | OpenError::Failing { .. } => Exit::Refused,
+        OpenError::Missing { .. }
+        | OpenError::Foreign { .. }
         | OpenError::Newer { .. }
         | OpenError::Damaged { .. }
+        | OpenError::DamagedLog { .. }
         | OpenError::Migration { .. } => Exit::Data,
     };
     // the sentence ends in what to do; here it stands in a line of its own

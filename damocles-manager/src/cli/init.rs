@@ -5,6 +5,7 @@ use damocles_daemon::exit::{Exit, Fatal};
 use std::{
     fs::{self, OpenOptions},
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -15,7 +16,13 @@ pub(super) fn run(home: &Path) -> anyhow::Result<()> {
             .hint("let this user write there, or choose another directory with --home")
     };
     fs::create_dir_all(home).map_err(|e| refused("cannot make the directory of", e))?;
-    let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+    // it will hold the token with which the node signs for us
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
+    let mut file = match made {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(Fatal::new(

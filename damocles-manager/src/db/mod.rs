@@ -10,6 +10,7 @@ pub mod record;
 pub mod messages;
 pub mod owner;
 pub mod strays;
+pub mod numbers;
 pub mod sectors;
 pub mod timelines;
 pub mod workers;
@@ -17,9 +18,10 @@ pub mod posts;
 pub mod stores;
 
 use damocles_api::caller::Caller;
-use damocles_kv::{Durability, Kv, KvError, OpenError};
+use damocles_daemon::belongs::Highest;
+use damocles_kv::{Durability, Kv, KvError, OpenError, Trouble};
 use damocles_types::SectorId;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// A failed verb.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,10 @@ pub enum DbError {
         "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
     )]
     TooManyWorkers,
+    #[error("the highest sector number of miner {0:?} cannot be read; the record may be damaged")]
+    Number(String),
+    #[error("the file of highest sector numbers cannot be written: {0}")]
+    Highest(#[source] std::io::Error),
     #[error("the database thread ended before it answered")]
     Interrupted,
 }
@@ -94,6 +100,8 @@ pub struct Db {
     kv: Kv,
     /// For whom the verbs on sectors are called.
     speaker: owner::Speaker,
+    /// Where the highest numbers are kept besides.
+    highest: Option<Arc<Highest>>,
 }
 
 impl Db {
@@ -105,6 +113,27 @@ impl Db {
         Kv::open(dir, &schema::SCHEMA).map(Self::of)
     }
 
+    /// Opens the database in `dir`, and makes none.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] when there is none, and those of [`Self::open`].
+    pub fn open_existing(dir: &Path) -> Result<Self, OpenError> {
+        Kv::open_existing(dir, &schema::SCHEMA).map(Self::of)
+    }
+
+    /// Why writes fail, if they do.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.kv.trouble()
+    }
+
+    /// Tries to write.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn probe(&self) -> Result<(), KvError> {
+        self.kv.probe()
+    }
+
     /// A database in memory, for tests.
     pub fn in_memory() -> Self {
         Self::of(Kv::in_memory(&schema::SCHEMA))
@@ -114,6 +143,7 @@ impl Db {
         Self {
             kv,
             speaker: owner::Speaker::Manager,
+            highest: None,
         }
     }
 

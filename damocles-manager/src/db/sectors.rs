@@ -66,12 +66,13 @@ impl Db {
         max: SectorNumber,
         free_from: impl Fn(SectorNumber) -> Option<SectorNumber>,
     ) -> Result<Option<SectorRecord>, DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
+        let handed_out = self.kv().update(Durability::Synced, |kv, batch| {
             if let Some(record) = self.requested_in(kv, request)? {
                 return Ok(Some(record));
             }
             let last: u64 = kv.get_json(NUMBERS, &keys::miner(miner))?.unwrap_or(0);
-            let last = above_strays(kv, miner, last.max(min), max)?;
+            let last = last.max(min).max(self.highest(miner));
+            let last = above_strays(kv, miner, last, max)?;
             let mut next = last.checked_add(1).and_then(&free_from);
             while let Some(number) = next.filter(|n| *n <= max) {
                 let id = SectorId::new(miner, number);
@@ -93,8 +94,12 @@ impl Db {
                 put(batch, &record)?;
                 return Ok(Some(record));
             }
-            Ok(None)
-        })
+            Ok::<_, DbError>(None)
+        })?;
+        if let Some(record) = &handed_out {
+            self.handed_out(miner, record.id.number);
+        }
+        Ok(handed_out)
     }
 
     /// The sector that a request with this id got, while it is online.

@@ -59,7 +59,9 @@ async fn door(open_network: Option<&str>) -> Door {
 
 impl Door {
     async fn post(&self, peer: &str, token: Option<&str>, body: String) -> (StatusCode, Value) {
-        let mut request = Request::post("/rpc/v0").header(header::CONTENT_TYPE, "application/json");
+        let mut request = Request::post("/rpc/v0")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_LENGTH, body.len());
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -193,7 +195,7 @@ async fn a_session_answers_more_calls_than_it_takes_at_a_time() {
         let id = usize::try_from(answer["id"].as_u64().unwrap()).unwrap();
         assert!(missing.remove(&id), "{id} was answered twice");
     }
-    asking.await.unwrap();
+    drop(asking.await.unwrap());
 }
 
 /// What one host could do to everybody, in full size. It needs some ten thousand descriptors

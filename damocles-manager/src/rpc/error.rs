@@ -8,9 +8,14 @@ use crate::{
 use damocles_api::code::{
     FAILED, NOT_NOW, NOT_OWNER, error, sector_state_not_found, sector_unknown,
 };
+use damocles_daemon::seldom::Seldom;
 use damocles_kv::KvError;
 use damocles_types::SectorId;
 use jsonrpsee::types::ErrorObjectOwned;
+use std::time::Duration;
+
+/// What the sentence of every failed read or write begins with.
+const DATABASE_FAILED: &str = "the database failed";
 
 /// What a failure means to the worker that hears of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +75,15 @@ fn causes(failure: &dyn std::error::Error) -> String {
 }
 
 fn failed(failure: &dyn std::error::Error) -> ErrorObjectOwned {
-    tracing::warn!("a call failed: {failure}{}", causes(failure));
+    // a database that cannot be written is told once, and not for every call that it fails
+    static SAME: Seldom = Seldom::new(Duration::from_secs(10));
+    let text = format!("{failure}{}", causes(failure));
+    let of_database = text.contains(DATABASE_FAILED);
+    match if of_database { SAME.now() } else { Some(0) } {
+        Some(0) => tracing::warn!("a call failed: {text}"),
+        Some(more) => tracing::warn!(more, "calls failed: {text}"),
+        None => {}
+    }
     error(FAILED, failure)
 }
 

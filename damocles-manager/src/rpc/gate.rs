@@ -1,9 +1,11 @@
 //! What every call passes before it reaches a room: known method, exact number of parameters,
-//! permission, a time limit, and a measurement.
+//! permission, a time limit, and a measurement. Large answers are made a few at a time, and not
+//! on the threads on which everybody else is served.
 
 use super::methods::{self, Method};
 use damocles_api::code::{NOT_PERMITTED, error};
-use damocles_daemon::{auth::Permissions, metrics::Metrics};
+use damocles_daemon::{auth::Permissions, http::Held, metrics::Metrics, seldom::Seldom};
+use damocles_types::shown;
 use jsonrpsee::{
     MethodResponse,
     core::middleware::{Batch, Notification, RpcServiceT},
@@ -13,15 +15,24 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::{
     borrow::Cow,
+    fmt,
     future::Future,
+    sync::Arc,
     time::{Duration, Instant},
+};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 /// No method waits for anything but the database and the node, and both have shorter limits.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Most characters of a name in the log that a caller has made up.
+const NAME: usize = 80;
 const INVALID_PARAMS: i32 = -32602;
 const INTERNAL: i32 = -32603;
 const METHOD_NOT_FOUND: i32 = -32601;
@@ -74,11 +85,56 @@ impl ApiMetrics {
     }
 }
 
+/// Methods whose answer grows with what is stored.
+const LISTS: [&str; 6] = [
+    "Venus.ListSectors",
+    "Venus.WorkerPingInfoList",
+    "Venus.StoreList",
+    "Damocles.Timeline",
+    "Damocles.SectorMessages",
+    "Damocles.WindowPosts",
+];
+/// So many of them are answered at a time.
+const LISTS_AT_ONCE: usize = 4;
+/// An answer above this is large, and counts until it is sent.
+const LARGE: usize = 1 << 20;
+
+/// Permits for large answers.
+#[derive(Clone, Debug)]
+pub(super) struct Large(Arc<Semaphore>);
+
+impl Default for Large {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LISTS_AT_ONCE)))
+    }
+}
+
+impl Large {
+    /// Waits for one, if the method needs it.
+    async fn permit(&self, method: &Method) -> Option<OwnedSemaphorePermit> {
+        if !LISTS.contains(&method.name) {
+            return None;
+        }
+        // the semaphore is never closed
+        Arc::clone(&self.0).acquire_owned().await.ok()
+    }
+}
+
+/// Computes on this thread, while others take over what it was to serve.
+async fn aside<T>(work: impl Future<Output = T>) -> T {
+    let handle = Handle::current();
+    if handle.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work.await;
+    }
+    tokio::task::block_in_place(|| handle.block_on(work))
+}
+
 /// The gate in front of the methods.
 #[derive(Clone, Debug)]
 pub(super) struct Gate<S> {
     pub(super) inner: S,
     pub(super) metrics: ApiMetrics,
+    pub(super) large: Large,
 }
 
 /// Whether the call may go on.
@@ -117,11 +173,31 @@ fn admit(request: &Request<'_>) -> Result<&'static Method, ErrorObjectOwned> {
 }
 
 fn count(params: Option<&Cow<'_, RawValue>>) -> Result<usize, ErrorObjectOwned> {
-    let Some(params) = params else { return Ok(0) };
-    match serde_json::from_str::<Option<Vec<&RawValue>>>(params.get()) {
-        Ok(list) => Ok(list.map_or(0, |l| l.len())),
-        Err(_) => Err(error(INVALID_PARAMS, "parameters must be a list")),
+    /// Counts without keeping anything.
+    struct Count;
+    impl<'de> Visitor<'de> for Count {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_unit<E>(self) -> Result<usize, E> {
+            Ok(0)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
+            let mut count = 0;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                count += 1;
+            }
+            Ok(count)
+        }
     }
+    let Some(params) = params else { return Ok(0) };
+    serde_json::Deserializer::from_str(params.get())
+        .deserialize_any(Count)
+        .map_err(|_| error(INVALID_PARAMS, "parameters must be a list"))
 }
 
 impl<S> RpcServiceT for Gate<S>
@@ -133,18 +209,38 @@ where
     type BatchResponse = S::BatchResponse;
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let Self { inner, metrics } = self.clone();
+        static REFUSED: Seldom = Seldom::new(Duration::from_secs(10));
+        let Self {
+            inner,
+            metrics,
+            large,
+        } = self.clone();
         async move {
             let method = match admit(&request) {
                 Ok(method) => method,
                 Err(refusal) => {
-                    tracing::warn!(method = %request.method, reason = refusal.message(), "call refused");
+                    if let Some(more) = REFUSED.now() {
+                        let method = shown(&request.method, NAME);
+                        tracing::warn!(%method, more, reason = refusal.message(), "call refused");
+                    }
                     return MethodResponse::error(request.id, refusal);
                 }
             };
             let id = request.id.clone();
             let begun = Instant::now();
-            let response = tokio::time::timeout(LIMIT, inner.call(request)).await.unwrap_or_else(|_| {
+            let answered = tokio::time::timeout(LIMIT, async {
+                match large.permit(method).await {
+                    None => inner.call(request).await,
+                    Some(permit) => {
+                        let mut response = aside(inner.call(request)).await;
+                        if response.as_json().get().len() > LARGE {
+                            response.extensions_mut().insert(Held::new(permit));
+                        }
+                        response
+                    }
+                }
+            });
+            let response = answered.await.unwrap_or_else(|_| {
                 tracing::error!(method = method.name, limit = ?LIMIT, "call gave no answer in time");
                 MethodResponse::error(id, error(INTERNAL, format!("{} gave no answer in time", method.name)))
             });
@@ -182,5 +278,33 @@ where
         n: Notification<'a>,
     ) -> impl Future<Output = Self::NotificationResponse> + Send + 'a {
         self.inner.notification(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::METHODS, *};
+
+    #[test]
+    fn parameters_are_counted_whatever_they_are() {
+        for (params, expected) in [
+            ("[]", Some(0)),
+            ("null", Some(0)),
+            ("[1]", Some(1)),
+            (r#"[{"a":[1,2]},null,"x"]"#, Some(3)),
+            ("{}", None),
+            ("7", None),
+        ] {
+            let raw = Cow::Owned(RawValue::from_string(params.to_owned()).unwrap());
+            assert_eq!(count(Some(&raw)).ok(), expected, "{params}");
+        }
+        assert_eq!(count(None).ok(), Some(0));
+    }
+
+    #[test]
+    fn every_list_is_a_method() {
+        for name in LISTS {
+            assert!(METHODS.iter().any(|m| m.name == name), "{name}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! socket ──► server (token, size) ──► gate (method, parameters, permission, time)
+//!       └──► session (WebSocket) ───►
 //!                                        ──► sealer · sealer_cli · damocles ──► rooms
 //! ```
 
@@ -9,6 +10,7 @@ mod methods;
 mod error;
 mod gate;
 mod caller;
+mod session;
 mod server;
 mod rooms;
 mod sealer;
@@ -39,6 +41,8 @@ pub const API_FILE: &str = "api";
 /// File in the home with the secret that tokens are made with.
 pub const SECRET_FILE: &str = "jwt-secret";
 
+#[cfg(test)]
+mod door_tests;
 #[cfg(test)]
 mod owner_tests;
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use super::{
     caller::{self, Called},
-    gate::{ApiMetrics, Gate},
+    gate::{ApiMetrics, Gate, Large},
+    session::{self, Answer, Sessions},
 };
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{ConnectInfo, Request},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,25 +16,25 @@ use axum::{
 use damocles_api::{MANAGER_RPC_PATH, code::NOT_PERMITTED};
 use damocles_daemon::{
     auth::{Denied, Guard},
-    http,
+    http::{self, Caller},
     metrics::{self, Metrics, Readiness},
+    seldom::Seldom,
 };
 use jsonrpsee::{
     Methods,
     core::middleware::RpcServiceBuilder,
-    server::{BatchRequestConfig, PingConfig, Server, ServerConfig, stop_channel},
+    server::{BatchRequestConfig, Server, ServerConfig, ServerHandle, stop_channel},
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// Largest request; a submitted proof is a few KiB, an imported sector some hundred.
-const MAX_REQUEST: u32 = 32 << 20;
+/// Largest request. A submitted proof is a few KiB; the largest real one is a report of some
+/// hundred attempts with what they failed of.
+const MAX_REQUEST: u32 = 1 << 20;
 /// Largest answer; a listing of a hundred thousand sectors fits.
 const MAX_RESPONSE: u32 = 512 << 20;
-/// WebSocket sessions; their calls have the gate's limit. (Other calls have the server's.)
-const MAX_CONNECTIONS: u32 = 4096;
 
 /// What the server serves.
 #[derive(Clone, Debug)]
@@ -50,20 +51,30 @@ pub async fn run(
     serve: Serve,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let (routes, _handle) = routes(serve, stop.clone());
+    http::serve(listener, routes, stop).await;
+    Ok(())
+}
+
+/// The routes, to be served with peer addresses; they answer for as long as the handle is kept.
+pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHandle) {
     let (stop_handle, server_handle) = stop_channel();
     let api_metrics = ApiMetrics::register(&serve.metrics);
+    let large = Large::default();
     let gate = RpcServiceBuilder::new()
         .layer_fn(move |inner| Gate {
             inner,
             metrics: api_metrics.clone(),
+            large: large.clone(),
         })
         .layer_fn(Called);
     let config = ServerConfig::builder()
         .max_request_body_size(MAX_REQUEST)
         .max_response_body_size(MAX_RESPONSE)
-        .max_connections(MAX_CONNECTIONS)
+        // connections and sessions are counted elsewhere
+        .max_connections(u32::MAX)
         .set_batch_request_config(BatchRequestConfig::Disabled)
-        .enable_ws_ping(PingConfig::new())
+        .http_only()
         .build();
     let builder = Server::builder()
         .set_config(config)
@@ -75,40 +86,50 @@ pub async fn run(
         metrics,
         readiness,
     } = serve;
+    let sessions = Sessions::new(MAX_REQUEST as usize, stop);
     let rpc = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request| {
         let allowed = guard.permissions(peer.ip(), request.headers());
         let service = builder.clone().build(methods.clone(), stop_handle.clone());
+        let sessions = sessions.clone();
         async move {
-            match allowed {
-                Ok(permissions) => {
-                    request.extensions_mut().insert(permissions);
-                    caller::note(&mut request);
-                    answer(service, request).await
-                }
-                Err(denied) => turn_away(peer, &denied),
+            let permissions = match allowed {
+                Ok(permissions) => permissions,
+                Err(denied) => return turn_away(peer, &denied),
+            };
+            if let Some(caller) = request.extensions().get::<Caller>() {
+                caller.trust();
             }
+            request.extensions_mut().insert(permissions);
+            caller::note(&mut request);
+            if session::is_wanted(&request) {
+                let service = service.clone();
+                let each: Answer = Arc::new(move |call| Box::pin(answer(service.clone(), call)));
+                return sessions.open(peer.ip(), request, each).await;
+            }
+            answer(service, request).await
         }
     };
     let router = Router::new()
         .route(MANAGER_RPC_PATH, any(rpc))
         .merge(metrics::router(metrics, readiness));
-    let sessions = async {
-        stop.cancelled().await;
-        // ends WebSocket sessions after their running calls; HTTP ones end by themselves
-        let _ = server_handle.stop();
-    };
-    tokio::join!(http::serve(listener, router, stop.clone()), sessions);
-    Ok(())
+    (router, server_handle)
 }
+
+/// Length of a JSON null.
+const NULL: u64 = 4;
 
 async fn answer<S, B>(mut service: S, request: Request) -> Response
 where
     S: Service<Request, Response = axum::http::Response<B>>,
     S::Error: std::fmt::Display,
-    B: axum::body::HttpBody<Data = axum::body::Bytes> + Send + 'static,
+    B: HttpBody<Data = axum::body::Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
     match service.call(request).await {
+        // no answer of a call is that short: it is the `null` that a notification leaves
+        Ok(response) if response.body().size_hint().exact() == Some(NULL) => {
+            response.map(|_| Body::empty())
+        }
         Ok(response) => response.map(Body::new),
         Err(error) => {
             tracing::warn!(%error, "a call could not be answered");
@@ -120,7 +141,10 @@ where
 /// The answer to a caller that may not call. Its body is JSON-RPC's: upstream's workers look at
 /// that alone, and would else report that they cannot read the answer.
 fn turn_away(peer: SocketAddr, denied: &Denied) -> Response {
-    tracing::warn!(%peer, reason = %denied, "caller turned away");
+    static TURNED_AWAY: Seldom = Seldom::new(Duration::from_secs(10));
+    if let Some(more) = TURNED_AWAY.now() {
+        tracing::warn!(%peer, more, reason = %denied, "caller turned away");
+    }
     let message = format!(
         "{denied}; make one on the manager's host with `damocles-manager util auth create-token --perm write`, or name this host in its [Common.Auth] AllowAnonymous"
     );

@@ -133,9 +133,13 @@ impl Daemon {
 
     /// Asks it to stop, and waits.
     pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         self.end()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
     }
 
     /// Waits until it ends by itself; status and everything it logged.

@@ -29,7 +29,8 @@ impl Shares {
             total,
             here: total / 8,
             strangers,
-            of_one: strangers.min(64),
+            // many workers of one rack may come at once
+            of_one: strangers.min(256),
         }
     }
 }
