@@ -172,6 +172,7 @@ impl Db {
     pub fn for_worker(&self, caller: Option<Caller>) -> Self {
         Self {
             kv: self.kv.clone(),
+            highest: self.highest.clone(),
             speaker: owner::Speaker::worker(caller),
         }
     }

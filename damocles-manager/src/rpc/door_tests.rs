@@ -37,7 +37,7 @@ struct Door {
 }
 
 async fn door(open_network: Option<&str>) -> Door {
-    let (rooms, metrics, disk) = rooms().await;
+    let (rooms, metrics, disk, _chain) = rooms().await;
     let secret = Secret::new(&[1; 32]);
     let open = open_network.map(|net| net.parse().unwrap());
     let serve = Serve {
