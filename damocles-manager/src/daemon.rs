@@ -42,7 +42,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio_util::sync::CancellationToken;
 
 const PROGRAM: &str = "damocles-manager";
 /// Where the database is unless the operator says otherwise.

@@ -224,7 +224,7 @@ pub enum Denied {
     #[error("the token is not one of this daemon's")]
     BadToken,
     #[error(
-        "a token is needed: this caller is on another host, and its network is not allowed without one"
+        "a token is needed: this caller is on another host or speaks for one (as a proxy or a browser does), and its network is not allowed without one"
     )]
     NoToken,
 }
