@@ -5,6 +5,7 @@ use super::{
     manifest::{Manifest, digest},
     show::{Event, Watcher},
 };
+use crate::disk::at;
 use damocles_types::SectorSize;
 use std::{fmt, path::Path};
 use storage_proofs_core::parameter_cache::PARAMETERS;
@@ -81,8 +82,12 @@ pub fn check_in(
 
 fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, ParamsError> {
     let path = dir.join(name);
-    if !path.is_file() {
-        return Ok(FileState::Missing);
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.is_file() => {}
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(at(&path)(error).into());
+        }
+        Ok(_) | Err(_) => return Ok(FileState::Missing),
     }
     let found = digest(&path)?;
     Ok(

@@ -10,7 +10,7 @@ use crate::{
     disk::{WorkLock, at, put, remove_if_there, sibling, sync},
     http,
 };
-use damocles_types::SectorSize;
+use damocles_types::{SectorSize, failure::chain};
 use reqwest::{StatusCode, blocking::Client, header};
 use std::{
     fs::{self, File, OpenOptions},
@@ -239,17 +239,6 @@ fn starts_at(response: &reqwest::blocking::Response, first: u64) -> bool {
         .get(header::CONTENT_RANGE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.starts_with(&format!("bytes {first}-")))
-}
-
-/// An HTTP error's own text hides the reason in its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

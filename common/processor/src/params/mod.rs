@@ -12,7 +12,7 @@ pub use check::{FileCheck, FileState, check, check_in};
 pub use fetch::{DEFAULT_GATEWAY, fetch, fetch_files};
 pub use generate::{generate, generate_in, make};
 
-use crate::{kind::Stage, serve::TaskError, task::Circuit};
+use crate::{disk::at, kind::Stage, serve::TaskError, task::Circuit};
 use damocles_types::SectorSize;
 use filecoin_proofs::{
     DefaultPieceHasher, MerkleTreeTrait, PoRepConfig, PoStConfig, PoStType,
@@ -43,11 +43,11 @@ pub const DIR_ENV: &str = "FIL_PROOFS_PARAMETER_CACHE";
 /// What goes wrong with parameters. `Display` is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum ParamsError {
-    #[error("{0}")]
+    #[error(transparent)]
     Missing(#[from] MissingParameters),
     #[error("parameters of {0} sectors are the network's own; ones made here would prove nothing")]
     NotMadeHere(SectorSize),
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] std::io::Error),
     #[error("the proofs library has no parameters of this kind: {0}")]
     Library(String),
@@ -181,7 +181,16 @@ pub fn require(stage: Stage, size: SectorSize) -> Result<(), ParamsError> {
         Stage::WindowPost => Circuit::WindowPost,
         Stage::WinningPost => Circuit::WinningPost,
         Stage::SnapProve => Circuit::SnapUpdate,
-        _ => return Ok(()),
+        Stage::AddPieces
+        | Stage::TreeD
+        | Stage::Pc1
+        | Stage::Pc2
+        | Stage::SynthProof
+        | Stage::C1
+        | Stage::SnapEncode
+        | Stage::Unseal
+        | Stage::Transfer
+        | Stage::MakeParams => return Ok(()),
     };
     let set = ParamSet::of(circuit, size)?;
     require_files(&directory(), &set, [set.params(), set.verifying_key()])
@@ -198,18 +207,26 @@ fn require_files(
     set: &ParamSet,
     files: impl IntoIterator<Item = String>,
 ) -> Result<(), ParamsError> {
-    let there = |name: &String| {
-        std::fs::metadata(dir.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() > 0)
-    };
-    let files: Vec<String> = files.into_iter().filter(|name| !there(name)).collect();
-    if files.is_empty() {
+    let mut missing = Vec::new();
+    for name in files {
+        let path = dir.join(&name);
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_file() && meta.len() > 0 => {}
+            // what cannot be looked at is not to be made again
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(at(&path)(error).into());
+            }
+            Ok(_) | Err(_) => missing.push(name),
+        }
+    }
+    if missing.is_empty() {
         return Ok(());
     }
     Err(ParamsError::Missing(MissingParameters {
         circuit: set.circuit,
         size: set.size,
         dir: dir.to_owned(),
-        files,
+        files: missing,
     }))
 }
 

@@ -40,7 +40,7 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
             "this version has no program for it",
             &[][..],
         ),
-        _ => (
+        Stage::C1 | Stage::C2 | Stage::WindowPost | Stage::WinningPost | Stage::MakeParams => (
             "filecoin-proofs".to_owned(),
             "there is no kernel of ours for it yet",
             &[][..],
