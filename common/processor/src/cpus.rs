@@ -10,6 +10,12 @@ const HIGHEST_CPU: usize = 8191;
 pub struct CpuSet(BTreeSet<usize>);
 
 impl CpuSet {
+    /// None when there is none.
+    pub fn of(cpus: impl IntoIterator<Item = usize>) -> Option<Self> {
+        let cpus: BTreeSet<usize> = cpus.into_iter().collect();
+        (!cpus.is_empty()).then_some(Self(cpus))
+    }
+
     pub fn cpus(&self) -> impl Iterator<Item = usize> + '_ {
         self.0.iter().copied()
     }

@@ -18,6 +18,7 @@ use damocles_daemon::{
     config::{Faults, Notice, Report, parse_file},
     exit::Fatal,
 };
+use damocles_processor::machine::{self, Machine};
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 /// Key of what is found by scanning.
@@ -114,6 +115,12 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Vec<Away> {
             report.fault(key, format!("{error}; {}", error.hint()));
         }
     };
+    // a system that shows nothing of itself has no faults either
+    if let Ok(machine) = Machine::look(Path::new(machine::SYS)) {
+        for fault in config.processors.check_machine(&machine) {
+            report.fault(&fault.key, fault.message);
+        }
+    }
     for thread in &config.threads {
         let key = format!("sealing_thread[{}].location", thread.index);
         let (location, hot) = (thread.location.clone(), thread.location.join("config.toml"));
