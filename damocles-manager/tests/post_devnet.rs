@@ -247,10 +247,7 @@ const MANAGER: &str = env!("CARGO_BIN_EXE_damocles-manager");
 
 /// The manager's own executable as the prover, as in production, unless configured otherwise.
 fn pool(processors: &Processors) -> Pool {
-    let options = StartOptions {
-        program: MANAGER.into(),
-        idle: Duration::from_secs(60),
-    };
+    let options = StartOptions::of(MANAGER);
     Pool::start(&[Stage::WindowPost], processors, &options).unwrap()
 }
 

@@ -14,6 +14,9 @@ use std::{
 
 /// How long a child may take to its ready line when the config does not say.
 pub const DEFAULT_STABLE_WAIT: Duration = Duration::from_secs(5);
+/// How long a child that tells of its progress may be silent about a task when the config does
+/// not say. Generous: the slowest machine takes minutes for what is told at once.
+pub const DEFAULT_SILENCE: Duration = Duration::from_secs(4 * 3600);
 /// Parent group of the children's cgroups when the config does not say.
 pub const DEFAULT_CGROUP: &str = "vc-worker";
 
@@ -69,6 +72,12 @@ pub struct RawProcessor {
     pub locks: Option<Vec<String>>,
     pub auto_restart: Option<bool>,
     pub inherit_envs: Option<bool>,
+    /// A duration such as `"3h"`; ours, upstream does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest: Option<String>,
+    /// The same, `"0s"` for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<String>,
     /// Which implementation our own program uses; ours, upstream does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
@@ -123,6 +132,39 @@ pub struct ChildConfig {
     pub inherit_envs: bool,
     /// Handed to our own program as an argument.
     pub kernel: KernelChoice,
+    /// How long a task may take.
+    pub longest: Option<Duration>,
+    /// How long nothing may be heard of one; zero: for ever. None: see [`Self::silence`].
+    pub silent: Option<Duration>,
+}
+
+impl ChildConfig {
+    /// How long nothing may be heard of a task. What is not said has a limit only where it is
+    /// known that the program tells of its progress: our own, computing with our kernels.
+    pub fn silence(&self, stage: Stage) -> Option<Duration> {
+        let tells = match stage {
+            Stage::AddPieces
+            | Stage::TreeD
+            | Stage::Pc1
+            | Stage::Pc2
+            | Stage::SnapEncode
+            | Stage::Transfer => {
+                self.bin.is_none() && self.args.is_none() && self.kernel == KernelChoice::Auto
+            }
+            Stage::SynthProof
+            | Stage::C1
+            | Stage::C2
+            | Stage::SnapProve
+            | Stage::Unseal
+            | Stage::WindowPost
+            | Stage::WinningPost
+            | Stage::MakeParams => false,
+        };
+        match self.silent {
+            Some(time) => (!time.is_zero()).then_some(time),
+            None => tells.then_some(DEFAULT_SILENCE),
+        }
+    }
 }
 
 impl Default for ChildConfig {
@@ -139,6 +181,8 @@ impl Default for ChildConfig {
             auto_restart: true,
             inherit_envs: true,
             kernel: KernelChoice::Auto,
+            longest: None,
+            silent: None,
         }
     }
 }
@@ -410,6 +454,8 @@ fn check_child(
         locks,
         auto_restart,
         inherit_envs,
+        longest,
+        silent,
         kernel,
         weight: _,
     } = raw;
@@ -418,6 +464,17 @@ fn check_child(
         .as_deref()
         .and_then(|text| faults.duration(&format!("{key}.stable_wait"), text))
         .unwrap_or(DEFAULT_STABLE_WAIT);
+    let mut time = |name: &str, text: &Option<String>| {
+        let text = text.as_deref()?;
+        faults.duration(&format!("{key}.{name}"), text)
+    };
+    let (longest, silent) = (time("longest", longest), time("silent", silent));
+    if longest.is_some_and(|time| time.is_zero()) {
+        faults.add(
+            &format!("{key}.longest"),
+            "no task could ever end in no time; leave the key out for no limit",
+        );
+    }
     let cgroup = cgroup.as_ref().and_then(|group| {
         let cpuset = group.cpuset.as_deref()?;
         match cpuset.parse::<CpuSet>() {
@@ -495,6 +552,8 @@ fn check_child(
         auto_restart: auto_restart.unwrap_or(true),
         inherit_envs: inherit_envs.unwrap_or(true),
         kernel,
+        longest,
+        silent,
     }
 }
 

@@ -60,6 +60,8 @@ fn upstreams_keys_are_understood() {
             auto_restart: false,
             inherit_envs: false,
             kernel: KernelChoice::Auto,
+            longest: None,
+            silent: None,
         }
     );
     assert_eq!(pc2.children[1], ChildConfig::default());
@@ -99,6 +101,48 @@ fn a_kernel_is_chosen_for_our_own_program_only() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn silence_has_a_limit_by_itself_only_where_progress_is_told() {
+    let hours = |n: u64| Some(Duration::from_secs(n * 3600));
+    for (stage, child, silence) in [
+        ("pc1", serde_json::json!({}), Some(DEFAULT_SILENCE)),
+        ("pc2", serde_json::json!({"silent": "1h"}), hours(1)),
+        ("pc2", serde_json::json!({"silent": "0s"}), None),
+        (
+            "pc2",
+            serde_json::json!({"kernel": "filecoin-proofs"}),
+            None,
+        ),
+        ("pc2", serde_json::json!({"bin": "/opt/pc2"}), None),
+        ("pc2", serde_json::json!({"args": ["x"]}), None),
+        ("c2", serde_json::json!({}), None),
+        (
+            "c2",
+            serde_json::json!({"bin": "/opt/c2", "silent": "2h"}),
+            hours(2),
+        ),
+    ] {
+        let config = serde_json::json!({stage: [child.clone()]});
+        let out = raw(config).check().unwrap();
+        let stage: Stage = stage.parse().unwrap();
+        let checked = &out.stages[&stage].children[0];
+        assert_eq!(checked.silence(stage), silence, "{stage} {child}");
+        assert_eq!(checked.longest, None);
+    }
+    let out = raw(serde_json::json!({"c2": [{"longest": "3h"}]}));
+    let out = out.check().unwrap();
+    assert_eq!(out.stages[&Stage::C2].children[0].longest, hours(3));
+    let bad = faults(serde_json::json!({"c2": [{"longest": "0s", "silent": "soon"}]}));
+    assert!(
+        bad.iter()
+            .any(|f| f.starts_with("processors.c2[0].longest: no task"))
+    );
+    assert!(
+        bad.iter()
+            .any(|f| f.starts_with("processors.c2[0].silent: \"soon\""))
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! * `<stage>.start`: `mute` (no ready line), `wrong` (another line), `exit` (ends at once),
 //!   `late <file>` (ready only when that file exists);
 //! * `<stage>.once` is obeyed by one task and taken away, `<stage>` by every task:
-//!   `error <text>`, `temporary <text>`, `garbage`, `die`, `silent`, `panic`,
+//!   `error <text>`, `temporary <text>`, `garbage`, `stray` (prints a line that is no protocol
+//!   and goes on), `die`, `silent`, `panic`,
 //!   `answer <json>`, `wait <file>` (works on when that file exists), `note <text>`,
 //!   `kernel <name>` (says that this computed the task);
 //! * to `log` a line `<stage> <pid> start` and `… end` is added per task.
@@ -64,7 +65,7 @@ pub fn run(stage: Stage) -> io::Result<()> {
         log(&dir, stage, "end")?;
         done
     });
-    serve::serve(stage.name(), io::stdin().lock(), output, work)
+    serve::live(stage.name(), output, work)
 }
 
 fn wait_for(file: &Path) {
@@ -103,8 +104,11 @@ fn obey(
         "error" => return Err(TaskError::permanent(rest)),
         "temporary" => return Err(TaskError::temporary(rest)),
         "panic" => panic!("told to panic"),
+        "stray" => stdout
+            .write_all(b"a library prints\n")
+            .map_err(TaskError::temporary)?,
         "garbage" => stdout
-            .write_all(b"Segmentation fault\n")
+            .write_all(b"{Segmentation fault\n")
             .map_err(TaskError::temporary)?,
         "die" => {
             eprintln!("told to die");
@@ -205,7 +209,7 @@ fn plausible(
         Stage::C2 => give(&C2Output {
             proof: vec![7; PROOF_LENGTH],
         }),
-        Stage::Transfer => give(&transfer::run(&take::<Transfer>(task)?, progress)?),
+        Stage::Transfer => give(&transfer::run(&take::<Transfer>(task)?, true, progress)?),
         Stage::WindowPost => give(&WindowPostOutput {
             proofs: vec![Base64(vec![7; PROOF_LENGTH])],
             faults: Vec::new(),

@@ -9,7 +9,7 @@ use damocles_processor::{
     task::{AddPieces, Pc1, Piece, PieceFile},
 };
 use damocles_types::{PaddedSize, SealProof, SectorSize};
-use std::{collections::BTreeMap, fs, num::NonZeroU32, path::Path, thread, time::Duration};
+use std::{collections::BTreeMap, fs, num::NonZeroU32, path::Path, thread};
 
 fn pool(kernel: KernelChoice, concurrent: u32) -> Pool {
     let child = ChildConfig {
@@ -25,10 +25,7 @@ fn pool(kernel: KernelChoice, concurrent: u32) -> Pool {
         stages: [(Stage::Pc1, stage)].into(),
         ..Processors::default()
     };
-    let options = StartOptions {
-        program: env!("CARGO_BIN_EXE_processor-child").into(),
-        idle: Duration::from_secs(60),
-    };
+    let options = StartOptions::of(env!("CARGO_BIN_EXE_processor-child"));
     Pool::start(&Stage::ALL, &config, &options).unwrap()
 }
 

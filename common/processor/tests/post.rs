@@ -8,7 +8,7 @@ use damocles_processor::{
     verify::{verify_window_post, verify_winning_post},
 };
 use damocles_types::{PoStProof, Randomness, SealProof, SectorSize};
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 const MINER: u64 = 1000;
 const SIZE: SectorSize = SectorSize::KiB2;
@@ -17,10 +17,7 @@ const WINDOW: PoStProof = PoStProof::WindowV1_1(SIZE);
 const SEED: [u8; 32] = [0xff; 32];
 
 fn pool() -> Pool {
-    let options = StartOptions {
-        program: env!("CARGO_BIN_EXE_processor-child").into(),
-        idle: Duration::from_secs(60),
-    };
+    let options = StartOptions::of(env!("CARGO_BIN_EXE_processor-child"));
     Pool::start(&Stage::ALL, &Processors::default(), &options).unwrap()
 }
 

@@ -13,7 +13,6 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 const PROOF: SealProof = SealProof::interactive(SectorSize::KiB2);
@@ -31,10 +30,7 @@ fn pool(kernel: KernelChoice) -> Pool {
         stages: [(Stage::SnapEncode, stage)].into(),
         ..Processors::default()
     };
-    let options = StartOptions {
-        program: env!("CARGO_BIN_EXE_processor-child").into(),
-        idle: Duration::from_secs(60),
-    };
+    let options = StartOptions::of(env!("CARGO_BIN_EXE_processor-child"));
     Pool::start(&Stage::ALL, &config, &options).unwrap()
 }
 

@@ -133,6 +133,20 @@ impl Value for ProcessorsSection {
                     &["Begin with the worker's environment; true when left out."],
                 ),
                 leaf(
+                    "longest",
+                    "length of time, such as \"3h\"",
+                    &[
+                        "New: how long a task may take before its child is killed, with all that runs in it; it is tried again. No limit when left out.",
+                    ],
+                ),
+                leaf(
+                    "silent",
+                    "length of time, such as \"1h\"",
+                    &[
+                        "New: the same for how long nothing may be heard of a task; `0s` for no limit. When left out, `4h` for the worker's own program with our kernels where it tells of its progress (add_pieces, tree_d, pc1, pc2, snap_encode, transfer), else no limit.",
+                    ],
+                ),
+                leaf(
                     "kernel",
                     "\"auto\" or \"filecoin-proofs\"",
                     &[

@@ -202,7 +202,7 @@ impl Step<'_> {
                     tracing::warn!("the timeline could not be written: {error}");
                 }
             }
-            Note::Progress(text) => tracing::debug!("{text}"),
+            Note::Progress(text) | Note::Doubt(text) => tracing::debug!("{text}"),
             // the step's own task comes first; one that checks its output does not count
             Note::Kernel(name) => {
                 entry.kernel.get_or_insert(name);

@@ -73,8 +73,8 @@ pub(crate) fn pool(dir: &Path, more: &str) -> Pool {
     let raw: RawProcessors = toml::from_str(&format!("{toml}{more}")).unwrap();
     let processors: Processors = raw.check().unwrap();
     let options = StartOptions {
-        program: fake_processor(),
         idle: NEVER,
+        ..StartOptions::of(fake_processor())
     };
     Pool::start(&STAGES, &processors, &options).unwrap()
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     disk::{WorkLock, at, put, sync, sync_dir_files},
     kind::Stage,
-    parent::{Child, ChildError, ChildSpec, placement::Environment},
+    parent::{Cancel, Child, ChildSpec},
     serve::TaskError,
     task::{Circuit, MakeParams},
 };
@@ -221,40 +221,25 @@ fn run_maker(work: &Path, set: &ParamSet, program: &Path) -> Result<(), ParamsEr
         circuit: set.circuit,
         reason,
     };
-    let spec = ChildSpec {
-        stage: Stage::MakeParams.name().to_owned(),
-        name: "make_params".to_owned(),
-        program: program.to_owned(),
-        args: vec!["processor".into(), Stage::MakeParams.name().into()],
-        environment: Environment {
-            inherit: true,
-            set: BTreeMap::from([
-                (DIR_ENV.to_owned(), work.display().to_string()),
-                // making is not verifying against the official digests
-                (
-                    "FIL_PROOFS_VERIFY_PRODUCTION_PARAMS".to_owned(),
-                    "0".to_owned(),
-                ),
-                (crate::wire::EVENTS_ENV.to_owned(), "1".to_owned()),
-            ]),
-        },
-        stable_wait: Duration::from_secs(30),
-        auto_restart: false,
-        on_demand: None,
-        cgroup: None,
-    };
+    let stage = Stage::MakeParams.name();
+    let mut spec = ChildSpec::new(stage, stage, program, &["processor", stage]);
+    spec.auto_restart = false;
+    let set_to = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    spec.environment.set = BTreeMap::from([
+        set_to(DIR_ENV, &work.display().to_string()),
+        // making is not verifying against the official digests
+        set_to("FIL_PROOFS_VERIFY_PRODUCTION_PARAMS", "0"),
+        set_to(crate::wire::EVENTS_ENV, "1"),
+    ]);
     let task = MakeParams {
         circuit: set.circuit,
         sector_size: set.size,
     };
     let task = serde_json::value::to_raw_value(&task).map_err(|error| failed(error.to_string()))?;
-    let reason = |error| match error {
-        ChildError::NotStartable { reason } | ChildError::Died { reason, .. } => failed(reason),
-    };
-    let child = Child::start(spec, Box::new(|_| {})).map_err(reason)?;
+    let child = Child::start(spec, Box::new(|_| {})).map_err(|error| failed(error.to_string()))?;
     let answer = child
-        .run(&task, None, &mut |_| {}, &mut |_| {})
-        .map_err(reason)?;
+        .run(&task, &Cancel::new(), &mut |_| {})
+        .map_err(|error| failed(error.to_string()))?;
     match answer.err_msg {
         Some(text) => Err(failed(text)),
         None => Ok(()),

@@ -7,24 +7,41 @@ use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
+use tracing::Span;
+
+/// Why a process is no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Death {
+    pub reason: String,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+}
 
 /// What a caller hears.
 #[derive(Debug)]
 pub(super) enum Reply {
     Progress(String),
+    /// Something makes one doubt that the task goes on.
+    Doubt(String),
     Answer(Response),
-    Died(String),
+    Died(Death),
 }
 
 /// The table. Once closed it takes no request any more; open ones still get their answers.
 pub(super) struct Calls(Mutex<Table>);
 
 struct Table {
-    open: BTreeMap<u64, Sender<Reply>>,
+    open: BTreeMap<u64, Caller>,
     last_id: u64,
     closed: bool,
     retired: bool,
     quiet_since: Instant,
+}
+
+struct Caller {
+    replies: Sender<Reply>,
+    /// What the caller was at, for the child's log lines.
+    span: Span,
 }
 
 impl Default for Calls {
@@ -49,8 +66,9 @@ impl Calls {
         table.last_id += 1;
         let id = table.last_id;
         // unbounded, but a child sends few notes per task and the caller is reading
-        let (sender, receiver) = unbounded();
-        table.open.insert(id, sender);
+        let (replies, receiver) = unbounded();
+        let span = Span::current();
+        table.open.insert(id, Caller { replies, span });
         Some((id, receiver))
     }
 
@@ -59,12 +77,30 @@ impl Calls {
         let mut table = self.0.lock();
         if let Some(text) = response.progress.take() {
             let caller = table.open.get(&response.id);
-            return caller.is_some_and(|caller| caller.send(Reply::Progress(text)).is_ok());
+            return caller.is_some_and(|c| c.replies.send(Reply::Progress(text)).is_ok());
         }
         table.retired |= response.retire;
         let caller = table.open.remove(&response.id);
         table.quiet_since = Instant::now();
-        caller.is_some_and(|caller| caller.send(Reply::Answer(response)).is_ok())
+        caller.is_some_and(|c| c.replies.send(Reply::Answer(response)).is_ok())
+    }
+
+    /// Tells all callers what makes one doubt that their tasks go on.
+    pub(super) fn doubt(&self, text: &str) {
+        for caller in self.0.lock().open.values() {
+            let _ = caller.replies.send(Reply::Doubt(text.to_owned()));
+        }
+    }
+
+    /// Where the caller of that task stands; of the only one, when the task is not known.
+    pub(super) fn span(&self, task: Option<u64>) -> Span {
+        let table = self.0.lock();
+        let caller = match task {
+            Some(id) => table.open.get(&id),
+            None if table.open.len() == 1 => table.open.values().next(),
+            None => None,
+        };
+        caller.map_or_else(Span::none, |caller| caller.span.clone())
     }
 
     /// Takes no more requests.
@@ -88,12 +124,15 @@ impl Calls {
         done
     }
 
-    /// Ends all open requests: the process is gone.
-    pub(super) fn fail(&self, reason: &str) {
+    /// Ends all open requests: the process is gone, or as good as gone. Returns how many
+    /// there were.
+    pub(super) fn fail(&self, death: &Death) -> usize {
         let mut table = self.0.lock();
         table.closed = true;
-        for (_, caller) in std::mem::take(&mut table.open) {
-            let _ = caller.send(Reply::Died(reason.to_owned()));
+        let open = std::mem::take(&mut table.open);
+        for caller in open.values() {
+            let _ = caller.replies.send(Reply::Died(death.clone()));
         }
+        open.len()
     }
 }

@@ -1,33 +1,30 @@
-//! A child by its handle, and the thread that watches it: given requests, ended when it is
-//! idle, retired or not wanted, started again for ever when it dies.
+//! A child by its handle: tasks go to it and answers come back, whichever process is behind
+//! it at the moment. `watch` keeps that process.
 
 use crate::{
     parent::{
-        calls::Reply,
-        child::{Process, launch},
+        calls::{Death, Reply},
+        cancel::Cancel,
+        limits::{Sign, Watch, in_words},
         pipes::{Event, Live},
         spec::ChildSpec,
+        watch::{self, PARTING},
     },
     wire::{Request, Response, line},
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
+use crossbeam_channel::{never, select_biased};
 use parking_lot::{Condvar, Mutex};
 use serde_json::value::RawValue;
 use std::{
-    convert::Infallible,
-    io::{self, Write},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-/// Pause before the first restart (upstream's) and the longest one.
-const FIRST_PAUSE: Duration = Duration::from_secs(3);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A child that lived this long starts again after the first pause.
-const STEADY: Duration = Duration::from_secs(60);
-/// How long a child whose stdin was closed may take to end by itself.
-const PARTING: Duration = Duration::from_secs(5);
+/// How often whoever waits for a process looks whether he is called off.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a child that is dropped may take to its end, before it is left to itself.
+const PATIENCE: Duration = PARTING.saturating_add(Duration::from_secs(5));
 /// Why a process was killed whose task had no answer in time.
 const GIVEN_UP: &str = "its task was not done in time";
 
@@ -51,43 +48,50 @@ pub enum Phase {
 }
 
 /// Why a request got no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChildError {
-    NotStartable {
-        reason: String,
-    },
-    /// The process ended or talked nonsense while the task ran.
-    Died {
-        pid: u32,
-        reason: String,
-    },
+    #[error("called off before a process had the task")]
+    Cancelled,
+    #[error("it cannot be started: {reason}")]
+    NotStartable { reason: String },
+    /// The process ended, was killed or talked nonsense while the task ran.
+    #[error("process {pid} was lost: {}", death.reason)]
+    Died { pid: u32, death: Death },
 }
 
-type OnChange = Box<dyn Fn(bool) + Send + Sync>;
+/// What is heard of a task while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Started { pid: u32 },
+    Progress(String),
+    Doubt(String),
+}
 
-/// A child process by its handle; dropping it kills the process group and waits for its end.
+pub(super) type OnChange = Box<dyn Fn(bool) + Send + Sync>;
+
+/// A child process by its handle; dropping it ends the process group.
 pub struct Child {
     shared: Arc<Shared>,
     watcher: Option<thread::JoinHandle<()>>,
 }
 
-struct Shared {
-    spec: ChildSpec,
-    state: Mutex<State>,
-    changed: Condvar,
+pub(super) struct Shared {
+    pub(super) spec: ChildSpec,
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Condvar,
     /// Told whether the child can take work; called outside the state's lock.
     on_change: OnChange,
 }
 
-struct State {
-    phase: Phase,
-    live: Option<Arc<Live>>,
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) live: Option<Arc<Live>>,
     /// An on-demand child is asked for.
-    wanted: bool,
-    stopping: bool,
+    pub(super) wanted: bool,
+    pub(super) stopping: bool,
     /// Attempts to start that have ended, so that a caller can tell old news from new.
     attempts: u64,
-    restarts: u64,
+    pub(super) restarts: u64,
 }
 
 impl std::fmt::Debug for Child {
@@ -97,13 +101,11 @@ impl std::fmt::Debug for Child {
 }
 
 impl Child {
-    /// Starts a child and waits for its ready line; an on-demand child is not started yet.
+    /// Starts a child; an on-demand child is not started yet.
     pub fn start(spec: ChildSpec, on_change: OnChange) -> Result<Self, ChildError> {
-        let on_demand = spec.on_demand.is_some();
-        let phase = if on_demand {
-            Phase::OnDemand
-        } else {
-            Phase::Starting
+        let phase = match spec.on_demand {
+            Some(_) => Phase::OnDemand,
+            None => Phase::Starting,
         };
         let shared = Arc::new(Shared {
             spec,
@@ -123,32 +125,35 @@ impl Child {
         let watched = Arc::clone(&shared);
         let watcher = thread::Builder::new()
             .name(format!("child {}", shared.spec.name))
-            .spawn(move || watch(&watched))
+            .spawn(move || watch::watch(&watched))
             .map_err(|error| ChildError::NotStartable {
                 reason: format!("no thread to watch it: {error}"),
             })?;
-        let child = Self {
+        Ok(Self {
             shared,
             watcher: Some(watcher),
-        };
-        if on_demand {
-            return Ok(child);
+        })
+    }
+
+    /// Waits for the ready line of one that is started now, as long as it is wanted.
+    pub(super) fn wait_until_ready(&self, unwanted: &dyn Fn() -> bool) -> Result<(), ChildError> {
+        if self.shared.spec.on_demand.is_some() {
+            return Ok(());
         }
-        let mut state = child.shared.state.lock();
-        child
-            .shared
-            .changed
-            .wait_while(&mut state, |s| s.attempts == 0);
-        let failed = match &state.phase {
-            Phase::Down { reason } | Phase::Ended { reason } if state.live.is_none() => {
-                Some(reason.clone())
+        let mut state = self.shared.state.lock();
+        while state.attempts == 0 {
+            if unwanted() {
+                return Err(ChildError::Cancelled);
             }
-            _ => None,
-        };
-        drop(state);
-        match failed {
-            Some(reason) => Err(ChildError::NotStartable { reason }),
-            None => Ok(child),
+            self.shared.changed.wait_for(&mut state, LOOK);
+        }
+        match &state.phase {
+            Phase::Down { reason } | Phase::Ended { reason } if state.live.is_none() => {
+                Err(ChildError::NotStartable {
+                    reason: reason.clone(),
+                })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -165,72 +170,101 @@ impl Child {
         self.shared.state.lock().restarts
     }
 
-    /// Runs one task. Blocks until its answer, however long that takes, or until `give_up`
-    /// closes: then the process is killed. `on_start` is told the pid, `on_progress` what the
-    /// child says meanwhile.
-    pub fn run(
+    /// Runs one task. Blocks until its answer, or until the child's limits are reached or a
+    /// `cancel` that kills is called off: then the process is killed. Any `cancel` ends the
+    /// wait for a process.
+    pub(crate) fn run(
         &self,
         task: &RawValue,
-        give_up: Option<&Receiver<Infallible>>,
-        on_start: &mut dyn FnMut(u32),
-        on_progress: &mut dyn FnMut(String),
+        cancel: &Cancel,
+        hears: &mut dyn FnMut(Heard),
     ) -> Result<Response, ChildError> {
         loop {
-            let live = self.live()?;
+            let live = self.live(cancel)?;
             let Some((id, replies)) = live.calls.open() else {
                 // it is being replaced or has just died; wait for what comes
-                self.wait_while_same(&live);
+                self.wait_while_same(&live, cancel)?;
                 continue;
             };
             let text = line(&Request { id, task }).map_err(|error| ChildError::NotStartable {
                 reason: format!("the task has no JSON form: {error}"),
             })?;
-            on_start(live.pid);
-            let written = match live.stdin.lock().as_mut() {
-                Some(stdin) => stdin
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stdin.flush()),
-                None => Err(io::ErrorKind::BrokenPipe.into()),
-            };
-            if let Err(error) = written {
-                tracing::debug!(child = self.name(), "stdin: {error}");
-                // closed stdin means a dying process; its watcher ends the call with the reason
-                let _ = live
-                    .events
-                    .try_send(Event::Closed(format!("its stdin broke: {error}")));
-            }
-            drop(text);
+            hears(Heard::Started { pid: live.pid });
+            // a closed stdin is that of a dying process; its watcher ends the call
+            live.input.send(text);
             let never = never();
-            let mut give_up = give_up.unwrap_or(&never);
-            let died = |reason| {
-                Err(ChildError::Died {
-                    pid: live.pid,
-                    reason,
-                })
+            let mut gives_up = cancel.gives_up().unwrap_or(&never);
+            let mut watch = Some(Watch::new(self.shared.spec.limits, Instant::now()));
+            let kill = |death| {
+                // the watcher kills it and ends the call; if it is gone, it has done so
+                let _ = live.events.send(Event::Kill(death));
             };
             loop {
-                select! {
+                let now = Instant::now();
+                let next = watch
+                    .as_ref()
+                    .map_or(PARTING, |watch| watch.next().saturating_duration_since(now));
+                select_biased! {
                     recv(replies) -> reply => match reply {
-                        Ok(Reply::Progress(text)) => on_progress(text),
+                        Ok(Reply::Progress(text)) => {
+                            if let Some(watch) = &mut watch {
+                                watch.hears(Instant::now());
+                            }
+                            hears(Heard::Progress(text));
+                        }
+                        Ok(Reply::Doubt(text)) => hears(Heard::Doubt(text)),
                         Ok(Reply::Answer(response)) => return Ok(response),
-                        Ok(Reply::Died(reason)) => return died(reason),
-                        Err(_) => return died("its watcher ended".to_owned()),
+                        Ok(Reply::Died(death)) => return Err(ChildError::Died { pid: live.pid, death }),
+                        Err(_) => {
+                            let reason = "its watcher ended".to_owned();
+                            let death = Death { reason, hint: None };
+                            return Err(ChildError::Died { pid: live.pid, death });
+                        }
                     },
-                    recv(give_up) -> _ => {
-                        give_up = &never;
-                        // the watcher kills it and ends the call; if it is gone, it has done so
-                        let _ = live.events.send(Event::Closed(GIVEN_UP.to_owned()));
+                    recv(gives_up) -> _ => {
+                        gives_up = &never;
+                        kill(Death { reason: GIVEN_UP.to_owned(), hint: None });
+                    }
+                    default(next) => {
+                        let sign = watch.as_mut().map_or(Sign::Good, |w| w.look(Instant::now()));
+                        match sign {
+                            Sign::Good => {}
+                            Sign::Silent(time) => {
+                                hears(Heard::Doubt(format!("no sign of it for {}", in_words(time))));
+                            }
+                            Sign::TooLong(most) => {
+                                watch = None;
+                                kill(self.over("it took longer than", "longest", most));
+                            }
+                            Sign::TooSilent(most) => {
+                                watch = None;
+                                kill(self.over("there was no sign of it for", "silent", most));
+                            }
+                        }
                     }
                 }
             }
         }
     }
 
+    fn over(&self, what: &str, key: &str, most: Duration) -> Death {
+        let stage = &self.shared.spec.stage;
+        Death {
+            reason: format!("its task was given up: {what} {}", in_words(most)),
+            hint: Some(format!(
+                "if tasks like this need more, raise `{key}` in [[processors.{stage}]]"
+            )),
+        }
+    }
+
     /// The running process; an on-demand child is started.
-    fn live(&self) -> Result<Arc<Live>, ChildError> {
+    fn live(&self, cancel: &Cancel) -> Result<Arc<Live>, ChildError> {
         let mut state = self.shared.state.lock();
         let before = state.attempts;
         loop {
+            if cancel.is_cancelled() {
+                return Err(ChildError::Cancelled);
+            }
             if state.stopping {
                 return Err(ChildError::NotStartable {
                     reason: "it is being stopped".to_owned(),
@@ -252,21 +286,27 @@ impl Child {
                 }
                 _ => {}
             }
-            state.wanted = true;
-            self.shared.changed.notify_all();
-            self.shared.changed.wait(&mut state);
+            if !state.wanted {
+                state.wanted = true;
+                self.shared.changed.notify_all();
+            }
+            self.shared.changed.wait_for(&mut state, LOOK);
         }
     }
 
-    fn wait_while_same(&self, live: &Arc<Live>) {
+    fn wait_while_same(&self, live: &Arc<Live>, cancel: &Cancel) -> Result<(), ChildError> {
         let mut state = self.shared.state.lock();
-        self.shared.changed.wait_while(&mut state, |s| {
-            !s.stopping && s.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, live))
-        });
+        while !state.stopping && state.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, live)) {
+            if cancel.is_cancelled() {
+                return Err(ChildError::Cancelled);
+            }
+            self.shared.changed.wait_for(&mut state, LOOK);
+        }
+        Ok(())
     }
 
     /// Closes the child's stdin so that it ends by itself; dropping the handle still waits.
-    pub fn part(&self) {
+    pub(super) fn part(&self) {
         let live = {
             let mut state = self.shared.state.lock();
             state.stopping = true;
@@ -274,7 +314,7 @@ impl Child {
         };
         self.shared.changed.notify_all();
         if let Some(live) = live {
-            let _ = live.events.try_send(Event::Look);
+            let _ = live.events.send(Event::Look);
         }
     }
 }
@@ -282,6 +322,20 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.part();
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.shared.state.lock();
+        while !state.is_over() {
+            let late = self.shared.changed.wait_until(&mut state, until);
+            if late.timed_out() && !state.is_over() {
+                // it hangs where its program is read from; it must not hold us up as well
+                tracing::error!(
+                    child = self.name(),
+                    "it does not stop; it is left to itself"
+                );
+                return;
+            }
+        }
+        drop(state);
         if let Some(watcher) = self.watcher.take()
             && watcher.join().is_err()
         {
@@ -290,65 +344,18 @@ impl Drop for Child {
     }
 }
 
-/// The watcher's life: start, attend, reap, pause, again.
-fn watch(shared: &Arc<Shared>) {
-    let spec = &shared.spec;
-    let mut pause = FIRST_PAUSE;
-    let reason = loop {
-        {
-            let mut state = shared.state.lock();
-            if spec.on_demand.is_some() {
-                shared
-                    .changed
-                    .wait_while(&mut state, |s| !s.wanted && !s.stopping);
-            }
-            if state.stopping {
-                break "stopped".to_owned();
-            }
-            state.wanted = false;
-            state.phase = Phase::Starting;
-        }
-        let born = Instant::now();
-        let (reason, quietly) = match launch(spec, &|| shared.state.lock().stopping) {
-            Ok(process) => {
-                shared.set_live(&process.live);
-                let live = Arc::clone(&process.live);
-                let end = attend(shared, process);
-                // down first: a caller that hears of it and comes again must not get it again
-                shared.set_down(&end.reason, end.wished);
-                live.calls.fail(&end.reason);
-                (end.reason, end.wished)
-            }
-            Err(reason) => {
-                tracing::warn!(child = spec.name, "not started: {reason}");
-                shared.set_down(&reason, false);
-                (reason, false)
-            }
-        };
-        if spec.on_demand.is_some() || (quietly && spec.auto_restart) {
-            continue;
-        }
-        if !spec.auto_restart {
-            break reason;
-        }
-        if born.elapsed() > STEADY {
-            pause = FIRST_PAUSE;
-        }
-        let mut state = shared.state.lock();
-        let until = Instant::now() + pause;
-        while !state.stopping && !shared.changed.wait_until(&mut state, until).timed_out() {}
-        state.restarts += 1;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    };
-    let mut state = shared.state.lock();
-    state.attempts += 1;
-    state.phase = Phase::Ended { reason };
-    drop(state);
-    shared.changed.notify_all();
+impl State {
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended { .. })
+    }
 }
 
 impl Shared {
-    fn set_live(&self, live: &Arc<Live>) {
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state.lock().stopping
+    }
+
+    pub(super) fn set_live(&self, live: &Arc<Live>) {
         let mut state = self.state.lock();
         state.attempts += 1;
         state.phase = Phase::Up { pid: live.pid };
@@ -361,7 +368,7 @@ impl Shared {
     }
 
     /// The process is gone. An on-demand child that ended as it should is simply idle again.
-    fn set_down(&self, reason: &str, wished: bool) {
+    pub(super) fn set_down(&self, reason: &str, wished: bool) {
         let mut state = self.state.lock();
         if state.live.take().is_none() {
             state.attempts += 1;
@@ -379,73 +386,26 @@ impl Shared {
             (self.on_change)(false);
         }
     }
-}
 
-struct End {
-    reason: String,
-    /// We wanted it to end: idle, retired or stopping.
-    wished: bool,
-}
+    /// It is not started again, whatever happens.
+    pub(super) fn set_ended(&self, reason: String) {
+        let mut state = self.state.lock();
+        state.attempts += 1;
+        state.phase = Phase::Ended { reason };
+        state.live = None;
+        drop(state);
+        self.changed.notify_all();
+    }
 
-/// Watches a running process until it is gone.
-fn attend(shared: &Shared, process: Process) -> End {
-    let spec = &shared.spec;
-    let tick = spec
-        .on_demand
-        .map_or(Duration::from_secs(3600), |idle| idle / 4);
-    let mut parting: Option<(Instant, &'static str)> = None;
-    let reason = loop {
-        let wait = parting.map_or(tick, |(until, _)| {
-            until.saturating_duration_since(Instant::now())
-        });
-        match process.events.recv_timeout(wait) {
-            Ok(Event::Closed(reason)) => {
-                process.settle();
-                break reason;
-            }
-            Ok(Event::Ready | Event::Look) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break "its reader ended".to_owned(),
-        }
-        if let Some((until, _)) = parting {
-            if Instant::now() >= until {
-                break "it did not end when its stdin was closed".to_owned();
-            }
-            continue;
-        }
-        let why = if shared.state.lock().stopping {
-            process.live.calls.close();
-            Some("stopped")
-        } else if process.live.calls.close_if_retired() {
-            Some("replaced")
-        } else if spec
-            .on_demand
-            .is_some_and(|idle| process.live.calls.close_if_idle(idle))
-        {
-            Some("idle")
-        } else {
-            None
-        };
-        if let Some(why) = why {
-            drop(process.live.stdin.lock().take());
-            parting = Some((Instant::now() + PARTING, why));
-        }
-    };
-    let pid = process.live.pid;
-    let reason = process.end(spec, reason);
-    match parting {
-        Some((_, why)) => {
-            tracing::info!(child = spec.name, pid, "ended: {why}");
-            End {
-                reason,
-                wished: true,
-            }
-        }
-        None => {
-            tracing::warn!(child = spec.name, pid, "died: {reason}");
-            End {
-                reason,
-                wished: false,
-            }
-        }
+    /// Waits until it is to stop, but not longer than that; whether it is.
+    pub(super) fn stops_within(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let mut state = self.state.lock();
+        while !state.stopping && !self.changed.wait_until(&mut state, until).timed_out() {}
+        state.stopping
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

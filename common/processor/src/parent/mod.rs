@@ -1,15 +1,25 @@
-//! The daemon's side: bounded, pinned child processes. `slots` and `placement` decide and
-//! do nothing; `child`, `keeper` and `pool` act and decide nothing.
+//! The daemon's side: bounded, pinned child processes. `slots`, `placement`, `limits` and
+//! `words` decide and do nothing; `child`, `watch`, `keeper` and `pool` act and decide nothing.
 
 pub mod slots;
 pub mod placement;
+pub mod limits;
+pub mod cancel;
+pub mod error;
 pub mod spec;
+mod words;
 mod calls;
 mod pipes;
 mod child;
+mod watch;
 pub mod keeper;
+mod start;
 pub mod pool;
 
+pub use calls::Death;
+pub use cancel::Cancel;
+pub use error::ProcessorError;
 pub use keeper::{Child, ChildError, Phase};
-pub use pool::{Cancel, ChildView, Note, Outcome, Pool, ProcessorError, StageView};
+pub use limits::Limits;
+pub use pool::{ChildView, Note, Outcome, Pool, StageView};
 pub use spec::{ChildSpec, StartOptions};

@@ -1,23 +1,29 @@
-//! What a child process says: its answers on stdout, its log on stderr. Each pipe has a
-//! thread; news for the watcher goes through a channel.
+//! The pipes of a child process: requests on stdin, answers on stdout, its log on stderr.
+//! Each has a thread, so that a process that does not read holds up nobody but its own;
+//! news for the watcher goes through a channel.
 
 use crate::{
     kind::ready_line,
-    parent::{calls::Calls, spec::ChildSpec},
+    parent::{
+        calls::{Calls, Death},
+        spec::ChildSpec,
+        words::{self, Said},
+    },
     wire::Response,
 };
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
-    io::{self, BufRead, BufReader, Read},
-    process::ChildStdin,
+    io::{self, BufRead, BufReader, Read, Write},
     sync::Arc,
     thread,
 };
+use tracing::Level;
 
-/// Lines of stderr that are kept to explain a death.
-const LAST_WORDS: usize = 8;
+/// Lines of stderr that are kept to explain a death, and how much of them is told.
+const LAST_WORDS: usize = 3;
+const LONGEST_LAST_WORDS: usize = 300;
 /// Longest line of stderr; what is longer is told in pieces.
 const LONGEST_WORDS: usize = 16 << 10;
 /// Longest first line of stdout, and longest answer (C1's are the largest, far below this).
@@ -26,22 +32,102 @@ const LONGEST_GREETING: u64 = 4 << 10;
 const LONGEST_ANSWER: u64 = 1 << 30;
 /// What is kept of the memory of a long line.
 const KEPT: usize = 64 << 10;
+/// How many lines on stdout that are no protocol are told of one process.
+const STRAY_TOLD: u32 = 20;
 
 /// A running process.
 pub(super) struct Live {
     pub(super) pid: u32,
-    pub(super) stdin: Mutex<Option<ChildStdin>>,
+    pub(super) input: Input,
     pub(super) calls: Calls,
+    /// Unbounded, so that nobody ever waits for the watcher here; it is told little.
     pub(super) events: Sender<Event>,
     pub(super) last_words: Mutex<VecDeque<String>>,
 }
 
+impl Live {
+    pub(super) fn new(pid: u32) -> (Arc<Self>, Receiver<Event>, Receiver<String>) {
+        let (events, told) = unbounded();
+        let (input, lines) = unbounded();
+        let live = Self {
+            pid,
+            input: Input(Mutex::new(Some(input))),
+            calls: Calls::default(),
+            events,
+            last_words: Mutex::default(),
+        };
+        (Arc::new(live), told, lines)
+    }
+
+    /// What it said last that may explain its end, on one line.
+    pub(super) fn last_words(&self) -> String {
+        let words: Vec<_> = self.last_words.lock().iter().cloned().collect();
+        let words = words.join(" | ");
+        match words.char_indices().nth(LONGEST_LAST_WORDS) {
+            Some((end, _)) => format!("{}…", &words[..end]),
+            None => words,
+        }
+    }
+}
+
+/// The way to a process's stdin. Putting a line on it never waits.
+pub(super) struct Input(Mutex<Option<Sender<String>>>);
+
+impl Input {
+    /// False when the way is closed.
+    pub(super) fn send(&self, line: String) -> bool {
+        let to = self.0.lock().clone();
+        to.is_some_and(|to| to.send(line).is_ok())
+    }
+
+    /// Closes stdin, once what was sent before is written.
+    pub(super) fn close(&self) {
+        self.0.lock().take();
+    }
+}
+
 pub(super) enum Event {
     Ready,
-    /// stdout is over, or said something that is no protocol.
-    Closed(String),
+    /// The process is of no more use: a pipe is over, or it said something that is no protocol.
+    Closed(Death),
+    /// Somebody wants it killed.
+    Kill(Death),
     /// Somebody asks the watcher to look again.
     Look,
+}
+
+impl Event {
+    pub(super) fn closed(reason: impl Into<String>) -> Self {
+        Self::Closed(Death {
+            reason: reason.into(),
+            hint: None,
+        })
+    }
+}
+
+/// Writes what is sent. It ends with the process: a pipe that nobody will read any more breaks.
+pub(super) fn spawn_stdin(
+    spec: &ChildSpec,
+    live: &Live,
+    lines: Receiver<String>,
+    mut stdin: impl Write + Send + 'static,
+) -> io::Result<()> {
+    let events = live.events.clone();
+    thread::Builder::new()
+        .name(format!("in {}", spec.name))
+        .spawn(move || {
+            for text in lines {
+                let written = stdin
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdin.flush());
+                if let Err(error) = written {
+                    // closed stdin means a dying process; its watcher ends the calls
+                    let _ = events.send(Event::closed(format!("its stdin broke: {error}")));
+                    return;
+                }
+            }
+        })?;
+    Ok(())
 }
 
 pub(super) fn spawn_stdout(
@@ -55,7 +141,7 @@ pub(super) fn spawn_stdout(
         .name(format!("out {name}"))
         .spawn(move || {
             let reason = read_stdout(&live, &name, &ready, BufReader::new(stdout));
-            let _ = live.events.send(Event::Closed(reason));
+            let _ = live.events.send(Event::closed(reason));
         })?;
     Ok(())
 }
@@ -64,6 +150,7 @@ pub(super) fn spawn_stdout(
 fn read_stdout(live: &Live, name: &str, ready: &str, mut stdout: impl BufRead) -> String {
     let mut text = Vec::new();
     let mut first = true;
+    let mut stray = 0;
     loop {
         text.clear();
         text.shrink_to(KEPT);
@@ -101,10 +188,26 @@ fn read_stdout(live: &Live, name: &str, ready: &str, mut stdout: impl BufRead) -
         match serde_json::from_slice::<Response>(&text) {
             Ok(response) => {
                 let id = response.id;
+                let is_note = response.progress.is_some();
                 if !live.calls.deliver(response) {
                     tracing::warn!(child = name, "an answer to a request {id} that is not open");
                 }
-                let _ = live.events.try_send(Event::Look);
+                if !is_note {
+                    let _ = live.events.send(Event::Look);
+                }
+            }
+            // A library's print in a program that has not put its stdout aside. An answer it
+            // was not.
+            Err(_) if text.trim_ascii_start().first() != Some(&b'{') => {
+                stray += 1;
+                if stray <= STRAY_TOLD {
+                    tracing::warn!(
+                        child = name,
+                        pid = live.pid,
+                        "a line on its stdout is no answer: {:?}",
+                        shown()
+                    );
+                }
             }
             // Nobody can tell which request this was the answer to: none may wait for it.
             Err(error) => {
@@ -128,16 +231,34 @@ pub(super) fn spawn_stderr(
         .name(format!("err {name}"))
         .spawn(move || {
             each_line(BufReader::new(stderr), |text| {
-                tracing::info!(target: "processor", stage, child = name, pid = live.pid, "{text}");
-                let mut words = live.last_words.lock();
-                if words.len() == LAST_WORDS {
-                    words.pop_front();
+                let said = words::read(&text);
+                let span = live.calls.span(said.task);
+                span.in_scope(|| log(&said, &stage, &name, live.pid));
+                if said.explains() {
+                    let mut words = live.last_words.lock();
+                    if words.len() == LAST_WORDS {
+                        words.pop_front();
+                    }
+                    words.push_back(said.text);
                 }
-                words.push_back(text);
             });
             drop(running);
         })?;
     Ok(done)
+}
+
+/// What a child says goes into our log at the level at which it was said.
+fn log(said: &Said, stage: &str, child: &str, pid: u32) {
+    macro_rules! at {
+        ($($level:ident),*) => {
+            match said.level.unwrap_or(Level::INFO) {
+                $(Level::$level => {
+                    tracing::event!(target: "processor", Level::$level, stage, child, pid, "{}", said.text);
+                })*
+            }
+        };
+    }
+    at!(TRACE, DEBUG, INFO, WARN, ERROR);
 }
 
 /// Calls `each` with every line that has something to say, until the end. Of what a progress

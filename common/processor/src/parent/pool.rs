@@ -5,70 +5,28 @@ use crate::{
     config::Processors,
     kind::Stage,
     parent::{
-        keeper::{Child, ChildError, Phase},
+        cancel::Cancel,
+        error::ProcessorError,
+        keeper::{Child, ChildError, Heard, Phase},
         slots::{ChildSlots, Lock, Scheduler, StageSlots, Start, Ticket, Wait},
         spec::{ChildSpec, StartOptions, daemon_spec, plan},
+        start::{Asked, clear_leftovers, start_all},
     },
     task::Task,
     wire::Response,
 };
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-use damocles_types::{Failure, Level};
+use crossbeam_channel::{Sender, bounded, select_biased};
+use damocles_types::Level;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 /// A waiting task looks again at least this often, so that what it reports stays true.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Lets a waiting task be called off (pause). A running one is not, unless its output is
-/// worthless from then on: see [`Cancel::killing`].
-#[derive(Clone, Debug)]
-pub struct Cancel {
-    sender: Arc<Mutex<Option<Sender<Infallible>>>>,
-    receiver: Receiver<Infallible>,
-    kills: bool,
-}
-
-impl Default for Cancel {
-    fn default() -> Self {
-        let (sender, receiver) = bounded(0);
-        Self {
-            sender: Arc::new(Mutex::new(Some(sender))),
-            receiver,
-            kills: false,
-        }
-    }
-}
-
-impl Cancel {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// One that also ends a running task, by killing its child. Other tasks in the same child
-    /// fail with it, for now.
-    pub fn killing() -> Self {
-        Self {
-            kills: true,
-            ..Self::default()
-        }
-    }
-
-    /// Calls off, for good; a later round needs a new `Cancel`.
-    pub fn cancel(&self) {
-        self.sender.lock().take();
-    }
-
-    pub fn is_cancelled(&self) -> bool {
-        self.sender.lock().is_none()
-    }
-}
 
 /// What happens to a task meanwhile, for whoever shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +37,11 @@ pub enum Note {
         child: String,
         pid: u32,
     },
-    /// What the child says about its progress.
+    /// What the child says about its progress, at the moment when it is heard.
     Progress(String),
+    /// What makes one doubt that the task goes on: the process is stopped by a signal, or has
+    /// told nothing for long after it had told of its progress. Until the next word of it.
+    Doubt(String),
     /// The task has ended, well or not, and this implementation computed it.
     Kernel(String),
 }
@@ -98,58 +59,6 @@ pub struct Outcome<T> {
     /// `pc1-0`.
     pub child: String,
     pub pid: u32,
-}
-
-/// Why a task has no output.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProcessorError {
-    #[error("called off while it waited")]
-    Cancelled,
-    /// The stage itself failed and said so.
-    #[error("{stage} failed: {message}")]
-    Task {
-        stage: Stage,
-        message: String,
-        level: Level,
-        hint: Option<String>,
-    },
-    /// The process ended under the task: killed, out of memory, or it talked nonsense.
-    #[error("the {stage} process {child} (pid {pid}) was lost: {reason}")]
-    ChildDied {
-        stage: Stage,
-        child: String,
-        pid: u32,
-        reason: String,
-    },
-    /// `name` is a stage or a sealing daemon.
-    #[error("no {name} process can be started: {reason}")]
-    NotStartable { name: String, reason: String },
-    #[error("the {stage} process answered with something else than its output: {reason}")]
-    BadOutput { stage: Stage, reason: String },
-    #[error("no {stage} process is configured here")]
-    NoStage { stage: Stage },
-}
-
-impl ProcessorError {
-    /// What it means for the sector; none when the task was only called off.
-    pub fn failure(&self) -> Option<Failure> {
-        let failure = |level| Failure::new(level, self);
-        Some(match self {
-            Self::Cancelled => return None,
-            Self::Task { level, hint, .. } => Failure {
-                hint: hint.clone(),
-                ..failure(*level)
-            },
-            Self::ChildDied { .. } => failure(Level::Temporary),
-            Self::NotStartable { name, .. } => failure(Level::Temporary).hint(format!(
-                "check the program of [[processors.{name}]] by running it by hand"
-            )),
-            Self::BadOutput { stage, .. } => failure(Level::Permanent).hint(format!(
-                "the program of [[processors.{stage}]] may be of another version"
-            )),
-            Self::NoStage { .. } => failure(Level::Permanent),
-        })
-    }
 }
 
 /// One child as an operator sees it.
@@ -178,7 +87,15 @@ struct Inner {
     board: Arc<Board>,
     children: BTreeMap<Stage, Vec<Child>>,
     /// Only kept running.
-    _daemons: Vec<Child>,
+    daemons: Vec<Child>,
+}
+
+impl Drop for Inner {
+    /// All are told first, so that they end side by side; each is waited for then.
+    fn drop(&mut self) {
+        let children = self.children.values().flatten();
+        children.chain(&self.daemons).for_each(Child::part);
+    }
 }
 
 /// Queues and slots, and who waits for them.
@@ -255,30 +172,40 @@ impl Pool {
             waiting: BTreeMap::new(),
         })));
 
-        let mut children = BTreeMap::new();
+        let mut asked: Vec<Asked> = Vec::new();
         for (stage, plan) in plans {
-            let mut started = Vec::new();
             for (index, (spec, _)) in plan.into_iter().enumerate() {
                 let told = Arc::clone(&board);
-                let on_change = Box::new(move |up| told.look(|s| s.set_up(stage, index, up)));
-                started.push(
-                    Child::start(spec, on_change)
-                        .map_err(|error| not_startable(stage.name(), error))?,
-                );
+                asked.push(Asked {
+                    of: Some(stage),
+                    spec,
+                    on_change: Box::new(move |up| told.look(|s| s.set_up(stage, index, up))),
+                });
             }
-            children.insert(stage, started);
         }
-        let mut daemons = Vec::new();
         for (index, daemon) in config.daemons.iter().enumerate() {
-            let spec = daemon_spec(daemon, index, options);
-            let child = Child::start(spec, Box::new(|_| {}))
-                .map_err(|error| not_startable("sealing_daemons", error))?;
-            daemons.push(child);
+            asked.push(Asked {
+                of: None,
+                spec: daemon_spec(daemon, index, options),
+                on_change: Box::new(|_| {}),
+            });
+        }
+        clear_leftovers(&asked);
+        let mut children: BTreeMap<Stage, Vec<Child>> = BTreeMap::new();
+        let mut daemons = Vec::new();
+        let started = start_all(asked, &options.stop).map_err(|(of, error)| {
+            not_startable(of.map_or("sealing_daemons", Stage::name), error)
+        })?;
+        for (of, child) in started {
+            match of {
+                Some(stage) => children.entry(stage).or_default().push(child),
+                None => daemons.push(child),
+            }
         }
         Ok(Self(Arc::new(Inner {
             board,
             children,
-            _daemons: daemons,
+            daemons,
         })))
     }
 
@@ -326,35 +253,27 @@ impl Pool {
 
         let mut started = Instant::now();
         let mut started_at = SystemTime::now();
-        let mut pid = 0;
-        let observed = std::cell::RefCell::new(observer);
-        let answer = child.run(
-            &task,
-            cancel.kills.then_some(&cancel.receiver),
-            &mut |child_pid| {
-                pid = child_pid;
-                started = Instant::now();
-                started_at = SystemTime::now();
-                (observed.borrow_mut())(Note::Running {
-                    child: child.name().to_owned(),
-                    pid,
-                });
-            },
-            &mut |text| (observed.borrow_mut())(Note::Progress(text)),
-        );
+        let mut ran_in = 0;
+        let answer = child.run(&task, cancel, &mut |heard| {
+            observer(match heard {
+                Heard::Started { pid } => {
+                    ran_in = pid;
+                    started = Instant::now();
+                    started_at = SystemTime::now();
+                    Note::Running {
+                        child: child.name().to_owned(),
+                        pid,
+                    }
+                }
+                Heard::Progress(text) => Note::Progress(text),
+                Heard::Doubt(text) => Note::Doubt(text),
+            });
+        });
         let ran = started.elapsed();
         drop(lease);
-        let answer = answer.map_err(|error| match error {
-            ChildError::NotStartable { .. } => not_startable(stage.name(), error),
-            ChildError::Died { pid, reason } => ProcessorError::ChildDied {
-                stage,
-                child: child.name().to_owned(),
-                pid,
-                reason,
-            },
-        })?;
+        let answer = answer.map_err(|error| not_done(stage, child.name(), error))?;
         if let Some(kernel) = &answer.kernel {
-            (observed.borrow_mut())(Note::Kernel(kernel.clone()));
+            observer(Note::Kernel(kernel.clone()));
         }
         Ok(Outcome {
             output: output(stage, answer)?,
@@ -364,7 +283,7 @@ impl Pool {
             waited: started.duration_since(queued),
             ran,
             child: child.name().to_owned(),
-            pid,
+            pid: ran_in,
         })
     }
 
@@ -375,6 +294,9 @@ impl Pool {
         cancel: &Cancel,
         observer: &mut dyn FnMut(Note),
     ) -> Result<(Start, Lease<'_>), ProcessorError> {
+        if cancel.is_cancelled() {
+            return Err(ProcessorError::Cancelled);
+        }
         let board = &*self.0.board;
         let (sender, mine) = bounded(1);
         let ticket = {
@@ -402,10 +324,8 @@ impl Pool {
             if wait == Some(Wait::NoChild)
                 && let Some(reason) = self.all_ended(stage)
             {
-                return Err(not_startable(
-                    stage.name(),
-                    ChildError::NotStartable { reason },
-                ));
+                let name = stage.name().to_owned();
+                return Err(ProcessorError::NotStartable { name, reason });
             }
             if let Some(wait) = wait {
                 let text = self.in_words(stage, &wait);
@@ -414,11 +334,12 @@ impl Pool {
                     observer(Note::Waiting(text));
                 }
             }
-            select! {
+            // whoever was called off begins nothing, even if his turn came as well
+            select_biased! {
+                recv(cancel.called_off()) -> _ => return Err(ProcessorError::Cancelled),
                 recv(mine) -> start => {
                     return start.map(|start| (start, lease)).map_err(|_| ProcessorError::Cancelled);
                 }
-                recv(cancel.receiver) -> _ => return Err(ProcessorError::Cancelled),
                 default(next) => {}
             }
         }
@@ -494,10 +415,18 @@ impl Pool {
             })
             .collect()
     }
+}
 
-    /// Lets every child end by itself; those that do not are killed when the pool is dropped.
-    pub fn part(&self) {
-        self.0.children.values().flatten().for_each(Child::part);
+fn not_done(stage: Stage, child: &str, error: ChildError) -> ProcessorError {
+    match error {
+        ChildError::Died { pid, death } => ProcessorError::ChildDied {
+            stage,
+            child: child.to_owned(),
+            pid,
+            reason: death.reason,
+            hint: death.hint,
+        },
+        other => not_startable(stage.name(), other),
     }
 }
 
@@ -528,7 +457,11 @@ fn text_of<T: Task>(task: &T) -> Result<Box<RawValue>, ProcessorError> {
 }
 
 fn not_startable(name: &str, error: ChildError) -> ProcessorError {
-    let (ChildError::NotStartable { reason } | ChildError::Died { reason, .. }) = error;
+    let reason = match error {
+        ChildError::Cancelled => return ProcessorError::Cancelled,
+        ChildError::NotStartable { reason } => reason,
+        ChildError::Died { death, .. } => death.reason,
+    };
     ProcessorError::NotStartable {
         name: name.to_owned(),
         reason,

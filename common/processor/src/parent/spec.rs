@@ -5,28 +5,57 @@ use crate::{
     kernel::KernelChoice,
     kind::Stage,
     parent::{
+        cancel::Cancel,
+        child::Kill,
+        limits::Limits,
         placement::{self, Environment},
         slots::ChildSlots,
     },
 };
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What the pool needs to know besides the config.
 #[derive(Clone, Debug)]
 pub struct StartOptions {
     /// The program that `processor <stage>` is a command of: the daemon's own executable.
     pub program: PathBuf,
+    /// What that program is called in lists of processes, when not by its path.
+    pub called: Option<PathBuf>,
     /// A default child without work for that long is ended.
     pub idle: Duration,
+    /// Called off, it ends the start of children that are not ready yet.
+    pub stop: Cancel,
 }
 
 impl StartOptions {
-    /// The running executable, and one minute.
+    /// The running executable, and one minute. It is started by the kernel's own link to it,
+    /// so that a file that was replaced or removed meanwhile does not matter: parent and
+    /// child are always of one version.
     pub fn own_executable() -> std::io::Result<Self> {
-        Ok(Self {
-            program: std::env::current_exe()?,
-            idle: Duration::from_secs(60),
+        const LINK: &str = "/proc/self/exe";
+        let path = std::env::current_exe()?;
+        Ok(if Path::new(LINK).exists() {
+            Self {
+                called: Some(path),
+                ..Self::of(LINK)
+            }
+        } else {
+            Self::of(path)
         })
+    }
+
+    /// Any program that has the command, and one minute.
+    pub fn of(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            called: None,
+            idle: Duration::from_secs(60),
+            stop: Cancel::new(),
+        }
     }
 }
 
@@ -38,6 +67,8 @@ pub struct ChildSpec {
     /// For people: `pc1-0`.
     pub name: String,
     pub program: PathBuf,
+    /// Its name in lists of processes and in errors, when not its path.
+    pub called: Option<PathBuf>,
     pub args: Vec<OsString>,
     pub environment: Environment,
     pub stable_wait: Duration,
@@ -46,6 +77,37 @@ pub struct ChildSpec {
     pub on_demand: Option<Duration>,
     /// Its cgroup, removed after its end.
     pub cgroup: Option<String>,
+    pub limits: Limits,
+    pub(super) kill: Kill,
+}
+
+impl ChildSpec {
+    /// A child without place or limits, which is started at once and, when it dies, again.
+    pub fn new(stage: &str, name: &str, program: impl Into<PathBuf>, args: &[&str]) -> Self {
+        Self {
+            stage: stage.to_owned(),
+            name: name.to_owned(),
+            program: program.into(),
+            called: None,
+            args: args.iter().map(Into::into).collect(),
+            environment: Environment {
+                inherit: true,
+                ..Environment::default()
+            },
+            stable_wait: Duration::from_secs(60),
+            auto_restart: true,
+            on_demand: None,
+            cgroup: None,
+            limits: Limits::default(),
+            kill: Kill::default(),
+        }
+    }
+
+    /// A shell that plays a child of PC2.
+    #[cfg(test)]
+    pub(super) fn shell(script: &str) -> Self {
+        Self::new("pc2", "pc2-0", "/bin/sh", &["-c", script])
+    }
 }
 
 /// The children of a stage as they are to be started and as the scheduler sees them.
@@ -76,12 +138,22 @@ pub(super) fn plan(
             stage: stage.name().to_owned(),
             name: name.clone(),
             program: child.bin.clone().unwrap_or_else(|| options.program.clone()),
+            called: child
+                .bin
+                .is_none()
+                .then(|| options.called.clone())
+                .flatten(),
             args: args.into_iter().map(Into::into).collect(),
             environment: placement::environment(child, stage.name(), pid, index),
             stable_wait: child.stable_wait,
             auto_restart: child.auto_restart,
             on_demand,
             cgroup: placement::cgroup_name(child, stage.name(), pid, index),
+            limits: Limits {
+                longest: child.longest,
+                silent: child.silence(stage),
+            },
+            kill: Kill::default(),
         };
         let slots = ChildSlots {
             name,
@@ -118,6 +190,7 @@ pub(super) fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOpt
             .bin
             .clone()
             .unwrap_or_else(|| options.program.clone()),
+        called: None,
         args: daemon
             .args
             .clone()
@@ -130,6 +203,8 @@ pub(super) fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOpt
         auto_restart: daemon.auto_restart,
         on_demand: None,
         cgroup: placement::cgroup_name(daemon, "sealing_daemon", pid, index),
+        limits: Limits::default(),
+        kill: Kill::default(),
     }
 }
 
@@ -140,10 +215,7 @@ mod tests {
 
     #[test]
     fn the_kernel_goes_along_as_an_argument_and_the_default_unsaid() {
-        let options = StartOptions {
-            program: "/opt/worker".into(),
-            idle: Duration::ZERO,
-        };
+        let options = StartOptions::of("/opt/worker");
         let child = |kernel| ChildConfig {
             kernel,
             ..ChildConfig::default()

@@ -5,6 +5,7 @@ use crate::cpus::CpuSet;
 use std::{
     fs, io,
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 /// Makes the group, gives it its CPUs and moves `pid` into it. `name` is relative and may
@@ -49,6 +50,57 @@ pub fn remove(root: &Path, name: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Removes the groups of children in `parent` (see `placement::cgroup_name`) whose daemon is
+/// gone, and kills what the daemon's end left running in them. Returns how many went.
+pub fn remove_leftovers(
+    root: &Path,
+    parent: &str,
+    lives: &dyn Fn(u32) -> bool,
+) -> io::Result<usize> {
+    let (mut dir, _) = hierarchy(root)?;
+    dir.extend(parts(parent)?);
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut gone = 0;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let daemon = name.to_str().and_then(daemon_of);
+        if daemon.is_none_or(lives) {
+            continue;
+        }
+        let group = entry.path();
+        // version 2 only; the file is there in every group
+        if group.join(KILL).exists() {
+            fs::write(group.join(KILL), "1")?;
+        }
+        for _ in 0..EMPTIES {
+            match fs::remove_dir(&group) {
+                Ok(()) => {
+                    gone += 1;
+                    break;
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+    Ok(gone)
+}
+
+/// Kills what is in a group.
+const KILL: &str = "cgroup.kill";
+/// How often a group is looked at again whose processes have just been killed.
+const EMPTIES: usize = 10;
+
+/// The process that made a group of the name `sub-<stage>-<pid>-<index>`.
+fn daemon_of(name: &str) -> Option<u32> {
+    let (rest, index) = name.strip_prefix("sub-")?.rsplit_once('-')?;
+    index.parse::<u32>().ok()?;
+    rest.rsplit_once('-')?.1.parse().ok()
 }
 
 /// The directory below which groups are made, and whether it is of version 2.
@@ -121,6 +173,34 @@ mod tests {
         assert_eq!(read("vc-worker/sub-pc1-1-0/cpuset.cpus"), "0-3");
         assert_eq!(read("vc-worker/sub-pc1-1-0/cgroup.procs"), "42");
         remove(root.path(), "vc-worker/nothing").unwrap();
+    }
+
+    #[test]
+    fn groups_of_daemons_that_are_gone_are_removed_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "cpuset").unwrap();
+        let dir = root.path().join("vc-worker");
+        for name in [
+            "sub-pc1-7-0",
+            "sub-add_pieces-7-1",
+            "sub-pc1-8-0",
+            "sub-x",
+            "other",
+        ] {
+            fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        let lives = |pid| pid == 8;
+        assert_eq!(
+            remove_leftovers(root.path(), "vc-worker", &lives).unwrap(),
+            2
+        );
+        let mut left: Vec<_> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["other", "sub-pc1-8-0", "sub-x"]);
+        assert_eq!(remove_leftovers(root.path(), "none", &lives).unwrap(), 0);
     }
 
     #[test]

@@ -412,6 +412,7 @@ impl Prover for FakeProver {
                 child: "window_post-0".to_owned(),
                 pid: 1,
                 reason: "killed by a test".to_owned(),
+                hint: None,
             }
             .into()),
             Some(Order::Fault(faults)) => Ok(WindowPostOutput {
