@@ -1,21 +1,89 @@
 //! Files that must be there after a power cut: synced, and named only when complete.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-/// Error text with the path, which `io::Error` leaves out.
-pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+/// An error with its place, which `io::Error` leaves out.
+#[derive(Debug)]
+struct AtPath {
+    path: PathBuf,
+    error: io::Error,
 }
 
-/// Brings a file's data, or a directory's entries, to the disk.
+impl fmt::Display for AtPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+// without a source: the text says it already
+impl std::error::Error for AtPath {}
+
+/// Error text with the path.
+pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| {
+        let kind = error.kind();
+        let path = path.to_owned();
+        io::Error::new(kind, AtPath { path, error })
+    }
+}
+
+/// What a person can do about an error of a disk, where that is known.
+pub fn advice(error: &io::Error) -> Option<String> {
+    let known = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<AtPath>());
+    let place = known.map_or_else(String::new, |at| format!(" {}", at.path.display()));
+    let number = known.map_or(error.raw_os_error(), |at| at.error.raw_os_error());
+    Some(match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("make room: `df -h{place}` shows how full it is")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "the user {} must be allowed there: `namei -l{place}` shows owners and modes",
+            rustix::process::geteuid().as_raw()
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => format!(
+            "`findmnt -T{place}` shows the mount; disks with errors are made read-only, `dmesg` tells"
+        ),
+        io::ErrorKind::StaleNetworkFileHandle => {
+            format!("the file server has forgotten it: mount it again (`findmnt -T{place}`)")
+        }
+        _ if number == Some(libc::EIO) => {
+            "the disk or the network below fails: `dmesg` tells which".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+/// Whether there is something at that path. What cannot be looked at is an error: it may
+/// well be there.
+pub fn is_there(path: &Path) -> io::Result<bool> {
+    path.try_exists().map_err(at(path))
+}
+
+/// Brings a file's data, or a directory's entries, to the disk. Some network file systems
+/// have no such order for directories; they write entries by themselves.
 pub fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(at(path))
+    let file = File::open(path).map_err(at(path))?;
+    match file.sync_all() {
+        Err(error) if is_not_offered(&error) && file.metadata().map_err(at(path))?.is_dir() => {
+            Ok(())
+        }
+        done => done.map_err(at(path)),
+    }
+}
+
+/// The file system cannot do it, ever; other errors are of today.
+fn is_not_offered(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOTSUP | libc::ENOSYS)
+    )
 }
 
 /// Syncs the directory that `path` lies in.
@@ -145,6 +213,52 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let error = write_whole(&dir.path().join("no/where"), b"").unwrap_err();
         assert!(error.to_string().contains("no/"), "{error}");
+    }
+
+    #[test]
+    fn only_what_a_file_system_never_does_is_forgiven() {
+        let error = io::Error::from_raw_os_error;
+        for number in [libc::EINVAL, libc::ENOTSUP, libc::ENOSYS] {
+            assert!(is_not_offered(&error(number)), "{number}");
+        }
+        for number in [libc::EIO, libc::EACCES, libc::ENOSPC, libc::EDQUOT] {
+            assert!(!is_not_offered(&error(number)), "{number}");
+        }
+        // a pipe cannot be synced and is no directory
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        let both = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&pipe)
+            .unwrap();
+        assert!(sync(&pipe).is_err(), "{both:?}");
+        sync(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn advice_names_the_place_and_the_user() {
+        let advice = |number| {
+            let error = io::Error::from_raw_os_error(number);
+            advice(&at(Path::new("/stores/hdd-1"))(error)).unwrap_or_default()
+        };
+        assert!(advice(libc::ENOSPC).contains("`df -h /stores/hdd-1`"));
+        assert!(advice(libc::EDQUOT).contains("`df -h /stores/hdd-1`"));
+        let user = format!("the user {} ", rustix::process::geteuid().as_raw());
+        let denied = advice(libc::EACCES);
+        assert!(denied.contains(&user) && denied.contains("/stores/hdd-1"));
+        assert!(advice(libc::EROFS).contains("/stores/hdd-1"));
+        assert!(advice(libc::EIO).contains("dmesg"));
+        assert_eq!(advice(libc::ENOENT), "");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_there(&dir.path().join("no")).unwrap());
+        fs::write(dir.path().join("file"), b"").unwrap();
+        assert!(is_there(&dir.path().join("file/below")).is_err());
     }
 
     #[test]

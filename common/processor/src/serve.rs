@@ -7,7 +7,7 @@ use crate::{
     wire::{EVENTS_ENV, Request, Response, line},
 };
 use damocles_types::Level;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use serde_json::value::RawValue;
 use std::{
     any::Any,
@@ -70,20 +70,23 @@ pub struct Progress {
     kernel: Arc<Mutex<Option<String>>>,
 }
 
-/// How often a task tells on stderr how far it is.
+/// How often a task tells on stderr how far it is, and how often when its parent hears it on
+/// stdout as well.
 const TELL: Duration = Duration::from_secs(10);
+const TELL_TWICE: Duration = Duration::from_secs(600);
 
 /// When the next word goes to stderr.
 #[derive(Debug)]
 struct Now {
     next: Instant,
+    every: Duration,
 }
 
 impl Now {
     fn has_come(&mut self, now: Instant) -> bool {
         let come = now >= self.next;
         if come {
-            self.next = now + TELL;
+            self.next = now + self.every;
         }
         come
     }
@@ -105,11 +108,14 @@ impl Progress {
     }
 
     fn of(id: u64, to: Option<Output>) -> Self {
-        let next = Instant::now();
+        let now = Now {
+            next: Instant::now(),
+            every: if to.is_some() { TELL_TWICE } else { TELL },
+        };
         Self {
             id,
             to,
-            log: Some(Arc::new(Mutex::new(Now { next }))),
+            log: Some(Arc::new(Mutex::new(now))),
             kernel: Arc::default(),
         }
     }
@@ -176,12 +182,67 @@ fn parent_is_ours() -> bool {
     std::env::var(EVENTS_ENV).is_ok_and(|value| value == "1")
 }
 
-/// Serves until `input` ends. Then it returns at once, whatever still runs: the parent is
-/// gone or wants this process gone, and the caller must end the process.
-pub fn serve(
+/// The tasks that run.
+#[derive(Clone, Debug, Default)]
+pub struct Running(Arc<(Mutex<usize>, Condvar)>);
+
+/// One of them, until it is dropped.
+struct Runs(Running);
+
+impl Running {
+    fn begin(&self) -> Runs {
+        *self.0.0.lock() += 1;
+        Runs(self.clone())
+    }
+
+    fn any(&self) -> bool {
+        *self.0.0.lock() > 0
+    }
+
+    /// Waits for their end as long as somebody wants their answers.
+    fn finish(&self, wanted: &dyn Fn() -> bool) {
+        let (count, changed) = &*self.0;
+        let mut count = count.lock();
+        while *count > 0 && wanted() {
+            changed.wait_for(&mut count, LOOK);
+        }
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        *self.0.0.0.lock() -= 1;
+        self.0.0.1.notify_all();
+    }
+}
+
+/// How often it is looked whether the parent is still there.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The whole life of a child whose work is `handler`: requests on stdin, answers on `output`.
+/// The end of stdin ends it. Under a daemon of ours at once, whatever still runs: the daemon is
+/// gone or wants this process gone. Another parent may only have said all that it has to say,
+/// as a shell's pipe does: it gets its answers, unless it is gone as well.
+pub fn live(stage: &str, output: File, handler: Arc<Handler>) -> io::Result<()> {
+    let parent = rustix::process::getppid();
+    let running = Running::default();
+    serve(stage, io::stdin().lock(), output, &running, handler)?;
+    if !parent_is_ours() {
+        running.finish(&|| rustix::process::getppid() == parent);
+    }
+    if running.any() {
+        // no destructor may pull away what the tasks stand on
+        sys::end_process();
+    }
+    Ok(())
+}
+
+/// Serves until `input` ends. Then it returns at once, whatever still runs.
+fn serve(
     stage: &str,
     input: impl BufRead,
     output: impl Write + Send + 'static,
+    running: &Running,
     handler: Arc<Handler>,
 ) -> io::Result<()> {
     let events = parent_is_ours();
@@ -197,23 +258,32 @@ pub fn serve(
             continue;
         }
         match serde_json::from_slice::<Request<Box<RawValue>>>(&text) {
-            Ok(request) => start(request, &output, events, Arc::clone(&handler)),
+            Ok(request) => start(request, &output, events, running, Arc::clone(&handler)),
             Err(error) => refuse(&text, &error, &output),
         }
     }
     Ok(())
 }
 
-fn start(request: Request<Box<RawValue>>, output: &Output, events: bool, handler: Arc<Handler>) {
+fn start(
+    request: Request<Box<RawValue>>,
+    output: &Output,
+    events: bool,
+    running: &Running,
+    handler: Arc<Handler>,
+) {
     let id = request.id;
     let out = Arc::clone(output);
+    let runs = running.begin();
     let work = move || {
+        let _task = tracing::info_span!("task", id).entered();
         let to = events.then(|| Arc::clone(&out));
         let progress = Progress::of(id, to);
         let result = catch_unwind(AssertUnwindSafe(|| handler(&request.task, &progress)));
         let mut response = answer(id, result);
         response.kernel = progress.computed_by();
         send(&out, &response);
+        drop(runs);
         sys::trim_heap();
     };
     let spawned = std::thread::Builder::new()
@@ -307,7 +377,10 @@ mod tests {
     #[test]
     fn stderr_hears_of_a_task_at_once_and_then_now_and_then() {
         let begun = Instant::now();
-        let mut now = Now { next: begun };
+        let mut now = Now {
+            next: begun,
+            every: TELL,
+        };
         let after = [0, 1, 9, 10, 11, 19, 20, 100];
         let told = after.map(|seconds| now.has_come(begun + Duration::from_secs(seconds)));
         assert_eq!(told, [true, false, false, true, false, false, true, true]);
@@ -332,7 +405,11 @@ mod tests {
             "\"panic\"" => panic!("boom"),
             _ => Ok(task.to_owned()),
         });
-        serve("pc1", Cursor::new(input), Lines(tx, Vec::new()), handler).unwrap();
+        let running = Running::default();
+        let lines = Lines(tx, Vec::new());
+        serve("pc1", Cursor::new(input), lines, &running, handler).unwrap();
+        running.finish(&|| true);
+        assert!(!running.any());
         let mut lines: Vec<String> = (0..5)
             .map(|_| rx.recv_timeout(Duration::from_secs(20)).unwrap())
             .collect();
@@ -386,13 +463,18 @@ mod tests {
             }
         }
         let input = UntilRunning(Cursor::new("{\"id\":1,\"task\":{}}\n"), running);
+        let running = Running::default();
         serve(
             "c2",
             io::BufReader::new(input),
             Lines(tx, Vec::new()),
+            &running,
             handler,
         )
         .unwrap();
+        assert!(running.any());
+        // nobody wants its answer
+        running.finish(&|| false);
         assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["c2 processor ready"]);
     }
 }

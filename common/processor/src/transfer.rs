@@ -3,7 +3,7 @@
 //! the finished file and leaves it. The source stays; removing it is the caller's business.
 
 use crate::{
-    disk::{at, make_dirs, put, remove_if_there, sibling, sync, sync_parent},
+    disk::{advice, at, make_dirs, put, remove_if_there, sibling, sync, sync_parent},
     serve::{Progress, TaskError},
     task::{Transfer, TransferRoute},
 };
@@ -14,6 +14,8 @@ use std::{
 };
 
 const BLOCK: usize = 1 << 20;
+/// After so many bytes it is told how far a file is.
+const TELL_EVERY: u64 = 1 << 30;
 /// Suffix of what is not finished. Safe to delete when nothing runs.
 const PART: &str = "part";
 
@@ -21,9 +23,9 @@ const PART: &str = "part";
 /// `--disable-link` and `DISABLE_LINK`).
 pub const DISABLE_LINK_ENV: &str = "DISABLE_LINK";
 
-/// Carries out all routes in order.
-pub fn run(task: &Transfer, progress: &Progress) -> Result<bool, TaskError> {
-    let links = std::env::var_os(DISABLE_LINK_ENV).is_none();
+/// Carries out all routes in order; by symbolic links only where `links` says so as well.
+pub fn run(task: &Transfer, links: bool, progress: &Progress) -> Result<bool, TaskError> {
+    let links = links && std::env::var_os(DISABLE_LINK_ENV).is_none();
     for (i, route) in task.routes.iter().enumerate() {
         progress.note(format!(
             "{} of {}: {}",
@@ -31,12 +33,26 @@ pub fn run(task: &Transfer, progress: &Progress) -> Result<bool, TaskError> {
             task.routes.len(),
             route.dest.uri.display()
         ));
-        carry(route, links)?;
+        carry(route, links, progress).map_err(|error| of_store(error, route))?;
     }
     Ok(true)
 }
 
-fn carry(route: &TransferRoute, links: bool) -> Result<(), TaskError> {
+/// An error's path alone does not tell an operator which of his stores it is.
+fn of_store(error: TaskError, route: &TransferRoute) -> TaskError {
+    let store = [&route.dest, &route.src]
+        .into_iter()
+        .find_map(|end| end.store_name.as_deref());
+    match store {
+        Some(store) => TaskError {
+            message: format!("store {store}: {}", error.message),
+            ..error
+        },
+        None => error,
+    }
+}
+
+fn carry(route: &TransferRoute, links: bool, progress: &Progress) -> Result<(), TaskError> {
     let (src, dest) = (&route.src.uri, &route.dest.uri);
     for path in [src, dest] {
         if !path.is_absolute() {
@@ -46,7 +62,7 @@ fn carry(route: &TransferRoute, links: bool) -> Result<(), TaskError> {
             )));
         }
     }
-    let meta = fs::metadata(src).map_err(|error| source_error(src, &error))?;
+    let meta = fs::metadata(src).map_err(|error| source_error(src, error))?;
     let parent = dest.parent().ok_or_else(|| {
         TaskError::permanent(format!("{} cannot be a destination", dest.display()))
     })?;
@@ -56,24 +72,36 @@ fn carry(route: &TransferRoute, links: bool) -> Result<(), TaskError> {
         return link(src, dest).map_err(temporary);
     }
     if meta.is_dir() {
-        copy_dir(src, dest)
+        copy_dir(src, dest, progress)
     } else {
-        copy_file(src, &meta, dest)
+        copy_file(src, &meta, dest, progress)
     }
 }
 
 /// Anything that goes wrong with the disks and networks below is worth another try.
 fn temporary(error: io::Error) -> TaskError {
-    TaskError::temporary(error)
+    TaskError {
+        hint: advice(&error),
+        ..TaskError::temporary(error)
+    }
 }
 
-fn source_error(src: &Path, error: &io::Error) -> TaskError {
-    let text = format!("{}: {error}", src.display());
+/// What is at a path, itself; none when nothing is. What cannot be looked at is an error: it
+/// may well be there.
+fn look(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+fn source_error(src: &Path, error: io::Error) -> TaskError {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            TaskError::permanent(text).hint("the file to be moved is not there")
+            TaskError::permanent(at(src)(error)).hint("the file to be moved is not there")
         }
-        _ => TaskError::temporary(text),
+        _ => temporary(at(src)(error)),
     }
 }
 
@@ -91,28 +119,28 @@ fn link(src: &Path, dest: &Path) -> io::Result<()> {
 /// A destination of the other kind is somebody else's and is left alone. Symbolic links,
 /// dangling ones too, are looked at themselves and never written through.
 fn refuse_other_kind(dest: &Path, is_dir: bool) -> io::Result<()> {
-    match fs::symlink_metadata(dest) {
-        Ok(meta) if !meta.is_symlink() && meta.is_dir() != is_dir => {
+    match look(dest)? {
+        Some(meta) if !meta.is_symlink() && meta.is_dir() != is_dir => {
             let there = if is_dir { "a file" } else { "a directory" };
-            Err(io::Error::other(format!(
-                "{} is {there} already",
-                dest.display()
-            )))
+            let path = dest.display();
+            Err(io::Error::other(format!("{path} is {there} already")))
         }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(at(dest)(error)),
+        _ => Ok(()),
     }
 }
 
-fn copy_file(src: &Path, meta: &Metadata, dest: &Path) -> Result<(), TaskError> {
+fn copy_file(
+    src: &Path,
+    meta: &Metadata,
+    dest: &Path,
+    progress: &Progress,
+) -> Result<(), TaskError> {
     refuse_other_kind(dest, false).map_err(TaskError::permanent)?;
-    if same_place(meta, dest) {
+    let there = look(dest).map_err(temporary)?;
+    if there.as_ref().is_some_and(|there| same_place(meta, there)) {
         return Ok(());
     }
-    let there = fs::symlink_metadata(dest)
-        .ok()
-        .filter(|m| m.is_file() && m.len() == meta.len());
+    let there = there.filter(|m| m.is_file() && m.len() == meta.len());
     if there.is_some() && digest(dest).map_err(temporary)? == digest(src).map_err(temporary)? {
         // finished by an earlier run that may not have got to syncing
         sync(dest)
@@ -121,7 +149,7 @@ fn copy_file(src: &Path, meta: &Metadata, dest: &Path) -> Result<(), TaskError> 
         return Ok(());
     }
     let part = sibling(dest, PART).map_err(temporary)?;
-    let copied = copy_verified(src, &part);
+    let copied = copy_verified(src, &part, progress);
     if copied.is_err() {
         // a full disk must not stay full of half a file
         let _ = remove_if_there(&part);
@@ -130,21 +158,22 @@ fn copy_file(src: &Path, meta: &Metadata, dest: &Path) -> Result<(), TaskError> 
     put(&part, dest).map_err(temporary)
 }
 
-/// The destination is the source itself, by another name or link.
-fn same_place(meta: &Metadata, dest: &Path) -> bool {
+/// The destination is the source itself by another name.
+fn same_place(meta: &Metadata, there: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    fs::metadata(dest).is_ok_and(|there| (there.dev(), there.ino()) == (meta.dev(), meta.ino()))
-        && fs::symlink_metadata(dest).is_ok_and(|there| !there.is_symlink())
+    (there.dev(), there.ino()) == (meta.dev(), meta.ino())
 }
 
-fn copy_verified(src: &Path, part: &Path) -> Result<(), TaskError> {
+fn copy_verified(src: &Path, part: &Path, progress: &Progress) -> Result<(), TaskError> {
     remove_if_there(part).map_err(temporary)?;
-    let mut from = File::open(src).map_err(|error| source_error(src, &error))?;
+    let mut from = File::open(src).map_err(|error| source_error(src, error))?;
     let mut to = File::create_new(part)
         .map_err(at(part))
         .map_err(temporary)?;
     let mut hash = blake2b_simd::State::new();
     let mut block = vec![0; BLOCK];
+    let mut told = 0;
+    let mut done: u64 = 0;
     loop {
         let n = read_some(&mut from, &mut block)
             .map_err(at(src))
@@ -156,6 +185,12 @@ fn copy_verified(src: &Path, part: &Path) -> Result<(), TaskError> {
         to.write_all(&block[..n])
             .map_err(at(part))
             .map_err(temporary)?;
+        done += n as u64;
+        // a file server that hangs is known by this going silent
+        if done / TELL_EVERY > told {
+            told = done / TELL_EVERY;
+            progress.note(format!("{told} GiB of {}", src.display()));
+        }
     }
     to.sync_all().map_err(at(part)).map_err(temporary)?;
     // What is still in the page cache proves nothing about the disk or the file server.
@@ -197,9 +232,12 @@ fn digest(path: &Path) -> io::Result<blake2b_simd::Hash> {
 /// A directory is brought file by file into the place itself, each file whole or not at all,
 /// so that a second run goes on where the first was stopped. Files that only the destination
 /// has are removed at the end: the two are equal then.
-fn copy_dir(src: &Path, dest: &Path) -> Result<(), TaskError> {
+fn copy_dir(src: &Path, dest: &Path, progress: &Progress) -> Result<(), TaskError> {
     refuse_other_kind(dest, true).map_err(TaskError::permanent)?;
-    if fs::symlink_metadata(dest).is_ok_and(|meta| meta.is_symlink()) {
+    if look(dest)
+        .map_err(temporary)?
+        .is_some_and(|meta| meta.is_symlink())
+    {
         remove_if_there(dest).map_err(temporary)?;
     }
     match fs::create_dir(dest) {
@@ -217,17 +255,19 @@ fn copy_dir(src: &Path, dest: &Path) -> Result<(), TaskError> {
     let wanted = names(src).map_err(temporary)?;
     for name in &wanted {
         let (from, to) = (src.join(name), dest.join(name));
-        let meta = fs::metadata(&from).map_err(|error| source_error(&from, &error))?;
+        let meta = fs::metadata(&from).map_err(|error| source_error(&from, error))?;
         if meta.is_dir() {
-            copy_dir(&from, &to)?;
+            copy_dir(&from, &to, progress)?;
         } else {
-            copy_file(&from, &meta, &to)?;
+            copy_file(&from, &meta, &to, progress)?;
         }
     }
     for name in names(dest).map_err(temporary)? {
         if !wanted.contains(&name) {
             let extra = dest.join(name);
-            let is_dir = fs::symlink_metadata(&extra).is_ok_and(|meta| meta.is_dir());
+            let is_dir = look(&extra)
+                .map_err(temporary)?
+                .is_some_and(|meta| meta.is_dir());
             let removed = if is_dir {
                 fs::remove_dir_all(&extra)
             } else {

@@ -21,7 +21,7 @@ fn route(src: &Path, dest: &Path, opt: Option<TransferOption>) -> Transfer {
 }
 
 fn go(src: &Path, dest: &Path, opt: Option<TransferOption>) -> Result<bool, TaskError> {
-    run(&route(src, dest, opt), &Progress::silent())
+    run(&route(src, dest, opt), true, &Progress::silent())
 }
 
 fn inode(path: &Path) -> u64 {
@@ -149,4 +149,42 @@ fn what_cannot_be_is_refused() {
         assert_eq!(error.level, Level::Permanent);
     }
     assert_eq!(fs::read(&file).unwrap(), b"x");
+}
+
+#[test]
+fn an_error_names_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("src"), b"x").unwrap();
+    fs::write(dir.path().join("file"), b"x").unwrap();
+    let dest = dir.path().join("file/below/sealed");
+    let mut task = route(&dir.path().join("src"), &dest, None);
+    task.routes[0].dest.store_name = Some("hdd-1".to_owned());
+    let error = run(&task, true, &Progress::silent()).unwrap_err();
+    assert!(error.message.starts_with("store hdd-1: "), "{error}");
+    assert_eq!(error.level, Level::Temporary);
+}
+
+#[test]
+fn a_destination_that_cannot_be_looked_at_is_not_taken_for_an_empty_place() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), b"x").unwrap();
+    assert!(look(&dir.path().join("none")).unwrap().is_none());
+    assert!(look(&dir.path().join("file")).unwrap().is_some());
+    assert!(look(&dir.path().join("file/below")).is_err());
+}
+
+#[test]
+fn links_are_made_only_where_the_processor_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let (src, dest) = (dir.path().join("src"), dir.path().join("dest"));
+    fs::write(&src, b"x").unwrap();
+    let link = TransferOption {
+        is_dir: false,
+        allow_link: true,
+    };
+    for (links, linked) in [(false, false), (true, true)] {
+        run(&route(&src, &dest, Some(link)), links, &Progress::silent()).unwrap();
+        assert_eq!(dest.is_symlink(), linked);
+        fs::remove_file(&dest).unwrap();
+    }
 }

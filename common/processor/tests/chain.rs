@@ -9,7 +9,6 @@ use damocles_types::{PaddedSize, PieceInfo, SealProof, SectorSize};
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 const PROOF: SealProof = SealProof::interactive(SectorSize::KiB2);
@@ -22,10 +21,7 @@ struct Sector {
 }
 
 fn start(processors: &Processors) -> Pool {
-    let options = StartOptions {
-        program: env!("CARGO_BIN_EXE_processor-child").into(),
-        idle: Duration::from_secs(60),
-    };
+    let options = StartOptions::of(env!("CARGO_BIN_EXE_processor-child"));
     Pool::start(&Stage::ALL, processors, &options).unwrap()
 }
 
@@ -403,6 +399,96 @@ fn both_kernels_of_pc2_make_the_same_files_and_either_goes_on_after_the_other() 
     assert!(error.to_string().contains("at least"), "{error}");
     // upstream's sign is there for whoever comes next with another program
     assert!(s.path("cache/.pc2_running").exists());
+}
+
+/// What upstream's worker does around PC1 and PC2 with files that the stages touch as well. It
+/// stops for a person when one of its own is not as it left it.
+struct Upstreams<'a>(&'a Sector);
+
+impl Upstreams<'_> {
+    fn sign(&self) -> PathBuf {
+        self.0.path("cache/.pc2_running")
+    }
+
+    /// An empty cache directory, the tree linked into it, and an empty sealed file.
+    fn pc1(&self, infos: &[PieceInfo]) -> Opaque {
+        let s = self.0;
+        let (cache, prepared) = (s.path("cache"), s.path("prepared"));
+        if cache.exists() {
+            fs::remove_dir_all(&cache).unwrap();
+        }
+        fs::create_dir(&cache).unwrap();
+        s.run(&TreeD {
+            registered_proof: PROOF,
+            staged_file: s.path("staged"),
+            cache_dir: prepared.clone(),
+        });
+        let tree = "sc-02-data-tree-d.dat";
+        std::os::unix::fs::symlink(prepared.join(tree), cache.join(tree)).unwrap();
+        fs::File::create(s.path("sealed")).unwrap();
+        s.run(&s.pc1(1, infos))
+    }
+
+    /// Without the trees of an earlier run and with its sign; a sign that is there means that
+    /// the sealed file must be made again.
+    fn begin_pc2(&self) {
+        let s = self.0;
+        for name in fs::read_dir(s.path("cache")).unwrap() {
+            let name = name.unwrap().file_name().into_string().unwrap();
+            let is_made_again = ["p_aux", "t_aux"].contains(&name.as_str())
+                || name.contains("tree-c")
+                || name.contains("tree-r-last");
+            if is_made_again {
+                fs::remove_file(s.path("cache").join(name)).unwrap();
+            }
+        }
+        if self.sign().exists() {
+            fs::remove_file(s.path("sealed")).unwrap();
+            fs::copy(s.path("staged"), s.path("sealed")).unwrap();
+        } else {
+            fs::File::create(self.sign()).unwrap();
+        }
+    }
+
+    fn pc2(&self, pool: &Pool, pc1out: Opaque) -> Pc2Output {
+        self.begin_pc2();
+        let task = Pc2 {
+            staged_file: None,
+            ..self.0.pc2(pc1out)
+        };
+        let done = pool.run(&task, &Cancel::new(), &mut |_| {}).unwrap();
+        fs::remove_file(self.sign()).unwrap();
+        done.output
+    }
+}
+
+#[test]
+fn under_upstreams_worker_the_sign_of_a_running_pc2_is_its_own() {
+    let s = Sector::new(8);
+    let infos = s.add_pieces(vec![]);
+    let parent = Upstreams(&s);
+    let library = start_pc2(serde_json::json!({"kernel": "filecoin-proofs"}));
+    let pc1 = parent.pc1(&infos);
+    let wanted = parent.pc2(&s.pool, pc1.clone());
+    let sealed = fs::read(s.path("sealed")).unwrap();
+    s.run(&s.c1(1, wanted, &infos));
+
+    for pool in [&s.pool, &library] {
+        assert_eq!(parent.pc1(&infos).text(), pc1.text());
+        // killed at once after it began: the sign says so, whatever became of the sealed file
+        parent.begin_pc2();
+        fs::write(s.path("sealed"), &sealed).unwrap();
+        assert_eq!(parent.pc2(pool, pc1.clone()), wanted);
+        assert!(fs::read(s.path("sealed")).unwrap() == sealed);
+    }
+    // PC1 takes away a sign only beside a mark of our own PC2
+    fs::write(parent.sign(), b"").unwrap();
+    s.run(&s.pc1(1, &infos));
+    assert!(parent.sign().exists());
+    s.run(&s.pc2(pc1));
+    fs::write(parent.sign(), b"").unwrap();
+    s.run(&s.pc1(1, &infos));
+    assert!(!parent.sign().exists());
 }
 
 #[test]

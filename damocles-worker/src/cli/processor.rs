@@ -1,9 +1,7 @@
 //! `processor <stage>`: the child's side of the line protocol.
 
 use damocles_daemon::exit::{Exit, Fatal};
-use damocles_processor::{
-    KernelChoice, Stage, memory_files::MemoryFiles, stage, transfer::DISABLE_LINK_ENV,
-};
+use damocles_processor::{KernelChoice, Stage, memory_files::MemoryFiles, stage};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -39,19 +37,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    if args.disable_link && std::env::var_os(DISABLE_LINK_ENV).is_none() {
-        return Err(Fatal::new(
-            Exit::Usage,
-            "--disable-link works through the environment in this version",
-        )
-        .hint(format!(
-            "set envs = {{ {DISABLE_LINK_ENV} = \"1\" }} in [[processors.transfer]] instead"
-        ))
-        .into());
-    }
     let settings = stage::Settings {
         kernel: args.kernel,
         memory_files: memory_files(args)?,
+        no_links: args.disable_link,
         ..stage::Settings::default()
     };
     stage::run_processor(args.stage, settings)

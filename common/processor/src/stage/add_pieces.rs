@@ -1,6 +1,6 @@
 //! AddPieces: deals, fillers and nothing at all, through fr32 into the staged file.
 
-use super::{context::Context, disk, source};
+use super::{context::Context, source, trouble::disk};
 use crate::{
     disk::{at, create_anew, sync_parent},
     proofs::seal_proof,

@@ -1,6 +1,6 @@
 //! p_aux and t_aux: small files beside the trees whose form only the proofs library knows.
 
-use super::disk;
+use super::trouble::disk;
 use crate::{
     disk::{at, write_whole},
     serve::TaskError,

@@ -1,7 +1,7 @@
 //! The files in a sector's cache directory: which there are, which go when, and the marks
 //! that the stages leave to themselves.
 
-use super::disk;
+use super::trouble::disk;
 use crate::{
     disk::{WorkLock, at, remove_if_there, sync},
     serve::TaskError,

@@ -1,7 +1,7 @@
 //! What the functions of the stages know besides their task: how the child was started, and
 //! where to tell what goes on.
 
-use super::pc1_own::Batch;
+use super::pc1_batch::Batch;
 use crate::{kernel::KernelChoice, memory_files::MemoryFiles, serve::Progress};
 use damocles_kernels::cpu::Cpu;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,8 @@ pub struct Settings {
     pub memory_files: Option<MemoryFiles>,
     /// Whether tasks of PC1 wait for each other.
     pub batch: Batch,
+    /// Transfers copy even where a link would do.
+    pub no_links: bool,
 }
 
 impl From<KernelChoice> for Settings {

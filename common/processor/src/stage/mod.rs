@@ -19,11 +19,12 @@ mod seal;
 mod snap_encode;
 mod source;
 mod tree_d;
+mod trouble;
 
 pub use cache_dir::{PC2_RUNNING, clear_cache, clear_layers, clear_trees, has_layers};
 pub use context::{Context, Settings};
 pub use kernels::{Missing, StageKernel, kernels};
-pub use pc1_own::Batch;
+pub use pc1_batch::Batch;
 
 use crate::{
     kind::Stage,
@@ -33,19 +34,14 @@ use crate::{
     transfer,
 };
 use serde_json::value::RawValue;
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 /// The whole life of a child: `processor <stage>` of the daemons. Returns when stdin ends;
 /// the caller must then let the process end, whatever still runs. Logs go to stderr.
 pub fn run_processor(stage: Stage, mut settings: Settings) -> anyhow::Result<()> {
     let output = serve::prepare(stage)?;
     settings.batch = Batch::from_env();
-    Ok(serve::serve(
-        stage.name(),
-        io::stdin().lock(),
-        output,
-        handler(stage, settings),
-    )?)
+    Ok(serve::live(stage.name(), output, handler(stage, settings))?)
 }
 
 /// What a child of this stage does with a task.
@@ -79,7 +75,9 @@ fn dispatch(
         Stage::C1 => run(task, seal::c1),
         Stage::C2 => run(task, |t| seal::c2(&t)),
         Stage::SnapEncode => run(task, |t| snap_encode::run(&t, context)),
-        Stage::Transfer => run(task, |t| transfer::run(&t, context.progress)),
+        Stage::Transfer => run(task, |t| {
+            transfer::run(&t, !context.settings.no_links, context.progress)
+        }),
         Stage::WindowPost => run(task, |t| post::window(&t)),
         Stage::WinningPost => run(task, |t| post::winning(&t)),
         Stage::MakeParams => run(task, |t| params::make(&t)),
@@ -100,9 +98,4 @@ fn run<T: Task>(
     let output = work(task)?;
     serde_json::value::to_raw_value(&output)
         .map_err(|error| TaskError::permanent(format!("the output has no JSON form: {error}")))
-}
-
-/// A failure of disk or network below a stage: worth another try.
-fn disk(error: io::Error) -> TaskError {
-    TaskError::temporary(error)
 }

@@ -3,7 +3,7 @@
 //! was killed; a mark beside it says which one is: by length and time of the last change, so
 //! that it does not vouch for a file that was made after it.
 
-use super::disk;
+use super::trouble::disk;
 use crate::{
     disk::{WorkLock, at, remove_if_there, sync, write_whole},
     proofs::seal_proof,
@@ -39,10 +39,9 @@ pub(super) fn ready(proof: SealProof, progress: &Progress) -> Result<PathBuf, Ta
         thread::sleep(Duration::from_millis(200));
     };
     let before: BTreeSet<PathBuf> = fs::read_dir(&dir)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(at(&dir))
-        .map_err(disk)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
+        .map_err(disk)?;
     let config = seal_proof(proof)?.as_v1_config();
     let path = open(&config, progress)?;
     if is_whole(&path).map_err(disk)? {

@@ -5,12 +5,13 @@
 use super::{
     cache_dir::{self, PC2_MARK, PC2_RUNNING, TREE_D},
     context::Context,
-    disk, parents,
-    pc1_layers::{BOOT_ID, Layers},
+    parents,
+    pc1_layers::{BOOT_ID, Layers, layer_count},
     pc1_own, tree_d,
+    trouble::disk,
 };
 use crate::{
-    disk::{WorkLock, create_anew, remove_if_there, sync, sync_parent},
+    disk::{WorkLock, create_anew, is_there, remove_if_there, sync, sync_parent},
     proofs::{comm_d, pieces, seal_proof},
     serve::TaskError,
     task::{Opaque, Pc1},
@@ -35,9 +36,12 @@ pub(super) fn run(task: &Pc1, context: &Context<'_>) -> Result<Opaque, TaskError
         None => library(task, layers, context)?,
     };
 
-    // The staged file was copied: whatever PC2 made of an older copy is void.
-    for mark in [PC2_MARK, PC2_RUNNING] {
-        remove_if_there(&dir.join(mark)).map_err(disk)?;
+    // The staged file was copied: whatever PC2 made of an older copy is void. A sign that a run
+    // began is ours only beside a mark of ours; else the caller's to set and to take away.
+    if is_there(&dir.join(PC2_MARK)).map_err(disk)? {
+        remove_if_there(&dir.join(PC2_RUNNING))
+            .and_then(|()| remove_if_there(&dir.join(PC2_MARK)))
+            .map_err(disk)?;
     }
     sync(&dir.join(TREE_D))
         .and_then(|()| sync(&task.out_path))
@@ -72,12 +76,4 @@ fn library(task: &Pc1, mut layers: Layers, context: &Context<'_>) -> Result<Opaq
     let output = output?;
     watched.map_err(disk)?;
     Opaque::from_value(&output).map_err(TaskError::permanent)
-}
-
-pub(super) fn layer_count(size: damocles_types::SectorSize) -> Option<usize> {
-    filecoin_proofs::constants::LAYERS
-        .read()
-        .ok()?
-        .get(&size.bytes())
-        .copied()
 }

@@ -2,9 +2,60 @@
 //! come within a short time are handed to one of them, who does the work of all; each takes
 //! its own result home. Knows nothing of labels.
 
+use crate::wire::{PC1_BATCH_ENV, PC1_BATCH_WAIT_ENV};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
-use std::time::Duration;
+use std::{env, time::Duration};
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// What a task waits at least, when it waits at all.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+/// Whether tasks of this child wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    pub most: usize,
+    pub wait: Duration,
+}
+
+impl Default for Batch {
+    /// Every task alone.
+    fn default() -> Self {
+        Self {
+            most: 1,
+            wait: DEFAULT_WAIT,
+        }
+    }
+}
+
+impl Batch {
+    /// As the parent asks by environment.
+    pub fn from_env() -> Self {
+        let mut batch = Self::default();
+        if let Some(most) = env::var(PC1_BATCH_ENV)
+            .ok()
+            .and_then(|text| text.parse().ok())
+        {
+            batch.most = most;
+        }
+        if let Ok(text) = env::var(PC1_BATCH_WAIT_ENV) {
+            match crate::config::parse_duration(&text) {
+                Some(wait) => batch.wait = wait,
+                None => tracing::warn!(
+                    "{PC1_BATCH_WAIT_ENV}={text:?} is no duration; write for example \"30s\""
+                ),
+            }
+        }
+        batch
+    }
+
+    /// What that means for labels that take `alone` when nobody shares the core. Where each
+    /// task can have a core of its own, none waits; else not longer than is soon won back.
+    pub(super) fn limits(self, cores: usize, alone: Duration) -> Limits {
+        let wait = (alone / 20).max(LEAST_WAIT).min(self.wait);
+        let most = if self.most > cores { self.most } else { 1 };
+        Limits { most, wait }
+    }
+}
 
 /// How many may meet, and how long the first one waits for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,5 +233,26 @@ mod tests {
         let ends = [first.join(), second.join()];
         assert_eq!(ends.iter().filter(|end| end.is_err()).count(), 1);
         assert_eq!(ends.iter().flatten().copied().collect::<Vec<_>>(), [None]);
+    }
+
+    #[test]
+    fn tasks_wait_only_where_they_would_share_a_core() {
+        let of = |most, wait| Batch {
+            most,
+            wait: Duration::from_secs(wait),
+        };
+        let hours = Duration::from_secs(7200);
+        let soon = Duration::from_millis(400);
+        for (batch, cores, alone, expected) in [
+            (of(1, 60), 1, hours, (1, Duration::from_secs(60))),
+            (of(16, 60), 16, hours, (1, Duration::from_secs(60))),
+            (of(16, 60), 2, hours, (16, Duration::from_secs(60))),
+            (of(16, 900), 2, hours, (16, Duration::from_secs(360))),
+            (of(16, 60), 2, soon, (16, LEAST_WAIT)),
+            (of(16, 0), 2, soon, (16, Duration::ZERO)),
+        ] {
+            let limits = batch.limits(cores, alone);
+            assert_eq!((limits.most, limits.wait), expected, "{batch:?}");
+        }
     }
 }

@@ -5,13 +5,13 @@
 
 use super::cache_dir::{self, PC1_MARK, layer_number};
 use crate::{
-    disk::{remove_if_there, sync, write_whole},
+    disk::{at, remove_if_there, sync, write_whole},
     serve::Progress,
     task::Pc1,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use damocles_kernels::pc1::{NODE_BYTES, Start, layer_name, part_name};
-use damocles_types::Commitment;
+use damocles_types::{Commitment, SectorSize};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -83,8 +83,13 @@ impl Layers {
             .map(|id| id.trim().to_owned())
             .unwrap_or_default();
         let path = dir.join(PC1_MARK);
-        let old: Option<Mark> = fs::read(&path)
-            .ok()
+        // hours of work are not thrown away because a disk cannot be read just now
+        let text = match fs::read(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at(&path)(error)),
+        };
+        let old = text
             .and_then(|text| serde_json::from_slice(&text).ok())
             .filter(|old: &Mark| old.replica == replica);
         let size = task.registered_proof.size.bytes();
@@ -92,7 +97,11 @@ impl Layers {
         let mut part = None;
         for name in cache_dir::layers(dir)? {
             let file = dir.join(&name);
-            let length = fs::metadata(&file).map(|meta| meta.len()).unwrap_or(0);
+            let length = match fs::metadata(&file) {
+                Ok(meta) => meta.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(at(&file)(error)),
+            };
             let begun = old.as_ref().and_then(|old| old.part).filter(|part| {
                 name == part_name(part.layer) && length >= (part.nodes * NODE_BYTES) as u64
             });
@@ -219,6 +228,15 @@ impl Layers {
         let text = serde_json::to_vec(&self.mark).map_err(io::Error::other)?;
         write_whole(&self.dir.join(PC1_MARK), &text)
     }
+}
+
+/// How many layers a sector of this size has; none when the library does not know it.
+pub(super) fn layer_count(size: SectorSize) -> Option<usize> {
+    filecoin_proofs::constants::LAYERS
+        .read()
+        .ok()?
+        .get(&size.bytes())
+        .copied()
 }
 
 #[cfg(test)]

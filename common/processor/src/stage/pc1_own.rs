@@ -3,16 +3,16 @@
 
 use super::{
     context::Context,
-    disk, pc1_batch,
-    pc1_layers::Layers,
+    pc1_batch,
+    pc1_layers::{self, Layers},
     pc1_memory::{self, Claim, Shown},
+    trouble::disk,
 };
 use crate::{
     disk::at,
     proofs::seal_proof,
     serve::TaskError,
     task::{Opaque, Pc1},
-    wire::{PC1_BATCH_ENV, PC1_BATCH_WAIT_ENV},
 };
 use damocles_kernels::{
     cpu::Cpu,
@@ -23,7 +23,6 @@ use filecoin_proofs::{StoreConfig, constants::DefaultTreeHasher};
 use filecoin_proofs_api::seal::SealPreCommitPhase1Output;
 use parking_lot::Mutex;
 use std::{
-    env,
     fs::{self, OpenOptions},
     io,
     path::{Path, PathBuf},
@@ -44,58 +43,8 @@ type Labelled = Result<Way, TaskError>;
 /// A child is one process, and so is the room where its tasks meet.
 static ROOM: pc1_batch::Room<Key, Entry, Labelled> = pc1_batch::Room::new();
 
-const DEFAULT_WAIT: Duration = Duration::from_secs(60);
-/// What a task waits at least, when it waits at all.
-const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// What a node takes of one sector, roughly.
 const NODE_NANOS: u64 = 700;
-
-/// Whether tasks of this child wait for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    pub most: usize,
-    pub wait: Duration,
-}
-
-impl Default for Batch {
-    /// Every task alone.
-    fn default() -> Self {
-        Self {
-            most: 1,
-            wait: DEFAULT_WAIT,
-        }
-    }
-}
-
-impl Batch {
-    /// As the parent asks by environment.
-    pub fn from_env() -> Self {
-        let mut batch = Self::default();
-        if let Some(most) = env::var(PC1_BATCH_ENV)
-            .ok()
-            .and_then(|text| text.parse().ok())
-        {
-            batch.most = most;
-        }
-        if let Ok(text) = env::var(PC1_BATCH_WAIT_ENV) {
-            match crate::config::parse_duration(&text) {
-                Some(wait) => batch.wait = wait,
-                None => tracing::warn!(
-                    "{PC1_BATCH_WAIT_ENV}={text:?} is no duration; write for example \"30s\""
-                ),
-            }
-        }
-        batch
-    }
-
-    /// What that means for labels that take `alone` when nobody shares the core. Where each
-    /// task can have a core of its own, none waits; else not longer than is soon won back.
-    fn limits(self, cores: usize, alone: Duration) -> pc1_batch::Limits {
-        let wait = (alone / 20).max(LEAST_WAIT).min(self.wait);
-        let most = if self.most > cores { self.most } else { 1 };
-        pc1_batch::Limits { most, wait }
-    }
-}
 
 /// Labels the layers that are missing, copies the staged file and tells what there is.
 pub(super) fn run(
@@ -232,7 +181,7 @@ fn together(layer: usize, entries: Vec<Entry>) -> (Vec<Job>, Start) {
 }
 
 fn layer_count(task: &Pc1) -> Result<usize, TaskError> {
-    super::pc1::layer_count(task.registered_proof.size).ok_or_else(|| {
+    pc1_layers::layer_count(task.registered_proof.size).ok_or_else(|| {
         TaskError::permanent(format!(
             "the proofs library does not know how many layers {} has",
             task.registered_proof
@@ -309,27 +258,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tasks_wait_only_where_they_would_share_a_core() {
-        let of = |most, wait| Batch {
-            most,
-            wait: Duration::from_secs(wait),
-        };
-        let hours = Duration::from_secs(7200);
-        let soon = Duration::from_millis(400);
-        for (batch, cores, alone, expected) in [
-            (of(1, 60), 1, hours, (1, Duration::from_secs(60))),
-            (of(16, 60), 16, hours, (1, Duration::from_secs(60))),
-            (of(16, 60), 2, hours, (16, Duration::from_secs(60))),
-            (of(16, 900), 2, hours, (16, Duration::from_secs(360))),
-            (of(16, 60), 2, soon, (16, LEAST_WAIT)),
-            (of(16, 0), 2, soon, (16, Duration::ZERO)),
-        ] {
-            let limits = batch.limits(cores, alone);
-            assert_eq!((limits.most, limits.wait), expected, "{batch:?}");
-        }
-    }
-
-    #[test]
     fn a_batch_goes_on_where_all_of_it_can() {
         let dir = tempfile::tempdir().unwrap();
         let entry = |node| {
@@ -373,7 +301,7 @@ mod tests {
     fn a_large_sector_takes_hours() {
         let gib32 = alone(1 << 30, 11);
         assert_eq!(gib32.as_secs(), 8267);
-        let batch = Batch {
+        let batch = pc1_batch::Batch {
             most: 4,
             wait: Duration::from_secs(900),
         };

@@ -7,11 +7,11 @@
 use super::{
     cache_dir::{self, PC2_MARK, PC2_RUNNING, pc2_files},
     context::Context,
-    disk,
     pc2_kernel::{self, NO_STAGED_FILE},
+    trouble::disk,
 };
 use crate::{
-    disk::{at, put, remove_if_there, sibling, sync, sync_parent, write_whole},
+    disk::{at, is_there, put, remove_if_there, sibling, sync, sync_parent, write_whole},
     serve::TaskError,
     task::{Pc2, Pc2Output},
 };
@@ -64,17 +64,16 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
     let digest = blake2b_simd::blake2b(task.pc1out.text().as_bytes()).to_hex()[..32].to_owned();
     let path = dir.join(PC2_MARK);
     if let Some(staged) = &task.staged_file {
-        let old: Option<Mark> = fs::read(&path)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        if let Some(output) = finished(task, &digest, old.as_ref()).map_err(disk)? {
+        let old = earlier(&path).map_err(disk)?;
+        if let Some(output) = finished(task, &digest, &old).map_err(disk)? {
             tracing::info!("an earlier run has finished; its answer is given again");
             // it may have been killed before it could take its sign away
             remove_if_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
             return Ok(output);
         }
         // No mark: the file is as PC1 left it.
-        if cpu.is_none() && (old.is_some() || dir.join(PC2_RUNNING).exists()) {
+        let begun = old != Earlier::None || is_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
+        if cpu.is_none() && begun {
             context.note("making the sealed file again from the staged one");
             remake(staged, &task.sealed_file, proof.size.bytes())?;
         }
@@ -88,7 +87,8 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
             .and_then(|()| write_whole(&dir.join(PC2_RUNNING), b""))
             .map_err(disk)?;
     } else {
-        // The caller answers for the sealed file; a mark of ours would lie about it.
+        // The caller answers for the sealed file, and the sign of a run that began is his to set
+        // and to take away: upstream's worker does both. A mark of ours would lie.
         remove_if_there(&path).map_err(disk)?;
     }
 
@@ -113,8 +113,8 @@ pub(super) fn run(task: &Pc2, context: &Context<'_>) -> Result<Pc2Output, TaskEr
             done: Some(done),
         };
         store(&path, &mark).map_err(disk)?;
+        remove_if_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
     }
-    remove_if_there(&dir.join(PC2_RUNNING)).map_err(disk)?;
     Ok(output)
 }
 
@@ -138,19 +138,40 @@ fn library(
     })
 }
 
+/// What an earlier run left to this one.
+#[derive(Debug, PartialEq, Eq)]
+enum Earlier {
+    None,
+    /// It began; nobody can tell more.
+    Unknown,
+    Known(Mark),
+}
+
+/// A mark that cannot be read is no missing one: the sealed file may be encoded already.
+fn earlier(path: &Path) -> io::Result<Earlier> {
+    match fs::read(path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).map_or(Earlier::Unknown, Earlier::Known)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Earlier::None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
 fn store(path: &Path, mark: &Mark) -> io::Result<()> {
     write_whole(path, &serde_json::to_vec(mark).map_err(io::Error::other)?)
 }
 
 /// The output of an earlier run whose files are all there, untouched.
-fn finished(task: &Pc2, pc1: &str, mark: Option<&Mark>) -> io::Result<Option<Pc2Output>> {
-    let Some(done) = mark
-        .filter(|mark| mark.pc1 == pc1)
-        .and_then(|mark| mark.done.as_ref())
+fn finished(task: &Pc2, pc1: &str, earlier: &Earlier) -> io::Result<Option<Pc2Output>> {
+    let Earlier::Known(Mark {
+        pc1: of,
+        done: Some(done),
+    }) = earlier
     else {
         return Ok(None);
     };
-    let same = stamp(&task.sealed_file).is_ok_and(|stamp| stamp == done.sealed)
+    let same = of == pc1
+        && is_there(&task.sealed_file)?
+        && stamp(&task.sealed_file)? == done.sealed
         && lengths(&task.cache_dir)? == done.files;
     Ok(same.then_some(done.output))
 }
@@ -189,9 +210,11 @@ fn sync_all(task: &Pc2) -> io::Result<BTreeMap<String, u64>> {
 fn remake(staged: &Path, sealed: &Path, size: u64) -> Result<(), TaskError> {
     let part = sibling(sealed, "part").map_err(disk)?;
     remove_if_there(&part).map_err(disk)?;
-    fs::copy(staged, &part).map_err(|error| {
-        TaskError::permanent(format!("{}: {error}", staged.display())).hint(NO_STAGED_FILE)
-    })?;
+    if !is_there(staged).map_err(disk)? {
+        let text = format!("{} is not there", staged.display());
+        return Err(TaskError::permanent(text).hint(NO_STAGED_FILE));
+    }
+    fs::copy(staged, &part).map_err(at(&part)).map_err(disk)?;
     let file = File::options()
         .write(true)
         .open(&part)
@@ -202,4 +225,23 @@ fn remake(staged: &Path, sealed: &Path, size: u64) -> Result<(), TaskError> {
         .map_err(at(&part))
         .map_err(disk)?;
     put(&part, sealed).map_err(disk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_cannot_be_read_is_not_taken_for_a_missing_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(PC2_MARK);
+        assert_eq!(earlier(&path).unwrap(), Earlier::None);
+        fs::write(&path, b"{\"pc1\":").unwrap();
+        assert_eq!(earlier(&path).unwrap(), Earlier::Unknown);
+        fs::remove_file(&path).unwrap();
+        // reading a directory fails, as a disk does, but not with "not found"
+        fs::create_dir(&path).unwrap();
+        let error = earlier(&path).unwrap_err();
+        assert!(error.to_string().contains(PC2_MARK), "{error}");
+    }
 }

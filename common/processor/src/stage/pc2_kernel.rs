@@ -1,6 +1,6 @@
 //! PC2 on our own kernel, and the two small files that only the library knows how to write.
 
-use super::{aux_files, context::Context, disk, tree_d};
+use super::{aux_files, context::Context, tree_d, trouble::disk};
 use crate::{
     serve::TaskError,
     task::{Pc2, Pc2Output},
@@ -213,7 +213,7 @@ mod tests {
         };
         hole("sealed", size.bytes());
         hole("sc-02-data-tree-d.dat", 2 * size.bytes() - 32);
-        let layers = crate::stage::pc1::layer_count(size).unwrap();
+        let layers = crate::stage::pc1_layers::layer_count(size).unwrap();
         let labels: Vec<StoreConfig> = (1..=layers)
             .map(|layer| {
                 let id = CacheKey::label_layer(layer);

@@ -5,7 +5,8 @@ use super::{
     aux_files,
     cache_dir::{self, pc2_files},
     context::Context,
-    disk, tree_d,
+    tree_d,
+    trouble::disk,
 };
 use crate::{
     disk::{at, create_anew, sync, sync_parent},

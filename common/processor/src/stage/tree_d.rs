@@ -4,7 +4,7 @@
 use super::{
     cache_dir::{self, TREE_D},
     context::Context,
-    disk,
+    trouble::disk,
 };
 use crate::{
     disk::{at, put, sync},
