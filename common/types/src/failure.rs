@@ -79,21 +79,6 @@ impl Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// An error with its causes, outermost first, as one sentence. Errors of our own leave their
-/// cause to this function; of what others have said twice, one is enough.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// Says at the call what kind of failure an error is. The whole source chain goes into the
 /// message, since a failure is stored and shown far from where it happened.
 pub trait Classify<T> {
@@ -150,11 +135,6 @@ mod tests {
             failure.message,
             "load: cannot open the sector document: disk on fire"
         );
-        #[derive(Debug, thiserror::Error)]
-        #[error("it burns: {0}")]
-        struct Twice(#[source] std::io::Error);
-        let twice = Twice(std::io::Error::other("disk on fire"));
-        assert_eq!(chain(&twice), "it burns: disk on fire");
         assert_eq!(serde_json::to_value(Level::Temporary).unwrap(), "Temporary");
     }
 }

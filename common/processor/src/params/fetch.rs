@@ -10,7 +10,7 @@ use crate::{
     disk::{WorkLock, at, put, remove_if_there, sibling, sync},
     http,
 };
-use damocles_types::{SectorSize, failure::chain};
+use damocles_types::{SectorSize, chain};
 use reqwest::{StatusCode, blocking::Client, header};
 use std::{
     fs::{self, File, OpenOptions},
