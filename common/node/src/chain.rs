@@ -25,9 +25,9 @@ pub struct BlockHeader {
     pub miner: Address,
     pub ticket: Option<Ticket>,
     pub election_proof: Option<ElectionProof>,
-    #[serde(deserialize_with = "wire::or_empty")]
+    #[serde(serialize_with = "wire::or_null", deserialize_with = "wire::or_empty")]
     pub beacon_entries: Vec<BeaconEntry>,
-    #[serde(deserialize_with = "wire::or_empty")]
+    #[serde(serialize_with = "wire::or_null", deserialize_with = "wire::or_empty")]
     pub win_po_st_proof: Vec<PoStProof>,
     #[serde(with = "wire")]
     pub parents: Vec<Cid>,

@@ -34,6 +34,6 @@ pub use miner::{
     PendingBeneficiaryChange, SectorExpiration, SectorLocation, SectorOnChainInfo,
     SectorPreCommitInfo, SectorPreCommitOnChainInfo,
 };
-pub use network::{ActorState, AddrInfo, NetworkParams, ReadState, Version};
+pub use network::{ActiveSync, ActorState, AddrInfo, NetworkParams, ReadState, SyncState, Version};
 pub use wallet::{KeyInfo, KeyType};
 pub use wire::W;

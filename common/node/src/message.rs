@@ -321,9 +321,17 @@ pub struct ExecutionTrace {
     pub msg_rct: ReturnTrace,
     #[serde(default)]
     pub invoked_actor: Option<serde_json::Value>,
-    #[serde(default, deserialize_with = "wire::or_empty")]
+    #[serde(
+        default,
+        serialize_with = "wire::or_null",
+        deserialize_with = "wire::or_empty"
+    )]
     pub gas_charges: Vec<serde_json::Value>,
-    #[serde(default, deserialize_with = "wire::or_empty")]
+    #[serde(
+        default,
+        serialize_with = "wire::or_null",
+        deserialize_with = "wire::or_empty"
+    )]
     pub subcalls: Vec<ExecutionTrace>,
 }
 

@@ -52,17 +52,20 @@ pub struct Method {
     pub params: &'static [&'static str],
     /// The type of the result, for people.
     pub result: &'static str,
+    /// What it does, where the name does not say it.
+    pub about: &'static str,
 }
 
 macro_rules! methods {
-    ($($(#[$doc:meta])* $konst:ident = $name:literal $perm:ident ($($param:literal),*) -> $result:literal;)*) => {
-        $($(#[$doc])* pub const $konst: &str = $name;)*
+    ($($(#[doc = $doc:literal])* $konst:ident = $name:literal $perm:ident ($($param:literal),*) -> $result:literal;)*) => {
+        $($(#[doc = $doc])* pub const $konst: &str = $name;)*
         /// Every method, by namespace and theme.
         pub const METHODS: &[Method] = &[$(Method {
             name: $name,
             permission: Permission::$perm,
             params: &[$($param),*],
             result: $result,
+            about: concat!($($doc),*),
         }),*];
     };
 }
@@ -81,6 +84,8 @@ methods! {
     CHAIN_GET_TIP_SET_BY_HEIGHT = "Filecoin.ChainGetTipSetByHeight" Read ("height", "tsk?") -> "TipSet";
     /// The tipset at that height or, after a null round, the one after it.
     CHAIN_GET_TIP_SET_AFTER_HEIGHT = "Filecoin.ChainGetTipSetAfterHeight" Read ("height", "tsk?") -> "TipSet";
+    /// The newest tipset that no reorganisation reverts any more.
+    CHAIN_GET_FINALIZED_TIP_SET = "Filecoin.ChainGetFinalizedTipSet" Read () -> "TipSet";
     CHAIN_GET_BLOCK = "Filecoin.ChainGetBlock" Read ("cid") -> "BlockHeader";
     CHAIN_GET_BLOCK_MESSAGES = "Filecoin.ChainGetBlockMessages" Read ("cid") -> "BlockMessages";
     CHAIN_GET_MESSAGE = "Filecoin.ChainGetMessage" Read ("cid") -> "Message";
@@ -88,6 +93,9 @@ methods! {
     CHAIN_HAS_OBJ = "Filecoin.ChainHasObj" Read ("cid") -> "bool";
     /// WebSocket only; the result is a channel id, the values come as `xrpc.ch.val`.
     CHAIN_NOTIFY = "Filecoin.ChainNotify" Read () -> "channel of Vec<HeadChange>";
+
+    /// How far the node is with its chain; idle when it is up to date.
+    SYNC_STATE = "Filecoin.SyncState" Read () -> "SyncState";
 
     STATE_NETWORK_NAME = "Filecoin.StateNetworkName" Read () -> "String";
     STATE_NETWORK_VERSION = "Filecoin.StateNetworkVersion" Read ("tsk?") -> "u32";
@@ -171,6 +179,53 @@ methods! {
     DEVNET_POSTS = "Devnet.Posts" Read ("miner") -> "Vec<PostRecord>";
     /// All messages on chain to a miner, oldest first; of one method, or of all with `null`.
     DEVNET_MESSAGES = "Devnet.Messages" Read ("miner", "method?") -> "Vec<MessageRecord>";
+
+    /// Loses the last `epochs` of the chain and makes `blocks` (0) tipsets of another branch at
+    /// once; the new head. Messages of the lost branch return to the pool, or with `forgetPool`
+    /// (false) the pool is empty afterwards, the CIDs still known.
+    DEVNET_REORG = "Devnet.Reorg" Admin ("epochs", "forgetPool?", "blocks?") -> "TipSet";
+    /// Makes a tipset after that many rounds without one; the new head.
+    DEVNET_NULL_ROUNDS = "Devnet.NullRounds" Admin ("rounds") -> "TipSet";
+    /// The base fee of every tipset from the next one on, a decimal string in attoFIL; `null`
+    /// lets it follow the rules again from where it stands.
+    DEVNET_SET_BASE_FEE = "Devnet.SetBaseFee" Admin ("attoFil?") -> "null";
+    /// Loses a waiting message, its CID still known; false when none waits under it.
+    DEVNET_DROP = "Devnet.Drop" Admin ("cid") -> "bool";
+    /// Keeps one waiting message (and what its sender sent later) out of blocks, or lets it in
+    /// again; false when none waits under that CID.
+    DEVNET_HOLD_MESSAGE = "Devnet.HoldMessage" Admin ("cid", "on") -> "bool";
+    /// Empties the pool; with `all` (false) CIDs and message ids are forgotten too, as after a
+    /// restore of the node.
+    DEVNET_FORGET_POOL = "Devnet.ForgetPool" Admin ("all?") -> "null";
+    /// Another message takes the nonce of the sender's first waiting message, which is lost, or
+    /// of the next one that it would send; a transfer of nothing to itself that waits for the
+    /// next block. The key must be in the node's wallet.
+    DEVNET_TAKE_NONCE = "Devnet.TakeNonce" Admin ("from") -> "SignedMessage";
+    /// From that epoch (the next one) on StateNetworkVersion tells this version; the epoch. The
+    /// actors' state goes on as it is.
+    DEVNET_UPGRADE_NETWORK = "Devnet.UpgradeNetwork" Admin ("version", "height?") -> "epoch";
+
+    /// This endpoint's head lies so many epochs below the network's, at genesis at the lowest;
+    /// 0 ends it. Tipsets above its head are not known to it.
+    DEVNET_SET_BEHIND = "Devnet.SetBehind" Admin ("epochs") -> "null";
+    /// Calls of a method (full name; `*` is every one) to this endpoint wait so long before
+    /// they are carried out, at most an hour; 0 ends it, also for those that wait.
+    DEVNET_STALL = "Devnet.Stall" Admin ("method", "milliseconds") -> "null";
+    /// The next `count` calls of a method (full name or `*`) to this endpoint are refused with
+    /// that error; `null` for all of them, 0 ends it. Codes of 0 and below come with HTTP 500.
+    DEVNET_FAIL = "Devnet.Fail" Admin ("method", "code", "message", "count?") -> "null";
+    /// The next `count` calls of a method (full name or `*`) to this endpoint are carried out,
+    /// and their connections end without an answer.
+    DEVNET_LOSE_ANSWERS = "Devnet.LoseAnswers" Admin ("method", "count") -> "null";
+    /// This endpoint answers nobody for so long (`null`: an hour): connections end without an
+    /// answer; 0 ends it. The chain goes on, and `Devnet.*` is served.
+    DEVNET_OUTAGE = "Devnet.Outage" Admin ("milliseconds?") -> "null";
+    /// While on, MpoolPushMessage at this endpoint waits between the look-up of its id and its
+    /// nonce: pushes of one id that wait there become a message each. How many wait.
+    DEVNET_HOLD_PUSHES = "Devnet.HoldPushes" Admin ("on") -> "u64";
+    /// The next `count` pushes of MpoolPushMessage at this endpoint reach the pool, but the node
+    /// forgets their ids and answers with an error.
+    DEVNET_LOSE_IDS = "Devnet.LoseIds" Admin ("count") -> "null";
 }
 
 /// The method of that full name.

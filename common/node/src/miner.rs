@@ -19,12 +19,20 @@ pub struct MinerInfo {
     /// The worker that takes over at `worker_change_epoch`; JSON `"<empty>"` when none.
     #[serde(with = "wire::undef", default)]
     pub new_worker: Option<Address>,
-    #[serde(with = "wire", default)]
+    #[serde(
+        serialize_with = "wire::wire_or_null",
+        deserialize_with = "wire::deserialize",
+        default
+    )]
     pub control_addresses: Vec<Address>,
     /// -1 when no change is pending.
     pub worker_change_epoch: ChainEpoch,
     pub peer_id: Option<String>,
-    #[serde(with = "wire", default)]
+    #[serde(
+        serialize_with = "wire::wire_or_null",
+        deserialize_with = "wire::deserialize",
+        default
+    )]
     pub multiaddrs: Vec<Vec<u8>>,
     /// Number of go-state-types `abi.RegisteredPoStProof`.
     pub window_po_st_proof_type: i64,
@@ -209,7 +217,12 @@ pub struct SectorPreCommitInfo {
     #[serde(rename = "SealedCID", with = "wire")]
     pub sealed_cid: Cid,
     pub seal_rand_epoch: ChainEpoch,
-    #[serde(rename = "DealIDs", default, deserialize_with = "wire::or_empty")]
+    #[serde(
+        rename = "DealIDs",
+        default,
+        serialize_with = "wire::or_null",
+        deserialize_with = "wire::or_empty"
+    )]
     pub deal_ids: Vec<u64>,
     pub expiration: ChainEpoch,
     /// `null` for a sector without data.

@@ -1,6 +1,6 @@
 //! The node and its network: version, parameters, actors.
 
-use crate::wire;
+use crate::{TipSet, wire};
 use cid::Cid;
 use fvm_shared::{address::Address, bigint::BigInt, clock::ChainEpoch, econ::TokenAmount};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,33 @@ pub struct NetworkParams {
     pub eip155_chain_id: u64,
     #[serde(default)]
     pub genesis_timestamp: u64,
+}
+
+/// `SyncState`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncState {
+    #[serde(rename = "ActiveSyncs", deserialize_with = "wire::or_empty")]
+    pub active_syncs: Vec<ActiveSync>,
+    #[serde(rename = "VMApplied", default)]
+    pub vm_applied: u64,
+}
+
+/// What one of the node's workers on its chain does. One that rests has neither base nor target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ActiveSync {
+    #[serde(rename = "WorkerID")]
+    pub worker_id: u64,
+    pub base: Option<TipSet>,
+    /// The head that it works towards.
+    pub target: Option<TipSet>,
+    /// 0 idle, 1 headers, 2 storing headers, 3 messages, 4 complete, 5 failed, 6 fetching.
+    pub stage: u64,
+    pub height: ChainEpoch,
+    /// RFC 3339; the year 1 for never.
+    pub start: String,
+    pub end: String,
+    pub message: String,
 }
 
 /// `StateGetActor`.

@@ -295,6 +295,23 @@ pub mod undef {
 }
 
 /// Sequences of our own shapes, where Go may write `null` for an empty one.
+/// An empty list is written `null`, as Go writes a slice that was never made. Field form:
+/// `#[serde(serialize_with = "crate::wire::or_null")]`.
+pub(crate) fn or_null<T: Serialize, S: Serializer>(list: &Vec<T>, s: S) -> Result<S::Ok, S::Error> {
+    if list.is_empty() {
+        return s.serialize_none();
+    }
+    list.serialize(s)
+}
+
+/// The same for a list of the chain's own types.
+pub(crate) fn wire_or_null<T: Wire, S: Serializer>(list: &Vec<T>, s: S) -> Result<S::Ok, S::Error> {
+    if list.is_empty() {
+        return s.serialize_none();
+    }
+    list.put(s)
+}
+
 /// Field form: `#[serde(deserialize_with = "crate::wire::or_empty")]`.
 pub(crate) fn or_empty<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     d: D,

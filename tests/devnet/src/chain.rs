@@ -1,6 +1,6 @@
 //! The chain: tipsets, the messages in them and what they did. Answers look-ups by key,
-//! height and message; new tipsets come in at the top only.
-use std::collections::HashMap;
+//! height and message; new tipsets come in at the top, and a reorganisation takes some off.
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use anyhow::ensure;
@@ -19,7 +19,7 @@ use crate::miner::Rand;
 use crate::randomness::{beacon_round, blake2b256, draw};
 
 /// A tipset and what came of running it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     pub tipset: Arc<Tipset>,
     /// In the order in which they ran.
@@ -55,14 +55,27 @@ pub struct Lookup {
     pub height: ChainEpoch,
 }
 
-/// A message that has the nonce in question but is another call.
+/// A message that has the nonce in question but is another call; in Lotus' words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "found message with equal nonce as the one we are looking for that is NOT a valid replacement message (wanted {wanted}, found {found})"
+    "message was replaced: found message with equal nonce as the one we are looking for that is NOT a valid replacement message (F:{wanted} n {nonce}, TS: {found} n{nonce}): message was replaced"
 )]
 pub struct OtherCall {
-    pub wanted: String,
-    pub found: String,
+    pub wanted: Cid,
+    pub found: Cid,
+    pub nonce: u64,
+}
+
+/// Tipsets of lost branches that are still known by their keys, as a real node keeps them.
+const LOST_TIPSETS: usize = 2000;
+
+/// What leads from one head to another.
+#[derive(Debug, Default)]
+pub struct Steps {
+    /// Newest first.
+    pub reverted: Vec<Arc<Node>>,
+    /// Oldest first.
+    pub applied: Vec<Arc<Node>>,
 }
 
 /// The chain from genesis to the head.
@@ -75,6 +88,12 @@ pub struct Chain {
     /// Sender and nonce to the same.
     by_nonce: HashMap<(Address, u64), (usize, usize)>,
     posts: Vec<(ActorID, AcceptedPost)>,
+    /// Tipsets that left the chain, by their first block.
+    lost: HashMap<Cid, Arc<Node>>,
+    /// The same, oldest loss first.
+    lost_order: VecDeque<Cid>,
+    /// How often a branch was lost: every branch has tickets of its own.
+    forks: u64,
 }
 
 impl Chain {
@@ -91,6 +110,59 @@ impl Chain {
         }
         self.posts.extend(posts);
         self.nodes.push(node);
+    }
+
+    /// Takes off every tipset above `height` (genesis stays); the lost ones, newest first.
+    /// What comes next is another branch.
+    pub fn take_back(&mut self, height: ChainEpoch) -> Vec<Arc<Node>> {
+        let keep = self.nodes.partition_point(|n| n.tipset.height <= height);
+        let mut lost = self.nodes.split_off(keep.max(1).min(self.nodes.len()));
+        if lost.is_empty() {
+            return lost;
+        }
+        self.forks += 1;
+        for node in &lost {
+            for cid in &node.tipset.key.0 {
+                self.by_block.remove(cid);
+            }
+            for (cid, message) in &node.messages {
+                let m = &message.message;
+                self.executed.remove(cid);
+                self.by_nonce.remove(&(m.from, m.sequence));
+            }
+            if let Some(first) = node.tipset.key.0.first() {
+                self.lost.insert(*first, node.clone());
+                self.lost_order.push_back(*first);
+            }
+        }
+        while self.lost_order.len() > LOST_TIPSETS {
+            if let Some(oldest) = self.lost_order.pop_front() {
+                self.lost.remove(&oldest);
+            }
+        }
+        let top = self.head().map_or(0, |node| node.tipset.height);
+        self.posts.retain(|(_, post)| post.epoch <= top);
+        lost.reverse();
+        lost
+    }
+
+    /// How often a branch was lost.
+    pub fn forks(&self) -> u64 {
+        self.forks
+    }
+
+    /// The same of a snapshot.
+    pub fn set_forks(&mut self, forks: u64) {
+        self.forks = forks;
+    }
+
+    /// Lets the head ask another base fee of the next tipset.
+    pub fn set_next_base_fee(&mut self, fee: TokenAmount) {
+        if let Some(head) = self.nodes.last_mut() {
+            let mut node = Node::clone(head);
+            node.next_base_fee = fee;
+            *head = Arc::new(node);
+        }
     }
 
     /// Enters WindowPoSts that were accepted before (of a snapshot).
@@ -124,41 +196,96 @@ impl Chain {
         (self.nodes[at].tipset.key == *key).then_some(at)
     }
 
-    /// Tipset of a key; the empty key means the head.
+    fn lost_node(&self, key: &TipsetKey) -> Option<&Arc<Node>> {
+        let node = self.lost.get(key.0.first()?)?;
+        (node.tipset.key == *key).then_some(node)
+    }
+
+    /// Tipset of a key; the empty key means the head. One that left the chain is still known.
     pub fn node(&self, key: &TipsetKey) -> Option<&Arc<Node>> {
-        Some(&self.nodes[self.position(key)?])
+        match self.position(key) {
+            Some(at) => Some(&self.nodes[at]),
+            None => self.lost_node(key),
+        }
+    }
+
+    /// The head of a node that is `epochs` behind: genesis when the chain is no longer.
+    pub fn behind(&self, epochs: ChainEpoch) -> Option<&Arc<Node>> {
+        let height = self.head()?.tipset.height.saturating_sub(epochs);
+        let after = self.nodes.partition_point(|n| n.tipset.height <= height);
+        self.nodes.get(after.saturating_sub(1))
     }
 
     /// Tipset that holds a block, and the block's place in it.
     pub fn block(&self, cid: &Cid) -> Option<(&Arc<Node>, usize)> {
-        let node = &self.nodes[*self.by_block.get(cid)?];
+        let node = match self.by_block.get(cid) {
+            Some(at) => &self.nodes[*at],
+            None => self.lost.get(cid)?,
+        };
         let at = node.tipset.key.0.iter().position(|c| c == cid)?;
         Some((node, at))
+    }
+
+    /// What a tipset stands on, itself included: a part of the chain, and above it what it
+    /// has of a lost branch, oldest first.
+    fn seen_from(&self, anchor: &TipsetKey) -> Option<(&[Arc<Node>], Vec<&Arc<Node>>)> {
+        let mut above = Vec::new();
+        let mut key = anchor.clone();
+        loop {
+            if let Some(top) = self.position(&key) {
+                above.reverse();
+                return Some((&self.nodes[..=top], above));
+            }
+            let node = self.lost_node(&key)?;
+            key = node.tipset.parents();
+            above.push(node);
+        }
     }
 
     /// Tipset at `height` or the nearest one below it, seen from `anchor`. None above the
     /// anchor and below genesis.
     pub fn at_or_before(&self, height: ChainEpoch, anchor: &TipsetKey) -> Option<&Arc<Node>> {
-        let top = self.position(anchor)?;
-        if height > self.nodes[top].tipset.height {
+        let (trunk, above) = self.seen_from(anchor)?;
+        let top = above.last().copied().or(trunk.last())?;
+        if height > top.tipset.height {
             return None;
         }
-        let upto = &self.nodes[..=top];
-        let after = upto.partition_point(|n| n.tipset.height <= height);
-        upto.get(after.checked_sub(1)?)
+        let on_branch = above.into_iter().rev().find(|n| n.tipset.height <= height);
+        let after = trunk.partition_point(|n| n.tipset.height <= height);
+        on_branch.or_else(|| trunk.get(after.checked_sub(1)?))
     }
 
     /// Tipset at `height` or the nearest one above it, seen from `anchor`.
     pub fn at_or_after(&self, height: ChainEpoch, anchor: &TipsetKey) -> Option<&Arc<Node>> {
-        let top = self.position(anchor)?;
-        let upto = &self.nodes[..=top];
-        upto.get(upto.partition_point(|n| n.tipset.height < height))
+        let (trunk, above) = self.seen_from(anchor)?;
+        trunk
+            .get(trunk.partition_point(|n| n.tipset.height < height))
+            .or_else(|| above.into_iter().find(|n| n.tipset.height >= height))
     }
 
     /// The tipset below.
     pub fn parent(&self, node: &Node) -> Option<&Arc<Node>> {
-        let at = self.position(&node.tipset.key)?;
-        self.nodes.get(at.checked_sub(1)?)
+        let parents = node.tipset.parents();
+        // genesis has none, and no key means the head
+        (!parents.is_head()).then(|| self.node(&parents))?
+    }
+
+    /// What is reverted and applied between two heads; None when one of them is not known.
+    pub fn steps(&self, from: &TipsetKey, to: &TipsetKey) -> Option<Steps> {
+        let mut steps = Steps::default();
+        let mut old = self.node(from)?;
+        let mut new = self.node(to)?;
+        while old.tipset.key != new.tipset.key {
+            if old.tipset.height > new.tipset.height {
+                steps.reverted.push(old.clone());
+                old = self.parent(old)?;
+            } else {
+                steps.applied.push(new.clone());
+                new = self.parent(new)?;
+            }
+        }
+        steps.applied.reverse();
+        Some(steps)
     }
 
     /// A message that was mined.
@@ -182,7 +309,7 @@ impl Chain {
         let Some(top) = self.position(from) else {
             return Ok(None);
         };
-        let Some((at, i)) = self.find(wanted, asked, allow_replaced)? else {
+        let Some((at, i)) = self.find(wanted, asked) else {
             return Ok(None);
         };
         let Some(after) = self.nodes[..=top].get(at + 1) else {
@@ -193,6 +320,20 @@ impl Chain {
             return Ok(None);
         }
         let node = &self.nodes[at];
+        let (found, landed) = &node.messages[i];
+        if found != wanted {
+            // Lotus meets the other message, and keeps silent where replacements do not count.
+            if !allow_replaced {
+                return Ok(None);
+            }
+            if !asked.is_some_and(|asked| same_call(asked, &landed.message)) {
+                return Err(OtherCall {
+                    wanted: *wanted,
+                    found: *found,
+                    nonce: landed.message.sequence,
+                });
+            }
+        }
         Ok(Some(Lookup {
             message: node.messages[i].0,
             receipt: node.receipts[i].clone(),
@@ -201,34 +342,14 @@ impl Chain {
         }))
     }
 
-    fn find(
-        &self,
-        wanted: &Cid,
-        asked: Option<&Message>,
-        allow_replaced: bool,
-    ) -> Result<Option<(usize, usize)>, OtherCall> {
+    /// Where the message was executed, or the one that took its nonce.
+    fn find(&self, wanted: &Cid, asked: Option<&Message>) -> Option<(usize, usize)> {
         if let Some(found) = self.executed.get(wanted) {
-            return Ok(Some(*found));
+            return Some(*found);
         }
-        let Some(asked) = asked else {
-            return Ok(None);
-        };
-        let Some((at, i)) = self.by_nonce.get(&(asked.from, asked.sequence)) else {
-            return Ok(None);
-        };
-        let (found, landed) = &self.nodes[*at].messages[*i];
-        let landed = &landed.message;
-        let same_call = landed.to == asked.to
-            && landed.value == asked.value
-            && landed.method_num == asked.method_num
-            && landed.params == asked.params;
-        if !same_call || !allow_replaced {
-            return Err(OtherCall {
-                wanted: wanted.to_string(),
-                found: found.to_string(),
-            });
-        }
-        Ok(Some((*at, *i)))
+        let asked = asked?;
+        let found = self.by_nonce.get(&(asked.from, asked.sequence))?;
+        Some(*found)
     }
 
     /// Digest of the ticket that belongs to an epoch, as `anchor` sees the chain.
@@ -278,6 +399,11 @@ impl Chain {
             .ok_or_else(|| anyhow::anyhow!(FUTURE))?;
         Ok(&node.tipset)
     }
+}
+
+/// Whether one message may replace the other: all but gas and fees are the same.
+fn same_call(a: &Message, b: &Message) -> bool {
+    a.to == b.to && a.value == b.value && a.method_num == b.method_num && a.params == b.params
 }
 
 const FUTURE: &str = "cannot draw randomness from the future";

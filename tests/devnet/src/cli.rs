@@ -58,6 +58,18 @@ pub struct Run {
     /// Time between blocks, 5ms to 30s, or "manual" for blocks only by Devnet.Mine
     #[arg(long, default_value = "500ms", value_parser = block_time)]
     pub block_time: BlockTime,
+    /// Where a second node of the network listens, with an empty wallet and a head of its own;
+    /// its multiaddress is in DIR/second/api
+    #[arg(long, value_name = "ADDR")]
+    pub second: Option<Listen>,
+    /// Where a gateway listens, which lacks half of the methods; its multiaddress is in
+    /// DIR/gateway/api
+    #[arg(long, value_name = "ADDR")]
+    pub gateway: Option<Listen>,
+    /// Take seal proofs that are padded with zeros to this length, for a new network (1920 is
+    /// that of 32 and 64 GiB sectors)
+    #[arg(long, value_name = "BYTES")]
+    pub proof_bytes: Option<u64>,
     #[command(flatten)]
     pub genesis: Genesis,
 }

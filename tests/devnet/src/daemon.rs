@@ -17,7 +17,7 @@ use crate::auth::{API, Auth};
 use crate::cli::{AuthCommand, Cli, Command, Methods, Run, Token};
 use crate::network::Network;
 use crate::rpc;
-use crate::start::open;
+use crate::start::open_with;
 
 /// How long the parts may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,17 +71,38 @@ async fn run(args: Run) -> anyhow::Result<()> {
     }
     let repo = args.repo.clone();
     let node = tokio::task::spawn_blocking(move || {
-        open(&repo, &args.genesis, args.block_time, multiaddr(address))
+        let address = multiaddr(address);
+        open_with(
+            &repo,
+            &args.genesis,
+            args.proof_bytes,
+            args.block_time,
+            address,
+        )
     })
     .await
     .context("opening the network")??;
     let node = Arc::new(node);
+    let others = [
+        ("second", rpc::Kind::Full, args.second),
+        ("gateway", rpc::Kind::Gateway, args.gateway),
+    ];
 
     let mut services = Services::new(stop.clone());
     services.spawn("rpc", rpc::serve(listener, Arc::clone(&node), stop.clone()));
     let network = node.network.clone();
     let until = stop.clone();
     services.spawn("blocks", async move { network.produce(until).await });
+    let mut beside = Vec::new();
+    for (name, kind, listen) in others {
+        let Some(listen) = listen else { continue };
+        let (listener, address) = net::bind(listen).await?;
+        let other = Arc::new(node.beside(kind, name, multiaddr(address))?);
+        services.spawn(name, rpc::serve(listener, Arc::clone(&other), stop.clone()));
+        other.announce()?;
+        tracing::info!(api = multiaddr(address), "the {name} endpoint is running");
+        beside.push(other);
+    }
     node.announce()?;
     tracing::info!(
         api = multiaddr(address),
@@ -90,7 +111,8 @@ async fn run(args: Run) -> anyhow::Result<()> {
         "the network is running"
     );
     let ended = services.run(PATIENCE).await;
-    let withdrawn = node.withdraw();
+    let withdrawn = beside.iter().try_for_each(|other| other.withdraw());
+    let withdrawn = withdrawn.and(node.withdraw());
     // Whatever ended it, what the chain has done so far is kept.
     let network = node.network.clone();
     let saved = tokio::task::spawn_blocking(move || network.save())

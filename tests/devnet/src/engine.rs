@@ -88,7 +88,8 @@ impl Engine {
             .into_iter()
             .map(|p| (p.cid, p.message))
             .partition(|(_, m)| m.signature.sig_type == SignatureType::BLS);
-        let tipset = Arc::new(self.tipset(parent, height, &base_fee, &bls, &secp)?);
+        let fork = chain.forks();
+        let tipset = Arc::new(self.tipset(parent, height, fork, &base_fee, &bls, &secp)?);
         let messages: Vec<_> = bls.into_iter().chain(secp).collect();
 
         let rand = ChainRand {
@@ -214,6 +215,7 @@ impl Engine {
             verifier: self.verifier.as_ref(),
             rand,
             epoch,
+            proof_bytes: self.policy.proof_bytes,
             base_fee: base_fee.clone(),
         }
     }
@@ -222,6 +224,7 @@ impl Engine {
         &self,
         parent: &Node,
         height: ChainEpoch,
+        fork: u64,
         base_fee: &TokenAmount,
         bls: &[(Cid, SignedMessage)],
         secp: &[(Cid, SignedMessage)],
@@ -234,12 +237,12 @@ impl Engine {
         }
         let below = &parent.tipset.blocks[0];
         let ticket_below = below.ticket.as_ref().map_or(&[][..], |t| &t.vrf_proof);
-        let ticket = ticket_proof(&self.seed, ticket_below, height);
+        let ticket = ticket_proof(&self.seed, ticket_below, height, fork);
         self.seal_header(BlockHeader {
             miner: Address::new_id(self.producer),
             election_proof: Some(ElectionProof {
                 win_count: 1,
-                vrf_proof: ticket_proof(&self.seed, b"election", height),
+                vrf_proof: ticket_proof(&self.seed, b"election", height, fork),
             }),
             ticket: Some(Ticket { vrf_proof: ticket }),
             beacon_entries: (parent.tipset.height + 1..=height)

@@ -70,7 +70,7 @@ pub fn build(
     let header = BlockHeader {
         miner: Address::new_id(SYSTEM),
         ticket: Some(Ticket {
-            vrf_proof: ticket_proof(&engine.seed, b"genesis", 0),
+            vrf_proof: ticket_proof(&engine.seed, b"genesis", 0, 0),
         }),
         election_proof: Some(ElectionProof {
             win_count: 0,

@@ -61,6 +61,15 @@ pub mod snapshot;
 /// The network behind its RPC server.
 pub mod network;
 
+/// What a node tells of the chain.
+pub mod reading;
+
+/// Trouble on request.
+pub mod switches;
+
+/// How a node words a failure.
+pub mod verdict;
+
 /// How messages get into the pool.
 pub mod outbox;
 
@@ -81,6 +90,9 @@ pub mod sent;
 
 /// The JSON-RPC server.
 pub mod rpc;
+
+/// How a real node answers, as a suite for everything that stands in for one.
+pub mod contract;
 
 /// The command line.
 pub mod cli;

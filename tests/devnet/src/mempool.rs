@@ -1,7 +1,7 @@
 //! Messages that wait for a block, by sender and nonce. The rules are those of Lotus'
 //! message pool for messages pushed by the node's own users: gaps wait, a message of the
 //! same nonce must pay a quarter more premium to replace another.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cid::Cid;
 use fvm_shared::address::Address;
@@ -48,9 +48,12 @@ pub struct Mempool {
     senders: BTreeMap<Address, BTreeMap<u64, Pending>>,
     /// Every message that was ever taken, for ChainGetMessage and replaced messages.
     seen: HashMap<Cid, SignedMessage>,
+    /// Messages that no block takes, and with them what their senders sent later.
+    held: HashSet<Cid>,
 }
 
-/// What a message may cost its sender: gas limit × fee cap. (Its value is checked when it runs.)
+/// What a message may cost its sender: gas limit × fee cap. Lotus' pool counts no value; that
+/// is checked where the node's wallet signs, and when the message runs.
 pub fn required_funds(message: &SignedMessage) -> TokenAmount {
     &message.message.gas_fee_cap * message.message.gas_limit
 }
@@ -89,6 +92,53 @@ impl Mempool {
         self.seen.insert(pending.cid, pending.message.clone());
         let nonce = message.sequence;
         Ok(queue.insert(nonce, pending))
+    }
+
+    /// Takes a message back that a lost branch had, unless its nonce is taken. Nothing else is
+    /// checked: it was in a block already.
+    pub fn restore(&mut self, pending: Pending) {
+        self.seen.insert(pending.cid, pending.message.clone());
+        let message = &pending.message.message;
+        let queue = self.senders.entry(message.from).or_default();
+        queue.entry(message.sequence).or_insert(pending);
+    }
+
+    /// Takes a waiting message out, as if the node had lost it; its CID stays known.
+    pub fn remove(&mut self, cid: &Cid) -> Option<Pending> {
+        let message = &self.seen.get(cid)?.message;
+        let queue = self.senders.get_mut(&message.from)?;
+        if queue.get(&message.sequence)?.cid != *cid {
+            return None;
+        }
+        let taken = queue.remove(&message.sequence);
+        self.senders.retain(|_, queue| !queue.is_empty());
+        taken
+    }
+
+    /// Drops every waiting message; the CIDs stay known unless `and_cids`.
+    pub fn forget(&mut self, and_cids: bool) {
+        self.senders.clear();
+        self.held.clear();
+        if and_cids {
+            self.seen.clear();
+        }
+    }
+
+    /// Keeps a waiting message out of blocks, or lets it in again; false when none waits
+    /// under that CID.
+    pub fn hold(&mut self, cid: &Cid, on: bool) -> bool {
+        let waits = self.senders.values().flatten().any(|(_, p)| p.cid == *cid);
+        if on && waits {
+            self.held.insert(*cid);
+        } else {
+            self.held.remove(cid);
+        }
+        waits
+    }
+
+    /// The waiting message of the sender with the lowest nonce.
+    pub fn first(&self, from: &Address) -> Option<&Pending> {
+        self.senders.get(from)?.values().next()
     }
 
     /// Enters a message that waits no more (of a snapshot).
@@ -168,7 +218,11 @@ impl Mempool {
             for (_, pending) in queue.range(nonce..) {
                 let message = &pending.message.message;
                 let cost = required_funds(&pending.message);
-                if message.sequence != nonce || message.gas_fee_cap < *base_fee || cost > balance {
+                let waits = message.sequence != nonce
+                    || message.gas_fee_cap < *base_fee
+                    || cost > balance
+                    || self.held.contains(&pending.cid);
+                if waits {
                     break;
                 }
                 balance -= cost;

@@ -15,6 +15,9 @@ pub struct SignedMessage {
     pub signature: Signature,
 }
 
+/// Signs bytes with the key of an address; a sentence if it cannot.
+pub type Sign<'a> = dyn FnMut(&Address, &[u8]) -> Result<Signature, String> + 'a;
+
 /// DAG-CBOR blake2b-256 CID of a value.
 pub fn cbor_cid<T: Serialize>(value: &T) -> anyhow::Result<Cid> {
     let bytes = to_vec(value)?;

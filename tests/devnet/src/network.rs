@@ -1,35 +1,30 @@
-//! The network as its RPC server sees it: the chain, the message pool and the block
-//! producer behind one handle. Decisions are made below; this floor only orders them.
+//! A running network: the chain, the message pool and the block producer behind one handle.
+//! Decisions are made below; this floor only orders them.
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use cid::Cid;
+use anyhow::Context;
 use fvm_shared::address::{Address, Network as AddressNetwork, set_current_network};
 use fvm_shared::bigint::BigInt;
 use fvm_shared::clock::ChainEpoch;
 use fvm_shared::econ::TokenAmount;
-use fvm_shared::receipt::Receipt;
 use fvm_shared::sector::SectorSize;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::block::{BeaconEntry, Tipset, TipsetKey};
-use crate::chain::{AcceptedPost, Chain, Lookup, Node};
+use crate::block::Tipset;
+use crate::chain::Chain;
 use crate::economy::Economy;
 use crate::engine::{Engine, Made};
 use crate::genesis::{self, Endowment, GENESIS_MINER};
 use crate::mempool::Mempool;
-use crate::message::SignedMessage;
-use crate::policy::{NetworkPolicy, proofs};
+use crate::policy::{NetworkPolicy, Upgrade, proofs};
 use crate::preseal;
 use crate::proofs::{RealVerifier, Verifier};
-use crate::randomness::{beacon_entry, beacon_round};
 use crate::store::Store;
-use crate::view::{StateError, StateView};
 
 /// Head changes that a slow subscriber may fall behind before it loses some.
 const SUBSCRIBER_BACKLOG: usize = 1024;
@@ -83,10 +78,21 @@ pub struct Subscription {
     pub changes: broadcast::Receiver<Arc<Vec<HeadChange>>>,
 }
 
-/// Handle of a running network; clones are the same network.
+/// Handle of a running network as one node of it sees it; clones are the same node.
 #[derive(Clone, Debug)]
 pub struct Network {
     pub(crate) inner: Arc<Inner>,
+    /// Epochs by which this node is behind.
+    pub(crate) lag: Arc<AtomicI64>,
+}
+
+/// What goes with a chain besides its tipsets.
+#[derive(Clone, Debug, Default)]
+pub struct Ordered {
+    /// Versions after the first, oldest first.
+    pub upgrades: Vec<Upgrade>,
+    /// The base fee that every tipset pays while it is set.
+    pub base_fee: Option<TokenAmount>,
 }
 
 #[derive(Debug)]
@@ -98,9 +104,10 @@ pub(crate) struct Inner {
     pub(crate) pool: Mutex<Mempool>,
     /// Held while a tipset is made.
     pub(crate) producing: Mutex<()>,
-    changes: broadcast::Sender<Arc<Vec<HeadChange>>>,
+    pub(crate) changes: broadcast::Sender<Arc<Vec<HeadChange>>>,
     block_time: watch::Sender<BlockTime>,
     hold: AtomicBool,
+    pub(crate) ordered: Mutex<Ordered>,
 }
 
 impl Network {
@@ -123,7 +130,8 @@ impl Network {
             None => std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .context("the clock stands before 1970")?
-                .as_secs(),
+                .as_secs()
+                .saturating_sub(config.policy.genesis_age_secs),
         };
         let economy = Economy::new(supply, config.policy.consensus_miner_min_power);
         let engine = Engine {
@@ -164,6 +172,7 @@ impl Network {
             chain,
             Mempool::default(),
             config.block_time,
+            Ordered::default(),
         ))
     }
 
@@ -173,8 +182,10 @@ impl Network {
         chain: Chain,
         pool: Mempool,
         block_time: BlockTime,
+        ordered: Ordered,
     ) -> Network {
         Network {
+            lag: Arc::default(),
             inner: Arc::new(Inner {
                 repo,
                 engine: Arc::new(engine),
@@ -184,7 +195,16 @@ impl Network {
                 changes: broadcast::channel(SUBSCRIBER_BACKLOG).0,
                 block_time: watch::channel(block_time).0,
                 hold: AtomicBool::new(false),
+                ordered: Mutex::new(ordered),
             }),
+        }
+    }
+
+    /// Another node of the same network, with a head of its own.
+    pub fn beside(&self) -> Network {
+        Network {
+            inner: self.inner.clone(),
+            lag: Arc::default(),
         }
     }
 
@@ -258,6 +278,9 @@ impl Network {
         }
         let mut chain = inner.chain.write();
         chain.push(node, posts);
+        if let Some(fee) = &inner.ordered.lock().base_fee {
+            chain.set_next_base_fee(fee.clone());
+        }
         // Told under the lock, so that a subscriber misses none; nobody listening is fine.
         let _ = inner.changes.send(Arc::new(vec![HeadChange {
             kind: HeadChangeKind::Apply,
@@ -279,76 +302,10 @@ impl Network {
         self.inner.hold.store(hold, Ordering::Relaxed);
     }
 
-    pub(crate) fn head_node(&self) -> Arc<Node> {
-        let chain = self.inner.chain.read();
-        match chain.head() {
-            Some(node) => node.clone(),
-            None => unreachable!("a network is only made with a genesis"),
-        }
-    }
-
-    fn node(&self, key: &TipsetKey) -> Option<Arc<Node>> {
-        self.inner.chain.read().node(key).cloned()
-    }
-
-    pub fn head(&self) -> Arc<Tipset> {
-        self.head_node().tipset.clone()
-    }
-
-    pub fn genesis(&self) -> Arc<Tipset> {
-        let chain = self.inner.chain.read();
-        match chain.genesis() {
-            Some(node) => node.tipset.clone(),
-            None => unreachable!("a network is only made with a genesis"),
-        }
-    }
-
-    pub fn tipset(&self, key: &TipsetKey) -> Option<Arc<Tipset>> {
-        Some(self.node(key)?.tipset.clone())
-    }
-
-    /// The tipset at `height`, or before it when that round was null; None above the anchor.
-    pub fn tipset_by_height(&self, height: ChainEpoch, anchor: &TipsetKey) -> Option<Arc<Tipset>> {
-        let chain = self.inner.chain.read();
-        Some(chain.at_or_before(height, anchor)?.tipset.clone())
-    }
-
-    /// The tipset at `height`, or after it when that round was null.
-    pub fn tipset_after_height(
-        &self,
-        height: ChainEpoch,
-        anchor: &TipsetKey,
-    ) -> Option<Arc<Tipset>> {
-        let chain = self.inner.chain.read();
-        Some(chain.at_or_after(height, anchor)?.tipset.clone())
-    }
-
-    /// Tipset that holds a block, and the block's place in it.
-    pub fn block(&self, cid: &Cid) -> Option<(Arc<Tipset>, usize)> {
-        let chain = self.inner.chain.read();
-        let (node, at) = chain.block(cid)?;
-        Some((node.tipset.clone(), at))
-    }
-
-    /// Messages of the tipset, BLS first, as ChainGetBlockMessages orders them.
-    pub fn tipset_messages(&self, tipset: &Tipset) -> Vec<(Cid, SignedMessage)> {
-        self.node(&tipset.key)
-            .map_or_else(Vec::new, |node| node.messages.clone())
-    }
-
-    /// Receipts of the parent's messages.
-    pub fn parent_receipts(&self, tipset: &Tipset) -> Vec<Receipt> {
-        let chain = self.inner.chain.read();
-        chain
-            .node(&tipset.key)
-            .and_then(|node| chain.parent(node))
-            .map_or_else(Vec::new, |parent| parent.receipts.clone())
-    }
-
     pub fn subscribe(&self) -> Subscription {
         let chain = self.inner.chain.read();
         let changes = self.inner.changes.subscribe();
-        let tipset = match chain.head() {
+        let tipset = match chain.behind(self.behind()) {
             Some(node) => node.tipset.clone(),
             None => unreachable!("a network is only made with a genesis"),
         };
@@ -359,95 +316,5 @@ impl Network {
             },
             changes,
         }
-    }
-
-    /// The beacon's entry for an epoch; the chain need not have come so far.
-    pub fn beacon_entry(&self, epoch: ChainEpoch) -> BeaconEntry {
-        beacon_entry(&self.inner.engine.seed, beacon_round(epoch))
-    }
-
-    /// State as of a tipset (empty key: the head).
-    pub fn state(&self, key: &TipsetKey) -> Result<StateView, StateError> {
-        let node = self.node(key).ok_or_else(|| {
-            StateError::NotFound(format!("tipset {:?} is not on the chain", key.0))
-        })?;
-        Ok(StateView::new(
-            self.inner.engine.clone(),
-            self.inner.chain.clone(),
-            node.tipset.clone(),
-        ))
-    }
-
-    /// Raw IPLD block.
-    pub fn read_object(&self, cid: &Cid) -> Option<Arc<[u8]>> {
-        self.inner.engine.store.raw(cid)
-    }
-
-    /// Looks for a message's execution, `limit` epochs back from `from` (negative: no limit).
-    pub fn search_message(
-        &self,
-        from: &TipsetKey,
-        message: &Cid,
-        limit: ChainEpoch,
-        allow_replaced: bool,
-    ) -> Result<Option<Lookup>, StateError> {
-        let asked = self.message(message);
-        self.inner
-            .chain
-            .read()
-            .search(
-                from,
-                message,
-                asked.as_ref().map(|m| &m.message),
-                limit,
-                allow_replaced,
-            )
-            .map_err(|e| StateError::NotFound(e.to_string()))
-    }
-
-    /// Waits until the message is `confidence` epochs deep.
-    pub async fn wait_message(
-        &self,
-        message: &Cid,
-        confidence: u64,
-        limit: ChainEpoch,
-        allow_replaced: bool,
-    ) -> anyhow::Result<Lookup> {
-        let mut changes = self.subscribe().changes;
-        loop {
-            let head = TipsetKey::default();
-            if let Some(found) = self.search_message(&head, message, limit, allow_replaced)?
-                && self.head().height >= found.height.saturating_add_unsigned(confidence)
-            {
-                return Ok(found);
-            }
-            match changes.recv().await {
-                // one that fell behind looks at the head again all the same
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => {
-                    return Err(anyhow!("the network stopped"));
-                }
-            }
-        }
-    }
-
-    /// A message of the chain or the pool.
-    pub fn message(&self, cid: &Cid) -> Option<SignedMessage> {
-        let mined = self.inner.chain.read().message(cid).cloned();
-        mined.or_else(|| self.inner.pool.lock().seen(cid).cloned())
-    }
-
-    /// WindowPoSts accepted since genesis, oldest first.
-    pub fn accepted_posts(&self, miner: &Address) -> Vec<AcceptedPost> {
-        let id = self
-            .state(&TipsetKey::default())
-            .and_then(|view| view.lookup_id(miner));
-        let chain = self.inner.chain.read();
-        chain
-            .posts()
-            .iter()
-            .filter(|(of, _)| id.as_ref().is_ok_and(|id| id == of))
-            .map(|(_, post)| post.clone())
-            .collect()
     }
 }

@@ -1,8 +1,8 @@
 //! How messages get into the pool: gas estimated, nonce assigned, signature and funds
 //! checked, as Lotus' MpoolPush and MpoolPushMessage do it.
 use cid::Cid;
+use fvm_shared::ActorID;
 use fvm_shared::address::{Address, Protocol};
-use fvm_shared::crypto::signature::Signature;
 use fvm_shared::econ::TokenAmount;
 use fvm_shared::message::Message;
 use fvm_shared::receipt::Receipt;
@@ -11,9 +11,10 @@ use crate::block::TipsetKey;
 use crate::chain::Node;
 use crate::gas;
 use crate::mempool::{MAX_MESSAGE_SIZE, Mempool, Pending, Refused, required_funds};
-use crate::message::{SignedMessage, cbor_cid};
+use crate::message::{Sign, SignedMessage, cbor_cid};
 use crate::network::Network;
-use crate::tree::Tree;
+use crate::tree::{Tree, code_name};
+use crate::verdict;
 use crate::view::StateError;
 
 /// attoFIL per gas that a message offers when nobody says more (Lotus `MinGasPremium`).
@@ -33,9 +34,22 @@ pub enum PushError {
     #[error("minimum expected nonce is {expected}, got {got}: message nonce too low")]
     NonceTooLow { expected: u64, got: u64 },
     #[error(
-        "not enough funds (required: {required}, balance: {balance}): not enough funds to execute transaction"
+        "not enough funds (required: {required} FIL, balance: {balance} FIL): not enough funds to execute transaction"
     )]
     NotEnoughFunds {
+        balance: TokenAmount,
+        required: TokenAmount,
+    },
+    #[error(
+        "not enough funds including pending messages (required: {required} FIL, balance: {balance} FIL): validation failure"
+    )]
+    NotEnoughWithPending {
+        balance: TokenAmount,
+        required: TokenAmount,
+    },
+    /// Of the node's own wallet, which counts the value too.
+    #[error("mpool push: not enough funds: {} < {}", balance.atto(), required.atto())]
+    WalletTooPoor {
         balance: TokenAmount,
         required: TokenAmount,
     },
@@ -47,16 +61,19 @@ pub enum PushError {
     Invalid(String),
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("could not sign the message: {0}")]
+    #[error("{0}")]
     Sign(String),
-    #[error("message execution failed: exit {exit_code}, reason: {reason}")]
-    EstimateFailed { exit_code: u32, reason: String },
+    #[error("{}", verdict::would_fail(*exit_code, backtrace))]
+    EstimateFailed { exit_code: u32, backtrace: String },
+    #[error("getting key address: {0}")]
+    NoKeyAddress(StateError),
+    #[error("GasEstimateMessageGas error: {0}")]
+    NoEstimate(Box<PushError>),
+    #[error("mpool push: failed to push message: {0}")]
+    NotPooled(Box<PushError>),
     #[error(transparent)]
     State(#[from] StateError),
 }
-
-/// Signs bytes with the key of an address; a sentence if it cannot.
-pub type Sign<'a> = dyn FnMut(&Address, &[u8]) -> Result<Signature, String> + 'a;
 
 /// MessageSendSpec.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +87,18 @@ fn broken(error: anyhow::Error) -> PushError {
     PushError::State(StateError::Broken(error))
 }
 
+/// The key address of an account, which was named `address`.
+fn key_of(tree: &Tree, id: ActorID, address: &Address) -> Result<Address, StateError> {
+    let actor = tree.actor(id)?.ok_or(StateError::ActorNotFound(*address))?;
+    tree.account_key(id)?
+        .ok_or_else(|| StateError::NotAnAccount {
+            address: *address,
+            code: code_name(&actor.code).unwrap_or("unknown").to_owned(),
+        })
+}
+
 impl Network {
-    /// MpoolPush: checks form, signature, nonce and funds.
+    /// MpoolPush: checks form, signature, nonce and funds, in the order of Lotus.
     pub fn push(&self, message: SignedMessage) -> Result<Cid, PushError> {
         let length = fvm_ipld_encoding::to_vec(&message)
             .map_err(|e| broken(e.into()))?
@@ -79,6 +106,7 @@ impl Network {
         if length > MAX_MESSAGE_SIZE {
             return Err(PushError::TooBig(length));
         }
+        self.check_form(&message.message)?;
         let from = message.message.from;
         if !matches!(from.protocol(), Protocol::Secp256k1 | Protocol::BLS) {
             return Err(PushError::BadSignature(format!(
@@ -99,14 +127,18 @@ impl Network {
         spec: &SendSpec,
         sign: &mut Sign<'_>,
     ) -> Result<SignedMessage, PushError> {
+        message.from = self
+            .sender_key(&message.from)
+            .map_err(PushError::NoKeyAddress)?;
         if message.sequence != 0 {
             return Err(PushError::Invalid(format!(
                 "MpoolPushMessage expects message nonce to be 0, was {}",
                 message.sequence
             )));
         }
-        message.from = self.sender_key(&message.from)?;
-        let mut message = self.estimate_gas(message, spec)?;
+        let mut message = self
+            .estimate_gas(message, spec)
+            .map_err(|e| PushError::NoEstimate(e.into()))?;
         if message.gas_premium > message.gas_fee_cap {
             return Err(PushError::Invalid(
                 "After estimation, GasPremium is greater than GasFeeCap".into(),
@@ -115,15 +147,29 @@ impl Network {
         // The nonce is the pool's to give, so the pool stays locked until it holds the message.
         let mut pool = self.inner.pool.lock();
         let head = self.head_node();
-        let (nonce, _) = self.account(&head, &message.from)?;
+        let (nonce, balance) = self.account(&head, &message.from)?;
+        let required = &message.value + &message.gas_fee_cap * message.gas_limit;
+        if balance < required {
+            return Err(PushError::WalletTooPoor { balance, required });
+        }
         message.sequence = pool.next_nonce(&message.from, nonce);
         let cid = cbor_cid(&message).map_err(broken)?;
         let signature = sign(&message.from, &cid.to_bytes()).map_err(PushError::Sign)?;
         let signed = SignedMessage { message, signature };
-        signed
-            .verify(&signed.message.from)
-            .map_err(PushError::BadSignature)?;
-        self.take(&mut pool, &head, signed.clone())?;
+        let mut pooled = || {
+            let length = fvm_ipld_encoding::to_vec(&signed)
+                .map_err(|e| broken(e.into()))?
+                .len();
+            if length > MAX_MESSAGE_SIZE {
+                return Err(PushError::TooBig(length));
+            }
+            self.check_form(&signed.message)?;
+            signed
+                .verify(&signed.message.from)
+                .map_err(PushError::BadSignature)?;
+            self.take(&mut pool, &head, signed.clone())
+        };
+        pooled().map_err(|e| PushError::NotPooled(e.into()))?;
         Ok(signed)
     }
 
@@ -134,8 +180,6 @@ impl Network {
         message: SignedMessage,
     ) -> Result<Cid, PushError> {
         let inner = &message.message;
-        let length = message.chain_length().map_err(broken)?;
-        self.check_form(inner, gas::message_on_chain(length))?;
         let (nonce, balance) = self.account(head, &inner.from)?;
         if inner.sequence < nonce {
             return Err(PushError::NonceTooLow {
@@ -143,9 +187,20 @@ impl Network {
                 got: inner.sequence,
             });
         }
-        let required = required_funds(&message) + pool.committed_funds(&inner.from, inner.sequence);
+        let minimum_gas = gas::message_on_chain(message.chain_length().map_err(broken)?);
+        if inner.gas_limit < minimum_gas {
+            return Err(PushError::Invalid(format!(
+                "message will not be included in a block: 'GasLimit' field cannot be less than the cost of storing a message on chain {} < {minimum_gas}",
+                inner.gas_limit
+            )));
+        }
+        let required = required_funds(&message);
         if balance < required {
             return Err(PushError::NotEnoughFunds { balance, required });
+        }
+        let required = required + pool.committed_funds(&inner.from, inner.sequence);
+        if balance < required {
+            return Err(PushError::NotEnoughWithPending { balance, required });
         }
         let cid = message.cid().map_err(broken)?;
         pool.add(Pending { cid, message })?;
@@ -153,7 +208,7 @@ impl Network {
     }
 
     /// What may enter a block at all.
-    fn check_form(&self, message: &Message, minimum_gas: u64) -> Result<(), PushError> {
+    fn check_form(&self, message: &Message) -> Result<(), PushError> {
         let policy = self.policy();
         let invalid = |why: String| {
             Err(PushError::Invalid(format!(
@@ -186,12 +241,6 @@ impl Network {
                 message.gas_limit, policy.block_gas_limit
             ));
         }
-        if message.gas_limit < minimum_gas {
-            return invalid(format!(
-                "'GasLimit' field cannot be less than the cost of storing a message on chain {} < {minimum_gas}",
-                message.gas_limit
-            ));
-        }
         if message.gas_fee_cap < TokenAmount::from_atto(policy.minimum_base_fee) {
             return Err(PushError::Invalid("gas fee cap too low".into()));
         }
@@ -204,9 +253,7 @@ impl Network {
         let id = tree
             .resolve(from)?
             .ok_or(StateError::ActorNotFound(*from))?;
-        if tree.account_key(id)?.is_none() {
-            return Err(StateError::NotAnAccount(*from));
-        }
+        key_of(&tree, id, from)?;
         let actor = tree.must(id)?;
         Ok((actor.sequence, actor.balance))
     }
@@ -220,7 +267,7 @@ impl Network {
         let id = tree
             .resolve(from)?
             .ok_or(StateError::ActorNotFound(*from))?;
-        tree.account_key(id)?.ok_or(StateError::NotAnAccount(*from))
+        key_of(&tree, id, from)
     }
 
     /// Pending messages by sender and nonce.
@@ -252,12 +299,25 @@ impl Network {
             .dry_run(&chain, &head, &before, message)
             .map_err(broken)?;
         if !applied.receipt.exit_code.is_success() {
-            return Err(PushError::EstimateFailed {
-                exit_code: applied.receipt.exit_code.value(),
-                reason: applied.error,
-            });
+            return Err(self.would_fail(message, &applied.receipt, &applied.error));
         }
         Ok(applied.receipt.gas_used)
+    }
+
+    /// Where a message that was only tried failed, in the words of a node.
+    pub fn backtrace(&self, message: &Message, receipt: &Receipt, reason: &str) -> String {
+        let tree = Tree::at(&self.inner.engine.store, self.head_node().post_state);
+        let to = tree.resolve(&message.to).ok().flatten();
+        let exit_code = receipt.exit_code.value();
+        verdict::backtrace(to, message.method_num, exit_code, reason)
+    }
+
+    /// The refusal to estimate a message that would fail.
+    pub fn would_fail(&self, message: &Message, receipt: &Receipt, reason: &str) -> PushError {
+        PushError::EstimateFailed {
+            exit_code: receipt.exit_code.value(),
+            backtrace: self.backtrace(message, receipt, reason),
+        }
     }
 
     /// Premium that recent messages paid, or the default.
@@ -317,17 +377,15 @@ impl Network {
     }
 
     /// Runs the message on the tipset's state and throws the result away (StateCall). The
-    /// receipt, and the actor's error text when its exit code is not 0.
+    /// receipt, and the actor's words when its exit code is not 0.
     pub fn call(
         &self,
         message: &Message,
         key: &TipsetKey,
     ) -> Result<(Receipt, String), StateError> {
+        let node = self.node(key).ok_or_else(|| StateError::no_tipset(key))?;
         let chain = self.inner.chain.read();
-        let node = chain.node(key).ok_or_else(|| {
-            StateError::NotFound(format!("tipset {:?} is not on the chain", key.0))
-        })?;
-        let applied = self.inner.engine.dry_run(&chain, node, &[], message)?;
+        let applied = self.inner.engine.dry_run(&chain, &node, &[], message)?;
         Ok((applied.receipt, applied.error))
     }
 }

@@ -17,7 +17,7 @@ use crate::economy::Economy;
 use crate::engine::Engine;
 use crate::genesis::GENESIS_MINER;
 use crate::mempool::{Mempool, Pending};
-use crate::network::{BlockTime, Network};
+use crate::network::{BlockTime, Network, Ordered};
 use crate::proofs::RealVerifier;
 use crate::snapshot::{self, StoredChain, StoredConfig, StoredNode, StoredPost};
 use crate::store::Store;
@@ -60,7 +60,16 @@ impl Network {
             genesis_time: config.genesis_time,
             producer: GENESIS_MINER,
         };
+        let base_fee = config
+            .base_fee
+            .map(|fee| fee.parse::<BigInt>())
+            .transpose()?;
+        let ordered = Ordered {
+            upgrades: config.upgrades,
+            base_fee: base_fee.map(TokenAmount::from_atto),
+        };
         let mut chain = Chain::default();
+        chain.set_forks(config.forks);
         for stored in loaded.chain.nodes {
             chain.push(Arc::new(revive(&engine, stored)?), vec![]);
         }
@@ -98,6 +107,7 @@ impl Network {
             chain,
             pool,
             block_time,
+            ordered,
         ))
     }
 
@@ -105,6 +115,7 @@ impl Network {
     pub fn save(&self) -> anyhow::Result<()> {
         let inner = &self.inner;
         let _no_new_tipset = inner.producing.lock();
+        let ordered = inner.ordered.lock().clone();
         let config = StoredConfig {
             policy: inner.engine.policy.clone(),
             seed: inner.engine.seed,
@@ -115,6 +126,9 @@ impl Network {
                 BlockTime::Manual => None,
             },
             circulating_supply: inner.engine.economy.circulating_supply.atto().to_string(),
+            forks: inner.chain.read().forks(),
+            upgrades: ordered.upgrades,
+            base_fee: ordered.base_fee.map(|fee| fee.atto().to_string()),
         };
         let stored = {
             let pool = inner.pool.lock();

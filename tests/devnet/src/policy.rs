@@ -8,6 +8,8 @@ use fvm_shared::clock::ChainEpoch;
 use fvm_shared::sector::{RegisteredPoStProof, RegisteredSealProof, SectorSize};
 use serde::{Deserialize, Serialize};
 
+/// Ten Groth16 proofs, as a sector of 32 or 64 GiB takes.
+const MAX_PROOF_BYTES: u64 = 1920;
 const EPOCHS_IN_DAY: ChainEpoch = 2880;
 
 /// Values are epochs unless the name says otherwise.
@@ -50,6 +52,18 @@ pub struct NetworkPolicy {
     pub initial_base_fee: u64,
     /// attoFIL per gas unit below which the base fee never falls.
     pub minimum_base_fee: u64,
+    /// Seconds by which genesis is dated back, so that an old head looks old.
+    pub genesis_age_secs: u64,
+    /// Bytes that a seal proof may be padded to with zeros, so that messages are as long as in
+    /// production (1920 for 32 and 64 GiB); 0 takes no padding.
+    pub proof_bytes: u64,
+}
+
+/// From an epoch on the network is of another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    pub height: ChainEpoch,
+    pub version: u32,
 }
 
 impl Default for NetworkPolicy {
@@ -84,6 +98,8 @@ impl Default for NetworkPolicy {
             block_gas_limit: 10_000_000_000,
             initial_base_fee: 100_000_000,
             minimum_base_fee: 100,
+            genesis_age_secs: 0,
+            proof_bytes: 0,
         }
     }
 }
@@ -212,6 +228,10 @@ impl NetworkPolicy {
         check(
             self.minimum_base_fee >= 1 && self.initial_base_fee >= self.minimum_base_fee,
             "initial_base_fee must not be less than minimum_base_fee, and that must be at least 1",
+        );
+        check(
+            self.proof_bytes <= MAX_PROOF_BYTES,
+            "proof_bytes must be at most 1920, the length of the largest seal proof",
         );
         if faults.is_empty() {
             Ok(())

@@ -52,20 +52,23 @@ pub fn beacon_entry(seed: &[u8; 32], round: u64) -> BeaconEntry {
 }
 
 /// Ticket of the block at `height` on top of `parent`: 96 bytes, the length of the BLS
-/// signature that a VRF proof is.
-pub fn ticket_proof(seed: &[u8; 32], parent: &[u8], height: ChainEpoch) -> Vec<u8> {
+/// signature that a VRF proof is. Every branch (0 is the first) has tickets of its own.
+pub fn ticket_proof(seed: &[u8; 32], parent: &[u8], height: ChainEpoch, fork: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
     for half in [0u8, 1] {
-        let hash = blake2b_simd::Params::new()
+        let mut state = blake2b_simd::Params::new()
             .hash_length(48)
             .key(seed)
-            .to_state()
+            .to_state();
+        state
             .update(b"ticket")
             .update(&[half])
             .update(&height.to_be_bytes())
-            .update(parent)
-            .finalize();
-        out.extend_from_slice(hash.as_bytes());
+            .update(parent);
+        if fork > 0 {
+            state.update(&fork.to_be_bytes());
+        }
+        out.extend_from_slice(state.finalize().as_bytes());
     }
     out
 }

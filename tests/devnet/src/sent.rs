@@ -92,6 +92,15 @@ impl SentMessages {
         Ok(())
     }
 
+    /// Forgets every message, as a node that was restored from a backup of yesterday.
+    pub fn forget(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.sync_data()?;
+        self.order.clear();
+        self.by_uuid.clear();
+        Ok(())
+    }
+
     /// Every message, oldest first.
     pub fn all(&self) -> impl Iterator<Item = &SignedMessage> {
         self.order.iter().filter_map(|uuid| self.by_uuid.get(uuid))

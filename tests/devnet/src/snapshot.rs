@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::BlockHeader;
 use crate::message::SignedMessage;
-use crate::policy::NetworkPolicy;
+use crate::policy::{NetworkPolicy, Upgrade};
 use crate::randomness::blake2b256;
 
 const MAGIC: &[u8; 8] = b"DMCLNETW";
@@ -56,6 +56,14 @@ pub struct StoredConfig {
     pub block_time_ms: Option<u64>,
     /// attoFIL, decimal.
     pub circulating_supply: String,
+    /// How often a branch was lost.
+    #[serde(default)]
+    pub forks: u64,
+    #[serde(default)]
+    pub upgrades: Vec<Upgrade>,
+    /// attoFIL, decimal, when one was ordered.
+    #[serde(default)]
+    pub base_fee: Option<String>,
 }
 
 /// One tipset with what came of it.

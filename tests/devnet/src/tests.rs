@@ -30,7 +30,7 @@ use serde::Serialize;
 
 use crate::genesis::GENESIS_MINER;
 use crate::network::{BlockTime, Network, NetworkConfig};
-use crate::outbox::SendSpec;
+use crate::outbox::{PushError, SendSpec};
 use crate::policy::NetworkPolicy;
 use crate::proofs::{Verifier, unsealed_cid};
 use crate::view::StateView;
@@ -60,13 +60,13 @@ struct House {
 }
 
 impl House {
-    fn new() -> Self {
+    fn new(policy: NetworkPolicy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = PrivateKey::new([1u8; 32]);
         let owner = Address::new_bls(&key.public_key().as_bytes()).unwrap();
         let config = NetworkConfig {
             repo: dir.path().to_owned(),
-            policy: NetworkPolicy::with_periods(6, 10),
+            policy,
             seed: [7; 32],
             block_time: BlockTime::Manual,
             sector_size: SectorSize::_2KiB,
@@ -90,6 +90,20 @@ impl House {
     }
 
     fn call<P: Serialize>(&self, method_num: u64, params: &P, value: TokenAmount) -> Receipt {
+        let cid = self.try_call(method_num, params, value).unwrap();
+        self.network.mine(2).unwrap();
+        let found = self
+            .network
+            .search_message(&Default::default(), &cid, -1, true);
+        found.unwrap().unwrap().receipt
+    }
+
+    fn try_call<P: Serialize>(
+        &self,
+        method_num: u64,
+        params: &P,
+        value: TokenAmount,
+    ) -> Result<cid::Cid, PushError> {
         let message = Message {
             version: 0,
             from: Address::new_bls(&self.key.public_key().as_bytes()).unwrap(),
@@ -98,7 +112,7 @@ impl House {
             value,
             method_num,
             params: RawBytes::serialize(params).unwrap(),
-            gas_limit: 300_000_000,
+            gas_limit: 3_000_000_000,
             gas_fee_cap: TokenAmount::from_nano(1),
             gas_premium: TokenAmount::from_atto(100_000),
         };
@@ -106,17 +120,16 @@ impl House {
             |_: &Address, bytes: &[u8]| Ok(Signature::new_bls(self.key.sign(bytes).as_bytes()));
         let spec = SendSpec::default();
         let signed = self.network.push_with(message, &spec, &mut { sign });
-        let cid = signed.unwrap().cid().unwrap();
-        self.network.mine(2).unwrap();
-        let found = self
-            .network
-            .search_message(&Default::default(), &cid, -1, true);
-        found.unwrap().unwrap().receipt
+        Ok(signed?.cid().unwrap())
     }
 
     /// Precommits sectors 1..=count that hold `pieces` and waits for their seed.
     fn precommitted(count: u64, pieces: &[PieceInfo]) -> Self {
-        let house = Self::new();
+        Self::precommitted_on(NetworkPolicy::with_periods(6, 10), count, pieces)
+    }
+
+    fn precommitted_on(policy: NetworkPolicy, count: u64, pieces: &[PieceInfo]) -> Self {
+        let house = Self::new(policy);
         let comm_d = if pieces.is_empty() {
             CompactCommD::empty()
         } else {
@@ -135,7 +148,7 @@ impl House {
             })
             .collect();
         let params = PreCommitSectorBatchParams2 { sectors };
-        let receipt = house.call(28, &params, TokenAmount::from_whole(1));
+        let receipt = house.call(28, &params, TokenAmount::from_whole(count as i64));
         assert_eq!(receipt.exit_code, ExitCode::OK);
         house.network.mine(12).unwrap();
         house
@@ -323,4 +336,56 @@ fn pieces_must_give_the_comm_d_that_was_precommitted() {
     let sector = house.state().sector_info(&MINER, 1).unwrap().unwrap();
     let duration = sector.expiration - sector.activation;
     assert_eq!(sector.deal_weight, (1024 * duration).into());
+}
+
+/// The same proofs with zeros after them.
+fn padded(first_bytes: &[u8], length: usize) -> ProveCommitSectors3Params {
+    let mut params = proofs(first_bytes);
+    for proof in &mut params.sector_proofs {
+        let mut bytes = proof.bytes().to_vec();
+        bytes.resize(length, 0);
+        *proof = RawBytes::new(bytes);
+    }
+    params
+}
+
+fn long_proofs() -> NetworkPolicy {
+    NetworkPolicy {
+        proof_bytes: 1920,
+        ..NetworkPolicy::with_periods(6, 10)
+    }
+}
+
+#[test]
+fn proofs_of_production_length_are_the_real_ones_with_zeros_behind() {
+    let house = House::precommitted_on(long_proofs(), 2, &[]);
+    let mut wrong = padded(&[1, 1], 1920);
+    let mut bytes = wrong.sector_proofs[1].bytes().to_vec();
+    bytes[1919] = 7;
+    wrong.sector_proofs[1] = RawBytes::new(bytes);
+    for params in [padded(&[1, 1], 1919), wrong] {
+        assert_eq!(
+            house.prove(&params).exit_code,
+            ExitCode::USR_ILLEGAL_ARGUMENT
+        );
+    }
+    let bad = house.prove(&padded(&[0, 1], 1920));
+    assert_eq!(batch(&bad).success_count, 1, "what is first is verified");
+    let ordinary = House::precommitted(1, &[]);
+    assert_eq!(
+        ordinary.prove(&padded(&[1], 1920)).exit_code,
+        ExitCode::USR_ILLEGAL_ARGUMENT,
+        "only on request"
+    );
+}
+
+#[test]
+fn thirty_four_proofs_of_production_length_are_too_many_for_a_message() {
+    let house = House::precommitted_on(long_proofs(), 34, &[]);
+    let error = house
+        .try_call(34, &padded(&[1; 34], 1920), TokenAmount::default())
+        .unwrap_err();
+    assert!(error.to_string().contains("message too big"), "{error}");
+    let receipt = house.prove(&padded(&[1; 33], 1920));
+    assert_eq!(batch(&receipt), BatchReturn::ok(33));
 }

@@ -19,33 +19,50 @@ use fvm_shared::sector::{SectorNumber, SectorSize};
 use fvm_shared::state::ActorState;
 use parking_lot::RwLock;
 
-use crate::block::Tipset;
-use crate::chain::{Anchor, Chain, ChainRand};
+use crate::block::{Tipset, TipsetKey};
+use crate::chain::{Anchor, Chain, ChainRand, OtherCall};
 use crate::economy::overestimate;
 use crate::engine::Engine;
 use crate::miner::{Rand, disputable_proofs};
 use crate::power::PowerState;
 use crate::tree::{POWER, Tree, code_name};
 
-/// Why a question about the state has no answer.
+/// Why a question about the state has no answer; the texts are those of Lotus.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Lotus says "actor not found" in the same case.
-    #[error("actor not found: {0}")]
+    #[error("actor not found")]
     ActorNotFound(Address),
-    #[error("actor {0} is not a storage miner")]
-    NotAMiner(Address),
-    #[error("actor {0} is not an account")]
-    NotAnAccount(Address),
+    #[error("failed to load miner actor: actor not found")]
+    MinerNotFound(Address),
+    #[error("failed to load miner actor state: actor code is not miner: {code}")]
+    NotAMiner { address: Address, code: String },
+    #[error("failed to get account actor state for {address}: actor code is not account: {code}")]
+    NotAnAccount { address: Address, code: String },
     #[error("{0}")]
     NotFound(String),
-    #[error("cannot draw randomness from the future (epoch {epoch}, tipset at {height})")]
-    FutureRandomness {
-        epoch: ChainEpoch,
-        height: ChainEpoch,
-    },
+    #[error("failed to load tipset: get block {0}: ipld: could not find {0}")]
+    NoTipset(Cid),
+    /// The verb in the middle is a slip of Lotus' own, and recorded so.
+    #[error("%!w(*errors.errorString=&{{failed to load message}}): ipld: could not find {0}")]
+    UnknownMessage(Cid),
+    #[error("checking for message execution during lookback: {0}")]
+    Replaced(OtherCall),
+    #[error("getting {0} randomness: cannot draw randomness from the future")]
+    FutureRandomness(&'static str),
     #[error("state could not be read: {0:#}")]
     Broken(#[from] anyhow::Error),
+}
+
+impl StateError {
+    /// The node does not know a tipset.
+    pub fn no_tipset(key: &TipsetKey) -> Self {
+        match key.0.first() {
+            Some(block) => Self::NoTipset(*block),
+            None => Self::NotFound(
+                "loading tipset key: NewTipSet called with zero length array of blocks".into(),
+            ),
+        }
+    }
 }
 
 type Answer<T> = Result<T, StateError>;
@@ -137,12 +154,16 @@ impl StateView {
             return Ok(*addr);
         }
         let id = self.lookup_id(addr)?;
-        if self.tree.actor(id)?.is_none() {
-            return Err(StateError::ActorNotFound(*addr));
-        }
+        let actor = self
+            .tree
+            .actor(id)?
+            .ok_or(StateError::ActorNotFound(*addr))?;
         self.tree
             .account_key(id)?
-            .ok_or(StateError::NotAnAccount(*addr))
+            .ok_or_else(|| StateError::NotAnAccount {
+                address: *addr,
+                code: code_name(&actor.code).unwrap_or("unknown").to_owned(),
+            })
     }
 
     /// ID addresses of all miners that have a claim.
@@ -156,13 +177,18 @@ impl StateView {
     }
 
     fn miner(&self, addr: &Address) -> Answer<(ActorID, ActorState, MinerState)> {
-        let id = self.lookup_id(addr)?;
-        let actor = self
-            .tree
-            .actor(id)?
-            .ok_or(StateError::ActorNotFound(*addr))?;
+        let missing = |error| match error {
+            StateError::ActorNotFound(address) => StateError::MinerNotFound(address),
+            other => other,
+        };
+        let id = self.lookup_id(addr).map_err(missing)?;
+        let actor = self.tree.actor(id)?;
+        let actor = actor.ok_or(StateError::MinerNotFound(*addr))?;
         if code_name(&actor.code) != Some("storageminer") {
-            return Err(StateError::NotAMiner(*addr));
+            return Err(StateError::NotAMiner {
+                address: *addr,
+                code: code_name(&actor.code).unwrap_or("unknown").to_owned(),
+            });
         }
         let state = self.engine.store.read(&actor.state)?;
         Ok((id, actor, state))
@@ -461,7 +487,7 @@ impl StateView {
         epoch: ChainEpoch,
         entropy: &[u8],
     ) -> Answer<[u8; 32]> {
-        self.draw(epoch, |rand| rand.tickets(tag, epoch, entropy))
+        self.draw("chain", epoch, |rand| rand.tickets(tag, epoch, entropy))
     }
 
     pub fn randomness_from_beacon(
@@ -470,19 +496,17 @@ impl StateView {
         epoch: ChainEpoch,
         entropy: &[u8],
     ) -> Answer<[u8; 32]> {
-        self.draw(epoch, |rand| rand.beacon(tag, epoch, entropy))
+        self.draw("beacon", epoch, |rand| rand.beacon(tag, epoch, entropy))
     }
 
     fn draw(
         &self,
+        source: &'static str,
         epoch: ChainEpoch,
         draw: impl FnOnce(&ChainRand<'_>) -> anyhow::Result<[u8; 32]>,
     ) -> Answer<[u8; 32]> {
         if epoch > self.epoch() {
-            return Err(StateError::FutureRandomness {
-                epoch,
-                height: self.epoch(),
-            });
+            return Err(StateError::FutureRandomness(source));
         }
         let chain = self.chain.read();
         Ok(draw(&ChainRand {

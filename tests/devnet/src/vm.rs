@@ -35,6 +35,8 @@ pub struct Machine<'a> {
     pub verifier: &'a dyn Verifier,
     pub rand: &'a dyn Rand,
     pub epoch: ChainEpoch,
+    /// Bytes that a seal proof may be padded to; 0 for none.
+    pub proof_bytes: u64,
     pub base_fee: TokenAmount,
 }
 
@@ -196,7 +198,7 @@ impl Machine<'_> {
                 return Err(ActorError::unchecked(
                     ExitCode::SYS_INSUFFICIENT_FUNDS,
                     format!(
-                        "sender does not have funds to transfer (balance {balance}, transfer {})",
+                        "send::send -- sender does not have funds to transfer (balance {balance}, transfer {}) (5: insufficient funds)",
                         message.value
                     ),
                 ));
@@ -296,6 +298,7 @@ impl Machine<'_> {
             verifier: self.verifier,
             rand: self.rand,
             epoch: self.epoch,
+            proof_bytes: self.proof_bytes,
             miner: id,
             caller,
             balance,

@@ -107,6 +107,8 @@ pub struct Runtime<'a> {
     pub verifier: &'a dyn Verifier,
     pub rand: &'a dyn Rand,
     pub epoch: ChainEpoch,
+    /// Bytes that a seal proof may be padded to; 0 for none.
+    pub proof_bytes: u64,
     pub miner: ActorID,
     pub caller: ActorID,
     /// The miner's balance, the message's value included.
@@ -137,7 +139,7 @@ pub fn invoke(rt: &mut Runtime<'_>, state: &mut State, method: u64, params: &Raw
         28 => precommit::pre_commit_sector_batch2(rt, state, decode(params)?),
         34 => prove::prove_commit_sectors3(rt, state, decode(params)?),
         other => Err(ActorError::unhandled_message(format!(
-            "miner method {other} is not served by this network"
+            "invalid method: {other}"
         ))),
     }
 }

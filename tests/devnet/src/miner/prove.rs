@@ -7,7 +7,7 @@ use fil_actor_miner_state::v18::{
     SectorOnChainInfo, SectorOnChainInfoFlags, SectorPreCommitOnChainInfo, State, daily_proof_fee,
     max_prove_commit_duration, qa_power_for_weight,
 };
-use fil_actors_shared::v18::runtime::{DomainSeparationTag, Policy};
+use fil_actors_shared::v18::runtime::DomainSeparationTag;
 use fil_actors_shared::v18::util::stack;
 use fil_actors_shared::v18::{ActorError, BatchReturn, BatchReturnGen};
 use fvm_shared::address::Address;
@@ -18,7 +18,7 @@ use fvm_shared::piece::PieceInfo;
 use fvm_shared::randomness::Randomness;
 use fvm_shared::sector::{
     AggregateSealVerifyInfo, AggregateSealVerifyProofAndInfos, RegisteredAggregateProof,
-    SealVerifyInfo, SectorID,
+    RegisteredSealProof, SealVerifyInfo, SectorID,
 };
 use num_traits::Zero;
 
@@ -48,7 +48,7 @@ pub(super) fn prove_commit_sectors3(
         return Err(ActorError::illegal_argument("no sectors to prove".into()));
     };
     let seal_proof = first.info.seal_proof;
-    check_proof_shapes(rt.policy, &params, first)?;
+    check_proof_shapes(rt, &params, first)?;
 
     let (validated, inputs) =
         validate_precommits(rt, &precommits, params.require_activation_success)?;
@@ -91,7 +91,7 @@ pub(super) fn prove_commit_sectors3(
             .zip(validated.successes(&params.sector_proofs));
         for (activation, (input, proof)) in eligible.into_iter().zip(witnesses) {
             let mut input = input.clone();
-            input.proof = proof.bytes().to_vec();
+            input.proof = without_padding(rt, seal_proof, proof.bytes())?.to_vec();
             if rt.verifier.seal(&input) {
                 proven_batch.add_success();
                 proven.push(activation);
@@ -125,10 +125,11 @@ pub(super) fn prove_commit_sectors3(
 
 /// Exactly one of proofs per sector and an aggregate, of allowed number and size.
 fn check_proof_shapes(
-    policy: &Policy,
+    rt: &Runtime<'_>,
     params: &ProveCommitSectors3Params,
     first: &SectorPreCommitOnChainInfo,
 ) -> Result<(), ActorError> {
+    let policy = rt.policy;
     let refuse = |why: String| Err(ActorError::illegal_argument(why));
     let count = params.sector_activations.len() as u64;
     let aggregate = params.aggregate_proof.bytes();
@@ -169,18 +170,33 @@ fn check_proof_shapes(
             params.sector_proofs.len()
         ));
     }
-    let longest = first.info.seal_proof.proof_size().map_err(|e| {
-        ActorError::illegal_state(format!("failed to determine max proof size: {e}"))
-    })?;
     for proof in &params.sector_proofs {
-        if proof.bytes().len() > longest {
-            return refuse(format!(
-                "sector proof size {} exceeds max {longest}",
-                proof.bytes().len()
-            ));
-        }
+        without_padding(rt, first.info.seal_proof, proof.bytes())?;
     }
     Ok(())
+}
+
+/// The proof itself. Where the network lets small sectors have proofs of production length,
+/// one of exactly that length may end in zeros; any other must be as long as its type says.
+fn without_padding<'p>(
+    rt: &Runtime<'_>,
+    seal_proof: RegisteredSealProof,
+    proof: &'p [u8],
+) -> Result<&'p [u8], ActorError> {
+    let longest = seal_proof.proof_size().map_err(|e| {
+        ActorError::illegal_state(format!("failed to determine max proof size: {e}"))
+    })?;
+    if proof.len() <= longest {
+        return Ok(proof);
+    }
+    let (proof, padding) = proof.split_at(longest);
+    let length = (proof.len() + padding.len()) as u64;
+    if length == rt.proof_bytes && padding.iter().all(|byte| *byte == 0) {
+        return Ok(proof);
+    }
+    Err(ActorError::illegal_argument(format!(
+        "sector proof size {length} exceeds max {longest}"
+    )))
 }
 
 /// Which precommits may be proven now, and the public inputs of all of them.

@@ -4,13 +4,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::outbox::PushError;
+
 /// A failed call. Codes: -32700 text or parameter could not be read, -32600 no request,
 /// -32601 no such method (or not over this transport), -32602 wrong number of parameters,
-/// 1 the method itself failed.
+/// 1 the method itself failed, 3 the message that was tried would fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RpcError {
     pub code: i64,
     pub message: String,
+    /// What the failed run returned; with code 3 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'static str>,
 }
 
 impl RpcError {
@@ -19,11 +24,13 @@ impl RpcError {
     pub(crate) const NO_METHOD: i64 = -32601;
     pub(crate) const WRONG_COUNT: i64 = -32602;
     const FAILED: i64 = 1;
+    const WOULD_FAIL: i64 = 3;
 
     pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
         RpcError {
             code,
             message: message.into(),
+            data: None,
         }
     }
 
@@ -41,11 +48,18 @@ macro_rules! failed_from {
     })* };
 }
 
-failed_from!(
-    crate::view::StateError,
-    crate::outbox::PushError,
-    crate::wallet::WalletError
-);
+failed_from!(crate::view::StateError, crate::wallet::WalletError);
+
+impl From<PushError> for RpcError {
+    fn from(error: PushError) -> Self {
+        let mut said = RpcError::failed(&error);
+        if matches!(error, PushError::EstimateFailed { .. }) {
+            said.code = Self::WOULD_FAIL;
+            said.data = Some("0x");
+        }
+        said
+    }
+}
 
 impl From<anyhow::Error> for RpcError {
     fn from(error: anyhow::Error) -> Self {
@@ -100,19 +114,65 @@ impl Params {
     pub(crate) fn get<T: DeserializeOwned>(&self, index: usize) -> Result<T, RpcError> {
         let text = self.values.get(index).map_or("null", |raw| raw.get());
         serde_json::from_str(text).map_err(|e| {
+            let why = match e.to_string() {
+                told if told.contains("is not an address") => address_fault(text).to_owned(),
+                told => told,
+            };
             RpcError::new(
                 RpcError::PARSE,
                 format!(
-                    "unmarshaling params for '{}' (param: {index}): {e}",
-                    self.method
+                    "unmarshaling params for '{}' (param: {}): {why}",
+                    self.method,
+                    go_pointer(std::any::type_name::<T>()),
                 ),
             )
         })
     }
 }
 
+/// How Go names a pointer to the parameter that a type of ours stands for.
+fn go_pointer(ours: &str) -> &'static str {
+    let names = [
+        ("SignedMessage", "**types.SignedMessage"),
+        ("Message", "**types.Message"),
+        ("SendSpec", "**api.MessageSendSpec"),
+        ("TipSetKey", "*types.TipSetKey"),
+        ("Signature", "**crypto.Signature"),
+        ("SectorPreCommitInfo", "*miner.SectorPreCommitInfo"),
+        ("KeyInfo", "**types.KeyInfo"),
+        ("KeyType", "*types.KeyType"),
+        ("BitField", "**bitfield.BitField"),
+        ("Address", "*address.Address"),
+        ("Cid", "*cid.Cid"),
+        ("Vec<u8>", "*[]uint8"),
+        ("String", "*string"),
+        ("bool", "*bool"),
+        ("u64", "*uint64"),
+        ("i64", "*int64"),
+        ("f64", "*float64"),
+    ];
+    let known = names.iter().find(|(name, _)| ours.contains(name));
+    known.map_or("*json.RawMessage", |(_, go)| go)
+}
+
+/// What go-address says of the first text in a parameter that is no address.
+fn address_fault(parameter: &str) -> &'static str {
+    let texts = parameter.split('"').filter(|text| !text.is_empty());
+    let mut faults = texts.filter(|text| damocles_node::wire::parse_address(text).is_err());
+    // keys of an object are no addresses either; an address begins with its network
+    match faults.find(|text| text.starts_with(['f', 't'])) {
+        None => "unknown address network",
+        Some(text) if !matches!(text.as_bytes().get(1), Some(b'0'..=b'4')) => {
+            "unknown address protocol"
+        }
+        Some(_) => "invalid address checksum",
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use fvm_shared::address::Address;
+
     use super::*;
 
     fn raw(text: &str) -> Box<RawValue> {
@@ -126,7 +186,14 @@ mod tests {
         assert_eq!(params.get::<u64>(0).unwrap(), 1);
         let error = params.get::<u64>(1).unwrap_err();
         assert_eq!(error.code, RpcError::PARSE);
-        assert!(error.message.contains("'M' (param: 1)"), "{error:?}");
+        assert!(error.message.contains("'M' (param: *uint64)"), "{error:?}");
+        let garbage = raw("[\"garbage\"]");
+        let params = Params::read("M", 1, Some(&garbage)).unwrap();
+        let error = params.get::<damocles_node::W<Address>>(0).unwrap_err();
+        assert_eq!(
+            error.message,
+            "unmarshaling params for 'M' (param: *address.Address): unknown address network"
+        );
         assert_eq!(
             Params::read("M", 3, Some(&two)).unwrap_err(),
             RpcError::new(-32602, "wrong param count (method 'M'): 2 != 3")

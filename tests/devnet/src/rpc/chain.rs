@@ -11,16 +11,16 @@ use super::call::{Answer, Params, RpcError, answer};
 use super::node::Node;
 use super::shapes;
 use crate::block::Tipset;
+use crate::view::StateError;
 
 /// The tipset of a key; the empty key is the head.
 pub(super) fn load(node: &Node, key: &TipSetKey) -> Result<Arc<Tipset>, RpcError> {
     if key.is_head() {
         return Ok(node.network.head());
     }
-    let names: Vec<String> = key.0.iter().map(Cid::to_string).collect();
-    node.network.tipset(&shapes::key(key)).ok_or_else(|| {
-        RpcError::failed(format!("loading tipset {{{}}}: not found", names.join(",")))
-    })
+    let key = shapes::key(key);
+    let found = node.network.tipset(&key);
+    Ok(found.ok_or_else(|| StateError::no_tipset(&key))?)
 }
 
 pub(super) fn head(node: &Node, _: Params) -> Answer {
@@ -33,6 +33,15 @@ pub(super) fn genesis(node: &Node, _: Params) -> Answer {
 
 pub(super) fn tipset(node: &Node, params: Params) -> Answer {
     answer(shapes::tipset(&*load(node, &params.get(0)?)?))
+}
+
+/// Without a faster way to agree: the tipset that lies as deep as the network's finality.
+pub(super) fn finalized(node: &Node, _: Params) -> Answer {
+    let head = node.network.head();
+    let height = head.height - node.network.policy().chain_finality;
+    let found = node.network.tipset_by_height(height.max(0), &head.key);
+    let found = found.ok_or_else(|| RpcError::failed(format!("no tipset at height {height}")))?;
+    answer(shapes::tipset(&found))
 }
 
 /// Which tipset stands for a null round.

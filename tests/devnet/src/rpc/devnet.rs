@@ -18,7 +18,7 @@ use crate::network::BlockTime;
 use crate::view::StateError;
 
 /// Blocks that one call may ask for.
-const MAX_MINE: u64 = 100_000;
+pub(super) const MAX_MINE: u64 = 100_000;
 const PRE_COMMIT_SECTOR_BATCH_2: MethodNum = 28;
 const PROVE_COMMIT_SECTORS_3: MethodNum = 34;
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::call::{Answer, Params, RpcError};
+use super::door::{Door, Pass};
 use super::node::Node;
 use super::table::{self, Handler};
 
@@ -87,8 +88,13 @@ pub(super) fn reply(id: Option<&Id>, answer: &Answer) -> String {
 }
 
 /// Finds the method and checks permission and number of parameters.
-pub(super) fn resolve(caller: &Caller, request: &Request) -> Result<(Handler, Params), RpcError> {
-    let Some((method, handler)) = table::find(&request.method) else {
+pub(super) fn resolve(
+    door: &Door,
+    caller: &Caller,
+    request: &Request,
+) -> Result<(Handler, Params), RpcError> {
+    let known = table::find(&request.method).filter(|(method, _)| door.serves(method.name));
+    let Some((method, handler)) = known else {
         return Err(RpcError::new(
             RpcError::NO_METHOD,
             format!("method '{}' not found", request.method),
@@ -105,8 +111,23 @@ pub(super) fn resolve(caller: &Caller, request: &Request) -> Result<(Handler, Pa
     Ok((handler, params))
 }
 
-/// Runs a method; channels are refused here.
-pub(super) async fn run(node: Arc<Node>, name: &str, handler: Handler, params: Params) -> Answer {
+/// Runs a method; channels are refused here. None: the caller hears nothing.
+pub(super) async fn run(
+    node: Arc<Node>,
+    name: &str,
+    handler: Handler,
+    params: Params,
+) -> Option<Answer> {
+    match node.door.before(name).await {
+        Pass::Go => {}
+        Pass::Refuse(error) => return Some(Err(error)),
+        Pass::Silence => return None,
+    }
+    let answer = carry_out(Arc::clone(&node), name, handler, params).await;
+    (!node.door.swallows(name)).then_some(answer)
+}
+
+async fn carry_out(node: Arc<Node>, name: &str, handler: Handler, params: Params) -> Answer {
     match handler {
         Handler::Now(method) => tokio::task::spawn_blocking(move || method(&node, params))
             .await
@@ -124,29 +145,46 @@ pub(super) async fn run(node: Arc<Node>, name: &str, handler: Handler, params: P
     }
 }
 
+/// The caller hears nothing: its connection ends.
+#[derive(Debug)]
+pub(super) struct Silence;
+
 /// One request of a body: its reply, or none for a notification that went well. The flag
 /// says whether the request itself was at fault, which go-jsonrpc tells by HTTP status 500.
-async fn single(node: &Arc<Node>, caller: &Caller, request: &Request) -> (Option<String>, bool) {
+async fn single(
+    node: &Arc<Node>,
+    caller: &Caller,
+    request: &Request,
+) -> Result<(Option<String>, bool), Silence> {
     let id = match request.id() {
         Ok(id) => id,
-        Err(error) => return (Some(reply(None, &Err(error))), true),
+        Err(error) => return Ok((Some(reply(None, &Err(error))), true)),
     };
-    let answer = match resolve(caller, request) {
-        Ok((handler, params)) => run(Arc::clone(node), &request.method, handler, params).await,
+    if node.door.is_out() && !request.method.starts_with("Devnet.") {
+        return Err(Silence);
+    }
+    let answer = match resolve(&node.door, caller, request) {
+        Ok((handler, params)) => run(Arc::clone(node), &request.method, handler, params)
+            .await
+            .ok_or(Silence)?,
         Err(error) => Err(error),
     };
     let faulty = answer.as_ref().is_err_and(|e| e.code <= 0);
     if id.is_none() && !faulty {
-        return (None, false);
+        return Ok((None, false));
     }
-    (Some(reply(id.as_ref(), &answer)), faulty)
+    Ok((Some(reply(id.as_ref(), &answer)), faulty))
 }
 
 /// The reply to a whole HTTP body, and the HTTP status that go-jsonrpc gives it.
-pub(super) async fn body(node: &Arc<Node>, caller: &Caller, body: &[u8]) -> (u16, String) {
+pub(super) async fn body(
+    node: &Arc<Node>,
+    caller: &Caller,
+    body: &[u8],
+) -> Result<(u16, String), Silence> {
     let refuse = |status, code, message: &str| {
         let error = Err(RpcError::new(code, message));
-        (status, reply(None, &error))
+        Ok((status, reply(None, &error)))
     };
     let body = body.trim_ascii();
     if body.is_empty() {
@@ -161,21 +199,25 @@ pub(super) async fn body(node: &Arc<Node>, caller: &Caller, body: &[u8]) -> (u16
         }
         let mut replies = Vec::new();
         for request in &requests {
-            replies.extend(single(node, caller, request).await.0);
+            replies.extend(single(node, caller, request).await?.0);
         }
-        return (200, format!("[{}]", replies.join(",")));
+        return Ok((200, format!("[{}]", replies.join(","))));
     }
     let Ok(request) = serde_json::from_slice::<Request>(body) else {
         return refuse(500, RpcError::PARSE, "Parse error");
     };
-    let (reply, faulty) = single(node, caller, &request).await;
+    let (reply, faulty) = single(node, caller, &request).await?;
     let status = if faulty { 500 } else { 200 };
-    (status, reply.unwrap_or_default())
+    Ok((status, reply.unwrap_or_default()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn full() -> Door {
+        Door::new(crate::rpc::Kind::Full)
+    }
 
     fn request(text: &str) -> Request {
         serde_json::from_str(text).unwrap()
@@ -184,21 +226,25 @@ mod tests {
     #[test]
     fn permissions_are_exact_words() {
         let push = request(r#"{"id":1,"method":"Filecoin.MpoolPush","params":[null]}"#);
-        let refusal = resolve(&Caller::anonymous(), &push).err().unwrap();
+        let refusal = resolve(&full(), &Caller::anonymous(), &push).err().unwrap();
         assert_eq!(
             refusal,
             RpcError::new(1, "missing permission to invoke 'MpoolPush' (need 'write')")
         );
         // A token that says only "admin" does not carry "write": Lotus compares words.
         let admin = Caller::with(vec!["admin".into()]);
-        assert!(resolve(&admin, &push).is_err());
+        assert!(resolve(&full(), &admin, &push).is_err());
         let writer = Caller::with(vec!["read".into(), "write".into()]);
-        assert!(resolve(&writer, &push).is_ok());
+        assert!(resolve(&full(), &writer, &push).is_ok());
     }
 
     #[test]
     fn unknown_methods_and_wrong_counts() {
-        let code = |text| resolve(&Caller::anonymous(), &request(text)).err().unwrap();
+        let code = |text| {
+            resolve(&full(), &Caller::anonymous(), &request(text))
+                .err()
+                .unwrap()
+        };
         let unknown = code(r#"{"id":1,"method":"Filecoin.Nope"}"#);
         assert_eq!(unknown.code, -32601);
         assert_eq!(unknown.message, "method 'Filecoin.Nope' not found");

@@ -1,11 +1,11 @@
 //! `GasEstimate*`, with the rules of Lotus (`node/impl/gasutils`), less the noise that it adds
 //! to premiums.
 
-use damocles_node::{Message, SendSpec as WireSpec, W};
+use damocles_node::{Message, SendSpec as WireSpec, TipSetKey, W};
 use fvm_shared::bigint::BigInt;
 use fvm_shared::econ::TokenAmount;
 
-use super::call::{Answer, Params, RpcError, answer};
+use super::call::{Answer, Params, answer};
 use super::chain;
 use super::node::Node;
 use crate::outbox::SendSpec;
@@ -38,13 +38,16 @@ pub(super) fn message_gas(node: &Node, params: Params) -> Answer {
 
 pub(super) fn gas_limit(node: &Node, params: Params) -> Answer {
     let message: Message = params.get(0)?;
-    let tipset = chain::load(node, &params.get(1)?)?;
-    let (receipt, error) = node.network.call(&message.into(), &tipset.key)?;
+    let key: TipSetKey = params.get(1)?;
+    let message = message.into();
+    if key.is_head() {
+        // after what the sender has in the pool
+        return answer(node.network.estimate_gas_limit(&message)?);
+    }
+    let tipset = chain::load(node, &key)?;
+    let (receipt, error) = node.network.call(&message, &tipset.key)?;
     if !receipt.exit_code.is_success() {
-        return Err(RpcError::failed(format!(
-            "message execution failed: exit {}, reason: {error}",
-            receipt.exit_code
-        )));
+        return Err(node.network.would_fail(&message, &receipt, &error).into());
     }
     answer(receipt.gas_used)
 }

@@ -96,6 +96,9 @@ async fn rpc(
         Err(status) => return status.into_response(),
     };
     if let Ok(upgrade) = upgrade {
+        if shared.node.door.is_out() {
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
         return upgrade
             .max_message_size(MAX_REQUEST)
             .on_upgrade(move |socket| ws::session(socket, shared.node, caller, shared.stop));
@@ -109,7 +112,13 @@ async fn rpc(
         let text = dispatch::reply(None, &Err(error));
         return (StatusCode::INTERNAL_SERVER_ERROR, json, text).into_response();
     };
-    let (status, text) = dispatch::body(&shared.node, &caller, &bytes).await;
+    let Ok((status, text)) = dispatch::body(&shared.node, &caller, &bytes).await else {
+        // The body breaks off before its first byte, and the connection with it.
+        let broken = futures::stream::iter([Err::<Vec<u8>, _>(std::io::Error::other(
+            "the connection is closed on request",
+        ))]);
+        return Body::from_stream(broken).into_response();
+    };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, json, text).into_response()
 }

@@ -47,7 +47,9 @@ pub(super) fn deadlines(node: &Node, params: Params) -> Answer {
 pub(super) fn partitions(node: &Node, params: Params) -> Answer {
     let (miner, view) = miner(node, &params, 2)?;
     let partitions = view.partitions(&miner, params.get(1)?)?;
-    answer(partitions.iter().map(shapes::partition).collect::<Vec<_>>())
+    // none is Go's nil slice
+    let some = (!partitions.is_empty()).then_some(partitions);
+    answer(some.map(|all| all.iter().map(shapes::partition).collect::<Vec<_>>()))
 }
 
 pub(super) fn proving_deadline(node: &Node, params: Params) -> Answer {

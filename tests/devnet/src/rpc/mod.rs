@@ -6,6 +6,7 @@
 
 mod call;
 mod shapes;
+mod door;
 
 pub mod node;
 
@@ -18,6 +19,7 @@ mod wallet;
 mod gas;
 mod miner;
 mod mpool;
+mod switch;
 
 pub mod table;
 
@@ -28,5 +30,6 @@ mod ws;
 mod http;
 
 pub use call::{Params, RpcError};
+pub use door::Kind;
 pub use http::{router, serve};
 pub use node::Node;

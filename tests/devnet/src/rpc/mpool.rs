@@ -11,23 +11,20 @@ pub(super) fn push(node: &Node, params: Params) -> Answer {
     answer(W(node.network.push(shapes::to_signed(&message))?))
 }
 
-/// Signs with the node's wallet. The id in the spec makes it safe to repeat: the same id
-/// brings the same signed message back, whatever the message says now (as in Lotus).
+/// Signs with the node's wallet. The id in the spec makes it safe to repeat once it was
+/// answered: the same id brings the same signed message back, whatever the message says now.
 pub(super) fn push_message(node: &Node, params: Params) -> Answer {
     let message: Message = params.get(0)?;
     let spec: Option<SendSpec> = params.get(1)?;
     let uuid = spec.as_ref().map(|s| s.msg_uuid).filter(|u| !u.is_nil());
-    let mut sent = node.sent.lock();
-    if let Some(before) = uuid.and_then(|uuid| sent.get(&uuid)) {
+    let known = |uuid| node.sent.lock().get(&uuid).cloned();
+    if let Some(before) = uuid.and_then(known) {
         tracing::debug!(cid = %before.cid(), "message already processed");
         return answer(before);
     }
-    if message.nonce != 0 {
-        return Err(RpcError::failed(format!(
-            "MpoolPushMessage expects message nonce to be 0, was {}",
-            message.nonce
-        )));
-    }
+    // As on Lotus nothing is locked from the look-up of the id to its storing: a second push of
+    // the same id that is under way by now makes a second message.
+    node.door.wait_for_pushes();
     let pushed = node.network.push_with(
         message.into(),
         &gas::spec(spec.as_ref()),
@@ -35,14 +32,19 @@ pub(super) fn push_message(node: &Node, params: Params) -> Answer {
             node.wallet
                 .lock()
                 .sign(address, bytes)
-                .map_err(|e| e.to_string())
+                .map_err(|e| format!("failed to sign message: {e}"))
         },
     )?;
     let pushed = shapes::signed(&pushed);
+    if node.door.forgets_id() {
+        return Err(RpcError::failed(
+            "mpool push: failed to push message: error publishing message: the node is shutting down",
+        ));
+    }
     // Without an id of the caller's Lotus makes one up: the message is kept for the pool.
     let uuid = uuid.unwrap_or_else(uuid::Uuid::new_v4);
-    sent.put(uuid, pushed.clone())
-        .map_err(|e| RpcError::failed(format!("the sent message could not be stored: {e}")))?;
+    let stored = node.sent.lock().put(uuid, pushed.clone());
+    stored.map_err(|e| RpcError::failed(format!("the sent message could not be stored: {e}")))?;
     answer(pushed)
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use damocles_daemon::exit::{Exit, Fatal};
 use fvm_shared::address::Address;
 use fvm_shared::econ::TokenAmount;
 use parking_lot::Mutex;
 
+use super::door::{Door, Kind};
 use super::shapes::{self, base58};
 use crate::auth::Auth;
 use crate::fatal::fatal;
@@ -25,8 +27,10 @@ pub struct Node {
     pub network: Network,
     pub auth: Auth,
     pub wallet: Mutex<Wallet>,
-    /// Held over the whole of a push, so that two callers with one id get one message.
+    /// Not held while a message is pushed: as on Lotus, two pushes with one id that run at the
+    /// same time make two messages.
     pub(crate) sent: Mutex<SentMessages>,
+    pub(crate) door: Door,
     /// Where it listens, for `NetAddrsListen`.
     pub(crate) multiaddr: String,
     pub(crate) peer_id: String,
@@ -60,12 +64,32 @@ impl Node {
             auth,
             wallet: Mutex::new(wallet),
             sent: Mutex::new(sent),
+            door: Door::new(Kind::Full),
             multiaddr,
             peer_id: peer_id(&seed),
             repo: repo.to_owned(),
         };
         node.repool();
         Ok(node)
+    }
+
+    /// Another node of the same network, under a directory of this one's repository: it takes
+    /// the same tokens, has an empty wallet and a head of its own.
+    pub fn beside(&self, kind: Kind, name: &str, multiaddr: String) -> anyhow::Result<Self> {
+        let repo = self.repo.join(name);
+        std::fs::create_dir_all(&repo)
+            .with_context(|| format!("could not make the directory {}", repo.display()))?;
+        let seed = blake2b256(self.peer_id.as_bytes());
+        Ok(Node {
+            network: self.network.beside(),
+            auth: self.auth.clone(),
+            wallet: Mutex::new(Wallet::open(&repo)?),
+            sent: Mutex::new(SentMessages::open(&repo)?),
+            door: Door::new(kind),
+            multiaddr,
+            peer_id: peer_id(&seed),
+            repo,
+        })
     }
 
     /// The repository.
@@ -95,12 +119,10 @@ impl Node {
     /// Puts back into the pool what was sent but is neither on chain nor pooled: the snapshot
     /// may be older than the last push (Lotus keeps its own messages the same way).
     fn repool(&self) {
-        let head = self.network.head();
         for message in self.sent.lock().all() {
             let cid = message.cid();
-            // A replaced message is done for as well; only what nobody knows comes back.
-            let found = self.network.search_message(&head.key, &cid, -1, true);
-            if !matches!(found, Ok(None)) || self.network.message(&cid).is_some() {
+            // What is on chain, replaced or waiting is known; only what nobody knows comes back.
+            if self.network.message(&cid).is_some() {
                 continue;
             }
             match self.network.push(shapes::to_signed(message)) {

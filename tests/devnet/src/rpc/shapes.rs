@@ -3,7 +3,6 @@
 use cid::multibase::Base;
 use damocles_node as wire;
 use fil_actor_miner_state::v18 as actor;
-use fvm_shared::econ::TokenAmount;
 use fvm_shared::receipt::Receipt;
 
 use super::call::RpcError;
@@ -195,8 +194,6 @@ pub(super) fn partition(partition: &actor::Partition) -> wire::Partition {
 }
 
 pub(super) fn sector(info: &actor::SectorOnChainInfo) -> wire::SectorOnChainInfo {
-    // The actor leaves the retired fields empty; Lotus' typed nil big integer writes "0".
-    let or_zero = |amount: &Option<TokenAmount>| Some(amount.clone().unwrap_or_default());
     wire::SectorOnChainInfo {
         sector_number: info.sector_number,
         seal_proof: info.seal_proof.into(),
@@ -206,10 +203,10 @@ pub(super) fn sector(info: &actor::SectorOnChainInfo) -> wire::SectorOnChainInfo
         deal_weight: info.deal_weight.clone(),
         verified_deal_weight: info.verified_deal_weight.clone(),
         initial_pledge: info.initial_pledge.clone(),
-        expected_day_reward: or_zero(&info.expected_day_reward),
-        expected_storage_pledge: or_zero(&info.expected_storage_pledge),
+        expected_day_reward: info.expected_day_reward.clone(),
+        expected_storage_pledge: info.expected_storage_pledge.clone(),
         power_base_epoch: info.power_base_epoch,
-        replaced_day_reward: or_zero(&info.replaced_day_reward),
+        replaced_day_reward: info.replaced_day_reward.clone(),
         sector_key_cid: info.sector_key_cid,
         flags: u64::from(info.flags.bits()),
         daily_fee: info.daily_fee.clone(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use damocles_node::{
-    ActorState, ExecutionTrace, InvocResult, Message, MessageGasCost, MessageTrace, MsgLookup,
-    NetworkParams, ReadState, ReturnTrace, TipSetKey, W, wire,
+    ActiveSync, ActorState, ExecutionTrace, InvocResult, Message, MessageGasCost, MessageTrace,
+    MsgLookup, NetworkParams, ReadState, ReturnTrace, SyncState, TipSetKey, W, wire,
 };
 use fvm_shared::address::Address;
 use fvm_shared::bigint::BigInt;
@@ -69,8 +69,8 @@ pub(super) fn network_name(node: &Node, _: Params) -> Answer {
 }
 
 pub(super) fn network_version(node: &Node, params: Params) -> Answer {
-    chain::load(node, &params.get(0)?)?;
-    answer(node.network.policy().network_version)
+    let tipset = chain::load(node, &params.get(0)?)?;
+    answer(node.network.version_at(tipset.height))
 }
 
 pub(super) fn network_params(node: &Node, _: Params) -> Answer {
@@ -81,7 +81,9 @@ pub(super) fn network_params(node: &Node, _: Params) -> Answer {
         .collect();
     upgrades.insert("BreezeGasTampingDuration".to_owned(), 0);
     // The next upgrade, under the name of Lotus and the one of Forest.
-    upgrades.insert("UpgradeXxHeight".to_owned(), NEVER);
+    let ordered = node.network.upgrades();
+    let next = ordered.last().map_or(NEVER, |upgrade| upgrade.height);
+    upgrades.insert("UpgradeXxHeight".to_owned(), next);
     upgrades.insert("UpgradeSolsticeHeight".to_owned(), NEVER);
     let genesis = node.network.genesis();
     answer(NetworkParams {
@@ -92,6 +94,30 @@ pub(super) fn network_params(node: &Node, _: Params) -> Answer {
         fork_upgrade_params: upgrades,
         eip155_chain_id: EIP155_CHAIN_ID,
         genesis_timestamp: genesis.blocks.first().map_or(0, |b| b.timestamp),
+    })
+}
+
+/// Stages of a node's work on its chain (Lotus `api.SyncStateStage`).
+const IDLE: u64 = 0;
+const FETCHING: u64 = 3;
+
+pub(super) fn sync_state(node: &Node, _: Params) -> Answer {
+    let network = &node.network;
+    let (head, top) = (network.head(), network.top());
+    let behind = head.key != top.key;
+    let nothing = "0001-01-01T00:00:00Z".to_owned();
+    answer(SyncState {
+        active_syncs: vec![ActiveSync {
+            worker_id: 1,
+            base: behind.then(|| shapes::tipset(&head)),
+            target: behind.then(|| shapes::tipset(&top)),
+            stage: if behind { FETCHING } else { IDLE },
+            height: if behind { head.height } else { 0 },
+            start: nothing.clone(),
+            end: nothing,
+            message: String::new(),
+        }],
+        vm_applied: u64::try_from(head.height).unwrap_or_default(),
     })
 }
 
@@ -134,7 +160,7 @@ pub(super) fn read_state(node: &Node, params: Params) -> Answer {
             "EarlyTerminations": W(miner.early_terminations),
             "DeadlineCronActive": miner.deadline_cron_active,
         }),
-        Err(StateError::NotAMiner(_)) => match view.account_key(&address) {
+        Err(StateError::NotAMiner { .. }) => match view.account_key(&address) {
             Ok(key) => json!({"Address": W(key)}),
             Err(_) => json!({}),
         },
@@ -166,7 +192,13 @@ pub(super) fn call(node: &Node, params: Params) -> Answer {
     let message: Message = params.get(0)?;
     let tipset = chain::load(node, &params.get(1)?)?;
     let start = Instant::now();
-    let (receipt, error) = node.network.call(&message.clone().into(), &tipset.key)?;
+    let called = message.clone().into();
+    let (receipt, reason) = node.network.call(&called, &tipset.key)?;
+    let error = if receipt.exit_code.is_success() {
+        String::new()
+    } else {
+        node.network.backtrace(&called, &receipt, &reason)
+    };
     let receipt = shapes::receipt(&receipt);
     answer(InvocResult {
         msg_cid: message.cid(),
@@ -246,6 +278,11 @@ fn entropy(params: &Params, index: usize) -> Result<Vec<u8>, RpcError> {
 }
 
 pub(super) fn randomness_from_tickets(node: &Node, params: Params) -> Answer {
+    // This one method of Lotus takes no empty key for the head.
+    let key: TipSetKey = params.get(3)?;
+    if key.is_head() {
+        return Err(StateError::no_tipset(&shapes::key(&key)).into());
+    }
     let view = view(node, &params, 3)?;
     let drawn =
         view.randomness_from_tickets(params.get(0)?, params.get(1)?, &entropy(&params, 2)?)?;
@@ -265,11 +302,7 @@ fn speaker(node: &Node, params: &Params) -> Result<std::sync::Arc<crate::block::
     let epoch: ChainEpoch = params.get(0)?;
     let anchor = chain::load(node, &params.get(1)?)?;
     if epoch > anchor.height {
-        return Err(StateError::FutureRandomness {
-            epoch,
-            height: anchor.height,
-        }
-        .into());
+        return Err(StateError::FutureRandomness("chain").into());
     }
     node.network
         .tipset_by_height(epoch.max(0), &anchor.key)

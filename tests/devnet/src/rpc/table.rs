@@ -9,7 +9,7 @@ use damocles_node::method::{self, Method};
 
 use super::call::{Answer, Params};
 use super::node::Node;
-use super::{chain, common, devnet, gas, miner, mpool, state, wallet};
+use super::{chain, common, devnet, gas, miner, mpool, state, switch, wallet};
 
 pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -44,12 +44,14 @@ const HANDLERS: &[(&str, Handler)] = {
             method::CHAIN_GET_TIP_SET_AFTER_HEIGHT,
             Now(chain::tipset_after_height),
         ),
+        (method::CHAIN_GET_FINALIZED_TIP_SET, Now(chain::finalized)),
         (method::CHAIN_GET_BLOCK, Now(chain::block)),
         (method::CHAIN_GET_BLOCK_MESSAGES, Now(chain::block_messages)),
         (method::CHAIN_GET_MESSAGE, Now(chain::message)),
         (method::CHAIN_READ_OBJ, Now(chain::read_obj)),
         (method::CHAIN_HAS_OBJ, Now(chain::has_obj)),
         (method::CHAIN_NOTIFY, Notify),
+        (method::SYNC_STATE, Now(state::sync_state)),
         (method::STATE_NETWORK_NAME, Now(state::network_name)),
         (method::STATE_NETWORK_VERSION, Now(state::network_version)),
         (method::STATE_GET_NETWORK_PARAMS, Now(state::network_params)),
@@ -162,6 +164,21 @@ const HANDLERS: &[(&str, Handler)] = {
         (method::DEVNET_HOLD_MESSAGES, Now(devnet::hold_messages)),
         (method::DEVNET_POSTS, Now(devnet::posts)),
         (method::DEVNET_MESSAGES, Now(devnet::messages)),
+        (method::DEVNET_REORG, Now(switch::reorg)),
+        (method::DEVNET_NULL_ROUNDS, Now(switch::null_rounds)),
+        (method::DEVNET_SET_BASE_FEE, Now(switch::set_base_fee)),
+        (method::DEVNET_DROP, Now(switch::drop_message)),
+        (method::DEVNET_HOLD_MESSAGE, Now(switch::hold_message)),
+        (method::DEVNET_FORGET_POOL, Now(switch::forget_pool)),
+        (method::DEVNET_TAKE_NONCE, Now(switch::take_nonce)),
+        (method::DEVNET_UPGRADE_NETWORK, Now(switch::upgrade_network)),
+        (method::DEVNET_SET_BEHIND, Now(switch::set_behind)),
+        (method::DEVNET_STALL, Now(switch::stall)),
+        (method::DEVNET_FAIL, Now(switch::fail)),
+        (method::DEVNET_LOSE_ANSWERS, Now(switch::lose_answers)),
+        (method::DEVNET_OUTAGE, Now(switch::outage)),
+        (method::DEVNET_HOLD_PUSHES, Now(switch::hold_pushes)),
+        (method::DEVNET_LOSE_IDS, Now(switch::lose_ids)),
     ]
 };
 
@@ -182,6 +199,32 @@ pub fn render() -> String {
             method.name,
             method.permission.name(),
             method.result
+        ));
+    }
+    out
+}
+
+/// What stands above the switches on the page of the devnet.
+const PAGE: &str = include_str!("page.md");
+
+/// The page docs/devnet.md: how the devnet is run, and every method of its own.
+pub fn page() -> String {
+    let mut out = PAGE.to_owned();
+    let own = method::METHODS
+        .iter()
+        .filter(|method| method.name.starts_with("Devnet."));
+    for method in own {
+        let params: Vec<String> = method.params.iter().map(|p| format!("`{p}`")).collect();
+        let params = if params.is_empty() {
+            "no parameters".to_owned()
+        } else {
+            params.join(", ")
+        };
+        out.push_str(&format!(
+            "\n**{}** ({params}) → {}.\n{}\n",
+            method.name,
+            method.result.replace('<', "\\<"),
+            method.about.trim()
         ));
     }
     out

@@ -18,7 +18,8 @@ use super::dispatch::{self, Caller, Id, Request};
 use super::node::Node;
 use super::shapes;
 use super::table::Handler;
-use crate::network::{HeadChange, Subscription};
+use crate::chain::Steps;
+use crate::network::{HeadChange, HeadChangeKind, Subscription};
 
 /// Requests of one connection that run at the same time, most of them waiting for the chain;
 /// more wait in the socket.
@@ -83,6 +84,7 @@ pub(super) async fn session(
     loop {
         let frame = tokio::select! {
             () = end.cancelled() => break,
+            () = session.node.door.goes_out() => break,
             frame = stream.next() => frame,
         };
         let text = match frame {
@@ -146,7 +148,11 @@ impl Session {
             Ok(id) => id,
             Err(error) => return self.send(dispatch::reply(None, &Err(error))).await,
         };
-        let answer: Option<Answer> = match dispatch::resolve(&self.caller, &request) {
+        let answer: Option<Answer> = match dispatch::resolve(
+            &self.node.door,
+            &self.caller,
+            &request,
+        ) {
             Err(error) => Some(Err(error)),
             Ok((Handler::Notify, _)) => {
                 // A channel may live as long as its connection; it must not hold a place.
@@ -156,10 +162,10 @@ impl Session {
             }
             Ok((handler, params)) => {
                 let run = dispatch::run(Arc::clone(&self.node), &request.method, handler, params);
-                Some(tokio::select! {
+                tokio::select! {
                     answer = run => answer,
-                    () = cancelled.cancelled() => Err(RpcError::failed("context canceled")),
-                })
+                    () = cancelled.cancelled() => Some(Err(RpcError::failed("context canceled"))),
+                }
             }
         };
         if let Some(id) = &id {
@@ -183,6 +189,7 @@ impl Session {
             current,
             mut changes,
         } = self.node.network.subscribe();
+        let mut told = current.tipset.key.clone();
         self.send(dispatch::reply(id, &answer(channel))).await;
         self.send(values(channel, &[current])).await;
         loop {
@@ -191,7 +198,7 @@ impl Session {
                 next = changes.recv() => next,
             };
             match next {
-                Ok(changes) => self.send(values(channel, &changes)).await,
+                Ok(_) => {}
                 // Lotus drops a subscriber that is too slow; it must subscribe anew.
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "a ChainNotify subscriber is too slow; closing it");
@@ -199,9 +206,33 @@ impl Session {
                 }
                 Err(broadcast::error::RecvError::Closed) => break,
             }
+            // Told is what leads from the head that was told last to this node's head now:
+            // several changes in one, and fewer where the node is behind.
+            let head = self.node.network.head().key.clone();
+            let Some(steps) = self.node.network.steps(&told, &head) else {
+                break;
+            };
+            let steps = head_changes(&steps);
+            if !steps.is_empty() {
+                self.send(values(channel, &steps)).await;
+            }
+            told = head;
         }
         self.send(frame("xrpc.ch.close", json!([channel]))).await;
     }
+}
+
+/// Reverts first, newest first; then what is applied.
+fn head_changes(steps: &Steps) -> Vec<HeadChange> {
+    let change = |kind| {
+        move |node: &Arc<crate::chain::Node>| HeadChange {
+            kind,
+            tipset: node.tipset.clone(),
+        }
+    };
+    let reverted = steps.reverted.iter().map(change(HeadChangeKind::Revert));
+    let applied = steps.applied.iter().map(change(HeadChangeKind::Apply));
+    reverted.chain(applied).collect()
 }
 
 fn values(channel: u64, changes: &[HeadChange]) -> String {

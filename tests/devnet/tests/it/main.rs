@@ -2,7 +2,11 @@
 
 mod support;
 
+mod contract;
+mod docs;
 mod notify;
 mod process;
 mod rpc;
 mod schema;
+mod switches;
+mod trouble;

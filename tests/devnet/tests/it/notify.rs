@@ -165,3 +165,43 @@ async fn a_token_counts_for_the_connection_and_a_bad_one_is_refused() {
     stop.cancel();
     assert!(client.ends().await, "a stopped server says good-bye");
 }
+
+#[tokio::test]
+async fn a_lost_branch_is_told_as_reverts_newest_first_and_then_what_is_applied() {
+    let net = Net::new(0);
+    net.mine(4).await;
+    let (url, _stop) = serve(&net).await;
+    let mut client = Client(connect_async(&url).await.unwrap().0);
+    client
+        .send(json!({"jsonrpc": "2.0", "id": 1, "method": "Filecoin.ChainNotify", "params": []}))
+        .await;
+    let channel = client.next().await["result"].clone();
+    assert_eq!(
+        change(&client.next().await, &channel),
+        ("current".into(), 4)
+    );
+    let old = net.call("Filecoin.ChainHead", json!([])).await["Cids"].take();
+    net.call("Devnet.Reorg", json!([2, false, 3])).await;
+    let mut told = Vec::new();
+    while told.len() < 5 {
+        let frame = client.next().await;
+        for step in frame["params"][1].as_array().unwrap() {
+            let kind = step["Type"].as_str().unwrap().to_owned();
+            told.push((kind, step["Val"]["Height"].as_i64().unwrap()));
+            if told.len() == 1 {
+                assert_eq!(step["Val"]["Cids"], old);
+            }
+        }
+    }
+    let expected = [
+        ("revert", 4),
+        ("revert", 3),
+        ("apply", 3),
+        ("apply", 4),
+        ("apply", 5),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(kind, height)| (kind.to_owned(), height))
+    );
+}

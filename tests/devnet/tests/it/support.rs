@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use damocles_devnet::cli::Genesis;
 use damocles_devnet::network::BlockTime;
-use damocles_devnet::rpc::{self, Node};
+use damocles_devnet::rpc::{self, Kind, Node};
 use damocles_devnet::start;
 use damocles_node::method::Permission;
 use damocles_types::SectorSize;
@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 /// A running node; blocks only on demand.
 pub(crate) struct Net {
-    pub(crate) repo: tempfile::TempDir,
+    pub(crate) repo: Arc<tempfile::TempDir>,
     pub(crate) node: Arc<Node>,
     router: Router,
 }
@@ -53,12 +53,18 @@ fn open(repo: &Path, preseal: u64) -> Arc<Node> {
 
 impl Net {
     pub(crate) fn new(preseal: u64) -> Self {
-        let repo = tempfile::tempdir().unwrap();
+        let repo = Arc::new(tempfile::tempdir().unwrap());
         let node = open(repo.path(), preseal);
         Self::of(repo, node)
     }
 
-    fn of(repo: tempfile::TempDir, node: Arc<Node>) -> Self {
+    /// Another node of the same network.
+    pub(crate) fn beside(&self, kind: Kind, name: &str) -> Self {
+        let node = self.node.beside(kind, name, String::new()).unwrap();
+        Self::of(Arc::clone(&self.repo), Arc::new(node))
+    }
+
+    fn of(repo: Arc<tempfile::TempDir>, node: Arc<Node>) -> Self {
         let router = rpc::router(Arc::clone(&node), CancellationToken::new());
         Net { repo, node, router }
     }
@@ -78,6 +84,11 @@ impl Net {
 
     /// Sends a body as it is.
     pub(crate) async fn post(&self, token: Option<&str>, body: &str) -> Answer {
+        self.try_post(token, body).await.unwrap()
+    }
+
+    /// The same; None when the connection ends without an answer.
+    pub(crate) async fn try_post(&self, token: Option<&str>, body: &str) -> Option<Answer> {
         let mut request = Request::post("/rpc/v1");
         if let Some(token) = token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -85,9 +96,18 @@ impl Net {
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
-        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.ok()?;
         let body = String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status, body }
+        Some(Answer { status, body })
+    }
+
+    /// Calls with an admin token; whether there was an answer at all.
+    pub(crate) async fn answers(&self, method: &str, params: Value) -> bool {
+        let token = self.token(Permission::Admin);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        self.try_post(Some(&token), &body.to_string())
+            .await
+            .is_some()
     }
 
     /// Calls `method` (with its namespace) with an admin token; the whole reply.
@@ -128,7 +148,7 @@ impl Net {
 }
 
 /// Opens the repository of a node that was not asked to save.
-pub(crate) fn reopen(repo: tempfile::TempDir) -> Net {
+pub(crate) fn reopen(repo: Arc<tempfile::TempDir>) -> Net {
     let node = open(repo.path(), 0);
     Net::of(repo, node)
 }
