@@ -75,7 +75,7 @@ fn consequences(h: &SectorHoldings) -> Vec<String> {
     lines
 }
 
-/// Lines for `sectors state`: who has the sector, who wants it, and what there is of it.
+/// Lines for `util sealer sectors state`: who has the sector, who wants it, and what there is of it.
 pub(super) fn holdings(h: &SectorHoldings, now: i64) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let fate = &h.fate;
@@ -259,7 +259,7 @@ pub(super) async fn unknown(manager: &Manager, json: bool) -> anyhow::Result<()>
     Ok(())
 }
 
-/// The line under `sectors list`, if there is something to say.
+/// The line under `util sealer sectors list`, if there is something to say.
 pub(super) async fn mention_unknown(manager: &Manager) {
     // an older manager does not know the question
     let waiting = strays(manager).await.unwrap_or_default();

@@ -6,17 +6,14 @@ mod generator;
 mod kernels;
 mod params;
 mod processor;
+mod say;
 mod store;
 mod worker;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use damocles_daemon::{build, exit, log, pages};
-use std::{
-    fmt::Display,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use say::say;
+use std::{path::PathBuf, process::ExitCode};
 
 /// Seals sectors on this machine; the manager (damocles-manager) gives the work.
 #[derive(Debug, Parser)]
@@ -110,15 +107,6 @@ fn run(args: Args) -> anyhow::Result<()> {
             bench::run(&bench)
         }
         Command::Version => say(format_args!("damocles-worker {}", build::version())),
-    }
-}
-
-/// A line on stdout. A reader that has seen enough (`| head`) is no error.
-fn say(line: impl Display) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
     }
 }
 

@@ -40,6 +40,8 @@ const KNOWN: &[(&str, &[&str])] = &[
             "tree_d",
         ],
     ),
+    ("damocles-manager/src/db", &["mod", "owner"]),
+    ("damocles-manager/src/storage", &["mod", "presence", "scan"]),
     (
         "damocles-manager/src/commit",
         &["driver", "precommit", "prove"],
@@ -50,18 +52,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         &["miner", "mod", "prove", "send"],
     ),
     ("damocles-manager/src/sealing", &["mod", "view"]),
-    (
-        "damocles-worker/src/cli",
-        &[
-            "bench",
-            "generator",
-            "kernels",
-            "mod",
-            "params",
-            "store",
-            "worker",
-        ],
-    ),
     ("damocles-worker/src/plans", &["mod", "sealer"]),
     ("damocles-worker/src/threads", &["engine", "transition"]),
 ];

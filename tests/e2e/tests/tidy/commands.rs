@@ -114,8 +114,13 @@ impl Tree {
                 if !whole && sentence {
                     return Ok(());
                 }
-            } else if self.has(&format!("{here} {bare}")) {
-                here = format!("{here} {bare}");
+            } else if bare
+                .split('|')
+                .all(|one| self.has(&format!("{here} {one}")))
+            {
+                // `abort|hand-over`: either; what follows is looked up under the first
+                let first = bare.split('|').next().unwrap_or_default();
+                here = format!("{here} {first}");
             } else if bare.starts_with(|c: char| !c.is_ascii_lowercase()) || bare == "help" {
                 return Ok(());
             } else if first && !whole && !self.is_somewhere(bare) {
@@ -175,7 +180,10 @@ fn faults(tree: &Tree, text: &str) -> Vec<String> {
             continue;
         };
         let second = second.trim_end_matches(['.', ',']);
-        let plain = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        let plain = |word: &str| {
+            word.chars()
+                .all(|c| c.is_ascii_lowercase() || "-|".contains(c))
+        };
         let option = first.starts_with('-') || second.starts_with('-');
         // what begins with `util` was looked at above
         if !plain(first) || !plain(second) || option || first == "util" {
@@ -265,6 +273,7 @@ fn commands_are_walked_as_a_person_types_them() {
         "`worker list` shows it, (util auth create-token) too",
         "damocles-worker daemon -c x.toml | head",
         "`damocles-manager util …`",
+        "`worker list|list`: either",
     ] {
         assert_eq!(faults(&tree, right), Vec::<String>::new(), "{right}");
     }
@@ -275,6 +284,7 @@ fn commands_are_walked_as_a_person_types_them() {
         "`damocles-worker daemon --poster`",
         "`damocles-worker start`",
         "see `worker show`",
+        "see `worker list|show`",
         "`util auth create-token --permission write`",
     ] {
         assert_eq!(faults(&tree, wrong).len(), 1, "{wrong}");
