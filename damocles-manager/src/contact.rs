@@ -400,7 +400,7 @@ mod tests {
     fn only_an_actor_that_is_not_there_speaks_against_a_miner() {
         let refused = |words: &str| -> Result<(), ChainError> {
             Err(ChainError::Refused {
-                method: "Filecoin.StateMinerInfo".into(),
+                method: "StateMinerInfo".into(),
                 code: 1,
                 message: words.into(),
             })

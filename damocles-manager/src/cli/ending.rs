@@ -253,7 +253,7 @@ pub(super) async fn unknown(manager: &Manager, json: bool) -> anyhow::Result<()>
     }
     show::print(&table);
     println!(
-        "\nTheir workers keep the files and wait. Either this is not the manager that allocated them (compare [rpc_client] addr of the worker),\n\
+        "\nTheir workers keep the files and wait. Either this is not the manager that allocated them (compare [sector_manager] rpc_client.addr of the worker),\n\
          or its database is older than they are: bring back the right one, or give them up there with `damocles-worker worker resume --state Aborted`."
     );
     Ok(())

@@ -40,20 +40,18 @@ const KNOWN: &[(&str, &[&str])] = &[
             "tree_d",
         ],
     ),
+    ("damocles-manager/src/commit", &["certain", "mod"]),
     ("damocles-manager/src/db", &["mod", "owner"]),
-    ("damocles-manager/src/storage", &["mod", "presence", "scan"]),
-    (
-        "damocles-manager/src/commit",
-        &["driver", "precommit", "prove"],
-    ),
     ("damocles-manager/src/messages", &["mod", "sender"]),
-    (
-        "damocles-manager/src/post",
-        &["miner", "mod", "prove", "send"],
-    ),
+    ("damocles-manager/src/post", &["context", "miner", "mod"]),
     ("damocles-manager/src/sealing", &["mod", "view"]),
+    ("damocles-manager/src/storage", &["mod", "presence", "scan"]),
+    ("damocles-worker/src/config", &["mod", "overlap"]),
     ("damocles-worker/src/plans", &["mod", "sealer"]),
-    ("damocles-worker/src/threads", &["engine", "transition"]),
+    (
+        "damocles-worker/src/stores",
+        &["database", "mod", "sealing"],
+    ),
 ];
 
 /// A room's files, as they lean on each other.
