@@ -225,7 +225,11 @@ impl Manager {
             },
             error => error,
         })?;
-        let before = self.shared.identity.lock().replace((asked, identity.clone()));
+        let before = self
+            .shared
+            .identity
+            .lock()
+            .replace((asked, identity.clone()));
         if before.is_none_or(|(_, before)| before != identity) {
             // what the one before did not offer, this one may
             self.shared.keeps_timelines.store(true, Ordering::Relaxed);

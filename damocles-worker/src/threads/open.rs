@@ -5,7 +5,7 @@ use super::thread::{Engine, Over};
 use crate::{
     control::{Because, Interrupt},
     metadb::{MetaDb, MetaError},
-    stores::SealingStore,
+    stores::{SealingStore, StoreError},
     view::Doing,
 };
 use damocles_types::Failure;
@@ -26,7 +26,7 @@ impl Engine {
                     self.world.manager.speak_for(&location, &meta.id());
                     return Ok((store, meta));
                 }
-                Err(MetaError::Store(error)) if error.is_away() => {
+                Err(MetaError::Store(error)) if !needs_a_person(&error) => {
                     Failure::temporary(&error).hint(error.hint())
                 }
                 Err(error) => {
@@ -64,4 +64,13 @@ impl Engine {
         meta.close_interrupted()?;
         Ok((store, meta))
     }
+}
+
+/// What does not come right by itself. A directory that holds something else does: a disk is
+/// mounted over it, or the command that makes the store has not come to its end.
+fn needs_a_person(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::LostDatabase { .. } | StoreError::OtherDatabase { .. }
+    )
 }

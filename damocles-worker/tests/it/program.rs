@@ -375,7 +375,11 @@ fn a_dead_disk_and_a_missing_store_keep_nobody_else_idle() {
         threads()[1]["thread_state"]["state"] == "Paused"
     });
     assert!(command(&["resume", "-i", "1"]).status.success());
-    // it comes by itself when the disk is there
+    // a disk that comes, or a command that is at it: nothing of that asks for a person
+    fs::create_dir_all(t1.join("half/made")).unwrap();
+    until("another look", || waits_for(1, "holds half"));
+    fs::remove_dir_all(&t1).unwrap();
+    // it goes on by itself when the store is there
     SealingStore::init(&t1).unwrap();
     until("the second thread", || waits_for(1, "no sector to give"));
     assert_eq!(threads()[1]["last_error"], serde_json::Value::Null);
