@@ -71,6 +71,13 @@ pub enum CallError {
     /// It did not answer.
     #[error("the manager at {addr} cannot be reached: {reason}")]
     Away { addr: String, reason: String },
+    /// Something answered, but not as a manager does: a proxy's page, another program.
+    #[error("what answers at {addr} to {method} cannot be read: {reason}")]
+    Garbled {
+        addr: String,
+        method: &'static str,
+        reason: String,
+    },
     #[error("the worker is stopping")]
     Stopping,
 }
