@@ -26,7 +26,7 @@ fn the_genesis_miner_belongs_to_the_owner() {
     ));
     assert!(matches!(
         state.miner_info(&Address::new_id(owner)),
-        Err(StateError::NotAMiner(_))
+        Err(StateError::NotAMiner { .. })
     ));
     assert!(state.sector_info(&MINER, 1).unwrap().is_none());
     assert!(state.precommit_info(&MINER, 1).unwrap().is_none());
