@@ -7,6 +7,7 @@ use damocles_types::SectorSize;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
+    fmt,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -115,8 +116,8 @@ pub struct StageConfig {
     pub children: Vec<ChildConfig>,
 }
 
-/// One child.
-#[derive(Clone, Debug, PartialEq)]
+/// One child. Prints without what its variables say, which may be secrets.
+#[derive(Clone, PartialEq)]
 pub struct ChildConfig {
     /// None: the daemon's own executable.
     pub bin: Option<PathBuf>,
@@ -164,6 +165,20 @@ impl ChildConfig {
             Some(time) => (!time.is_zero()).then_some(time),
             None => tells.then_some(DEFAULT_SILENCE),
         }
+    }
+}
+
+impl fmt::Debug for ChildConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let envs: Vec<_> = self.envs.keys().map(|name| format!("{name}=***")).collect();
+        f.debug_struct("ChildConfig")
+            .field("bin", &self.bin)
+            .field("args", &self.args)
+            .field("cgroup", &self.cgroup)
+            .field("envs", &envs)
+            .field("concurrent", &self.concurrent)
+            .field("locks", &self.locks)
+            .finish_non_exhaustive()
     }
 }
 

@@ -381,12 +381,14 @@ fn a_config_prints_without_its_secrets() {
     let place = Place::new();
     let text = place.text("").replace(
         "[[attached]]",
-        "rpc_client.headers = { X-Key = \"hidden\" }\n[[attached]]",
+        "piece_token = \"hidden\"\nrpc_client.headers = { X-Key = \"hidden\" }\n[[attached]]",
     );
     let config = place.load_text(&text).unwrap().config;
     let printed = format!("{config:?}");
     assert!(!printed.contains("hidden"), "{printed}");
-    assert!(printed.contains("X-Key: ***"), "{printed}");
+    for kept in ["X-Key: ***", "PIECE_FETCHER_TOKEN=***"] {
+        assert!(printed.contains(kept), "{kept} is not in {printed}");
+    }
 }
 
 fn repository() -> PathBuf {
