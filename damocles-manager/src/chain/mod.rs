@@ -22,6 +22,8 @@ mod node;
 mod randomness;
 #[cfg(test)]
 pub mod script;
+#[cfg(test)]
+mod script_answers;
 
 pub use endpoint::EndpointError;
 pub use facts::Facts;
