@@ -228,8 +228,9 @@ fn every_command_that_people_are_told_exists() {
     none(all);
 }
 
-/// Exit codes after which starting again may help: unexpected, and somebody not reachable.
-const WORTH_A_START: [&str; 2] = ["Unexpected", "Unreachable"];
+/// Exit codes after which starting again may help: unexpected, somebody not reachable, and a
+/// database that could not be written any more.
+const WORTH_A_START: [&str; 3] = ["Unexpected", "Unreachable", "Database"];
 
 #[test]
 fn the_units_start_again_after_what_passes_and_after_nothing_else() {
