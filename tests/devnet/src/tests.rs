@@ -118,7 +118,10 @@ impl House {
         };
         let sign =
             |_: &Address, bytes: &[u8]| Ok(Signature::new_bls(self.key.sign(bytes).as_bytes()));
-        let spec = SendSpec::default();
+        let spec = SendSpec {
+            max_fee: TokenAmount::from_whole(10),
+            ..SendSpec::default()
+        };
         let signed = self.network.push_with(message, &spec, &mut { sign });
         Ok(signed?.cid().unwrap())
     }

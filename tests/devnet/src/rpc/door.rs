@@ -105,7 +105,7 @@ impl State {
 
 /// One endpoint.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     kind: Kind,
     state: watch::Sender<State>,
     pushes: Mutex<Pushes>,
