@@ -4,6 +4,7 @@
 mod house;
 
 use clap::Parser;
+use damocles_manager::db::Db;
 use house::{Home, refused, verdict};
 use serde_json::Value;
 use std::{
@@ -131,29 +132,21 @@ fn one_wrong_miner_stops_only_itself(node: &str) {
     assert_eq!(code, 0, "{log}");
 }
 
-/// The home has met the first network.
-fn another_network_ends_it(home: &Home, first: &str) {
-    let repo = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    devnet(repo.path(), port);
-    let token = fs::read_to_string(repo.path().join("token")).unwrap();
-    let other = format!("{}:/ip4/127.0.0.1/tcp/{port}/http", token.trim());
-    let path = home.path().join("sector-manager.cfg");
-    let config = fs::read_to_string(&path).unwrap();
-    fs::write(&path, config.replace(first, &other)).unwrap();
+/// The home that met the node belongs to its network; one of another network is not used there.
+fn another_network_ends_it(home: &Home, node: &str) {
+    let stamp = |home: &Home| Db::open(&home.path().join("state")).unwrap();
+    let met = stamp(home).network().unwrap().unwrap();
+    let other = Home::good(node, 1000);
+    let foreign = "bafy2bzaceanothernetworkaltogether";
+    stamp(&other).set_network(foreign).unwrap();
+    let (code, log) = ended(other.start(&[]).wait());
+    assert!(log.contains(&met) && log.contains(foreign), "{log}");
     refused(
-        ended(home.start(&[]).wait()),
+        (code, log),
         8,
         "the database is of the network with genesis",
         "a home of its own",
     );
-    let listed = home.run(&["util", "sealer", "sectors", "list"]);
-    assert!(!listed.status.success(), "it does not run");
-    fs::write(&path, config).unwrap();
 }
 
 #[test]
