@@ -140,7 +140,7 @@ mod tests {
         let found = Mounts::look(&attached(), &two).unwrap();
         assert!(found.writable.is_empty());
         assert!(found.why_away().contains("not mounted"), "{found:?}");
-        let said = at_start(&attached(), &[two.clone()], &patterns).unwrap();
+        let said = at_start(&attached(), std::slice::from_ref(&two), &patterns).unwrap();
         assert!(said[0].contains("\"hdd\" is left out"), "{said:?}");
         assert!(said[1].contains("\"nas\", which worker.scan"), "{said:?}");
         assert_eq!(said.len(), 2);

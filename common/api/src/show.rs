@@ -22,7 +22,7 @@ pub const TIMELINE: [&str; 8] = [
 pub fn span(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
-        1_000..60_000 if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
         1_000..60_000 => format!("{}.{}s", ms / 1_000, ms / 100 % 10),
         60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms / 1_000 % 60),
         3_600_000..86_400_000 => format!("{}h{:02}m", ms / 3_600_000, ms / 60_000 % 60),

@@ -67,7 +67,7 @@ fn open(dir: &Path, schema: &Schema, seen: Seen) -> Result<Kv, OpenError> {
     };
     let rocks = match opened {
         Ok(rocks) => rocks,
-        Err(e) if of_log(&e) => cut(dir, &families, &e.to_string())?,
+        Err(e) if of_log(&e) => cut(dir, &families, e.as_ref())?,
         Err(e) => return Err(classify(dir, &e)),
     };
     prepare(dir, schema, rocks)

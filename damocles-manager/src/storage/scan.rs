@@ -243,13 +243,13 @@ impl Stores {
                     same.policy.path.display()
                 ));
             }
-        } else if let Some(same) = known.iter().find(|s| s.policy.path == store.path) {
-            if same.pattern.is_none() {
-                return Err(format!(
-                    "it is configured as {:?} already",
-                    same.policy.name
-                ));
-            }
+        } else if let Some(same) = known.iter().find(|s| s.policy.path == store.path)
+            && same.pattern.is_none()
+        {
+            return Err(format!(
+                "it is configured as {:?} already",
+                same.policy.name
+            ));
         }
         let scanned = Scanned {
             v: VERSION,

@@ -308,6 +308,10 @@ fn what_a_proxy_says_in_the_managers_place_is_waited_out() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever kills a child is no daemon of ours"
+)]
 fn a_child_that_dies_while_the_daemon_stops_costs_no_attempt() {
     let rig = Rig::new(1);
     let gate = rig.orders.join("gate");

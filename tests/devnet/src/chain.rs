@@ -55,6 +55,9 @@ pub struct Lookup {
     pub height: ChainEpoch,
 }
 
+/// A part of the chain, and above it what is seen of a lost branch.
+type Seen<'a> = (&'a [Arc<Node>], Vec<&'a Arc<Node>>);
+
 /// A message that has the nonce in question but is another call; in Lotus' words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -228,7 +231,7 @@ impl Chain {
 
     /// What a tipset stands on, itself included: a part of the chain, and above it what it
     /// has of a lost branch, oldest first.
-    fn seen_from(&self, anchor: &TipsetKey) -> Option<(&[Arc<Node>], Vec<&Arc<Node>>)> {
+    fn seen_from(&self, anchor: &TipsetKey) -> Option<Seen<'_>> {
         let mut above = Vec::new();
         let mut key = anchor.clone();
         loop {
@@ -305,7 +308,7 @@ impl Chain {
         asked: Option<&Message>,
         limit: ChainEpoch,
         allow_replaced: bool,
-    ) -> Result<Option<Lookup>, OtherCall> {
+    ) -> Result<Option<Lookup>, Box<OtherCall>> {
         let Some(top) = self.position(from) else {
             return Ok(None);
         };
@@ -327,11 +330,11 @@ impl Chain {
                 return Ok(None);
             }
             if !asked.is_some_and(|asked| same_call(asked, &landed.message)) {
-                return Err(OtherCall {
+                return Err(Box::new(OtherCall {
                     wanted: *wanted,
                     found: *found,
                     nonce: landed.message.sequence,
-                });
+                }));
             }
         }
         Ok(Some(Lookup {

@@ -46,7 +46,7 @@ pub enum StateError {
     #[error("%!w(*errors.errorString=&{{failed to load message}}): ipld: could not find {0}")]
     UnknownMessage(Cid),
     #[error("checking for message execution during lookback: {0}")]
-    Replaced(OtherCall),
+    Replaced(Box<OtherCall>),
     #[error("getting {0} randomness: cannot draw randomness from the future")]
     FutureRandomness(&'static str),
     #[error("state could not be read: {0:#}")]

@@ -85,10 +85,14 @@ fn fill(value: &mut Value, scene: &Scene) -> bool {
         }
         Value::Array(items) => items
             .iter_mut()
-            .fold(true, |complete, item| fill(item, scene) && complete),
+            .map(|item| u32::from(!fill(item, scene)))
+            .sum::<u32>()
+            .eq(&0),
         Value::Object(fields) => fields
             .values_mut()
-            .fold(true, |complete, field| fill(field, scene) && complete),
+            .map(|field| u32::from(!fill(field, scene)))
+            .sum::<u32>()
+            .eq(&0),
         _ => true,
     }
 }

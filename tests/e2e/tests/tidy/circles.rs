@@ -22,10 +22,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
     ("common/kernels/src/snap", &["files", "mod"]),
     ("common/processor/src/bench", &["mod", "sectors"]),
-    (
-        "common/processor/src/parent",
-        &["child", "pipes", "spec"],
-    ),
+    ("common/processor/src/parent", &["child", "pipes", "spec"]),
     ("common/processor/src/parent", &["keeper", "watch"]),
     (
         "common/processor/src/stage",
