@@ -11,7 +11,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -115,14 +115,22 @@ pub(super) fn sending(call: Call, response: Response) -> Response {
     let held = parts.extensions.remove::<Held>();
     let body = Body::new(Sending {
         body,
+        rest: Bytes::new(),
         _call: call,
         _held: held,
     });
     Response::from_parts(parts, body)
 }
 
+/// An answer is handed on in parts of so many bytes. What is handed on counts as sent, though it
+/// lies in a buffer until the other end takes it: whole, an answer of megabytes would be sent
+/// before a byte of it is.
+const PART: usize = 128 << 10;
+
 struct Sending {
     body: Body,
+    /// What came and is not handed on yet.
+    rest: Bytes,
     _call: Call,
     _held: Option<Held>,
 }
@@ -135,14 +143,31 @@ impl HttpBody for Sending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let part = self.rest.len().min(PART);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(part)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let body = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        let mut all = SizeHint::new();
+        all.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            all.set_upper(upper + rest);
+        }
+        all
     }
 }
