@@ -219,7 +219,7 @@ fn a_command_line_that_makes_no_sense() {
         verdict(&home.run(&["util", "sealer", "sectors", "state", "x", "1"])),
         2,
         "not a miner",
-        "state 1000 7",
+        "(1000 7)",
     );
     refused(
         verdict(&home.run(&["util", "--api", "nonsense", "storage", "list"])),

@@ -1,6 +1,5 @@
-//! The `[processors]` part of a config: the image of the TOML with upstream's keys (`Raw…`),
-//! and the checked form that the code works with. Checking finds all faults at once and
-//! starts nothing.
+//! The `[processors]` part of a config: the image of the TOML with upstream's keys (`Raw…`), and
+//! the checked form that the code works with. Checking finds all faults at once, starts nothing.
 
 use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage};
 use damocles_types::SectorSize;
@@ -15,8 +14,7 @@ use std::{
 
 /// How long a child may take to its ready line when the config does not say.
 pub const DEFAULT_STABLE_WAIT: Duration = Duration::from_secs(5);
-/// How long a child that tells of its progress may be silent about a task when the config does
-/// not say. Generous: the slowest machine takes minutes for what is told at once.
+/// The same for a child that tells of its progress to be silent about a task: generous.
 pub const DEFAULT_SILENCE: Duration = Duration::from_secs(4 * 3600);
 /// Parent group of the children's cgroups when the config does not say.
 pub const DEFAULT_CGROUP: &str = "vc-worker";
