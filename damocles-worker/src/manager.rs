@@ -22,7 +22,7 @@ use damocles_api::{
     timeline::TimelineEntry,
     workers::WorkerPing,
 };
-use damocles_types::{SealProof, SectorId, Ticket};
+use damocles_types::{SealProof, SectorId, Ticket, chain};
 use jsonrpsee::{
     core::{ClientError, client::Error, http_helpers::HttpError},
     http_client::transport::Error as TransportError,
@@ -490,19 +490,4 @@ fn is_no_json(error: &ClientError) -> bool {
             HttpError::Malformed | HttpError::TooLarge
         ))
     )
-}
-
-/// An error with its causes, each once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
 }

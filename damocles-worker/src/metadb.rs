@@ -124,17 +124,7 @@ impl MetaError {
                 dir.display()
             ),
         };
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.contains(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        Failure::critical(text).hint(hint)
+        Failure::critical(damocles_types::chain(self)).hint(hint)
     }
 }
 
