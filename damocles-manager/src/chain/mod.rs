@@ -41,6 +41,7 @@ use damocles_node::{
 use damocles_types::{ActorId, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
 use fvm_shared::{address::Address, econ::TokenAmount};
+use std::collections::BTreeSet;
 
 /// Why there is no answer from the chain.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -226,6 +227,11 @@ pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
         limit: Epoch,
         key: &TipSetKey,
     ) -> Result<Option<MsgLookup>, ChainError>;
+    /// Has the node's wallet sign a message as it stands, its nonce included. It is not sent.
+    async fn sign_message(&self, message: &Message) -> Result<SignedMessage, ChainError>;
+    /// Nonces of the sender's messages that wait in the pool of the node that sends. A call for
+    /// rare cases: nodes answer with their whole pool.
+    async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError>;
     /// Whether the wallet that signs has the key of that address.
     async fn wallet_has(&self, address: Address) -> Result<bool, ChainError>;
     async fn message(&self, cid: Cid) -> Result<Message, ChainError>;

@@ -30,6 +30,7 @@ use fvm_ipld_bitfield::BitField;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use serde::de::DeserializeOwned;
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -538,6 +539,18 @@ impl Chain for NodeChain {
         let params = Params::none().add(key).add(W(cid)).add(limit).add(true);
         self.ask_within(method::STATE_SEARCH_MSG, params, true)
             .await
+    }
+
+    async fn sign_message(&self, message: &Message) -> Result<SignedMessage, ChainError> {
+        let params = Params::none().add(W(message.from)).add(message);
+        self.ask_wallet(method::WALLET_SIGN_MESSAGE, params).await
+    }
+
+    async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
+        let params = Params::none().add(TipSetKey::HEAD);
+        let pool: Vec<SignedMessage> = self.ask_wallet(method::MPOOL_PENDING, params).await?;
+        let ours = pool.into_iter().filter(|m| m.message.from == from);
+        Ok(ours.map(|m| m.message.nonce).collect())
     }
 
     async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {

@@ -50,6 +50,8 @@ pub struct Script {
     /// Every push that was asked for, repeated ones too.
     pub pushes: Vec<uuid::Uuid>,
     pub republished: Vec<Cid>,
+    /// Senders and nonces of what was put into the pool, executed or not.
+    pub pool: HashSet<(Address, u64)>,
     /// What became of messages.
     pub lookups: HashMap<Cid, MsgLookup>,
     /// Nonces by sender that somebody else used, and at which height.
@@ -148,6 +150,7 @@ impl ScriptChain {
         let used = script.nonces.keys().map(|(_, nonce)| nonce + 1);
         script.next_nonce = used.max().unwrap_or(0);
         script.forgetful = true;
+        script.pool.clear();
     }
 
     /// Another message of the sender is executed with that nonce, at the present height.

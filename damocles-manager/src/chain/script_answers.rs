@@ -18,13 +18,23 @@ use fvm_shared::{
     crypto::signature::{Signature, SignatureType},
     econ::TokenAmount,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn refused(method: &str, message: impl Into<String>) -> ChainError {
     ChainError::Refused {
         method: method.into(),
         code: 1,
         message: message.into(),
+    }
+}
+
+fn signed(message: Message) -> SignedMessage {
+    SignedMessage {
+        message,
+        signature: Signature {
+            sig_type: SignatureType::BLS,
+            bytes: vec![1; 96],
+        },
     }
 }
 
@@ -357,13 +367,8 @@ impl Chain for ScriptChain {
         }
         message.nonce = script.next_nonce;
         script.next_nonce += 1;
-        let signed = SignedMessage {
-            message,
-            signature: Signature {
-                sig_type: SignatureType::BLS,
-                bytes: vec![1; 96],
-            },
-        };
+        script.pool.insert((message.from, message.nonce));
+        let signed = signed(message);
         script.pushed.insert(spec.msg_uuid, signed.clone());
         if std::mem::take(&mut script.lose_answer) {
             return Err(ChainError::Unreachable {
@@ -386,6 +391,7 @@ impl Chain for ScriptChain {
             ));
         }
         script.republished.push(cid);
+        script.pool.insert((from, nonce));
         script.forgetful = false;
         script.next_nonce = script.next_nonce.max(nonce + 1);
         Ok(cid)
@@ -425,6 +431,24 @@ impl Chain for ScriptChain {
             .get(&cid)
             .filter(|found| found.height <= at && (limit < 0 || found.height >= at - limit));
         Ok(found.cloned())
+    }
+
+    async fn sign_message(&self, message: &Message) -> Result<SignedMessage, ChainError> {
+        let _up = self.up("WalletSignMessage")?;
+        Ok(signed(message.clone()))
+    }
+
+    async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
+        let script = self.up("MpoolPending")?;
+        let waits = |(sender, nonce): &(Address, u64)| {
+            *sender == from && !script.nonces.contains_key(&(*sender, *nonce))
+        };
+        Ok(script
+            .pool
+            .iter()
+            .filter(|m| waits(m))
+            .map(|m| m.1)
+            .collect())
     }
 
     async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {

@@ -5,6 +5,7 @@ use crate::{
     db::{DbError, record::MessageRecord},
     messages::{
         Engine, EngineError,
+        push::unsigned,
         verdict::{LONGEST_PAUSE, MOST_REFUSALS, Refusal, of_refusal, pause},
     },
     model::{MessageKind, unix_ms},
@@ -111,6 +112,9 @@ impl Engine {
                 .await;
         }
         let left = self.db.call(|db| db.open_messages()).await?;
+        if let Some(head) = &head {
+            self.fill_gaps(&left, head).await;
+        }
         self.seen
             .looked
             .lock()
@@ -166,7 +170,8 @@ impl Engine {
         if record.gas.is_none() && self.withdrawn(record).await? {
             return Ok(());
         }
-        let gas = match self.backend.price(chain, record).await {
+        let priced = unsigned(record, None);
+        let gas = match self.backend.price(chain, priced, &record.fee).await {
             Ok(gas) => gas,
             // The node cannot run it on today's state. If it was pushed before, that may be
             // because it ran already; then the same push brings it back.

@@ -6,6 +6,7 @@
 //!                                       ▼
 //!              engine: push.rs ──► Pushed · follow.rs ──► Packed · Landed · Failed
 //!                                              finality.rs ─► Final, or Pushed again
+//!              gap.rs: a nonce before ours that nobody has any more is used up
 //! ```
 //! The engine takes no input: it reads the unfinished messages from the database and takes
 //! each a step further. A restart and a wake-up are the same to it. A message keeps its id,
@@ -16,6 +17,7 @@ mod engine;
 mod fee;
 mod finality;
 mod follow;
+mod gap;
 mod push;
 mod sender;
 mod verdict;
@@ -165,6 +167,8 @@ struct Seen {
     trunk: Mutex<Option<Head>>,
     /// Heads at which messages were looked for last.
     looked: Mutex<HashMap<MessageId, Epoch>>,
+    /// Senders whose next nonce nobody has, and since when.
+    gaps: Mutex<HashMap<Address, gap::Gap>>,
 }
 
 impl Engine {

@@ -2,12 +2,12 @@
 
 use crate::{
     chain::{Chain, ChainError},
-    db::record::{GasRecord, MessageRecord},
+    db::record::{FeeRecord, GasRecord, MessageRecord},
     messages::fee::{Estimate, price},
 };
 use damocles_node::{Message, SendSpec, SignedMessage};
 use fvm_ipld_encoding::RawBytes;
-use fvm_shared::econ::TokenAmount;
+use fvm_shared::{METHOD_SEND, address::Address, econ::TokenAmount};
 
 /// Blocks within which a message should get in, for the node's estimate of the premium.
 const PREMIUM_BLOCKS: u64 = 10;
@@ -33,11 +33,15 @@ pub(super) fn unsigned(record: &MessageRecord, gas: Option<&GasRecord>) -> Messa
         RawBytes::new(record.params.0.clone()),
     );
     if let Some(gas) = gas {
-        message.gas_limit = gas.limit;
-        message.gas_fee_cap = gas.fee_cap.clone();
-        message.gas_premium = gas.premium.clone();
+        priced(&mut message, gas);
     }
     message
+}
+
+fn priced(message: &mut Message, gas: &GasRecord) {
+    message.gas_limit = gas.limit;
+    message.gas_fee_cap = gas.fee_cap.clone();
+    message.gas_premium = gas.premium.clone();
 }
 
 /// Whether two messages do the same: only nonce, gas and fee may differ.
@@ -46,21 +50,21 @@ pub(super) fn same_effect(a: &Message, b: &Message) -> bool {
 }
 
 impl Backend {
-    /// What the message is to cost now.
+    /// What a message of those fees is to cost now.
     pub(super) async fn price(
         self,
         chain: &dyn Chain,
-        record: &MessageRecord,
+        mut message: Message,
+        fee: &FeeRecord,
     ) -> Result<GasRecord, ChainError> {
         match self {
             Self::NodeWallet => {
-                let mut message = unsigned(record, None);
                 let gas_limit = chain.estimate_gas_limit(&message).await?;
                 message.gas_limit = gas_limit;
                 let premium = chain
-                    .estimate_gas_premium(PREMIUM_BLOCKS, record.from, gas_limit)
+                    .estimate_gas_premium(PREMIUM_BLOCKS, message.from, gas_limit)
                     .await?;
-                let fee_cap = if record.fee.gas_fee_cap.is_positive() {
+                let fee_cap = if fee.gas_fee_cap.is_positive() {
                     TokenAmount::default()
                 } else {
                     message.gas_premium = premium.clone();
@@ -71,7 +75,7 @@ impl Backend {
                     premium,
                     fee_cap,
                 };
-                Ok(price(&record.fee, &estimate))
+                Ok(price(fee, &estimate))
             }
         }
     }
@@ -95,6 +99,28 @@ impl Backend {
                 };
                 let message = unsigned(record, Some(gas));
                 chain.push_message(&message, &spec).await
+            }
+        }
+    }
+
+    /// Signs a message of nothing to its own sender at that nonce, and sends it.
+    pub(super) async fn fill(
+        self,
+        chain: &dyn Chain,
+        from: Address,
+        nonce: u64,
+        fee: &FeeRecord,
+    ) -> Result<SignedMessage, ChainError> {
+        let nothing = (TokenAmount::default(), METHOD_SEND, RawBytes::default());
+        let mut message = Message::new(from, from, nothing.0, nothing.1, nothing.2);
+        message.nonce = nonce;
+        let gas = self.price(chain, message.clone(), fee).await?;
+        priced(&mut message, &gas);
+        match self {
+            Self::NodeWallet => {
+                let signed = chain.sign_message(&message).await?;
+                chain.push_signed(&signed).await?;
+                Ok(signed)
             }
         }
     }

@@ -193,3 +193,46 @@ async fn a_search_goes_no_further_back_than_the_push() {
         "{searched:?}"
     );
 }
+
+/// What had the nonce before ours went with the branch and with the pool, and nobody sends it
+/// again: an operator's transfer, or a message of ours that had failed.
+#[tokio::test]
+async fn a_nonce_that_nobody_has_any_more_holds_up_nothing_for_ever() {
+    let mut rig = Rig::new(900);
+    rig.advance(1);
+    rig.chain.take_nonce(intent().from, 0);
+    let id = rig.wanted().await;
+    rig.round().await;
+    assert_eq!(rig.get(id).nonce, Some(1));
+    let ours = rig.get(id).cid.unwrap();
+    rig.reorganise(900, 1);
+    for _ in 0..10 {
+        rig.round().await;
+        rig.advance(1);
+    }
+    let sent = rig.chain.edit().republished.clone();
+    assert!(sent.iter().all(|cid| *cid == ours), "it may come back");
+    // a kill: whoever sees a gap for the first time waits
+    rig.restart();
+    for _ in 0..=10 {
+        rig.round().await;
+        rig.advance(1);
+    }
+    let waits = |rig: &Rig| rig.chain.edit().pool.contains(&(intent().from, 0));
+    assert!(waits(&rig), "the nonce has a message again");
+    let fillers = |rig: &Rig| {
+        let sent = rig.chain.edit().republished.clone();
+        sent.iter().filter(|cid| **cid != ours).count()
+    };
+    assert_eq!(fillers(&rig), 1);
+    for _ in 0..20 {
+        rig.round().await;
+        rig.advance(1);
+    }
+    assert_eq!(fillers(&rig), 1, "what waits in the pool is not replaced");
+    rig.chain.take_nonce(intent().from, 0);
+    rig.land(id, 0);
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Landed);
+}

@@ -19,7 +19,7 @@ use damocles_types::{ActorId, Base64, Commitment, Epoch, Randomness, SectorNumbe
 use fvm_ipld_bitfield::BitField;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::sync::Notify;
 
 pub(super) const MINER: ActorId = 1000;
@@ -263,6 +263,12 @@ impl Chain for FakeChain {
     }
     async fn genesis(&self) -> Result<Option<String>, ChainError> {
         no("ChainGetGenesis")
+    }
+    async fn sign_message(&self, _: &Message) -> Result<SignedMessage, ChainError> {
+        no("WalletSignMessage")
+    }
+    async fn pending_nonces(&self, _: Address) -> Result<BTreeSet<u64>, ChainError> {
+        no("MpoolPending")
     }
     async fn wallet_has(&self, _: Address) -> Result<bool, ChainError> {
         no("WalletHas")

@@ -1,0 +1,116 @@
+//! A sender's messages are executed in the order of their nonces. Where the next nonce belongs to
+//! a message that is nowhere any more (somebody else's, or one of ours that had failed, lost with
+//! a branch and the pool), everything behind it would wait for ever: after a while the nonce is
+//! used up by a message of nothing from the sender to itself.
+//!
+//! Nothing is noted of it. A kill after the sending leaves a message in the pool, and then there
+//! is no gap; two messages at one nonce can never both be executed.
+
+use crate::{
+    chain::{ChainError, Head},
+    db::record::MessageRecord,
+    messages::Engine,
+};
+use damocles_types::Epoch;
+use fvm_shared::address::Address;
+use std::collections::HashMap;
+
+/// A nonce is nobody's when it has been missing for so many epochs (five minutes on the real
+/// network; a window has thirty): until then its message may come back.
+const PATIENCE: Epoch = 10;
+/// Nonces that are used up in one pass.
+const AT_ONCE: usize = 16;
+
+/// The sender's next nonce is not in the pool, and later ones are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    next: u64,
+    since: Epoch,
+}
+
+/// What to do about a sender whose next nonce on chain is `next`, and whose first message of
+/// ours that waits has the nonce `first`. None: nothing yet, or nothing at all. Pure.
+fn look(seen: Option<Gap>, next: u64, first: u64, head: Epoch) -> (Option<Gap>, bool) {
+    if first <= next {
+        return (None, false);
+    }
+    match seen {
+        Some(gap) if gap.next == next && gap.since <= head => {
+            (Some(gap), head - gap.since >= PATIENCE)
+        }
+        _ => (Some(Gap { next, since: head }), false),
+    }
+}
+
+impl Engine {
+    /// Looks at the senders of all messages that wait, and uses up nonces that nobody has. What
+    /// the node does not answer is asked again at the next head.
+    pub(super) async fn fill_gaps(&self, open: &[MessageRecord], head: &Head) {
+        let mut first: HashMap<Address, &MessageRecord> = HashMap::new();
+        for record in open.iter().filter(|m| m.nonce.is_some()) {
+            let known = first.entry(record.from).or_insert(record);
+            if record.nonce < known.nonce {
+                *known = record;
+            }
+        }
+        self.seen
+            .gaps
+            .lock()
+            .retain(|from, _| first.contains_key(from));
+        for record in first.into_values() {
+            if let Err(error) = self.fill_gap(record, head).await {
+                tracing::debug!(%error, from = %record.from, "a gap before our messages could not be looked at");
+            }
+        }
+    }
+
+    /// Before the sender's first message that waits.
+    async fn fill_gap(&self, record: &MessageRecord, head: &Head) -> Result<(), ChainError> {
+        let (from, chain) = (record.from, &*self.chain);
+        let Some(first) = record.nonce else {
+            return Ok(());
+        };
+        let next = chain.actor(from, &head.key).await?.nonce;
+        let due = {
+            let mut gaps = self.seen.gaps.lock();
+            let (gap, due) = look(gaps.get(&from).copied(), next, first, head.height);
+            match gap {
+                Some(gap) => gaps.insert(from, gap),
+                None => gaps.remove(&from),
+            };
+            due
+        };
+        if !due {
+            return Ok(());
+        }
+        let waiting = chain.pending_nonces(from).await?;
+        for nonce in (next..first).take(AT_ONCE).filter(|n| !waiting.contains(n)) {
+            let signed = self.backend.fill(chain, from, nonce, &record.fee).await?;
+            tracing::warn!(
+                %from, nonce, cid = %signed.cid(), waits = first,
+                "the message that had this nonce is nowhere any more; a message of nothing takes it, so that ours behind it go on"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_nobodys_after_a_while_without_it() {
+        let gap = |next, since| Some(Gap { next, since });
+        // ours is next, or its nonce was used: no gap
+        assert_eq!(look(gap(3, 1), 3, 3, 90), (None, false));
+        assert_eq!(look(None, 4, 3, 90), (None, false));
+        // seen for the first time, then for long enough
+        assert_eq!(look(None, 3, 5, 90), (gap(3, 90), false));
+        assert_eq!(look(gap(3, 90), 3, 5, 99), (gap(3, 90), false));
+        assert_eq!(look(gap(3, 90), 3, 5, 100), (gap(3, 90), true));
+        // the chain moved on, or went back: another gap
+        assert_eq!(look(gap(3, 90), 4, 5, 100), (gap(4, 100), false));
+        assert_eq!(look(gap(3, 90), 3, 5, 80), (gap(3, 80), false));
+    }
+}
