@@ -32,8 +32,11 @@ sync_tree() {
 }
 
 # guard COMMAND LOG: runs it in the copy; 0 it passed, 1 it failed, 2 it did not build, 3 no such test
+# With the features of the whole workspace, for with those of one crate alone cargo would compile
+# the long dependencies once more for each crate that a guard names.
 guard() {
     local command=$1 out=$2
+    command=$(sed -E 's/ -p [^ ]+/ --workspace/' <<<"$command")
     read -ra words <<<"${command/#cargo/scripts/cargo.sh}"
     if ! (cd "$tree" && "${words[@]:0:${#words[@]}-1}" --locked --no-run) >"$out" 2>&1; then
         return 2
@@ -63,7 +66,23 @@ done
 [ ${#patches[@]} -gt 0 ] || { echo "no mutants of $*" >&2; exit 2; }
 
 sync_tree
+# All guards on the healthy tree first: one build serves them, and each mutant then costs one more.
 declare -A healthy
+echo "guards without a mutant first; log: $log" >&2
+for patch in "${patches[@]}"; do
+    name=$(basename "$patch" .patch)
+    command=$(header "$patch" guard)
+    if [ -n "${healthy[$command]:-}" ]; then continue; fi
+    code=0
+    guard "$command" "$log/$name.unpatched" || code=$?
+    case $code in
+    0) healthy[$command]=yes ;;
+    2) healthy[$command]="the guard does not build, see $log/$name.unpatched" ;;
+    3) healthy[$command]="no test has that name" ;;
+    *) healthy[$command]="the guard fails without a mutant, see $log/$name.unpatched" ;;
+    esac
+done
+
 survivors=0
 row() { printf '%-4s %-44s %-72s %s\n' "$@"; }
 row law mutant guard verdict
@@ -71,16 +90,6 @@ for patch in "${patches[@]}"; do
     name=$(basename "$patch" .patch)
     law=$(header "$patch" law)
     command=$(header "$patch" guard)
-    if [ -z "${healthy[$command]:-}" ]; then
-        code=0
-        guard "$command" "$log/$name.unpatched" || code=$?
-        case $code in
-        0) healthy[$command]=yes ;;
-        2) healthy[$command]="the guard does not build, see $log/$name.unpatched" ;;
-        3) healthy[$command]="no test has that name" ;;
-        *) healthy[$command]="the guard fails without a mutant, see $log/$name.unpatched" ;;
-        esac
-    fi
     verdict=${healthy[$command]}
     if [ "$verdict" = yes ]; then
         if ! (cd "$tree" && GIT_CEILING_DIRECTORIES=$work git apply "$root/$patch") 2>"$log/$name"; then
