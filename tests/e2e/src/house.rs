@@ -67,13 +67,28 @@ impl Files {
 
     /// Those of the scenario tests: PC2 and C2 behind gates.
     pub fn gated() -> Self {
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
         Self {
-            manager: config.join("manager.cfg"),
-            worker: config.join("worker.toml"),
+            manager: config("manager.cfg"),
+            worker: config("worker.toml"),
             ..Self::demo(&checkout())
         }
     }
+
+    /// The same with another worker, and a chain whose proving period is a day of 2,880 epochs:
+    /// what befalls the sectors on their way meets no window of theirs.
+    pub fn day(worker: &str) -> Self {
+        Self {
+            devnet: config("devnet.day.toml"),
+            worker: config(worker),
+            ..Self::gated()
+        }
+    }
+}
+
+fn config(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("config")
+        .join(file)
 }
 
 /// The checkout that this crate was compiled in.
@@ -215,7 +230,7 @@ impl House {
     pub async fn start_worker(&self) -> Result<()> {
         let config = self.path("worker.toml");
         self.render(&self.files.worker, &config)?;
-        self.make_sealing_stores()?;
+        self.make_sealing_stores(&fs::read_to_string(&config)?)?;
         let mut command = process::command(Role::Worker.program())?;
         command.args(["daemon", "-c"]).arg(&config);
         self.start(Role::Worker, command)?;
@@ -226,9 +241,12 @@ impl House {
         .map(drop)
     }
 
-    /// As an operator makes them before the first start.
-    fn make_sealing_stores(&self) -> Result<()> {
-        for store in ["threads/0", "threads/1"].map(|store| self.path(store)) {
+    /// As an operator makes them before the first start: those that the config names.
+    fn make_sealing_stores(&self, config: &str) -> Result<()> {
+        let threads = self.path("threads");
+        let stores = (0..).map(|n: u32| threads.join(n.to_string()));
+        let named = |store: &PathBuf| config.contains(&format!("{}\"", store.display()));
+        for store in stores.take_while(named) {
             if store.exists() {
                 continue;
             }

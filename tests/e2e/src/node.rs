@@ -1,7 +1,7 @@
 //! What tests and the demo ask of the devnet: the chain's own view of a miner, and the
 //! devnet's record of what it accepted.
 
-use crate::rpc::Rpc;
+use crate::{rpc::Rpc, wait};
 use anyhow::Result;
 use damocles_node::{
     DeadlineInfo, SectorLocation, SectorOnChainInfo, SignedMessage, TipSet,
@@ -96,6 +96,70 @@ impl Node {
             .call::<Value>(method::DEVNET_HOLD_MESSAGES, [json!(on)])
             .await
             .map(drop)
+    }
+
+    /// Calls one of the devnet's switches that answer with nothing of use to a test.
+    async fn switch(&self, method: &str, params: impl IntoIterator<Item = Value>) -> Result<()> {
+        self.rpc.call::<Value>(method, params).await.map(drop)
+    }
+
+    /// Makes so many blocks at once.
+    pub async fn mine(&self, blocks: u64) -> Result<()> {
+        self.switch(method::DEVNET_MINE, [json!(blocks)]).await
+    }
+
+    /// The last `epochs` are lost; their messages return to the pool, or with `forget_pool` the
+    /// pool is empty afterwards.
+    pub async fn reorg(&self, epochs: Epoch, forget_pool: bool) -> Result<()> {
+        let params = [json!(epochs), json!(forget_pool), json!(0)];
+        self.switch(method::DEVNET_REORG, params).await
+    }
+
+    /// Another message of the sender takes the nonce of its first one in the pool.
+    pub async fn take_nonce(&self, from: &str) -> Result<()> {
+        self.switch(method::DEVNET_TAKE_NONCE, [json!(from)]).await
+    }
+
+    /// The node answers nobody for so long; its chain goes on.
+    pub async fn outage(&self, time: Duration) -> Result<()> {
+        let params = [json!(time.as_millis() as u64)];
+        self.switch(method::DEVNET_OUTAGE, params).await
+    }
+
+    /// The key that the miner sends with.
+    pub async fn key(&self) -> Result<String> {
+        self.rpc.call(method::WALLET_DEFAULT_ADDRESS, []).await
+    }
+
+    /// A key without funds.
+    pub async fn new_key(&self) -> Result<String> {
+        self.rpc
+            .call(method::WALLET_NEW, [json!("secp256k1")])
+            .await
+    }
+
+    /// attoFIL.
+    pub async fn balance(&self, key: &str) -> Result<u128> {
+        let balance: String = self.rpc.call(method::WALLET_BALANCE, [json!(key)]).await?;
+        Ok(balance.parse()?)
+    }
+
+    /// Sends everything from one key to the other but for `rest`, and waits until it is there.
+    pub async fn send_all_but(&self, rest: u128, from: &str, to: &str) -> Result<()> {
+        let before = self.balance(to).await?;
+        let value = self.balance(from).await? - rest;
+        let message = json!({
+            "Version": 0, "To": to, "From": from, "Nonce": 0, "Value": value.to_string(),
+            "GasLimit": 0, "GasFeeCap": "0", "GasPremium": "0", "Method": 0, "Params": null,
+        });
+        self.switch(method::MPOOL_PUSH_MESSAGE, [message, Value::Null])
+            .await?;
+        wait::until(
+            format!("{value} attoFIL to reach {to}"),
+            Duration::from_secs(60),
+            async || Ok((self.balance(to).await? >= before + value).then_some(())),
+        )
+        .await
     }
 
     /// Time between two blocks.

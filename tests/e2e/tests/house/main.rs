@@ -1,6 +1,10 @@
 //! Stories of a whole house: real daemons, real proofs, a chain that checks.
 
+mod road;
+
 mod kill_worker;
 mod kill_manager;
 mod lost_manager;
+mod branches;
+mod outages;
 mod demo;
