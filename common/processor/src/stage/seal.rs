@@ -20,7 +20,7 @@ pub(super) fn c1(task: C1) -> Result<Opaque, TaskError> {
             "PC2 was done for the kind {}, and C1 is asked for the kind {}",
             pre_commit.registered_proof, task.registered_proof
         ))
-        .hint("the programs of [[processors.pc1]] and [[processors.pc2]] must seal the kind that they are asked for; correct them, then resume from TreeDBuilt to seal the sector again"));
+        .hint("the programs of [[processors.pc1]] and [[processors.pc2]] must seal the kind that they are asked for; correct them for the next sectors. C1 comes after the precommit, and the chain takes no other replica for that: this sector can only be given up, with damocles-worker worker resume --state Aborted"));
     }
     let output = seal_commit_phase1(
         &task.cache_path,
@@ -77,4 +77,35 @@ pub(super) fn c2(task: &C2) -> Result<C2Output, TaskError> {
     Ok(C2Output {
         proof: output.proof,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::Pc2Output;
+    use damocles_types::{Commitment, SealProof};
+
+    #[test]
+    fn a_sector_of_another_kind_is_not_to_be_sealed_anew_after_its_precommit() {
+        let asked = SealProof::interactive(SectorSize::KiB2);
+        let error = c1(C1 {
+            registered_proof: asked,
+            cache_path: "/c".into(),
+            sealed_file: "/s".into(),
+            prover_id: [0; 32],
+            sector_id: 1,
+            ticket: [1; 32],
+            seed: [2; 32],
+            pre_commit_output: Pc2Output {
+                registered_proof: SealProof::interactive(SectorSize::MiB8),
+                comm_r: Commitment([3; 32]),
+                comm_d: Commitment([4; 32]),
+            },
+            piece_infos: Vec::new(),
+        })
+        .unwrap_err();
+        let hint = error.hint.unwrap();
+        assert!(!hint.contains("TreeDBuilt"), "{hint}");
+        assert!(hint.contains("Aborted"), "{hint}");
+    }
 }
