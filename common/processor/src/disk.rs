@@ -126,11 +126,28 @@ pub fn make_dirs(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// A new, empty file, its directories made. Whatever was there is of an earlier try; a link is
-/// replaced, so that nothing is written through it.
+/// The same, with no more than the last `most` directories of the path being made. What lies
+/// above them is a store, and where a store is missing its disk is not mounted: what was written
+/// there would fill another disk.
+pub fn make_last_dirs(path: &Path, most: usize) -> io::Result<()> {
+    let above = path
+        .ancestors()
+        .nth(most)
+        .filter(|p| !p.as_os_str().is_empty());
+    if let Some(above) = above
+        && !is_there(above)?
+    {
+        let why = format!("{} is not there; is its disk mounted?", above.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    make_dirs(path)
+}
+
+/// A new, empty file, in a directory that is made when it alone is missing. Whatever was there is
+/// of an earlier try; a link is replaced, so that nothing is written through it.
 pub fn create_anew(path: &Path) -> io::Result<File> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(at(parent))?;
+        make_last_dirs(parent, 1)?;
     }
     remove_if_there(path)?;
     File::create_new(path).map_err(at(path))
@@ -272,6 +289,32 @@ mod tests {
         fs::write(path.join("file"), b"x").unwrap();
         let error = make_dirs(&path.join("file/below")).unwrap_err();
         assert!(error.to_string().contains("file/below"), "{error}");
+    }
+
+    #[test]
+    fn a_disk_that_is_not_mounted_is_not_filled_in_its_place() {
+        let mount = tempfile::tempdir().unwrap();
+        let data = mount.path().join("s1/data");
+        let (staged, cache) = (
+            data.join("unsealed/s-t01000-1"),
+            data.join("cache/s-t01000-1"),
+        );
+        for error in [
+            create_anew(&staged).unwrap_err(),
+            make_last_dirs(&cache, 2).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            assert!(error.to_string().contains("mounted?"), "{error}");
+        }
+        assert_eq!(fs::read_dir(mount.path()).unwrap().count(), 0);
+        make_dirs(&data).unwrap();
+        for _ in 0..2 {
+            create_anew(&staged).unwrap();
+            make_last_dirs(&cache, 2).unwrap();
+        }
+        assert!(staged.is_file() && cache.is_dir());
+        // a name alone lies where the process is
+        make_last_dirs(Path::new("."), 2).unwrap();
     }
 
     #[test]

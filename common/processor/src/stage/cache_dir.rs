@@ -3,7 +3,7 @@
 
 use super::trouble::disk;
 use crate::{
-    disk::{WorkLock, at, remove_if_there, sync},
+    disk::{WorkLock, at, make_last_dirs, remove_if_there, sync},
     serve::TaskError,
 };
 use std::{fs, io, path::Path};
@@ -25,7 +25,8 @@ const LOCK: &str = ".lock";
 /// Nobody else may work in the directory meanwhile: a child of a daemon that has just been
 /// killed may still be at it.
 pub(super) fn lock(dir: &Path) -> Result<WorkLock, TaskError> {
-    fs::create_dir_all(dir).map_err(at(dir)).map_err(disk)?;
+    // the sector's own, and the one of all sectors
+    make_last_dirs(dir, 2).map_err(disk)?;
     WorkLock::try_take(&dir.join(LOCK))
         .map_err(disk)?
         .ok_or_else(|| {

@@ -5,7 +5,7 @@ use crate::{
     event::Event,
     plans::{Step, Stop},
 };
-use damocles_processor::task::TreeD;
+use damocles_processor::{disk::make_last_dirs, task::TreeD};
 use damocles_types::{Classify, SectorSize};
 use std::{
     fs, io,
@@ -50,7 +50,7 @@ pub fn renew(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    fs::create_dir_all(dir)
+    make_last_dirs(dir, 2)
 }
 
 /// A symbolic link to a tree of the right length. A wrong one would be overwritten through
