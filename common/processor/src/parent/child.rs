@@ -8,6 +8,7 @@ use crate::{
     kind::ready_line,
     parent::{
         calls::Death,
+        leftovers::{CHILD_OF_ENV, Mark},
         limits::later,
         pipes::{Event, Live, spawn_stderr, spawn_stdin, spawn_stdout},
         spec::ChildSpec,
@@ -90,6 +91,9 @@ pub(super) fn launch(spec: &ChildSpec, unwanted: &dyn Fn() -> bool) -> Result<Pr
     }
     if !spec.environment.inherit {
         command.env_clear();
+    }
+    if let Some(mark) = Mark::own() {
+        command.env(CHILD_OF_ENV, mark.to_string());
     }
     command.envs(&spec.environment.set);
     // Programs of others do not ask for it themselves, and one that went on writing after

@@ -10,6 +10,7 @@ pub mod spec;
 mod words;
 mod calls;
 mod pipes;
+mod leftovers;
 mod child;
 mod watch;
 pub mod keeper;

@@ -5,6 +5,7 @@ use crate::{
     parent::{
         cancel::Cancel,
         keeper::{Child, ChildError, OnChange},
+        leftovers,
         spec::ChildSpec,
     },
     pin::{CGROUP_ROOT, cgroup},
@@ -83,8 +84,15 @@ pub(super) fn start_all(
     Err(error)
 }
 
-/// Cgroups that a daemon which was killed could not take away, and what still runs in them.
+/// What a daemon that was killed could not take away: processes, and cgroups with what still runs
+/// in them.
 pub(super) fn clear_leftovers(asked: &[Asked]) {
+    match leftovers::end_all() {
+        0 => {}
+        n => tracing::warn!(
+            "{n} processes were left running by a daemon that is gone; they were killed"
+        ),
+    }
     let groups = asked
         .iter()
         .filter_map(|asked| asked.spec.cgroup.as_deref());

@@ -1,0 +1,58 @@
+//! What is ended as a leaving, and what is not.
+
+use super::*;
+use crate::parent::{
+    child::{Life, Process, launch},
+    spec::ChildSpec,
+};
+
+fn marked(mark: Mark) -> Process {
+    let mut spec = ChildSpec::shell("echo pc2 processor ready; exec sleep 600");
+    let set = &mut spec.environment.set;
+    set.insert(CHILD_OF_ENV.to_owned(), mark.to_string());
+    launch(&spec, &|| false).ok().unwrap()
+}
+
+#[test]
+fn what_a_daemon_left_that_is_gone_is_ended_and_nothing_else() {
+    let own = Mark::own().unwrap();
+    let before = Mark {
+        started: own.started - 1,
+        ..own
+    };
+    let elsewhere = Mark {
+        namespace: own.namespace + 1,
+        ..before
+    };
+    let (left, alive, foreign) = (marked(before), marked(own), marked(elsewhere));
+    assert!(end_all() >= 1);
+    while left.life() != Life::Over {
+        std::thread::yield_now();
+    }
+    assert_eq!((alive.life(), foreign.life()), (Life::Runs, Life::Runs));
+}
+
+#[test]
+fn every_child_and_what_it_starts_carries_the_mark() {
+    let script = "sleep 600 & echo $! >&2; echo pc2 processor ready; read x";
+    let process = launch(&ChildSpec::shell(script), &|| false).ok().unwrap();
+    while process.live.last_words().is_empty() {
+        std::thread::yield_now();
+    }
+    let started = process.live.last_words().trim().parse().unwrap();
+    assert_eq!(mark_of(started), Mark::own());
+    assert_eq!(mark_of(process.live.pid), Mark::own());
+}
+
+#[test]
+fn marks_come_back_and_other_words_are_none() {
+    let mark = Mark {
+        namespace: 4_026_531_836,
+        pid: 7,
+        started: 12_345,
+    };
+    assert_eq!(mark.to_string().parse(), Ok(mark));
+    for bad in ["", "7", "1.2", "1.x.3", "1.99999999999.3"] {
+        assert_eq!(bad.parse::<Mark>(), Err(()), "{bad}");
+    }
+}
