@@ -4,6 +4,7 @@
 use crate::endpoint::ManagerAddr;
 use axum::body::{Body, to_bytes};
 use damocles_api::caller::{CALLER_HEADER, Caller};
+use damocles_types::Hidden;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION};
 use jsonrpsee::http_client::{
     HttpBackend, HttpBody, HttpClient, HttpClientBuilder, HttpRequest, HttpResponse, RpcService,
@@ -12,7 +13,6 @@ use jsonrpsee::http_client::{
 use parking_lot::RwLock;
 use std::{
     collections::BTreeMap,
-    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -21,35 +21,20 @@ use std::{
 };
 use tower::{Service, ServiceBuilder};
 
-/// Outputs of C1 never cross this wire; proofs and lists do.
-const LARGEST_BODY: u32 = 64 << 20;
+/// Proofs and lists of pieces cross this wire, outputs of C1 never do. Every thread may have an
+/// answer of this size in memory at the same time.
+const LARGEST_BODY: u32 = 8 << 20;
 /// An error is a sentence.
 const LARGEST_ERROR: usize = 1 << 20;
 
 /// How the manager is spoken to. Prints without its secrets.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     pub addr: ManagerAddr,
     /// Their values may be secrets: operators put tokens of proxies here.
-    pub headers: BTreeMap<String, String>,
-    pub token: Option<String>,
+    pub headers: BTreeMap<String, Hidden>,
+    pub token: Option<Hidden>,
     pub timeout: Duration,
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<_> = self
-            .headers
-            .keys()
-            .map(|name| format!("{name}: ***"))
-            .collect();
-        f.debug_struct("Connection")
-            .field("addr", &self.addr)
-            .field("headers", &headers)
-            .field("token", &self.token.as_ref().map(|_| "***"))
-            .field("timeout", &self.timeout)
-            .finish()
-    }
 }
 
 /// A client whose calls say who calls.
@@ -73,12 +58,12 @@ impl Connection {
     pub fn client(&self, speaker: &Speaker) -> anyhow::Result<Client> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            let mut value = HeaderValue::from_str(value)?;
+            let mut value = HeaderValue::from_str(&value.0)?;
             value.set_sensitive(true);
             headers.insert(name.parse::<HeaderName>()?, value);
         }
         if let Some(token) = &self.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.0.trim()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -174,7 +159,7 @@ mod tests {
         };
         let printed = format!("{connection:?}");
         assert!(!printed.contains("hidden"), "{printed}");
-        assert!(printed.contains("X-Proxy-Key: ***"), "{printed}");
+        assert!(printed.contains("\"X-Proxy-Key\": ***"), "{printed}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use damocles_daemon::{
 };
 use damocles_kv::OpenError;
 use damocles_processor::{Pool, Stage, StartOptions, params};
-use damocles_types::SectorSize;
+use damocles_types::{Hidden, SectorSize};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
@@ -199,7 +199,7 @@ fn connection(config: &Config) -> Result<Connection, Fatal> {
     let manager = &config.manager;
     let token = match &manager.token_file {
         None => None,
-        Some(file) => Some(std::fs::read_to_string(file).map_err(|e| {
+        Some(file) => Some(std::fs::read_to_string(file).map(Hidden).map_err(|e| {
             Fatal::new(
                 Exit::Config,
                 format!("the manager's token {} cannot be read: {e}", file.display()),

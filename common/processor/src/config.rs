@@ -2,11 +2,10 @@
 //! the checked form that the code works with. Checking finds all faults at once, starts nothing.
 
 use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage};
-use damocles_types::SectorSize;
+use damocles_types::{Hidden, SectorSize};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fmt,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -65,7 +64,7 @@ pub struct RawProcessor {
     /// A duration such as `"5s"`.
     pub stable_wait: Option<String>,
     pub cgroup: Option<RawCgroup>,
-    pub envs: Option<BTreeMap<String, String>>,
+    pub envs: Option<BTreeMap<String, Hidden>>,
     pub numa_preferred: Option<i64>,
     pub concurrent: Option<i64>,
     pub locks: Option<Vec<String>>,
@@ -112,10 +111,12 @@ pub struct StageConfig {
     pub staggered: Option<Duration>,
     /// Empty: one default child (the daemon's own executable), started on first use.
     pub children: Vec<ChildConfig>,
+    /// Variables of every child of the stage; those of the child itself win.
+    pub envs: BTreeMap<String, Hidden>,
 }
 
 /// One child. Prints without what its variables say, which may be secrets.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChildConfig {
     /// None: the daemon's own executable.
     pub bin: Option<PathBuf>,
@@ -123,7 +124,7 @@ pub struct ChildConfig {
     pub args: Option<Vec<String>>,
     pub stable_wait: Duration,
     pub cgroup: Option<CgroupConfig>,
-    pub envs: BTreeMap<String, String>,
+    pub envs: BTreeMap<String, Hidden>,
     pub numa_preferred: Option<u32>,
     pub concurrent: Option<NonZeroU32>,
     pub locks: Vec<String>,
@@ -163,20 +164,6 @@ impl ChildConfig {
             Some(time) => (!time.is_zero()).then_some(time),
             None => tells.then_some(DEFAULT_SILENCE),
         }
-    }
-}
-
-impl fmt::Debug for ChildConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let envs: Vec<_> = self.envs.keys().map(|name| format!("{name}=***")).collect();
-        f.debug_struct("ChildConfig")
-            .field("bin", &self.bin)
-            .field("args", &self.args)
-            .field("cgroup", &self.cgroup)
-            .field("envs", &envs)
-            .field("concurrent", &self.concurrent)
-            .field("locks", &self.locks)
-            .finish_non_exhaustive()
     }
 }
 
@@ -253,47 +240,19 @@ impl Faults {
     }
 
     fn duration(&mut self, key: &str, text: &str) -> Option<Duration> {
-        match parse_duration(text) {
-            Some(duration) => Some(duration),
-            None => {
+        match humantime::parse_duration(text) {
+            Ok(duration) => Some(duration),
+            Err(_) => {
                 self.add(
                     key,
                     format!(
-                        "{text:?} is not a duration; write for example \"5s\", \"3m\" or \"1h 30m\""
+                        "{text:?} is not a length of time; write for example \"5s\", \"3m\" or \"1h 30m\""
                     ),
                 );
                 None
             }
         }
     }
-}
-
-/// Durations as upstream's files have them: numbers with units, added up (`1h 30m`, `500ms`).
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    (!rest.is_empty()).then_some(())?;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        rest = rest[digits..].trim_start();
-        let unit_end = rest
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
-        let part = match &rest[..unit_end] {
-            "ms" | "msec" | "millis" => Duration::from_millis(number),
-            "s" | "sec" | "secs" | "second" | "seconds" => Duration::from_secs(number),
-            "m" | "min" | "mins" | "minute" | "minutes" => {
-                Duration::from_secs(number.checked_mul(60)?)
-            }
-            "h" | "hr" | "hour" | "hours" => Duration::from_secs(number.checked_mul(3600)?),
-            "d" | "day" | "days" => Duration::from_secs(number.checked_mul(86_400)?),
-            _ => return None,
-        };
-        total = total.checked_add(part)?;
-        rest = rest[unit_end..].trim_start();
-    }
-    Some(total)
 }
 
 impl Processors {

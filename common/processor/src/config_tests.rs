@@ -208,21 +208,24 @@ fn every_fault_is_found_in_one_go_and_named_by_key() {
 }
 
 #[test]
-fn durations() {
+fn lengths_of_time_are_read_as_upstream_reads_them() {
+    let check = |text: &str| {
+        let config = serde_json::json!({"pc1": [{"stable_wait": text}]});
+        let raw: RawProcessors = serde_json::from_value(config).unwrap();
+        raw.check()
+            .map(|checked| checked.stages[&Stage::Pc1].children[0].stable_wait)
+    };
     for (text, ms) in [
         ("5s", 5000),
         ("500ms", 500),
         ("1m30s", 90_000),
         ("2h", 7_200_000),
         ("1day", 86_400_000),
+        ("1week 2days", 777_600_000),
     ] {
-        assert_eq!(
-            parse_duration(text),
-            Some(Duration::from_millis(ms)),
-            "{text}"
-        );
+        assert_eq!(check(text), Ok(Duration::from_millis(ms)), "{text}");
     }
-    for bad in ["", "5", "s", "5 parsecs", "-5s", "1.5s"] {
-        assert_eq!(parse_duration(bad), None, "{bad}");
+    for bad in ["", "5", "s", "5 parsecs", "-5s"] {
+        check(bad).unwrap_err();
     }
 }

@@ -38,6 +38,16 @@ pub fn shown(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for a text that may have several lines: those after the first are set in, so that none
+/// of them can be taken for one of ours.
+pub fn shown_lines(text: &str, most: usize) -> String {
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| shown(line.trim_end_matches('\r'), most))
+        .collect();
+    lines.join("\n  | ")
+}
+
 /// Whether a character does something instead of being seen.
 fn acts(c: char) -> bool {
     c.is_control()
@@ -47,6 +57,15 @@ fn acts(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_after_the_first_are_set_in() {
+        assert_eq!(
+            shown_lines("one\r\ntwo\u{1b}[2J\n\nerror: forged", 300),
+            "one\n  | two\\u{1b}[2J\n  | \n  | error: forged"
+        );
+        assert_eq!(shown_lines("one\n", 300), "one");
+    }
 
     #[test]
     fn what_is_shown_stays_on_its_line_and_is_no_longer_than_allowed() {

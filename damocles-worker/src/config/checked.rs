@@ -2,7 +2,7 @@
 //! the raw image in one go; all faults are reported together.
 
 use super::raw::{
-    AttachedSection, HOT_RULES, HotSection, MetricsSection, RawConfig, RpcClient, RpcServer,
+    AttachedSection, HOT_RULES, HotSection, MetricsSection, Quiet, RawConfig, RpcClient, RpcServer,
     SealingSection, SectorManager, Span, ThreadSection, WorkerSection,
 };
 use crate::{endpoint::ManagerAddr, stores::look};
@@ -13,10 +13,9 @@ use damocles_daemon::{
 };
 use damocles_flow::PlanName;
 use damocles_processor::Processors;
-use damocles_types::{ActorId, SealProof, SectorSize};
+use damocles_types::{ActorId, Hidden, SealProof, SectorSize};
 use std::{
     collections::BTreeMap,
-    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -44,28 +43,12 @@ pub struct Config {
 }
 
 /// How the manager is reached. Prints without what headers say, which may be secrets.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ManagerConfig {
     pub addr: ManagerAddr,
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Hidden>,
     pub token_file: Option<PathBuf>,
     pub timeout: Duration,
-}
-
-impl fmt::Debug for ManagerConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self
-            .headers
-            .keys()
-            .map(|name| format!("{name}: ***"))
-            .collect();
-        f.debug_struct("ManagerConfig")
-            .field("addr", &self.addr)
-            .field("headers", &names)
-            .field("token_file", &self.token_file)
-            .field("timeout", &self.timeout)
-            .finish()
-    }
 }
 
 /// One sealing thread as the main file has it.
@@ -243,7 +226,7 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
     );
     let manager = check_manager(rpc_client, report);
     let metrics = check_metrics(metrics, report);
-    let processors = check_processors(processors, piece_token.as_deref(), report);
+    let processors = check_processors(processors, piece_token.as_ref(), report);
     let threads = check_threads(sealing_thread.as_deref(), sealing, report);
     let mut stores = Vec::new();
     for (i, store) in attached.iter().enumerate() {
@@ -308,10 +291,10 @@ fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<ManagerConfig> 
     } = raw;
     let key = "sector_manager.rpc_client";
     let timeout = positive(*timeout, CALL_TIMEOUT, &format!("{key}.timeout"), report);
-    let headers = headers.clone().unwrap_or_default();
+    let headers = headers.clone().unwrap_or_default().0;
     for (name, value) in &headers {
-        let fine =
-            name.parse::<http::HeaderName>().is_ok() && http::HeaderValue::from_str(value).is_ok();
+        let fine = name.parse::<http::HeaderName>().is_ok()
+            && http::HeaderValue::from_str(&value.0).is_ok();
         if !fine {
             report.fault(
                 &format!("{key}.headers"),
@@ -358,13 +341,13 @@ fn check_metrics(raw: &MetricsSection, report: &mut Report) -> Option<Listen> {
 
 fn check_processors(
     raw: &super::raw::ProcessorsSection,
-    piece_token: Option<&str>,
+    piece_token: Option<&Quiet>,
     report: &mut Report,
 ) -> Option<Processors> {
     match raw.0.check() {
         Ok(mut processors) => {
             if let Some(token) = piece_token {
-                give_piece_token(&mut processors, token);
+                give_piece_token(&mut processors, &token.0);
             }
             Some(processors)
         }
@@ -378,19 +361,14 @@ fn check_processors(
 }
 
 /// Only children that fetch pieces learn the token; the worker's own environment stays clean.
-fn give_piece_token(processors: &mut Processors, token: &str) {
+fn give_piece_token(processors: &mut Processors, token: &Hidden) {
     let stage = processors
         .stages
         .entry(damocles_processor::Stage::AddPieces)
         .or_default();
-    if stage.children.is_empty() {
-        stage.children.push(Default::default());
-    }
-    for child in &mut stage.children {
-        child
-            .envs
-            .insert("PIECE_FETCHER_TOKEN".to_owned(), token.to_owned());
-    }
+    stage
+        .envs
+        .insert("PIECE_FETCHER_TOKEN".to_owned(), token.clone());
 }
 
 fn check_threads(
@@ -420,6 +398,18 @@ fn check_threads(
         let own_key = format!("{key}.sealing");
         let plan_name = check_plan(plan.as_deref(), &plan_key, report);
         let merged = sealing(&[(global, "sealing"), (own, &own_key)], report);
+        if merged.disable_cc && !merged.enable_deals {
+            let key = match own.disable_cc {
+                Some(_) => own_key.as_str(),
+                None => "sealing",
+            };
+            report.notice(
+                &format!("{key}.disable_cc"),
+                format!(
+                    "is set and enable_deals is not, so sealing thread {index} has nothing to seal"
+                ),
+            );
+        }
         let Some(location) = location else {
             report.fault(
                 &format!("{key}.location"),

@@ -6,7 +6,7 @@ use damocles_daemon::{
     section,
 };
 use damocles_processor::RawProcessors;
-use damocles_types::ByteSize;
+use damocles_types::{ByteSize, Hidden};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -45,6 +45,28 @@ pub struct Bytes(pub ByteSize);
 impl Value for Bytes {
     fn kind() -> Kind {
         Kind::Leaf("size, such as \"32GiB\"".to_owned())
+    }
+}
+
+/// A text that is printed as `***`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Quiet(pub Hidden);
+
+impl Value for Quiet {
+    fn kind() -> Kind {
+        Kind::Leaf("text".to_owned())
+    }
+}
+
+/// Texts by name; the names may be printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QuietTable(pub BTreeMap<String, Hidden>);
+
+impl Value for QuietTable {
+    fn kind() -> Kind {
+        Kind::Leaf("table of texts".to_owned())
     }
 }
 
@@ -246,7 +268,7 @@ section! {
         /// Multiaddr (`/ip4/10.0.0.1/tcp/1789`) or URL (`http://10.0.0.1:1789`). Required.
         "addr" addr: Option<String> = None;
         /// Headers of every request.
-        "headers" headers: Option<BTreeMap<String, String>> = None;
+        "headers" headers: Option<QuietTable> = None;
         /// New: file with the manager's token; sent as `Authorization: Bearer …`.
         "token_file" token_file: Option<PathBuf> = None;
         /// New: longest time that one call may take; `30s` when left out.
@@ -259,7 +281,7 @@ section! {
     pub struct SectorManager {
         "rpc_client" rpc_client: RpcClient = RpcClient::default();
         /// Token for fetching pieces; handed to the add_pieces processors only, never logged.
-        "piece_token" piece_token: Option<String> = None;
+        "piece_token" piece_token: Option<Quiet> = None;
     }
 }
 

@@ -372,8 +372,31 @@ fn the_piece_token_goes_to_the_children_that_fetch_only() {
     let processors = place.load_text(&text).unwrap().config.processors;
     let stages: Vec<_> = processors.stages.keys().map(|s| s.name()).collect();
     assert_eq!(stages, ["add_pieces"]);
-    let child = &processors.stages[&damocles_processor::Stage::AddPieces].children[0];
-    assert_eq!(child.envs["PIECE_FETCHER_TOKEN"], "secret");
+    let stage = &processors.stages[&damocles_processor::Stage::AddPieces];
+    assert_eq!(stage.envs["PIECE_FETCHER_TOKEN"].0, "secret");
+    assert_eq!(stage.children, [], "the default child stays one");
+}
+
+#[test]
+fn a_thread_that_can_seal_nothing_is_told_of() {
+    let place = Place::new();
+    let notices = |sealing: &str| {
+        let text = place
+            .text("")
+            .replace("[sealing]", &format!("[sealing]\n{sealing}"));
+        let notices = place.load_text(&text).unwrap().notices;
+        notices.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let told = notices("disable_cc = true");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("sealing.disable_cc") && told[0].contains("thread 0"),
+        "{told:?}"
+    );
+    assert_eq!(
+        notices("disable_cc = true\nenable_deals = true"),
+        [] as [&str; 0]
+    );
 }
 
 #[test]
@@ -383,10 +406,17 @@ fn a_config_prints_without_its_secrets() {
         "[[attached]]",
         "piece_token = \"hidden\"\nrpc_client.headers = { X-Key = \"hidden\" }\n[[attached]]",
     );
+    let text = format!("{text}\n[[processors.c2]]\nenvs = {{ C2_KEY = \"hidden\" }}\n");
     let config = place.load_text(&text).unwrap().config;
     let printed = format!("{config:?}");
     assert!(!printed.contains("hidden"), "{printed}");
-    for kept in ["X-Key: ***", "PIECE_FETCHER_TOKEN=***"] {
+    for kept in ["\"X-Key\": ***", "\"PIECE_FETCHER_TOKEN\": ***"] {
+        assert!(printed.contains(kept), "{kept} is not in {printed}");
+    }
+    let raw: raw::RawConfig = toml::from_str(&text).unwrap();
+    let printed = format!("{raw:?}");
+    assert!(!printed.contains("hidden"), "{printed}");
+    for kept in ["X-Key", "C2_KEY", "piece_token: Some(Quiet(***))"] {
         assert!(printed.contains(kept), "{kept} is not in {printed}");
     }
 }

@@ -51,7 +51,8 @@ pub fn environment(
     if let Some(concurrent) = config.concurrent.filter(|n| stage == "pc1" && n.get() > 1) {
         set.insert(PC1_BATCH_ENV.to_owned(), concurrent.to_string());
     }
-    set.extend(config.envs.clone());
+    let envs = config.envs.iter();
+    set.extend(envs.map(|(name, value)| (name.clone(), value.0.clone())));
     Environment {
         inherit: config.inherit_envs,
         set,

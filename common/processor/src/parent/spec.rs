@@ -127,9 +127,15 @@ pub(super) fn plan(
         [] => (&fallback[..], Some(options.idle)),
         children => (children, None),
     };
+    let of_all = config.stages.get(&stage).map(|s| &s.envs);
     let pid = std::process::id();
     let one = |(index, child): (usize, &ChildConfig)| {
         let name = format!("{stage}-{index}");
+        let mut child = child.clone();
+        for (name, value) in of_all.into_iter().flatten() {
+            let set = child.envs.entry(name.clone());
+            set.or_insert_with(|| value.clone());
+        }
         let args = child
             .args
             .clone()
@@ -144,11 +150,11 @@ pub(super) fn plan(
                 .then(|| options.called.clone())
                 .flatten(),
             args: args.into_iter().map(Into::into).collect(),
-            environment: placement::environment(child, stage.name(), pid, index),
+            environment: placement::environment(&child, stage.name(), pid, index),
             stable_wait: child.stable_wait,
             auto_restart: child.auto_restart,
             on_demand,
-            cgroup: placement::cgroup_name(child, stage.name(), pid, index),
+            cgroup: placement::cgroup_name(&child, stage.name(), pid, index),
             limits: Limits {
                 longest: child.longest,
                 silent: child.silence(stage),
@@ -240,5 +246,29 @@ mod tests {
             .collect();
         assert_eq!(args[0], ["processor", "pc2"]);
         assert_eq!(args[1], ["processor", "pc2", "--kernel", "filecoin-proofs"]);
+    }
+
+    #[test]
+    fn what_is_given_to_a_stage_reaches_its_default_child_and_the_operators_word_wins() {
+        let options = StartOptions::of("/opt/worker");
+        let set = |children: Vec<ChildConfig>| {
+            let stage = StageConfig {
+                children,
+                envs: [("TOKEN".to_owned(), "given".into())].into(),
+                ..StageConfig::default()
+            };
+            let config = Processors {
+                stages: [(Stage::AddPieces, stage)].into(),
+                ..Processors::default()
+            };
+            let (spec, _) = plan(Stage::AddPieces, &config, &[], &options).remove(0);
+            (spec.environment.set["TOKEN"].clone(), spec.on_demand)
+        };
+        assert_eq!(set(Vec::new()), ("given".to_owned(), Some(options.idle)));
+        let own = ChildConfig {
+            envs: [("TOKEN".to_owned(), "own".into())].into(),
+            ..ChildConfig::default()
+        };
+        assert_eq!(set(vec![own]), ("own".to_owned(), None));
     }
 }

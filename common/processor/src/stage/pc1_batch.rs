@@ -38,10 +38,10 @@ impl Batch {
             batch.most = most;
         }
         if let Ok(text) = env::var(PC1_BATCH_WAIT_ENV) {
-            match crate::config::parse_duration(&text) {
-                Some(wait) => batch.wait = wait,
-                None => tracing::warn!(
-                    "{PC1_BATCH_WAIT_ENV}={text:?} is no duration; write for example \"30s\""
+            match humantime::parse_duration(&text) {
+                Ok(wait) => batch.wait = wait,
+                Err(_) => tracing::warn!(
+                    "{PC1_BATCH_WAIT_ENV}={text:?} is not a length of time; write for example \"30s\""
                 ),
             }
         }
