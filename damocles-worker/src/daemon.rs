@@ -102,20 +102,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let Attached {
         stores: attached, ..
     } = config::attached_stores(&config).map_err(store_fatal)?;
+    // read before anything is made
+    let connection = connection(&config)?;
     let guard = guard(&config)?;
-    let manager = Manager::new(
-        &connection(&config)?,
-        tokio::runtime::Handle::current(),
-        stop.clone(),
-    )?;
+    let manager = Manager::new(&connection, tokio::runtime::Handle::current(), stop.clone())?;
     let (listener, address) = listen(config.listen, "[worker] rpc_server.port").await?;
     let seats = Arc::new(seats(&config.threads)?);
     say_mounts(&config, &attached, &seats);
     warn_of_missing_parameters(&config);
-    let pool = tokio::select! {
-        // children start one after another, and each may take its time
-        () = stop.cancelled() => return Ok(()),
-        started = start_pool(&config) => started?,
+    let Some(pool) = start_pool(&config, &stop).await? else {
+        return Ok(());
     };
     let readiness = Readiness::waiting("the manager");
     let registry = Metrics::new("damocles_worker");
@@ -347,19 +343,33 @@ fn programs(config: &Config) -> std::io::Result<Programs> {
     })
 }
 
-async fn start_pool(config: &Config) -> anyhow::Result<Pool> {
+/// Starts the children; each may take its time. None: a stop came first, and those that were
+/// begun have ended again.
+async fn start_pool(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Pool>> {
     let processors = config.processors.clone();
     let options = StartOptions::own_executable()?;
-    let started =
-        tokio::task::spawn_blocking(move || Pool::start(&STAGES, &processors, &options)).await?;
-    started.map_err(|error| {
-        let hint = error.failure().and_then(|f| f.hint);
-        let fatal = Fatal::new(Exit::Config, format!("a processor does not start: {error}"));
-        anyhow::Error::new(match hint {
-            Some(hint) => fatal.hint(hint),
-            None => fatal,
-        })
-    })
+    let unwanted = options.stop.clone();
+    let mut starting =
+        tokio::task::spawn_blocking(move || Pool::start(&STAGES, &processors, &options));
+    let started = tokio::select! {
+        started = &mut starting => started?,
+        () = stop.cancelled() => {
+            unwanted.cancel();
+            starting.await?
+        }
+    };
+    match started {
+        Ok(pool) => Ok(Some(pool)),
+        Err(_) if stop.is_cancelled() => Ok(None),
+        Err(error) => {
+            let hint = error.failure().and_then(|f| f.hint);
+            let fatal = Fatal::new(Exit::Config, format!("a processor does not start: {error}"));
+            Err(anyhow::Error::new(match hint {
+                Some(hint) => fatal.hint(hint),
+                None => fatal,
+            }))
+        }
+    }
 }
 
 /// The sealing threads, from the wait for the manager to their end.

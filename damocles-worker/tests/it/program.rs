@@ -6,6 +6,7 @@
 )]
 
 mod disks;
+mod replaced;
 
 use crate::{NEVER, fake_manager::FakeManager, rig::runtime, until};
 use damocles_kv::{Batch, Durability, Kv, Table};
@@ -76,12 +77,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(config: &PathBuf) -> Self {
-        let mut child = program()
-            .args(["daemon", "-c"])
-            .arg(config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(daemon(config))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (to, from) = (Arc::clone(&log), child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -418,6 +418,14 @@ fn a_wrong_token_and_an_unknown_store_end_the_start() {
             token.display()
         ),
     );
+    let secret = place.dir.path().join("secret");
+    let with_token = with_token.replace(
+        "rpc_server.port = 0",
+        &format!(
+            "rpc_server.port = 0\nrpc_server.token_secret_file = \"{}\"",
+            secret.display()
+        ),
+    );
     fs::write(&file, &with_token).unwrap();
     fails(
         &mut daemon(&file),
@@ -431,12 +439,14 @@ fn a_wrong_token_and_an_unknown_store_end_the_start() {
         "{brought}"
     );
     fs::remove_file(&token).unwrap();
+    fs::remove_file(&secret).unwrap();
     fails(
         &mut daemon(&file),
         3,
         "cannot be read",
         "damocles-manager util auth create-token --perm write",
     );
+    assert!(!secret.exists(), "nothing is made before all is looked at");
 
     let manager = runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0));
     let file = place.quiet(manager.address);
