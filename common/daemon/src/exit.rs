@@ -1,5 +1,6 @@
 //! How a program of ours ends: the table of exit codes, and the error that chooses one.
 
+use damocles_types::shown;
 use std::{fmt, panic::PanicHookInfo, process::ExitCode};
 
 /// Exit codes, the same for every program of this workspace.
@@ -120,7 +121,10 @@ pub fn run_main(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let (text, exit) = render(&error);
-            eprint!("{text}");
+            // others have a word in it; lines of ours it may have many
+            for line in text.lines() {
+                eprintln!("{}", shown(line, usize::MAX));
+            }
             ExitCode::from(exit.code())
         }
     }

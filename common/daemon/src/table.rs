@@ -1,6 +1,7 @@
 //! Lists in a terminal: one line per row. What does not fit is cut with an ellipsis in the
 //! columns that may be cut, widest first; commands and names can then be copied from the others.
 
+use damocles_types::shown;
 use std::io::IsTerminal;
 
 /// A cut column keeps at least so many characters.
@@ -27,9 +28,12 @@ impl Table {
         }
     }
 
-    /// Adds a row. Of a text in several lines only the first is shown.
+    /// Adds a row. Of a text in several lines only the first is shown, and of what came from
+    /// elsewhere nothing acts upon the terminal.
     pub fn add_row(&mut self, row: impl IntoIterator<Item = String>) {
-        let row = row.into_iter().map(|cell| first_line(&cell));
+        let row = row
+            .into_iter()
+            .map(|cell| shown(&first_line(&cell), usize::MAX).into_owned());
         self.rows.push(row.collect());
     }
 
@@ -142,6 +146,16 @@ mod tests {
         for line in table().render(Some(40)).lines() {
             assert!(length(line) <= 40, "{line}");
         }
+    }
+
+    #[test]
+    fn a_cell_moves_no_cursor_and_forges_no_row() {
+        let mut table = Table::new(&["name", "problem"], &["problem"]);
+        table.add_row(["w\u{1b}[2J\u{0}1", "a\rb\nforged-row  Finished"].map(str::to_owned));
+        assert_eq!(
+            table.render(None),
+            "NAME              PROBLEM\nw\\u{1b}[2J\\u{0}1  a\\rb …\n"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use damocles_daemon::{
     exit::{Exit, Fatal},
     table::Table,
 };
-use damocles_types::SectorId;
+use damocles_types::{SectorId, shown};
 use serde_json::json;
 
 fn times(n: u32, one: &str, many: &str) -> String {
@@ -175,7 +175,7 @@ pub(super) async fn abort(
         };
         println!("sector {id} {verb}:");
         for line in consequences(&before) {
-            println!("  {line}");
+            show::say(format!("  {line}"));
         }
     }
     if really {
@@ -203,8 +203,9 @@ pub(super) async fn hand_over(manager: &Manager, id: SectorId, json: bool) -> an
     }
     match &before.fate.owner {
         Some(owner) => println!(
-            "sector {id} was taken from {owner}, which is refused from now on; the next other sealing thread that calls about it has it.\n\
-             Its files stay where they are: only a worker with that sealing store can go on with it. The same command again lets the former owner have it too."
+            "sector {id} was taken from {}, which is refused from now on; the next other sealing thread that calls about it has it.\n\
+             Its files stay where they are: only a worker with that sealing store can go on with it. The same command again lets the former owner have it too.",
+            shown(&owner.to_string(), usize::MAX)
         ),
         None => {
             println!("sector {id} has no owner; the next sealing thread that calls about it has it")

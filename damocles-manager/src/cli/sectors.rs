@@ -241,7 +241,7 @@ async fn state(manager: &Manager, id: SectorId, json: bool) -> anyhow::Result<()
     print_sector(&sector);
     let now = SystemClock.now_seconds();
     for (key, value) in ending::holdings(&holdings, now) {
-        println!("{key:<13}{value}");
+        show::say(format!("{key:<13}{value}"));
     }
     print_messages(&messages);
     print_timeline(&timeline);
@@ -278,7 +278,7 @@ fn print_sector(s: &SectorState) {
         lines.push(("pieces", format!("{}, {} with a deal", pieces.len(), deals)));
     }
     for (name, value) in lines {
-        println!("{name:<13}{value}");
+        show::say(format!("{name:<13}{value}"));
     }
 }
 
@@ -320,7 +320,7 @@ fn print_messages(messages: &[MessageView]) {
             println!("{} {}", m.kind, cid.cid);
         }
         if let Some(error) = m.last_error.as_ref().filter(|error| !error.is_empty()) {
-            println!("{} {}: {error}", m.kind, m.state);
+            show::say(format!("{} {}: {error}", m.kind, m.state));
         }
     }
 }

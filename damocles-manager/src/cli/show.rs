@@ -3,11 +3,18 @@
 use damocles_api::show::NOTHING;
 pub(super) use damocles_api::show::span as millis;
 use damocles_daemon::table::{Table, terminal_width};
+use damocles_types::shown_lines;
 use serde::Serialize;
 
 /// Prints a table, as wide as the terminal is.
 pub(super) fn print(table: &Table) {
     print!("{}", table.render(terminal_width()));
+}
+
+/// Prints a text in which others have a word: nothing of it acts upon the terminal, and no line
+/// of it can be taken for one of ours.
+pub(super) fn say(text: impl std::fmt::Display) {
+    println!("{}", shown_lines(&text.to_string(), usize::MAX));
 }
 
 /// Prints a value as JSON.

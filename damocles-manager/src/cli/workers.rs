@@ -133,10 +133,10 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
     show::print(&table);
     for w in &workers {
         if let Some(twin) = &w.twin {
-            println!(
+            show::say(format!(
                 "{} is the name of two workers, at {} and at {twin}: give one of them another name",
                 w.info.name, w.info.dest
-            );
+            ));
         }
     }
     Ok(())
@@ -197,13 +197,14 @@ async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
         return show::json(&json!({"worker": known, "threads": threads}));
     }
     if let Some(known) = &known {
-        println!(
-            "{} at {}, {}, last ping {} ago\n",
+        show::say(format!(
+            "{} at {}, {}, last ping {} ago",
             known.info.name,
             known.info.dest,
             known.info.version,
             show::millis(age(known) * 1_000)
-        );
+        ));
+        println!();
     }
     print_threads(&threads);
     Ok(())
