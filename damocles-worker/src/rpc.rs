@@ -5,7 +5,7 @@
 //! change the environment of every later child.
 
 use crate::{
-    control::{Command, Control, Refused},
+    control::{Command, Control, Refused, Standing},
     view::Board,
 };
 use axum::{
@@ -71,6 +71,16 @@ pub struct Seat {
     pub board: Arc<Board>,
 }
 
+impl Seat {
+    /// The thread as lists show it.
+    pub fn info(&self) -> ThreadInfo {
+        ThreadInfo {
+            pause_asked: self.control.standing() == Standing::PauseAsked,
+            ..self.board.info()
+        }
+    }
+}
+
 /// The methods.
 #[derive(Clone, Debug)]
 pub struct WorkerRpc {
@@ -94,7 +104,7 @@ impl WorkerRpc {
 #[async_trait]
 impl WorkerServer for WorkerRpc {
     async fn worker_list(&self) -> RpcResult<Vec<ThreadInfo>> {
-        Ok(self.seats.iter().map(|s| s.board.info()).collect())
+        Ok(self.seats.iter().map(Seat::info).collect())
     }
 
     async fn worker_pause(&self, index: u64) -> RpcResult<bool> {
@@ -388,6 +398,9 @@ mod tests {
             ask(&methods, all, "WorkerPause", json!([0])).await["result"],
             false
         );
+        assert_eq!(list["result"][0].get("pause_asked"), None, "as upstream's");
+        let list = ask(&methods, all, "WorkerList", json!([])).await;
+        assert_eq!(list["result"][0]["pause_asked"], true);
         let unknown = ask(&methods, all, "WorkerPause", json!([7])).await;
         assert_eq!(unknown["error"]["code"], -32602);
         assert!(

@@ -3,7 +3,7 @@
 
 use crate::{document::Document, metadb::MetaDb};
 use damocles_api::{
-    worker::{ThreadInfo, ThreadState},
+    worker::{Progress, ThreadInfo, ThreadState},
     workers::WorkerSummary,
 };
 use damocles_flow::{PlanName, State, seal::stage_label};
@@ -35,6 +35,8 @@ struct Inner {
     since: Instant,
     /// What is waited for and since when, over the questions in between.
     waits: Option<(String, Instant)>,
+    /// What the running child last said of its task, and when.
+    progress: Option<(String, Instant)>,
     /// Why an idle thread is idle.
     idle_reason: Option<String>,
     last_error: Option<Failure>,
@@ -61,6 +63,7 @@ impl Board {
                 doing: Doing::Idle,
                 since: Instant::now(),
                 waits: None,
+                progress: None,
                 idle_reason: None,
                 last_error: None,
                 meta: None,
@@ -100,6 +103,12 @@ impl Board {
             }
         };
         inner.doing = doing;
+        inner.progress = None;
+    }
+
+    /// What the child that computes says of its task.
+    pub fn progress(&self, text: String) {
+        self.inner.lock().progress = Some((text, Instant::now()));
     }
 
     /// Without work, and why.
@@ -172,6 +181,12 @@ impl Board {
             last_error: inner.last_error.as_ref().map(ToString::to_string),
             waiting_for,
             hint: inner.last_error.as_ref().and_then(|f| f.hint.clone()),
+            // the one whom an operator commands knows
+            pause_asked: false,
+            progress: inner.progress.as_ref().map(|(text, at)| Progress {
+                text: text.clone(),
+                ago: at.elapsed().as_secs(),
+            }),
         }
     }
 }
@@ -227,6 +242,13 @@ mod tests {
         );
         assert_eq!(info.last_error.as_deref(), Some("temporary: no route"));
         assert_eq!(info.hint.as_deref(), Some("wait"));
+        board.progress("layer 3 of 11".into());
+        let said = |board: &Board| board.info().progress.map(|p| p.text);
+        assert_eq!(said(&board).as_deref(), Some("layer 3 of 11"));
+        board.doing(Doing::Running(Some(7)));
+        assert!(said(&board).is_some(), "nothing has changed");
+        board.doing(Doing::Running(Some(8)));
+        assert_eq!(said(&board), None, "another task");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use crate::{
     timeline::{Ending, TimelineEntry},
-    worker::{ThreadInfo, ThreadState},
+    worker::{Progress, ThreadInfo, ThreadState},
 };
+use damocles_types::shown_lines;
 
 /// What stands where there is nothing to say.
 pub const NOTHING: &str = "—";
@@ -45,10 +46,16 @@ pub fn thread(info: &ThreadInfo) -> [String; 9] {
         ThreadState::Running { elapsed, proc } => ("running", Some(*elapsed), proc.as_ref()),
         ThreadState::Waiting { elapsed } => ("waiting", Some(*elapsed), None),
     };
-    let doing = match info.waiting_for.as_ref().or(child) {
-        Some(what) => format!("{doing}: {what}"),
-        None => doing.to_owned(),
-    };
+    let mut doing = doing.to_owned();
+    if info.pause_asked {
+        doing.push_str(", pauses when the step ends");
+    }
+    if let Some(what) = info.waiting_for.as_ref().or(child) {
+        doing.push_str(&format!(": {what}"));
+    }
+    if let Some(Progress { text, ago }) = &info.progress {
+        doing.push_str(&format!("; {text} ({} ago)", span(ago * 1_000)));
+    }
     [
         info.index.to_string(),
         info.location.clone(),
@@ -64,10 +71,10 @@ pub fn thread(info: &ThreadInfo) -> [String; 9] {
 
 /// The whole problem of a thread and what to do about it, for below the list.
 pub fn problem(info: &ThreadInfo) -> Option<String> {
-    let error = info.last_error.as_ref()?;
+    let error = shown_lines(info.last_error.as_ref()?, usize::MAX);
     let mut text = format!("#{}: {error}", info.index);
     if let Some(hint) = info.hint.as_ref().filter(|hint| !hint.is_empty()) {
-        text.push_str(&format!("\n    hint: {hint}"));
+        text.push_str(&format!("\n    hint: {}", shown_lines(hint, usize::MAX)));
     }
     Some(text)
 }
@@ -146,6 +153,8 @@ mod tests {
             last_error: Some("temporary: gone".into()),
             waiting_for: Some("the lock gpu".into()),
             hint: Some("look".into()),
+            pause_asked: false,
+            progress: None,
         };
         assert_eq!(
             thread(&info).join("|"),
@@ -159,6 +168,39 @@ mod tests {
         assert_eq!(problem(&info).unwrap(), "#3: temporary: gone");
         info.last_error = None;
         assert_eq!(problem(&info), None);
+        info.waiting_for = None;
+        info.thread_state = ThreadState::Running {
+            elapsed: 65,
+            proc: Some("ext(pid: 7)".into()),
+        };
+        info.pause_asked = true;
+        info.progress = Some(Progress {
+            text: "layer 3 of 11".into(),
+            ago: 5,
+        });
+        assert_eq!(
+            thread(&info)[6],
+            "running, pauses when the step ends: ext(pid: 7); layer 3 of 11 (5s ago)"
+        );
+    }
+
+    #[test]
+    fn a_problem_forges_no_line_of_the_list() {
+        let info = ThreadInfo {
+            location: "/nvme/0".into(),
+            plan: "sealer".into(),
+            job_id: None,
+            index: 3,
+            thread_state: ThreadState::Idle,
+            job_state: String::new(),
+            job_stage: None,
+            last_error: Some("gone\n#4: fine\u{1b}[2J".into()),
+            waiting_for: None,
+            hint: None,
+            pause_asked: false,
+            progress: None,
+        };
+        assert_eq!(problem(&info).unwrap(), "#3: gone\n  | #4: fine\\u{1b}[2J");
     }
 
     #[test]

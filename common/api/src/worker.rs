@@ -43,6 +43,26 @@ pub struct ThreadInfo {
     /// What a person can do about `last_error`. New.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// A pause was asked for, which takes effect when the running step ends. New.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pause_asked: bool,
+    /// What the computing child last said of its task. New.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A sign of life of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// In the child's words: `layer 3 of 11`, `no sign of it for 5 min`.
+    pub text: String,
+    /// Seconds since it was said.
+    pub ago: u64,
 }
 
 #[rpc(server, client, namespace = "VenusWorker", namespace_separator = ".")]

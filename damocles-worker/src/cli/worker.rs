@@ -319,6 +319,8 @@ mod tests {
             last_error: Some(lost.clone()),
             waiting_for: Some("the lock gpu".into()),
             hint: Some("look".into()),
+            pause_asked: false,
+            progress: None,
         }];
         let text = list_table(&threads, Some(100));
         let lines: Vec<&str> = text.lines().collect();

@@ -191,6 +191,9 @@ impl Step<'_> {
         let cancel = self.control.cancel();
         let (board, clock) = (self.board, &*self.world.clock);
         let (meta, entry, has_sector) = (self.meta, &mut self.entry, self.document.is_some());
+        // what the child says of the task is said under its sector
+        let sector = self.document.map(Document::sector);
+        let _of = sector.map(|sector| tracing::info_span!("of", %sector).entered());
         let outcome = run(&self.world.pool, &cancel, &mut |note| match note {
             Note::Waiting(what) => board.doing(Doing::Waiting(what)),
             Note::Running { child, pid } => {
@@ -202,7 +205,14 @@ impl Step<'_> {
                     tracing::warn!("the timeline could not be written: {error}");
                 }
             }
-            Note::Progress(text) | Note::Doubt(text) => tracing::debug!("{text}"),
+            Note::Progress(text) => {
+                tracing::debug!("{text}");
+                board.progress(text);
+            }
+            Note::Doubt(text) => {
+                tracing::warn!("{text}");
+                board.progress(text);
+            }
             // the step's own task comes first; one that checks its output does not count
             Note::Kernel(name) => {
                 entry.kernel.get_or_insert(name);

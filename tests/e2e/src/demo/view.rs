@@ -171,6 +171,8 @@ mod tests {
                 last_error: Some("permanent: no space".into()),
                 waiting_for: Some("a free pc2 process".into()),
                 hint: Some("free some".into()),
+                pause_asked: false,
+                progress: None,
             }),
             chain: OnChain::default(),
         }
