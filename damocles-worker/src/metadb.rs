@@ -156,6 +156,20 @@ impl MetaDb {
         Self::with(dir, Kv::open(dir, &SCHEMA))
     }
 
+    /// One that is not on disk, for tests of what follows when it fails.
+    pub fn in_memory() -> Self {
+        Self {
+            dir: PathBuf::from("(memory)"),
+            kv: Kv::in_memory(&SCHEMA),
+            reported: Arc::default(),
+        }
+    }
+
+    /// For tests: from now on writes to one in memory fail for this reason, or succeed again.
+    pub fn fail_writes(&self, reason: Option<&str>) {
+        self.kv.fail_writes(reason);
+    }
+
     fn with(dir: &Path, opened: Result<Kv, OpenError>) -> Result<Self, MetaError> {
         Ok(Self {
             dir: dir.to_owned(),

@@ -87,6 +87,8 @@ pub(crate) struct Rig {
     pub(crate) orders: PathBuf,
     /// What the thread is told about the children's programs.
     pub(crate) programs: Programs,
+    /// The thread's database, when it is not to be the one of its store.
+    pub(crate) meta: Option<MetaDb>,
 }
 
 pub(crate) struct Running {
@@ -170,6 +172,7 @@ impl Rig {
             pool,
             orders,
             programs: Programs::default(),
+            meta: None,
         }
     }
 
@@ -233,6 +236,9 @@ impl Rig {
         let manager = manager.for_another("rig").unwrap();
         let control = Arc::new(Control::default());
         let board = Arc::new(Board::new(0, self.location(), PlanName::Sealer));
+        if let Some(meta) = &self.meta {
+            board.meta(meta.clone());
+        }
         let reports = Reports::default();
         let reporter = Reporter {
             manager: manager.for_another("rig").unwrap(),

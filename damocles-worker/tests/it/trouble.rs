@@ -10,8 +10,9 @@ use damocles_flow::State;
 use damocles_processor::Stage;
 use damocles_types::{Level, SealProof, SectorId, SectorSize};
 use damocles_worker::{
-    control::Command,
+    control::{Command, Standing},
     manager::{Connection, Manager},
+    metadb::MetaDb,
     plans::{Stop, stop::call_failed},
     threads::Point,
 };
@@ -472,4 +473,44 @@ fn a_document_that_cannot_be_read_pauses_its_thread_and_stays() {
             "no new sector over an unread one"
         );
     }
+}
+
+#[test]
+fn a_persons_word_that_cannot_be_written_down_is_not_taken_for_leave_to_go_on() {
+    let meta = MetaDb::in_memory();
+    let mut rig = Rig::new(1);
+    rig.meta = Some(meta.clone());
+    rig.order_once(Stage::C2, "error the GPU is gone");
+    let running = rig.start();
+    running.paused();
+    meta.fail_writes(Some("IO error: Input/output error"));
+    for command in [Command::ResumeAt(State::Aborted), Command::Resume] {
+        running.control.command(command).unwrap();
+        until("another pause", || {
+            let error = running.board.info().last_error.unwrap_or_default();
+            error.contains("Input/output error") && running.control.standing() == Standing::Paused
+        });
+        let info = running.board.info();
+        assert_eq!(info.job_state, "C1Done", "{command:?}");
+        assert!(info.hint.is_some());
+        // the error before this one is not what the next round waits for
+        running.board.error(None);
+    }
+    assert_eq!(
+        rig.runs(Stage::C2),
+        1,
+        "it did not go on from the old state"
+    );
+    assert!(rig.manager.script().aborted.is_empty());
+
+    meta.fail_writes(None);
+    running
+        .control
+        .command(Command::ResumeAt(State::Aborted))
+        .unwrap();
+    until("the sector's end", || {
+        rig.manager.script().aborted.len() == 1
+    });
+    running.stop();
+    assert_eq!(rig.runs(Stage::C2), 1);
 }
