@@ -25,6 +25,10 @@ use strum::IntoEnumIterator;
 /// Pause before what did not arrive is sent again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Entries of a timeline in one report. After a day without the manager there are many, and their
+/// failures may be long; managers take requests of 1 MiB and 1000 entries.
+const AT_ONCE: usize = 100;
+
 /// What the manager said of a sector when it was reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
@@ -148,11 +152,13 @@ impl Reporter {
             // it would take it for news of a sector of its own
             return Err(Later);
         }
-        let instance = self.instance.clone();
-        let told = self
-            .manager
-            .report_timeline(sector, instance, entries.clone());
-        passed("the timeline", told.map(|_| ()))?;
+        for part in entries.chunks(AT_ONCE) {
+            let instance = self.instance.clone();
+            let told = self
+                .manager
+                .report_timeline(sector, instance, part.to_vec());
+            passed("the timeline", told.map(|_| ()))?;
+        }
         for entry in &entries {
             if let Some(report) = self.report(board, entry) {
                 let standing = match self.manager.report_state(sector, report) {

@@ -100,6 +100,8 @@ pub(crate) struct Script {
     pub(crate) resets: Vec<(&'static str, bool)>,
     pub(crate) reports: Vec<(SectorId, ReportStateReq)>,
     pub(crate) timeline: BTreeMap<(SectorId, u64), TimelineEntry>,
+    /// Entries of the longest timeline in one report.
+    pub(crate) longest_report: usize,
     pub(crate) done: Vec<SectorId>,
     pub(crate) aborted: Vec<(SectorId, String)>,
     pub(crate) pings: Vec<WorkerPing>,
@@ -472,6 +474,7 @@ impl DamoclesServer for Fake {
         self.hang().await;
         self.0.lock().unwrap().timelines_asked += 1;
         let mut script = self.ours()?;
+        script.longest_report = script.longest_report.max(entries.len());
         for entry in entries {
             script.timeline.insert((sector, entry.seq), entry);
         }

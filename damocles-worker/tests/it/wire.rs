@@ -4,6 +4,7 @@
 use crate::{
     fake_manager::FakeManager,
     rig::{Rig, runtime},
+    until,
 };
 use axum::{
     Router,
@@ -12,9 +13,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use damocles_api::timeline::TimelineEntry;
-use damocles_types::SectorId;
+use damocles_api::{
+    sector::AllocatedSector,
+    timeline::{Ending, TimelineEntry},
+};
+use damocles_flow::{PlanName, State as SectorState};
+use damocles_types::{Failure, SealProof, SectorId, SectorSize};
 use damocles_worker::{
+    document::{Document, Stopped},
     manager::{CallError, Connection, Manager},
     metadb::MetaDb,
 };
@@ -173,4 +179,61 @@ fn a_manager_without_timelines_is_asked_for_them_once_until_it_was_away() {
     odd.says(200, r#"{"jsonrpc":"2.0","id":ID,"result":null}"#);
     assert_eq!(report(&other_thread), Ok(true));
     assert_eq!(odd.asked(), 3);
+}
+
+#[test]
+fn a_manager_that_takes_a_call_and_never_answers_is_away() {
+    // connections are taken by the kernel, and nobody ever reads
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = Connection {
+        timeout: Duration::from_millis(20),
+        ..connection(listener.local_addr().unwrap())
+    };
+    let runtime = runtime().handle().clone();
+    let manager = Manager::new(&connection, runtime, CancellationToken::new()).unwrap();
+    let error = manager.assign_ticket(SectorId::new(1000, 1)).unwrap_err();
+    assert!(
+        matches!(&error, CallError::Away { reason, .. } if reason.contains("within 0.02 s")),
+        "{error}"
+    );
+}
+
+/// After a day without the manager there is much to tell.
+#[test]
+fn a_long_timeline_is_told_in_parts() {
+    let mut rig = Rig::new(1);
+    let meta = MetaDb::in_memory();
+    rig.meta = Some(meta.clone());
+    let allocated = AllocatedSector {
+        id: SectorId::new(1000, 1),
+        proof_type: SealProof::interactive(SectorSize::KiB2),
+    };
+    let mut document = Document::new(PlanName::Sealer, allocated, None);
+    document.state = SectorState::PC1Done;
+    document.stopped = Some(Stopped {
+        since: 1,
+        failure: Failure::permanent("no disk"),
+    });
+    let entry = |seq| TimelineEntry {
+        seq,
+        state: "PC1Done".into(),
+        stage: "PC2".into(),
+        queued_at: 1,
+        started_at: Some(1),
+        ended_at: Some(2),
+        child: None,
+        kernel: None,
+        ending: Some(Ending::Interrupted),
+    };
+    meta.begin(&document, &entry(0)).unwrap();
+    for seq in 1..250 {
+        meta.note(&entry(seq)).unwrap();
+    }
+    let running = rig.start();
+    running.paused();
+    until("the last report", || running.reports.quiet());
+    let script = rig.manager.script();
+    assert_eq!((script.timeline.len(), script.longest_report), (250, 100));
+    drop(script);
+    running.stop();
 }
