@@ -7,7 +7,7 @@ use super::{
 };
 use axum::{
     Router,
-    body::{Body, HttpBody},
+    body::{Body, HttpBody, to_bytes},
     extract::{ConnectInfo, Request},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -101,7 +101,12 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
             }
             request.extensions_mut().insert(permissions);
             caller::note(&mut request);
-            if session::is_wanted(&request) {
+            let wants_session = session::is_wanted(&request);
+            let request = match whole(request, wants_session).await {
+                Ok(request) => request,
+                Err(refused) => return refused,
+            };
+            if wants_session {
                 let service = service.clone();
                 let each: Answer = Arc::new(move |call| Box::pin(answer(service.clone(), call)));
                 return sessions.open(peer.ip(), request, each).await;
@@ -113,6 +118,27 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
         .route(MANAGER_RPC_PATH, any(rpc))
         .merge(metrics::router(metrics, readiness));
     (router, server_handle)
+}
+
+/// The request with all of its body in memory, where it has one. What is too large is refused
+/// by its announced length, or as soon as it has come to more, and by the same answer.
+async fn whole(request: Request, is_upgrade: bool) -> Result<Request, Response> {
+    if is_upgrade {
+        return Ok(request);
+    }
+    let too_large = || {
+        let text =
+            format!("the request did not arrive whole, or has more than {MAX_REQUEST} bytes\n");
+        (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
+    };
+    let (head, body) = request.into_parts();
+    if body.size_hint().lower() > u64::from(MAX_REQUEST) {
+        return Err(too_large());
+    }
+    match to_bytes(body, MAX_REQUEST as usize).await {
+        Ok(bytes) => Ok(Request::from_parts(head, Body::from(bytes))),
+        Err(_) => Err(too_large()),
+    }
 }
 
 /// Length of a JSON null.

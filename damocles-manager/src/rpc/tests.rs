@@ -438,6 +438,16 @@ async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
     drop(socket);
+
+    // one that does not say how long it is
+    let mut socket = TcpStream::connect(it.address).await.unwrap();
+    let head = "POST /rpc/v0 HTTP/1.1\r\nHost: m\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let length = (1 << 20) + 1;
+    let chunk = format!("{head}{length:x}\r\n{}\r\n", " ".repeat(length));
+    socket.write_all(chunk.as_bytes()).await.unwrap();
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    drop(socket);
     it.stop().await;
 }
 
