@@ -4,6 +4,7 @@ use crate::{caller::Caller, damocles::SectorFate};
 use damocles_types::{Epoch, SectorId};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Who called about a sector that another one has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,4 +92,9 @@ pub trait DamoclesCli {
     /// there before. What is said of it then.
     #[method(name = "AcceptStore")]
     async fn accept_store(&self, name: String) -> RpcResult<Option<String>>;
+
+    /// What the last scan for persist stores complained of, by directory or pattern: where one
+    /// may be that is not listed.
+    #[method(name = "StoreFaults")]
+    async fn store_faults(&self) -> RpcResult<BTreeMap<String, String>>;
 }

@@ -79,8 +79,8 @@ async fn accept(manager: &Manager, name: String, json: bool) -> anyhow::Result<(
         return show::json(&json!({"Store": name, "Note": note}));
     }
     match note {
-        None => println!("{name} is used as it is now"),
-        Some(note) => println!("{name} is accepted as it is now, and {note}"),
+        None => show::say(format!("{name} is used as it is now")),
+        Some(note) => show::say(format!("{name} is accepted as it is now, and {note}")),
     }
     Ok(())
 }
@@ -94,8 +94,16 @@ async fn list(manager: &Manager, json: bool) -> anyhow::Result<()> {
     if json {
         return show::json(&stores);
     }
+    // an older manager does not know the question
+    let faults = manager.rpc.store_faults().await.unwrap_or_default();
+    let say_faults = || {
+        for (place, why) in &faults {
+            show::say(format!("no persist store at {place}: {why}"));
+        }
+    };
     if stores.is_empty() {
-        println!("no persist store is configured ([[Common.PersistStores]])");
+        println!("no persist store is configured ([[Common.PersistStores]]) or found");
+        say_faults();
         return Ok(());
     }
     let mut table = Table::new(
@@ -133,9 +141,10 @@ async fn list(manager: &Manager, json: bool) -> anyhow::Result<()> {
     show::print(&table);
     for s in &stores {
         if let Some(note) = &s.note {
-            println!("{} is not used now: {note}", s.name);
+            show::say(format!("{} is not used now: {note}", s.name));
         }
     }
+    say_faults();
     let now = SystemClock.now_seconds();
     for s in &stores {
         for r in &s.reserved_by {

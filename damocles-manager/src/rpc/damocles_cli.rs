@@ -4,6 +4,7 @@ use super::{error::ToRpc, rooms::Rooms};
 use damocles_api::damocles_cli::{DamoclesCliServer, SectorHoldings, UnknownSector};
 use damocles_types::SectorId;
 use jsonrpsee::core::{RpcResult, async_trait};
+use std::collections::BTreeMap;
 
 #[async_trait]
 impl DamoclesCliServer for Rooms {
@@ -20,5 +21,9 @@ impl DamoclesCliServer for Rooms {
 
     async fn accept_store(&self, name: String) -> RpcResult<Option<String>> {
         self.stores.accept(&name).await.map_err(ToRpc::to_operator)
+    }
+
+    async fn store_faults(&self) -> RpcResult<BTreeMap<String, String>> {
+        Ok(self.stores.scan_faults())
     }
 }

@@ -138,7 +138,7 @@ async fn a_hung_or_garbled_scanned_store_costs_only_itself() {
     assert_eq!(stores.names(), ["missing", "good"]);
     let answer = stores.reserve(sector(1), 2048, &[]).await.unwrap();
     assert_eq!(place(answer), "good");
-    let faults = stores.0.scan_faults.lock().clone();
+    let faults = stores.scan_faults();
     let said: Vec<&str> = faults.values().map(String::as_str).collect();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(
@@ -151,7 +151,7 @@ async fn a_hung_or_garbled_scanned_store_costs_only_itself() {
     );
     // it is not asked again while it hangs; then it is
     stores.scan().await;
-    let again = stores.0.scan_faults.lock().clone();
+    let again = stores.scan_faults();
     assert!(
         again.values().any(|s| s.contains("earlier call")),
         "{again:?}"

@@ -121,6 +121,11 @@ impl Stores {
         *said = faults;
     }
 
+    /// What the last scan complained of, by directory or pattern.
+    pub fn scan_faults(&self) -> BTreeMap<String, String> {
+        self.0.scan_faults.lock().clone()
+    }
+
     /// The disk of a directory that scans look at; one that hangs is remembered as hanging.
     fn disk_of(&self, directory: &Path) -> Disk {
         let mut looked = self.0.looked.lock();
