@@ -150,13 +150,15 @@ impl Secret {
         }
         let mut bytes = [0; 32];
         rand::rngs::OsRng.fill_bytes(&mut bytes);
-        file::write_atomic(path, STANDARD.encode(bytes).as_bytes(), 0o600).map_err(|e| {
-            refused(format!(
+        match file::create_atomic(path, STANDARD.encode(bytes).as_bytes(), 0o600) {
+            Ok(()) => Ok(Self::new(&bytes)),
+            // another daemon that begins at the same time was quicker: one secret for both
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::load(path),
+            Err(e) => Err(refused(format!(
                 "cannot write the token secret {}: {e}",
                 path.display()
-            ))
-        })?;
-        Ok(Self::new(&bytes))
+            ))),
+        }
     }
 
     /// Reads an existing secret file.
@@ -455,6 +457,25 @@ mod tests {
             guard.permissions(local, &bearer("x.y.z")),
             Err(Denied::BadToken)
         );
+    }
+
+    #[test]
+    fn many_that_begin_at_the_same_time_have_one_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = dir.path().join(format!("secret-{round}"));
+            let secrets: Vec<_> = std::thread::scope(|scope| {
+                let path = &path;
+                let start: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(move || Secret::load_or_create(path).unwrap()))
+                    .collect();
+                start.into_iter().map(|s| s.join().unwrap()).collect()
+            });
+            let token = secrets[0].token(Permission::Read).unwrap();
+            for secret in &secrets {
+                assert!(secret.verify(&token).is_some());
+            }
+        }
     }
 
     #[test]
