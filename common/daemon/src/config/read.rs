@@ -27,6 +27,12 @@ pub fn parse_file<T: DeserializeOwned>(
     path: &Path,
     rules: &Rules,
 ) -> Result<(Option<T>, Report), Fatal> {
+    // a pipe or a device may give nothing for ever, or never end
+    if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        let what = format!("the configuration {} is not a file", path.display());
+        return Err(Fatal::new(Exit::Config, what)
+            .hint("give the path of a file; what a program prints must be put into one first"));
+    }
     let text = std::fs::read_to_string(path).map_err(|e| {
         let fatal = Fatal::new(
             Exit::Config,

@@ -186,3 +186,17 @@ fn tables_whose_names_differ_in_case_are_one() {
         ["4: Api.Chain: given twice; it stands on line 2 too"]
     );
 }
+
+#[test]
+fn a_configuration_that_never_ends_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    for path in [&pipe, Path::new("/dev/zero"), dir.path()] {
+        let fatal = parse_file::<toml::Table>(path, &Rules::default())
+            .err()
+            .unwrap();
+        assert_eq!(fatal.exit, Exit::Config);
+        assert!(fatal.message.contains("is not a file"), "{}", fatal.message);
+    }
+}
