@@ -154,7 +154,7 @@ fn one(
     }
     sync(&part)?;
     put(&part, &path)?;
-    remove_if_there(&sibling(&path, "lock")?)?;
+    // the lock's file stays: whoever has it open already would lock one that nobody else sees
     Ok(true)
 }
 

@@ -126,14 +126,19 @@ fn a_cut_download_goes_on_where_it_stopped() {
         ranges[1].unwrap() > 0 && ranges[2].unwrap() > ranges[1].unwrap(),
         "{ranges:?}"
     );
-    // finished and right: nothing is asked for again, and nothing else lies there
+    // finished and right: nothing is asked for again, and nothing else lies there but the lock
     assert!(
         go(&gateway, &listed(&content), dir.path())
             .unwrap()
             .is_empty()
     );
     assert_eq!(gateway.ranges.lock().unwrap().len(), 3);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    let mut names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, [".v28-test.params.lock", NAME]);
 }
 
 #[test]
@@ -157,6 +162,9 @@ fn a_whole_part_is_only_checked() {
     let gateway = gateway(content.clone(), vec![Deed::Serve]);
     go(&gateway, &listed(&content), dir.path()).unwrap();
     assert_eq!(fs::read(dir.path().join(NAME)).unwrap(), content);
+    // one question for what is behind the end, to which there is nothing to load
+    let whole = Some(content.len() as u64);
+    assert_eq!(*gateway.ranges.lock().unwrap(), [whole]);
 }
 
 #[test]
