@@ -397,7 +397,9 @@ mod tests {
             (first, resumed)
         });
         control.command(Command::Pause).unwrap();
+        let begun = Instant::now();
         while control.standing() != Standing::Paused {
+            assert!(begun.elapsed() < Duration::from_secs(60));
             thread::yield_now();
         }
         control

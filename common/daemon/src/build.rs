@@ -6,7 +6,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Version in upstream's form: `v<version>-prod-git.<commit>`.
 pub fn version() -> String {
-    match option_env!("DAMOCLES_COMMIT") {
+    of(option_env!("DAMOCLES_COMMIT"))
+}
+
+fn of(commit: Option<&str>) -> String {
+    match commit {
         Some(commit) if !commit.is_empty() => format!("v{VERSION}-prod-git.{commit}"),
         _ => format!("v{VERSION}-prod"),
     }
@@ -15,7 +19,14 @@ pub fn version() -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_version_starts_as_upstreams_does() {
-        assert!(super::version().starts_with(&format!("v{}-prod", super::VERSION)));
+    fn the_version_has_upstreams_form() {
+        let number = env!("CARGO_PKG_VERSION");
+        for (commit, rest) in [
+            (Some("1a2b3c4"), "-prod-git.1a2b3c4"),
+            (Some(""), "-prod"),
+            (None, "-prod"),
+        ] {
+            assert_eq!(super::of(commit), format!("v{number}{rest}"));
+        }
     }
 }

@@ -218,6 +218,21 @@ mod tests {
         assert_eq!(fs::read_to_string(group.join("cgroup.procs")).unwrap(), "7");
     }
 
+    /// The kernel refuses a process in a group of version 1 that has none of these yet.
+    #[test]
+    fn nobody_is_put_into_a_group_that_lacks_cpus_or_memory() {
+        for lacking in ["cpuset.cpus", "cpuset.mems"] {
+            let root = tempfile::tempdir().unwrap();
+            let base = root.path().join("cpuset");
+            // what is a directory cannot be written
+            fs::create_dir_all(base.join("g/sub").join(lacking)).unwrap();
+            fs::write(base.join("cpuset.cpus"), "0-7").unwrap();
+            fs::write(base.join("cpuset.mems"), "0").unwrap();
+            enter(root.path(), "g/sub", &"2".parse().unwrap(), 7).unwrap_err();
+            assert!(!base.join("g/sub/cgroup.procs").exists(), "{lacking}");
+        }
+    }
+
     #[test]
     fn no_controller_or_a_name_that_leaves_the_root_is_refused() {
         let root = tempfile::tempdir().unwrap();

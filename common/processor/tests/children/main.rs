@@ -9,7 +9,7 @@ use damocles_processor::{
     task::{C2, Pc2},
 };
 use damocles_types::Level;
-use rig::{Fake, LONG, alive, c2, pid_of, run};
+use rig::{Fake, LONG, alive, c2, pid_of, run, until};
 use std::{fs, sync::mpsc};
 
 #[test]
@@ -280,15 +280,15 @@ fn a_panic_is_an_error_and_the_child_is_replaced_at_once() {
 
 #[test]
 fn a_child_that_is_not_ready_in_time_is_an_error_at_start_and_is_gone() {
-    for (order, words) in [
-        ("mute", "within 0.5 s"),
-        ("wrong", "its first line is \"hello\""),
-        ("exit", "exit code 0; last lines: told to exit"),
+    for (order, wait, words) in [
+        ("mute", "500ms", "within 0.5 s"),
+        ("wrong", "60s", "its first line is \"hello\""),
+        ("exit", "60s", "exit code 0; last lines: told to exit"),
     ] {
         let fake = Fake::new();
         fake.tell("c2.start", order);
         let error = fake
-            .pool(|c| c["c2"][0]["stable_wait"] = "500ms".into())
+            .pool(|c| c["c2"][0]["stable_wait"] = wait.into())
             .unwrap_err();
         assert!(matches!(error, ProcessorError::NotStartable { .. }));
         assert!(error.to_string().contains(words), "{order}: {error}");
@@ -381,15 +381,21 @@ fn a_default_child_starts_on_demand_and_ends_when_idle() {
     // answers to nonsense shows that it lives
     let pool = fake.pool(|c| *c = serde_json::json!({})).unwrap();
     assert_eq!(pool.view()[0].children[0].phase, Phase::OnDemand);
-    let error = run(&pool).unwrap_err();
+    let ask = || {
+        let mut ran_in = 0;
+        let error = pool.run(&c2(), &Cancel::new(), &mut |note| {
+            if let Note::Running { pid, .. } = note {
+                ran_in = pid;
+            }
+        });
+        (ran_in, error.unwrap_err())
+    };
+    let (first, error) = ask();
     assert!(error.to_string().contains("no output of C1"), "{error}");
-    let pid = pid_of(&pool).unwrap();
-    while alive(pid) {
-        std::thread::yield_now();
-    }
-    let again = run(&pool).unwrap_err();
+    until("its end", || !alive(first));
+    let (second, again) = ask();
     assert!(matches!(again, ProcessorError::Task { .. }), "{again}");
-    assert_ne!(pid_of(&pool), Some(pid));
+    assert_ne!(first, second);
 }
 
 #[test]

@@ -90,3 +90,12 @@ pub(crate) fn pid_of(pool: &Pool) -> Option<u32> {
         _ => None,
     }
 }
+
+/// Waits until it holds.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < LONG, "waiting for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,6 +1,6 @@
 //! How children start and end: side by side, called off, under a daemon and by hand.
 
-use crate::rig::{CHILD, Fake, LONG, c2};
+use crate::rig::{CHILD, Fake, LONG, alive, c2, until};
 use damocles_processor::{Pool, ProcessorError, RawProcessors, Stage, StartOptions};
 use std::{fs, path::PathBuf, sync::mpsc};
 
@@ -116,10 +116,30 @@ fn under_a_daemon_of_ours_the_end_of_input_is_the_end() {
 #[test]
 fn sealing_daemons_are_kept_running() {
     let fake = Fake::new();
-    let script = "echo EMPTY processor ready; exec cat";
+    let pids = fake.path("pids");
+    let script = format!(
+        "echo $$ >> {}; echo EMPTY processor ready; exec cat",
+        pids.display()
+    );
     let daemon = |script: &str| serde_json::json!([{"bin": "/bin/sh", "args": ["-c", script]}]);
-    fake.pool(|c| c["sealing_daemons"] = daemon(script))
+    let pool = fake
+        .pool(|c| c["sealing_daemons"] = daemon(&script))
         .unwrap();
+    let started = || -> Vec<u32> {
+        let text = fs::read_to_string(&pids).unwrap();
+        text.lines().map(|pid| pid.parse().unwrap()).collect()
+    };
+    let first = started()[0];
+    assert!(alive(first));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(first).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    until("another one", || started().len() == 2);
+    let second = started()[1];
+    until("the end of the first", || !alive(first));
+    assert!(alive(second));
+    drop(pool);
+    assert!(!alive(second), "it ends with the pool");
+
     let error = fake
         .pool(|c| c["sealing_daemons"] = daemon("echo hello"))
         .unwrap_err();
