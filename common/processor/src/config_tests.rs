@@ -183,7 +183,10 @@ fn every_fault_is_found_in_one_go_and_named_by_key() {
             "nothing could ever run",
         ),
         ("processors.limitation.concurrent.pc3", "not a stage"),
-        ("processors.limitation.staggered.pc1", "not a duration"),
+        (
+            "processors.limitation.staggered.pc1",
+            "not a length of time",
+        ),
         ("processors.ext_locks.gpu", "nothing could ever run"),
         ("processors.static_tree_d.32GiB", "No such file"),
         ("processors.static_tree_d.3GiB", "not a sector size"),
@@ -193,7 +196,7 @@ fn every_fault_is_found_in_one_go_and_named_by_key() {
         ("processors.pc2[0].locks", "\"gup\" is not declared"),
         ("processors.pc2[0].locks", "named twice"),
         ("processors.pc2[0].cgroup.cpuset", "not a CPU set"),
-        ("processors.pc2[0].stable_wait", "not a duration"),
+        ("processors.pc2[0].stable_wait", "not a length of time"),
         ("processors.pc2[0].numa_preferred", "not a NUMA node"),
         ("processors.sealing_daemons[0]", "needs `bin`"),
     ] {

@@ -330,7 +330,10 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains(&format!("\n#3: {lost}\n    hint: look")),
+            text.contains(&format!(
+                "\n#3: {}\n    hint: look",
+                lost.replace('\n', "\n  | ")
+            )),
             "{text}"
         );
         assert_eq!(list_table(&[], None), "no sealing threads");

@@ -381,10 +381,10 @@ fn the_piece_token_goes_to_the_children_that_fetch_only() {
 fn a_thread_that_can_seal_nothing_is_told_of() {
     let place = Place::new();
     let notices = |sealing: &str| {
-        let text = place
-            .text("")
-            .replace("[sealing]", &format!("[sealing]\n{sealing}"));
-        let notices = place.load_text(&text).unwrap().notices;
+        let notices = place
+            .load(&format!("[sealing]\n{sealing}\n"))
+            .unwrap()
+            .notices;
         notices.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let told = notices("disable_cc = true");
