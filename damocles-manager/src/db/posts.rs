@@ -60,6 +60,9 @@ pub struct PostRecord {
     /// Sectors left out, with the reason.
     pub skipped: Vec<(SectorNumber, String)>,
     pub proving_ms: Option<u64>,
+    /// How far the head came meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proving_epochs: Option<Epoch>,
     /// The message that carries it; the last one, if several were needed.
     pub message: Option<MessageId>,
     pub landed_at: Option<Epoch>,
@@ -86,6 +89,7 @@ impl PostRecord {
             proof: None,
             skipped: Vec::new(),
             proving_ms: None,
+            proving_epochs: None,
             message: None,
             landed_at: None,
             tries: 0,

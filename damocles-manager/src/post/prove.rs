@@ -7,7 +7,7 @@
 use crate::{
     chain::Head,
     db::posts::{PostRecord, StoredProof},
-    post::{StepError, advance, batch, context::Context, prover::Claim},
+    post::{StepError, advance, batch, context::Context, prover::Claim, schedule::wait_until},
     storage::{Located, NotUsable, Replica},
 };
 use damocles_flow::post::{PostEvent, PostState};
@@ -25,6 +25,8 @@ use std::{
 
 /// More sectors than any partition has (2349 for 32GiB); a longer list is a broken answer.
 const MOST_SECTORS: u64 = 1_000_000;
+/// WindowPoSts from which is learned how long one takes: a period of the mainnet's.
+const LATELY: usize = 48;
 
 /// A sector that is due, as the chain knows it, with the files it lies in.
 struct Found {
@@ -67,12 +69,12 @@ impl Context {
             return self.store(&record).await;
         }
         let mut sorted = self.sort(&record, &due, proof_type.size(), head).await?;
-        self.patience(&record, &mut sorted)?;
+        self.patience(&record, &mut sorted).await?;
         let Sorted { found, mut bad, .. } = sorted;
 
         advance(&mut record, PostEvent::Start)?;
         self.store(&record).await?;
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), self.height());
         let seed = challenge.as_field_element();
         loop {
             let (good, partitions) = batch::split(&due, &bad);
@@ -111,6 +113,7 @@ impl Context {
         }
         record.skipped = bad.into_iter().collect();
         record.proving_ms = u64::try_from(started.elapsed().as_millis()).ok();
+        record.proving_epochs = began.zip(self.height()).map(|(from, to)| to - from + 1);
         (record.tries, record.retry_at, record.error) = (0, None, None);
         advance(&mut record, PostEvent::Prove)?;
         self.store(&record).await?;
@@ -245,23 +248,35 @@ impl Context {
         Ok(files.map(|files| Found { comm_r, files }))
     }
 
-    /// Before the deadline opens, a store that does not answer is waited for; from then on
-    /// its sectors count as bad.
-    fn patience(&self, record: &PostRecord, sorted: &mut Sorted) -> Result<(), StepError> {
-        let open = {
-            let head = self.parts.head.borrow();
-            head.as_ref().is_none_or(|h| h.height >= record.key.open)
-        };
-        if let Some((number, why)) = sorted.away.iter().next()
-            && !open
-        {
-            return Err(StepError::NotNow(format!(
-                "{} sectors cannot be looked at (sector {number}: {why}); waiting for them until the deadline opens",
-                sorted.away.len()
-            )));
+    /// A store that does not answer is waited for while there is time to prove afterwards;
+    /// from then on its sectors count as bad.
+    async fn patience(&self, record: &PostRecord, sorted: &mut Sorted) -> Result<(), StepError> {
+        if let Some((number, why)) = sorted.away.iter().next() {
+            let until = wait_until(record.key.open, record.close, self.proving_time().await?);
+            if self.height().is_some_and(|head| head < until) {
+                return Err(StepError::NotNow(format!(
+                    "{} of its sectors cannot be looked at (sector {number}: {why}); waiting for them until epoch {until}",
+                    sorted.away.len()
+                )));
+            }
         }
         sorted.bad.append(&mut sorted.away);
         Ok(())
+    }
+
+    /// The longest that a proof of this miner took lately, in epochs.
+    async fn proving_time(&self) -> Result<Option<Epoch>, StepError> {
+        let miner = self.policy.actor;
+        let lately = self
+            .parts
+            .db
+            .call(move |db| db.recent_posts(miner, LATELY))
+            .await?;
+        Ok(lately.iter().filter_map(|r| r.proving_epochs).max())
+    }
+
+    fn height(&self) -> Option<Epoch> {
+        self.parts.head.borrow().as_ref().map(|h| h.height)
     }
 
     async fn check(

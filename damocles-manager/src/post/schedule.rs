@@ -111,6 +111,19 @@ impl Timing {
     }
 }
 
+/// The epoch up to which sectors on a store that does not answer are waited for. Until the
+/// opening it costs nothing; in the window the wait leaves room to prove twice, for as long as
+/// a proof of this miner took lately, and to send. Without that figure nothing is risked.
+pub(super) fn wait_until(open: Epoch, close: Epoch, proving: Option<Epoch>) -> Epoch {
+    let Some(proving) = proving else {
+        return open;
+    };
+    // the pause before an attempt, and the message's way
+    let margin = ((close - open) / 5).max(2);
+    let needed = proving.max(1).saturating_mul(2).saturating_add(margin);
+    close.saturating_sub(needed).max(open)
+}
+
 /// What is to be done now. Each is done by a task of its own, and stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {

@@ -273,3 +273,20 @@ fn a_failed_attempt_rests_but_not_beyond_the_close() {
     };
     assert_eq!(at(1240, &[beyond], true, false), [Action::Expire(key)]);
 }
+
+#[test]
+fn a_store_that_is_away_is_waited_for_while_a_proof_fits_twice_behind_it() {
+    for (proving, until) in [
+        // nothing is known of how long it takes
+        (None, 60),
+        (Some(0), 106),
+        (Some(1), 106),
+        (Some(10), 88),
+        (Some(24), 60),
+        (Some(500), 60),
+        (Some(Epoch::MAX), 60),
+    ] {
+        assert_eq!(wait_until(60, 120, proving), until, "{proving:?}");
+    }
+    assert_eq!(wait_until(10, 12, Some(1)), 10, "a window of two epochs");
+}

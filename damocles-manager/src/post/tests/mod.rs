@@ -1,6 +1,7 @@
 //! The poster of one miner on a fake chain with a fake prover, head by head. The database,
 //! the stores and the messages' records are real; the test plays the message engine.
 
+mod away;
 mod branches;
 mod fake;
 

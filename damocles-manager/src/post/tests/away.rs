@@ -1,0 +1,81 @@
+//! A store that does not answer while a window is open.
+
+use super::*;
+
+/// Sector 1 lies in the store a and sector 2 in b, which does not answer; a proof took the miner
+/// `proving` epochs the day before.
+async fn house(proving: Option<Epoch>) -> House {
+    let mut house = House::new(&[&[1]]).await;
+    let before = PostKey {
+        miner: MINER,
+        open: 0,
+        first: 0,
+    };
+    let record = PostRecord {
+        partitions: vec![0],
+        state: PostState::Landed,
+        proving_epochs: proving,
+        ..PostRecord::planned(before, 0, -20, 60)
+    };
+    house.db.plan_posts(vec![record]).unwrap();
+    let root = house.dir.path().to_owned();
+    put_sector(&root.join("b"), 2);
+    let store = |name: &str| StorePolicy {
+        name: name.to_owned(),
+        path: root.join(name),
+        strict: false,
+        read_only: false,
+        weight: 1,
+        allow_miners: vec![],
+        deny_miners: vec![],
+        meta: None,
+    };
+    house.stores = Stores::new(house.db.clone(), vec![store("a"), store("b")]).unwrap();
+    house.stores.attach("b", Replica::Normal).await.unwrap();
+    house.chain.0.lock().partitions = vec![vec![1, 2]];
+    fs::rename(root.join("b"), root.join("gone")).unwrap();
+    house
+}
+
+fn skipped(house: &House) -> Vec<SectorNumber> {
+    let records = house.records();
+    let last = records.last().unwrap();
+    last.skipped.iter().map(|(number, _)| *number).collect()
+}
+
+#[tokio::test]
+async fn a_manager_that_starts_within_a_window_waits_for_a_store_that_is_away_for_a_minute() {
+    let house = house(Some(10)).await;
+    let mut poster = house.start();
+    for height in [70, 72] {
+        house.at(&mut poster, height).await;
+    }
+    assert!(house.proven().is_empty(), "sector 2 may come back");
+    let waits = house.records().pop().unwrap().error.unwrap();
+    assert!(waits.contains("until epoch 88"), "{waits}");
+    fs::rename(house.dir.path().join("gone"), house.dir.path().join("b")).unwrap();
+    for height in 73..80 {
+        house.at(&mut poster, height).await;
+    }
+    assert_eq!(house.proven(), [vec![1, 2]]);
+    assert!(skipped(&house).is_empty());
+    assert_eq!(house.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_stays_away_costs_only_its_own_sectors() {
+    for (proving, last) in [(Some(10), 87), (None, 59)] {
+        let house = house(proving).await;
+        let mut poster = house.start();
+        for height in START..=last {
+            house.at(&mut poster, height).await;
+        }
+        assert!(house.proven().is_empty(), "{proving:?}");
+        for height in last + 1..CLOSE {
+            house.at(&mut poster, height).await;
+        }
+        assert_eq!(house.proven(), [vec![1]], "{proving:?}");
+        assert_eq!(skipped(&house), [2]);
+        assert_eq!(house.messages().len(), 1);
+    }
+}
