@@ -1,6 +1,7 @@
 //! Ids and small values that tie sectors, messages and proofs together, spoken by every room
 //! above. Their JSON is stored, so names here are for ever; whole records are in `db/record`.
 
+use damocles_types::SectorId;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -51,6 +52,13 @@ impl FromStr for MessageId {
     fn from_str(s: &str) -> Result<Self, uuid::Error> {
         s.parse().map(Self)
     }
+}
+
+/// The sectors of a message as a log names them, so that whoever looks for one finds it; None: it
+/// carries none.
+pub fn names(sectors: &[SectorId]) -> Option<String> {
+    let names: Vec<String> = sectors.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(" "))
 }
 
 /// What a message does.
@@ -115,6 +123,13 @@ impl Commitment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sectors_of_a_message_are_named_whole() {
+        assert_eq!(names(&[]), None, "a WindowPoSt carries none");
+        let two = [SectorId::new(1000, 5), SectorId::new(1000, 12)];
+        assert_eq!(names(&two).unwrap(), "s-t01000-5 s-t01000-12");
+    }
 
     #[test]
     fn message_ids_are_unique_and_read_back() {

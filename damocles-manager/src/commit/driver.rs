@@ -13,7 +13,7 @@ use crate::{
         record::{Carriage, SectorRecord},
     },
     messages::Intent,
-    model::{Commitment, MessageId, UnixMs, unix_ms},
+    model::{Commitment, MessageId, UnixMs, names, unix_ms},
     policy::{MinerPolicy, SendPolicy},
 };
 use damocles_kv::Durability;
@@ -198,7 +198,7 @@ impl Commit {
             deadline: None,
         };
         let message = intent.record(MessageId::new());
-        let (id, sectors) = (message.id, message.sectors.len());
+        let (id, sectors) = (message.id, names(&message.sectors));
         let value = message.value.clone();
         self.db
             .call(move |db| db.send_commitments(kind, &message))

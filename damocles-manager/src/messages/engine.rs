@@ -8,7 +8,7 @@ use crate::{
         push::unsigned,
         verdict::{LONGEST_PAUSE, MOST_REFUSALS, Refusal, of_refusal, pause},
     },
-    model::{MessageKind, unix_ms},
+    model::{MessageKind, names, unix_ms},
 };
 use damocles_flow::message::{MessageEvent, MessageState};
 use damocles_types::Epoch;
@@ -221,7 +221,7 @@ impl Engine {
             })
             .await?;
         tracing::info!(
-            %id, kind = %pushed.kind, miner = pushed.miner, sectors = pushed.sectors.len(),
+            %id, kind = %pushed.kind, miner = pushed.miner, sectors = names(&pushed.sectors),
             cid = pushed.cid.map(tracing::field::display), nonce = pushed.nonce,
             attempt = pushed.lost.len() + 1, "pushed a message"
         );
@@ -246,7 +246,10 @@ impl Engine {
 
     async fn refuse(&self, record: &MessageRecord, why: String) -> Result<(), EngineError> {
         let id = record.id;
-        tracing::error!(%id, kind = %record.kind, miner = record.miner, error = why, "a message is given up");
+        tracing::error!(
+            %id, kind = %record.kind, miner = record.miner, sectors = names(&record.sectors), error = why,
+            "a message is given up"
+        );
         self.db
             .call(move |db| db.step_message(id, MessageEvent::Refuse, |m| m.error = Some(why)))
             .await?;
@@ -275,7 +278,10 @@ impl Engine {
             return self.refuse(&record, text).await;
         }
         if record.error.as_deref() != Some(&text) {
-            tracing::warn!(%id, kind = %record.kind, state = %record.state, error = text, "a message waits, and is tried again");
+            tracing::warn!(
+                %id, kind = %record.kind, sectors = names(&record.sectors), state = %record.state, error = text,
+                "a message waits, and is tried again"
+            );
         }
         let now = unix_ms();
         self.db

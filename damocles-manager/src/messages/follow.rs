@@ -10,7 +10,7 @@ use crate::{
         push::{same_effect, unsigned},
         verdict::{Verdict, of_exit_code},
     },
-    model::MessageId,
+    model::{MessageId, names},
 };
 use damocles_flow::message::{MessageEvent, MessageState};
 use damocles_node::MsgLookup;
@@ -124,7 +124,8 @@ impl Engine {
     ) -> Result<MessageRecord, EngineError> {
         let (id, height) = (record.id, head.height);
         tracing::warn!(
-            %id, kind = %record.kind, was = %record.state, epoch = record.epoch, head = height,
+            %id, kind = %record.kind, sectors = names(&record.sectors), was = %record.state,
+            epoch = record.epoch, head = height,
             "a message left the chain again (reorganisation)"
         );
         let unpacked = self
@@ -199,7 +200,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let (id, at) = (record.id, head.height);
         tracing::warn!(
-            %id, kind = %record.kind, miner = record.miner, nonce, from = %record.from,
+            %id, kind = %record.kind, miner = record.miner, sectors = names(&record.sectors), nonce,
+            from = %record.from,
             "another message took the nonce of ours; a new attempt is made"
         );
         self.db
@@ -284,12 +286,12 @@ impl Engine {
             .call(move |db| db.step_message(id, event, learn))
             .await?;
         let cid = ended.cid.map(tracing::field::display);
-        let (kind, miner) = (ended.kind, ended.miner);
+        let (kind, miner, sectors) = (ended.kind, ended.miner, names(&ended.sectors));
         if event == MessageEvent::Land {
-            tracing::info!(%id, %kind, miner, cid, epoch = ended.epoch, "a message landed");
+            tracing::info!(%id, %kind, miner, sectors, cid, epoch = ended.epoch, "a message landed");
             self.tell_of_deposits(&ended).await?;
         } else {
-            tracing::warn!(%id, %kind, miner, cid, epoch = ended.epoch, code, "a message failed on chain");
+            tracing::warn!(%id, %kind, miner, sectors, cid, epoch = ended.epoch, code, "a message failed on chain");
         }
         Ok(())
     }

@@ -359,12 +359,15 @@ impl Context {
                 .timing
                 .retry_at(self.head_height(now), record.tries, record.close);
             record.retry_at = Some(at);
-            record.error = Some(error.to_string());
-            tracing::warn!(
-                miner = key.miner, deadline = record.deadline, open = key.open, first = key.first,
-                tries = record.tries, retry_at = at, %error,
-                "a WindowPoSt step failed: {action:?}"
-            );
+            let (before, tries) = (record.error.replace(error.to_string()), record.tries);
+            // a window has room for dozens of attempts that fail alike
+            if before != record.error || tries.is_power_of_two() {
+                tracing::warn!(
+                    miner = key.miner, deadline = record.deadline, open = key.open, first = key.first,
+                    tries, retry_at = at, %error,
+                    "a WindowPoSt could not be {}; trying again", action.in_words()
+                );
+            }
             self.store(&record).await
         };
         let done: Result<(), StepError> = done.await;

@@ -139,6 +139,19 @@ pub(super) enum Action {
     Expire(PostKey),
 }
 
+impl Action {
+    /// What is done by it: "a WindowPoSt could not be …".
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Plan(_) => "planned",
+            Self::Prove(_) => "proven",
+            Self::Submit(_) => "sent",
+            Self::Follow(_) => "followed",
+            Self::Expire(_) => "closed",
+        }
+    }
+}
+
 /// What the poster knows of one miner at a head.
 pub(super) struct View<'a> {
     pub(super) head: Epoch,

@@ -59,7 +59,7 @@ impl Context {
         self.parts.messages.wake();
         tracing::info!(
             miner = record.key.miner, deadline = record.deadline, open = record.key.open,
-            partitions = ?record.partitions, message = ?record.message,
+            partitions = ?record.partitions, message = record.message.map(tracing::field::display),
             "a WindowPoSt is on its way"
         );
         Ok(())
