@@ -14,8 +14,9 @@ use damocles_daemon::{
     metrics::Readiness,
     systemd,
 };
-use damocles_node::TipSetKey;
-use damocles_types::ActorId;
+use damocles_node::{MinerInfo, TipSetKey};
+use damocles_processor::{Stage, params, task::Circuit};
+use damocles_types::{ActorId, SectorSize};
 use fvm_shared::address::Address;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -33,6 +34,8 @@ pub struct Contact {
     pub messages: Engine,
     pub db: Db,
     pub readiness: Readiness,
+    /// Whether WindowPoSts are proven here.
+    pub poster: bool,
 }
 
 /// Pause between two tries, and between two lines in the log.
@@ -150,7 +153,7 @@ impl Contact {
         for miner in self.miners.iter() {
             let info = self.node.miner_info(miner.actor, &TipSetKey::HEAD).await;
             match known(&info) {
-                Known::Yes => self.serve(miner).await,
+                Known::Yes => self.serve(miner, info.ok()).await,
                 Known::No(why) => missing.push((miner.actor, why)),
                 Known::Unclear(why) => unclear.push((miner.actor, why)),
             }
@@ -222,10 +225,18 @@ impl Contact {
         }
     }
 
-    /// Says that a miner is served, and what keeps its messages from being sent.
-    async fn serve(&self, miner: &MinerPolicy) {
+    /// Says that a miner is served, and what keeps its messages from being sent and its proofs
+    /// from being made.
+    async fn serve(&self, miner: &MinerPolicy, info: Option<MinerInfo>) {
         let actor = miner.actor;
         tracing::info!(miner = actor, "serving a miner");
+        if let Some(size) = info.and_then(|info| SectorSize::from_bytes(info.sector_size)) {
+            let proves = self.poster && miner.post.enabled;
+            // the directory may lie on a disk that hangs; nobody waits for it
+            drop(tokio::task::spawn_blocking(move || {
+                say_what_is_missing(actor, size, proves);
+            }));
+        }
         let sections = [
             ("Commitment.Pre", &miner.pre.senders),
             ("Commitment.Prove", &miner.prove.senders),
@@ -326,7 +337,7 @@ impl Contact {
                 }
                 let info = self.node.miner_info(miner.actor, &TipSetKey::HEAD).await;
                 match known(&info) {
-                    Known::Yes => self.serve(miner).await,
+                    Known::Yes => self.serve(miner, info.ok()).await,
                     Known::No(why) => tracing::error!(
                         miner = miner.actor,
                         why,
@@ -389,6 +400,23 @@ impl Contact {
                 None => {}
             }
         }
+    }
+}
+
+/// The parameters that this manager needs are looked for now, not in the first window and not
+/// when the first proof comes in.
+fn say_what_is_missing(miner: ActorId, size: SectorSize, proves: bool) {
+    if proves && let Err(error) = params::require(Stage::WindowPost, size) {
+        tracing::error!(
+            miner, %error, hint = error.hint(),
+            "WindowPoSts of this miner cannot be proven until that is mended: its sectors would become faulty"
+        );
+    }
+    if let Err(error) = params::require_verifying_key(Circuit::PoRep, size) {
+        tracing::warn!(
+            miner, %error, hint = error.hint(),
+            "proofs of new sectors of this miner cannot be checked until that is mended: they will wait"
+        );
     }
 }
 

@@ -169,7 +169,8 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         "workers",
         rpc::watch_workers(sealing, metrics, stop.clone()),
     );
-    if args.poster && miners.iter().any(|m| m.post.enabled) {
+    let poster = args.poster && miners.iter().any(|m| m.post.enabled);
+    if poster {
         let parts = post::Parts {
             db,
             chain: chain.clone(),
@@ -196,6 +197,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         messages: engine,
         db: stamped,
         readiness: readiness.clone(),
+        poster,
     };
     services.spawn("node", contact.run(head, trouble, stop.clone()));
 

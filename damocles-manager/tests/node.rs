@@ -132,6 +132,30 @@ fn one_wrong_miner_stops_only_itself(node: &str) {
     assert_eq!(code, 0, "{log}");
 }
 
+fn a_poster_without_parameters_says_so_before_the_first_window(node: &str) {
+    let home = Home::good(node, 1000);
+    let empty = tempfile::tempdir().unwrap();
+    let place = [("FIL_PROOFS_PARAMETER_CACHE", empty.path())];
+    let mut works = home.start_with(&["--poster"], &place);
+    let told = works.until("WindowPoSts of this miner cannot be proven");
+    for words in [
+        "ERROR",
+        "1000",
+        "missing in",
+        "params generate --sector-size 2KiB",
+    ] {
+        assert!(told.contains(words), "{words:?} is not in {told}");
+    }
+    works.until("proofs of new sectors of this miner cannot be checked");
+    let (code, log) = ended(works.terminate());
+    assert_eq!(code, 0, "{log}");
+    // who does not prove needs no such parameters
+    let mut works = home.start_with(&[], &place);
+    works.until("proofs of new sectors of this miner cannot be checked");
+    let (_, log) = ended(works.terminate());
+    assert!(!log.contains("cannot be proven"), "{log}");
+}
+
 /// The home that met the node belongs to its network; one of another network is not used there.
 fn another_network_ends_it(home: &Home, node: &str) {
     let stamp = |home: &Home| Db::open(&home.path().join("state")).unwrap();
@@ -214,6 +238,7 @@ fn the_node_may_come_late_but_must_fit() {
     assert_eq!(code, 0, "{log}");
 
     one_wrong_miner_stops_only_itself(&with_token);
+    a_poster_without_parameters_says_so_before_the_first_window(&with_token);
     another_network_ends_it(&home, &with_token);
 
     // A miner that is not there, a token that is not the node's.

@@ -75,7 +75,12 @@ impl Home {
 
     /// Starts the daemon on any free port.
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
-        Daemon::start(self.dir.path(), args)
+        Daemon::start(self.dir.path(), args, &[])
+    }
+
+    /// The same with these variables.
+    pub(crate) fn start_with(&self, args: &[&str], envs: &[(&str, &Path)]) -> Daemon {
+        Daemon::start(self.dir.path(), args, envs)
     }
 }
 
@@ -87,12 +92,13 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    fn start(home: &Path, args: &[&str]) -> Self {
+    fn start(home: &Path, args: &[&str], envs: &[(&str, &Path)]) -> Self {
         let mut child = manager()
             .arg("--home")
             .arg(home)
             .args(["daemon", "run", "--listen", "127.0.0.1:0"])
             .args(args)
+            .envs(envs.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
