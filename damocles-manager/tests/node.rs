@@ -98,6 +98,13 @@ fn operators_see_what_workers_did(home: &Home) {
     let one = shown(&["util", "sealer", "sectors", "state", "1000", "1", "--json"]);
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["sector"]["ID"]["Number"], 1, "{one}");
+    let posts = shown(&["util", "sealer", "proving", "posts", "1000"]);
+    assert!(posts.contains("no WindowPoSt"), "{posts}");
+    let (code, told) = verdict(&home.run(&["util", "sealer", "proving", "posts", "31337"]));
+    assert!(
+        code == 5 && told.contains("miner 31337 is not in the config"),
+        "{code}: {told}"
+    );
     let finished = shown(&["util", "sealer", "sectors", "list", "--offline", "--json"]);
     assert_eq!(finished.trim(), "[]");
 }

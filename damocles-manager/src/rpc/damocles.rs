@@ -1,7 +1,7 @@
 //! `Damocles.*`: what is new of ours.
 
 use super::{error::ToRpc, rooms::Rooms};
-use crate::post;
+use crate::{post, sealing::SealingError};
 use damocles_api::{
     damocles::{DamoclesServer, ManagerIdentity, MessageView, SectorFate},
     post::WindowPostRecord,
@@ -70,8 +70,12 @@ impl DamoclesServer for Rooms {
 
     async fn window_posts(&self, miner: ActorId, limit: u32) -> RpcResult<Vec<WindowPostRecord>> {
         let limit = usize::try_from(limit.min(MOST_POSTS)).unwrap_or(0);
-        post::window_posts(&self.db, miner, limit)
-            .await
-            .map_err(ToRpc::to_operator)
+        let posts = post::window_posts(&self.db, miner, limit).await;
+        let posts = posts.map_err(ToRpc::to_operator)?;
+        // those of a miner that was taken from the config are still told
+        if posts.is_empty() && !self.sealing.knows(miner) {
+            return Err(SealingError::NoMiner(miner).to_operator());
+        }
+        Ok(posts)
     }
 }

@@ -11,12 +11,26 @@ use damocles_types::proof::SealVersion;
 use damocles_types::{SealProof, SectorNumber, SectorSize};
 use fvm_ipld_bitfield::BitField;
 use rand::seq::SliceRandom;
+use std::collections::BTreeSet;
 
 /// Highest sector number of the protocol (fvm_shared `MAX_SECTOR_NUMBER`, an i64 on chain).
 const PROTOCOL_MAX: SectorNumber = i64::MAX as u64;
 
 /// The first network version with synthetic PoRep (FIP-0059).
 const SYNTHETIC_SINCE: u32 = 21;
+
+/// Causes that are remembered as told; more than that many are not a fleet's.
+const MOST_CAUSES: usize = 64;
+
+/// Why a miner is not tried for a request at all.
+fn passed_over(miner: &MinerPolicy, spec: &AllocateSectorSpec) -> Option<String> {
+    let actor = miner.actor;
+    if !miner.sector.enabled {
+        return Some(format!("miner {actor}: [Miners.Sector] Enabled is false"));
+    }
+    let allowed = spec.allowed_miners.is_empty() || spec.allowed_miners.contains(&actor);
+    (!allowed).then(|| format!("miner {actor} is not among the worker's allowed_miners"))
+}
 
 /// The proof type of new sectors (FIP-0003: V1_1 for all; synthetic on request).
 fn proof_type(size: SectorSize, policy: &SectorPolicy, network_version: u32) -> SealProof {
@@ -78,11 +92,14 @@ impl Sealing {
                 }));
             }
         }
-        let allowed = |m: &&MinerPolicy| {
-            m.sector.enabled
-                && (spec.allowed_miners.is_empty() || spec.allowed_miners.contains(&m.actor))
-        };
-        let mut candidates: Vec<_> = self.miners.iter().filter(allowed).collect();
+        let mut candidates = Vec::new();
+        let mut causes = BTreeSet::new();
+        for miner in self.miners.iter() {
+            match passed_over(miner, spec) {
+                None => candidates.push(miner),
+                Some(why) => _ = causes.insert(why),
+            }
+        }
         candidates.shuffle(&mut rand::thread_rng());
         let mut failed = None;
         for miner in candidates {
@@ -90,26 +107,47 @@ impl Sealing {
                 .allocate_of(miner, &spec.allowed_proof_types, request.as_deref())
                 .await
             {
-                Ok(Some(sector)) => {
+                Ok(Ok(sector)) => {
+                    self.refusals.lock().clear();
                     tracing::info!(sector = %sector.id, proof = %sector.proof_type, "allocated a sector");
                     return Ok(Some(sector));
                 }
-                Ok(None) => {}
+                Ok(Err(why)) => _ = causes.insert(why),
                 Err(error) => {
                     tracing::warn!(miner = miner.actor, %error, "no sector of this miner can be had now");
                     failed.get_or_insert(error);
                 }
             }
         }
-        failed.map_or(Ok(None), Err)
+        match failed {
+            Some(failed) => Err(failed),
+            None => {
+                self.say_why_there_is_none(causes);
+                Ok(None)
+            }
+        }
     }
 
+    /// The worker hears only that there is none, and asks again and again: its operator finds the
+    /// cause here, once.
+    fn say_why_there_is_none(&self, causes: BTreeSet<String>) {
+        let why = Vec::from_iter(causes).join("; ");
+        let mut told = self.refusals.lock();
+        if told.len() >= MOST_CAUSES {
+            told.clear();
+        }
+        if told.insert(why.clone()) {
+            tracing::info!(why, "a worker asks for a sector, and there is none for it");
+        }
+    }
+
+    /// A sector of this miner; or why it has none.
     async fn allocate_of(
         &self,
         miner: &MinerPolicy,
         proofs: &[SealProof],
         request: Option<&str>,
-    ) -> Result<Option<AllocatedSector>, SealingError> {
+    ) -> Result<Result<AllocatedSector, String>, SealingError> {
         let actor = miner.actor;
         let head = TipSetKey::HEAD;
         let info = self.chain.miner_info(actor, &head).await?;
@@ -121,7 +159,8 @@ impl Sealing {
         let version = self.chain.network_version(&head).await?;
         let proof = proof_type(size, &miner.sector, version);
         if !(proofs.is_empty() || proofs.contains(&proof)) {
-            return Ok(None);
+            let why = format!("miner {actor} seals {proof}, which the worker does not take");
+            return Ok(Err(why));
         }
         let used = self.chain.miner_allocated(actor, &head).await?;
         let mut min = miner.sector.min_number;
@@ -154,10 +193,11 @@ impl Sealing {
                 "all sector numbers up to MaxNumber are handed out; raise [Miners.Sector] MaxNumber"
             );
         }
-        Ok(record.map(|r| AllocatedSector {
+        let given = record.map(|r| AllocatedSector {
             id: r.id,
             proof_type: r.proof_type,
-        }))
+        });
+        Ok(given.ok_or_else(|| format!("miner {actor}: all numbers up to {max} are handed out")))
     }
 }
 
@@ -168,7 +208,6 @@ mod tests {
         policy::tests::miner,
         sealing::tests::{given, room},
     };
-    use std::collections::BTreeSet;
 
     #[test]
     fn free_numbers_are_found_behind_used_ranges() {
@@ -276,6 +315,18 @@ mod tests {
         for spec in [only(&[1002], &[]), only(&[7], &[]), only(&[], &[8])] {
             assert!(room.allocate(&spec).await.unwrap().is_none(), "{spec:?}");
         }
+        let said = room.refusals.lock().clone();
+        for why in [
+            "miner 1002: [Miners.Sector] Enabled is false",
+            "miner 1000 is not among the worker's allowed_miners",
+            "which the worker does not take",
+        ] {
+            assert!(
+                said.iter().any(|text| text.contains(why)),
+                "{why}: {said:?}"
+            );
+        }
+        assert_eq!(said.len(), 2, "once for each cause: {said:?}");
         assert!(room.allocate(&only(&[], &[5])).await.unwrap().is_some());
     }
 
@@ -304,5 +355,10 @@ mod tests {
         let got = room.allocate(&Default::default()).await.unwrap().unwrap();
         assert_eq!(got.id.number, 5);
         assert!(room.allocate(&Default::default()).await.unwrap().is_none());
+        let said = room.refusals.lock().clone();
+        assert!(
+            said.iter()
+                .any(|why| why.contains("up to 5 are handed out"))
+        );
     }
 }

@@ -104,6 +104,8 @@ pub struct Sealing {
     exhausted: Arc<Mutex<BTreeSet<ActorId>>>,
     /// Miners of which this process has handed out a number.
     begun: Arc<Mutex<BTreeSet<ActorId>>>,
+    /// Why workers got no sector, as it was logged since one was given.
+    refusals: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Sealing {
@@ -115,12 +117,18 @@ impl Sealing {
             miners,
             exhausted: Arc::default(),
             begun: Arc::default(),
+            refusals: Arc::default(),
         }
     }
 
     /// The same room on a database that speaks for a worker.
     pub fn on(&self, db: Db) -> Self {
         Self { db, ..self.clone() }
+    }
+
+    /// Whether the config names the miner.
+    pub fn knows(&self, actor: ActorId) -> bool {
+        self.miner(actor).is_ok()
     }
 
     fn miner(&self, actor: u64) -> Result<&MinerPolicy, SealingError> {
