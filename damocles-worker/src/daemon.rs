@@ -328,7 +328,7 @@ fn warn_of_missing_parameters(config: &Config) {
     sizes.dedup();
     for size in sizes {
         if let Err(error) = params::require(Stage::C2, size) {
-            let hint = error.hint().unwrap_or_default();
+            let hint = error.hint();
             tracing::warn!(hint, "sectors of {size} would stop before C2: {error}");
         }
     }

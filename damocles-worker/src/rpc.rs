@@ -95,7 +95,7 @@ impl WorkerRpc {
             let last = self.seats.last().map_or(0, |s| s.board.index());
             error(
                 INVALID_PARAMS_CODE,
-                format!("worker #{index} not found; there are #0 to #{last}"),
+                format!("thread #{index} not found; there are #0 to #{last}"),
             )
         })
     }
@@ -407,7 +407,7 @@ mod tests {
             unknown["error"]["message"]
                 .as_str()
                 .unwrap()
-                .starts_with("worker #7 not found")
+                .starts_with("thread #7 not found")
         );
         let wrong = ask(&methods, all, "WorkerResume", json!([0, "PC9"])).await;
         assert!(

@@ -18,6 +18,7 @@ use damocles_api::timeline::{Ending, TimelineEntry};
 use damocles_flow::State;
 use damocles_types::{Failure, Level};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use tracing::span::EnteredSpan;
 
 /// How a round ended.
 enum Round {
@@ -36,6 +37,11 @@ struct Attempt {
     entry: TimelineEntry,
     amended: Option<Document>,
     heard: Heard,
+}
+
+/// Every line that is logged about a sector names it.
+fn named(document: &Document) -> EnteredSpan {
+    tracing::info_span!("sector", id = %document.sector()).entered()
 }
 
 impl Engine {
@@ -60,6 +66,7 @@ impl Engine {
         self.board.meta(meta.clone());
         let mut hot = HotFile::new(&store.hot_config(), &self.config);
         self.reports.due(self.config.index);
+        let mut found = false;
         loop {
             let settings = self.until(|| hot.settings(&self.config).cloned())?;
             let document = self.until(|| meta.load().map_err(|e| e.failure()))?;
@@ -69,6 +76,13 @@ impl Engine {
                 settings: &settings,
                 plan: plans::plan(document.as_ref().map_or(settings.plan, |d| d.plan)),
             };
+            if let Some(document) = document.as_ref().filter(|_| !found) {
+                tracing::info!(
+                    sector = %document.sector(), state = %document.state,
+                    "a sector is here and goes on where it stood"
+                );
+            }
+            found = true;
             let round = self.round(&desk, document)?;
             if let Round::Rest = round {
                 self.board.sector(settings.plan, None);
@@ -92,11 +106,13 @@ impl Engine {
         let stopped = course.document.as_ref().and_then(|d| d.stopped.clone());
         if let Some(stopped) = stopped {
             // who waits for a person does so over a restart
+            let _sector = course.document.as_ref().map(named);
             self.stand(desk, &mut course, stopped.failure)?;
             return Ok(Round::Again);
         }
         let mut idle = 0;
         loop {
+            let _sector = course.document.as_ref().map(named);
             match self.control.interrupt() {
                 None => {}
                 Some(Interrupt::Stop) => return Err(Over),
@@ -184,7 +200,7 @@ impl Engine {
     /// What the step depends on is not there: shown, said once, and waited for.
     fn wait_for(&self, desk: &Desk<'_>, course: &mut Course, what: Failure) {
         if course.waits != what.message {
-            let hint = what.hint.as_deref().unwrap_or_default();
+            let hint = what.hint.as_deref();
             tracing::warn!(hint, "waiting: {}", what.message);
             course.waits.clone_from(&what.message);
         }

@@ -106,7 +106,7 @@ impl Engine {
     }
 
     pub(super) fn log_failure(&self, failure: &Failure) {
-        let hint = failure.hint.as_deref().unwrap_or_default();
+        let hint = failure.hint.as_deref();
         match failure.level {
             Level::Temporary => tracing::warn!(hint, "{failure}"),
             Level::Permanent | Level::Critical | Level::Abort => tracing::error!(hint, "{failure}"),

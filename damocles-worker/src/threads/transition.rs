@@ -12,7 +12,10 @@ use crate::{
     plans::Heard,
     view::Doing,
 };
-use damocles_api::timeline::{Ending, TimelineEntry};
+use damocles_api::{
+    show::span,
+    timeline::{Ending, TimelineEntry},
+};
 use damocles_flow::State;
 use damocles_types::{Classify, Failure, Level};
 
@@ -65,7 +68,8 @@ impl Engine {
             Err(error) => return self.stand(desk, course, error.failure()),
         };
         self.probe(Point::AfterCommit { state, event: ev })?;
-        tracing::info!(sector = %new.sector(), event = %ev, "{state} -> {next}");
+        let took = span(entry.ran_ms());
+        tracing::info!(sector = %new.sector(), event = %ev, took, "{state} -> {next}");
         course.said = None;
         let new = course.document.insert(new);
         self.board.error(None);

@@ -362,7 +362,7 @@ fn commands_to_a_running_worker() {
     fails(
         &mut ask(&["pause", "-i", "7"]),
         7,
-        "worker #7 not found",
+        "thread #7 not found",
         "list",
     );
     assert_eq!(
