@@ -183,6 +183,7 @@ impl Engine {
         course: &mut Course,
         failure: Failure,
     ) -> Result<After, Over> {
+        let failure = with_the_way_on(failure, self.config.index);
         self.log_failure(&failure);
         self.board.error(Some(failure));
         self.pause_here(desk, Because::Failed, course.document.as_mut())?;
@@ -296,6 +297,21 @@ fn last_entry(meta: &MetaDb) -> (Option<TimelineEntry>, u64) {
     }
 }
 
+/// A thread that waits for a person goes on by a command, whatever was wrong: its hint says so.
+fn with_the_way_on(failure: Failure, index: usize) -> Failure {
+    let command = format!("damocles-worker worker resume -i {index}");
+    match &failure.hint {
+        Some(hint) if hint.contains("resume") => failure,
+        Some(hint) => {
+            let hint = format!("{hint}; then let the thread go on: {command}");
+            failure.hint(hint)
+        }
+        None => failure.hint(format!(
+            "when the cause is gone, let the thread go on: {command}"
+        )),
+    }
+}
+
 /// Where a paused sector may go on.
 fn entrances(meta: &MetaDb, document: &Document) -> Vec<Entrance> {
     let beside = |which| matches!(meta.output(which), Ok(Some(_)));
@@ -306,4 +322,26 @@ fn entrances(meta: &MetaDb, document: &Document) -> Vec<Entrance> {
             closed: plans::closed(state, document, beside),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_a_person_says_how_to_go_on() {
+        let hint = |failure: Failure| with_the_way_on(failure, 3).hint.unwrap();
+        let command = "damocles-worker worker resume -i 3";
+        let bare = hint(Failure::permanent("it broke"));
+        assert!(bare.ends_with(command), "{bare}");
+        let missing =
+            Failure::permanent("parameters are missing").hint("damocles-worker params fetch");
+        let twice = with_the_way_on(with_the_way_on(missing, 3), 3)
+            .hint
+            .unwrap();
+        assert_eq!(
+            twice,
+            format!("damocles-worker params fetch; then let the thread go on: {command}")
+        );
+    }
 }
