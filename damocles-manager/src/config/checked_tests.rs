@@ -249,3 +249,15 @@ fn the_default_file_loads_and_names_only_what_is_missing() {
     );
     assert_eq!((config.proving, config.nodes), (plain.proving, plain.nodes));
 }
+
+#[test]
+fn a_bare_number_for_a_duration_is_told_how_to_write_it() {
+    let told = read(&format!(
+        "{GOOD}[Miners.Commitment.Pre.Batch]\nMaxWait = 30\n"
+    ));
+    let told = told.map(drop).unwrap_err();
+    assert!(
+        told.contains("must be a duration in quotes, such as \"15s\" or \"1h30m\", but is 30"),
+        "{told}"
+    );
+}

@@ -1,6 +1,6 @@
 //! Durations as Go writes them: `"1h0m0s"`, `"15s"`, `"1.5h"`, `"300ms"`.
 
-use damocles_daemon::config::{Kind, Value};
+use damocles_daemon::config::{Kind, Value, quoted};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -113,7 +113,8 @@ impl Serialize for GoDuration {
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(de::Error::custom)
+        let text = quoted(d, "a duration in quotes, such as \"15s\" or \"1h30m\"")?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 

@@ -2,7 +2,7 @@
 //! Nothing is decided here; `checked` makes of it what the code works with.
 
 use damocles_daemon::{
-    config::{Kept, KeyDoc, Kind, Legacy, Rules, Sheet, Value},
+    config::{Kept, KeyDoc, Kind, Legacy, Rules, Sheet, Value, quoted},
     section,
 };
 use damocles_processor::RawProcessors;
@@ -22,7 +22,7 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
+        let text = quoted(d, "a length of time in quotes, such as \"30s\"")?;
         humantime::parse_duration(&text).map(Self).map_err(|_| {
             de::Error::custom(format!(
                 "{text:?} is not a length of time; write for example \"30s\", \"5m\" or \"1h 30m\""

@@ -493,3 +493,16 @@ fn the_reference_page_is_what_the_declarations_say() {
         "docs/config-worker.md is old: UPDATE_DOCS=1 cargo test -p damocles-worker"
     );
 }
+
+#[test]
+fn a_bare_number_for_a_length_of_time_is_told_how_to_write_it() {
+    let place = Place::bare();
+    let told = |more: &str| place.load(more).map(drop).unwrap_err().to_string();
+    let bare = told("[sealing]\nseal_interval = 30\n");
+    assert!(
+        bare.contains("must be a length of time in quotes, such as \"30s\", but is 30"),
+        "{bare}"
+    );
+    let port = told("[worker]\nrpc_server.port = 70000\n");
+    assert!(port.contains("from 0 to 65535"), "{port}");
+}

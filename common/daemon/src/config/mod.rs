@@ -11,10 +11,12 @@ mod section;
 mod doc;
 mod rules;
 mod tree;
+mod quoted;
 mod read;
 
 pub use doc::{commented_default, markdown};
 pub use fault::{Fault, Faults, Notice, Report};
+pub use quoted::quoted;
 pub use read::{parse, parse_file};
 pub use rules::{Kept, Legacy, Rules};
 pub use section::{KeyDoc, Kind, Sheet, Value, defaults_of};
