@@ -14,6 +14,7 @@ pub mod numa;
 mod sys;
 pub mod pin;
 pub mod config;
+pub mod config_keys;
 pub mod machine;
 pub mod serve;
 pub mod parent;

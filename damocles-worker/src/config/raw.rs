@@ -5,7 +5,7 @@ use damocles_daemon::{
     config::{Kept, KeyDoc, Kind, Legacy, Rules, Sheet, Value, quoted},
     section,
 };
-use damocles_processor::RawProcessors;
+use damocles_processor::{RawProcessors, config_keys};
 use damocles_types::{ByteSize, Hidden};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -70,153 +70,33 @@ impl Value for QuietTable {
     }
 }
 
-/// `[processors]`; the image belongs to the crate that runs them.
+/// `[processors]`; the image and its words belong to the crate that runs them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProcessorsSection(pub RawProcessors);
 
 impl Value for ProcessorsSection {
     fn kind() -> Kind {
-        let leaf = |name, words: &str, doc: &[&'static str]| KeyDoc {
-            name,
+        let sheet = |doc: &[&'static str], keys: Vec<KeyDoc>| Sheet {
             doc: doc.to_vec(),
-            kind: Kind::Leaf(words.to_owned()),
-        };
-        let stages = "add_pieces, tree_d, pc1, pc2, synth_proof, c1, c2, snap_encode, snap_prove, \
-                      unseal, transfer, window_post, winning_post";
-        let child = Sheet {
-            doc: vec![
-                "One child process of a stage; `<stage>` is one of",
-                stages,
-                "(each may stand several times), or sealing_daemons for programs that are only kept running.",
-                "A stage without an entry gets one child of the worker's own program, started when first needed.",
-                "The worker's own program has no synth_proof: sectors with synthetic proofs (`UseSyntheticPoRep` at the manager) are asked for only where an entry names a program that makes them.",
-            ],
-            keys: vec![
-                leaf(
-                    "bin",
-                    "path",
-                    &["Program; the worker's own executable when left out."],
-                ),
-                leaf(
-                    "args",
-                    "list of: text",
-                    &["Arguments; `processor <stage>` when left out."],
-                ),
-                leaf(
-                    "stable_wait",
-                    "length of time",
-                    &["How long the child may take to its ready line; `5s` when left out."],
-                ),
-                leaf(
-                    "cgroup.cpuset",
-                    "CPU list, such as \"0-7,16\"",
-                    &["CPUs of the child (and its cgroup)."],
-                ),
-                leaf(
-                    "cgroup.group_name",
-                    "text",
-                    &["Parent cgroup; `vc-worker` when left out."],
-                ),
-                leaf(
-                    "envs",
-                    "table of texts",
-                    &[
-                        "Environment on top of the inherited one; for our PC2, `DAMOCLES_PC2_MEMORY` is the most that its buffers take, `8GiB` when left out; for PC1, `HUGEPAGE_FILES_PATH` is where `store hugepage-file-init` made memory files.",
-                    ],
-                ),
-                leaf(
-                    "numa_preferred",
-                    "whole number",
-                    &[
-                        "NUMA node whose memory is preferred. PC1's labels come from this node alone (without this key: from the node of the child's CPUs) as long as it has room for them.",
-                    ],
-                ),
-                leaf(
-                    "concurrent",
-                    "whole number, 1 or more",
-                    &[
-                        "Tasks at once; unlimited when left out. Where these are more than the child has CPUs, PC1 labels sectors of one kind in step: a task waits for others, but never longer than `DAMOCLES_PC1_BATCH_WAIT` in `envs` (`60s`) and a twentieth of what it takes alone (with `limitation.staggered`, others may never come in that time).",
-                    ],
-                ),
-                leaf(
-                    "locks",
-                    "list of: text",
-                    &["Names out of `ext_locks`, held while a task runs."],
-                ),
-                leaf(
-                    "auto_restart",
-                    "true or false",
-                    &["Start the child again when it ends; true when left out."],
-                ),
-                leaf(
-                    "inherit_envs",
-                    "true or false",
-                    &["Begin with the worker's environment; true when left out."],
-                ),
-                leaf(
-                    "longest",
-                    "length of time, such as \"3h\"",
-                    &[
-                        "New: how long a task may take before its child is killed, with all that runs in it; it is tried again. No limit when left out.",
-                    ],
-                ),
-                leaf(
-                    "silent",
-                    "length of time, such as \"1h\"",
-                    &[
-                        "New: the same for how long nothing may be heard of a task; `0s` for no limit. When left out, `4h` for the worker's own program with our kernels where it tells of its progress (add_pieces, tree_d, pc1, pc2, snap_encode, transfer), else no limit.",
-                    ],
-                ),
-                leaf(
-                    "kernel",
-                    "\"auto\" or \"filecoin-proofs\"",
-                    &[
-                        "What computes in the worker's own program: our kernels (the fastest code of theirs that the CPU allows), or the proofs library only; `auto` when left out.",
-                        "Not beside `bin` or `args`.",
-                    ],
-                ),
-            ],
+            keys,
             defaults: toml::Table::new(),
         };
-        Kind::Table(Sheet {
-            doc: vec![
-                "Where stages are computed: child processes, how many at once, and what they share.",
-            ],
-            keys: vec![
-                leaf(
-                    "limitation.concurrent.<stage>",
-                    "whole number, 1 or more",
-                    &["Tasks of a stage at once, over all its children."],
-                ),
-                leaf(
-                    "limitation.staggered.<stage>",
-                    "length of time",
-                    &["Least time between two starts of a stage."],
-                ),
-                leaf(
-                    "limit.<stage>",
-                    "whole number, 1 or more",
-                    &["Older form of `limitation.concurrent`; used only when that is absent."],
-                ),
-                leaf(
-                    "ext_locks.<name>",
-                    "whole number, 1 or more",
-                    &["A named lock and how many tasks may hold it."],
-                ),
-                leaf(
-                    "static_tree_d.<size>",
-                    "path",
-                    &["Ready-made tree-d of a sector without data; see `generator tree-d`."],
-                ),
-                KeyDoc {
-                    name: "<stage>",
-                    doc: Vec::new(),
-                    kind: Kind::Tables(child),
-                },
-            ],
-            defaults: toml::Table::new(),
-        })
+        let leaves = |keys: &[config_keys::Key]| -> Vec<KeyDoc> {
+            let leaf = |key: &config_keys::Key| KeyDoc {
+                name: key.name,
+                doc: key.doc.to_vec(),
+                kind: Kind::Leaf(key.holds.to_owned()),
+            };
+            keys.iter().map(leaf).collect()
+        };
+        let mut keys = leaves(config_keys::SECTION);
+        keys.push(KeyDoc {
+            name: "<stage>",
+            doc: Vec::new(),
+            kind: Kind::Tables(sheet(config_keys::CHILD_DOC, leaves(config_keys::CHILD))),
+        });
+        Kind::Table(sheet(config_keys::SECTION_DOC, keys))
     }
 }
 

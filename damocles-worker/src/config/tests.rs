@@ -506,3 +506,40 @@ fn a_bare_number_for_a_length_of_time_is_told_how_to_write_it() {
     let port = told("[worker]\nrpc_server.port = 70000\n");
     assert!(port.contains("from 0 to 65535"), "{port}");
 }
+
+#[test]
+fn the_page_says_the_defaults_that_are_in_force() {
+    let config = Place::bare().load("").unwrap().config;
+    let sealing = Sealing::default();
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    let page = reference();
+    for (key, default) in [
+        ("ping_interval", seconds(config.ping_interval)),
+        ("enable_deals", sealing.enable_deals.to_string()),
+        ("disable_cc", sealing.disable_cc.to_string()),
+        ("max_retries", sealing.max_retries.to_string()),
+        ("max_resubmits", sealing.max_resubmits.to_string()),
+        ("seal_interval", seconds(sealing.seal_interval)),
+        ("recover_interval", seconds(sealing.recover_interval)),
+        (
+            "rpc_polling_interval",
+            seconds(sealing.rpc_polling_interval),
+        ),
+        ("ignore_proof_check", sealing.ignore_proof_check.to_string()),
+        (
+            "request_task_max_retries",
+            sealing.request_task_max_retries.to_string(),
+        ),
+        ("verify_after_pc2", sealing.verify_after_pc2.to_string()),
+    ] {
+        let row = format!("| `{key}` |");
+        let row = page.lines().find(|line| line.starts_with(&row)).unwrap();
+        let says = format!("`{default}` when left out");
+        assert!(row.contains(&says), "{says:?} is not in {row}");
+    }
+    let listens = config.listen.to_string();
+    let (host, port) = listens.rsplit_once(':').unwrap();
+    for told in [host, port] {
+        assert!(page.contains(&format!("`{told}` when left out")), "{told}");
+    }
+}
