@@ -3,6 +3,7 @@
 
 mod circles;
 mod commands;
+mod dependencies;
 mod doors;
 mod files;
 mod keys;
