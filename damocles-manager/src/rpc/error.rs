@@ -10,7 +10,7 @@ use damocles_api::code::{
 };
 use damocles_daemon::seldom::Seldom;
 use damocles_kv::KvError;
-use damocles_types::SectorId;
+use damocles_types::{SectorId, chain};
 use jsonrpsee::types::ErrorObjectOwned;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) trait ToRpc: std::error::Error + Sized {
             Meaning::NotOwner(_) => error(NOT_OWNER, self),
             Meaning::NotNow => {
                 // the room that waits says it once; a fleet would repeat it without end
-                tracing::debug!("not now: {self}{}", causes(&self));
+                tracing::debug!("not now: {}", chain(&self));
                 error(NOT_NOW, self)
             }
             Meaning::Failed => failed(&self),
@@ -64,20 +64,10 @@ pub(super) trait ToRpc: std::error::Error + Sized {
     }
 }
 
-fn causes(failure: &dyn std::error::Error) -> String {
-    let mut causes = String::new();
-    let mut cause = failure.source();
-    while let Some(c) = cause {
-        causes.push_str(&format!(": {c}"));
-        cause = c.source();
-    }
-    causes
-}
-
 fn failed(failure: &dyn std::error::Error) -> ErrorObjectOwned {
     // a database that cannot be written is told once, and not for every call that it fails
     static SAME: Seldom = Seldom::new(Duration::from_secs(10));
-    let text = format!("{failure}{}", causes(failure));
+    let text = chain(failure);
     let of_database = text.contains(DATABASE_FAILED);
     match if of_database { SAME.now() } else { Some(0) } {
         Some(0) => tracing::warn!("a call failed: {text}"),

@@ -87,6 +87,41 @@ fn one_adapter_speaks_to_the_node() {
     none(speakers.collect());
 }
 
+/// Where chains of causes are walked, with the reason.
+const WALKERS: [(&str, &str); 2] = [
+    ("common/types/src/chain.rs", "the one printer"),
+    (
+        "damocles-manager/src/chain/endpoint.rs",
+        "takes the innermost words of a transport error",
+    ),
+];
+
+#[test]
+fn one_printer_of_error_chains() {
+    let walkers = all_sources().into_iter().filter_map(|source| {
+        let allowed = WALKERS.iter().any(|(path, _)| *path == source.path);
+        let walks = !allowed && calls(source.tokens(), "source");
+        walks.then(|| {
+            let (door, _) = WALKERS[0];
+            format!("{}: only {door} walks down a chain of causes", source.path)
+        })
+    });
+    none(walkers.collect());
+}
+
+/// Whether a method of that name is called without arguments.
+fn calls(tokens: TokenStream, method: &str) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let here = tokens.windows(3).any(|window| {
+        matches!(window, [TokenTree::Punct(dot), TokenTree::Ident(name), TokenTree::Group(of)]
+            if dot.as_char() == '.' && name == method && of.stream().is_empty())
+    });
+    here || tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => calls(group.stream(), method),
+        _ => false,
+    })
+}
+
 #[test]
 fn the_flow_tables_do_no_io() {
     let manifest = fs::read_to_string(root().join("common/flow/Cargo.toml")).unwrap();
