@@ -80,13 +80,30 @@ pub fn commented_default<T: Value>() -> String {
     out
 }
 
+/// Columns of a comment in the file.
+const WIDTH: usize = 98;
+
+/// A document as a comment, broken between words whatever its length was.
+fn comment(out: &mut String, doc: &[&'static str]) {
+    let mut line = String::from("#");
+    for word in doc.iter().flat_map(|text| text.split_whitespace()) {
+        if line.len() > 1 && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(out, "{line}");
+            line.truncate(1);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    if line.len() > 1 {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
 fn section_file(out: &mut String, sheet: &Sheet, path: &str, list: bool) {
     let has_leaves = sheet.keys.iter().any(|k| matches!(k.kind, Kind::Leaf(_)));
     if !path.is_empty() && (has_leaves || list) {
         out.push('\n');
-        for line in &sheet.doc {
-            let _ = writeln!(out, "# {line}");
-        }
+        comment(out, &sheet.doc);
         let _ = match list {
             true => writeln!(out, "#[[{path}]]"),
             false => writeln!(out, "#[{path}]"),
@@ -94,9 +111,7 @@ fn section_file(out: &mut String, sheet: &Sheet, path: &str, list: bool) {
     }
     for key in &sheet.keys {
         if let Kind::Leaf(words) = &key.kind {
-            for line in &key.doc {
-                let _ = writeln!(out, "# {line}");
-            }
+            comment(out, &key.doc);
             let _ = match default_text(sheet, key) {
                 text if text.is_empty() => writeln!(out, "#{} = # {words}", key.name),
                 text => writeln!(out, "#{} = {text}", key.name),
@@ -155,8 +170,23 @@ mod tests {
             ]
         );
         let file = commented_default::<Root>();
-        assert!(file.contains("#[API]\n# Address of the node.\n#Chain = # text\n# Seconds between\n# two tries.\n#Wait = 5\n"), "{file}");
+        assert!(file.contains("#[API]\n# Address of the node.\n#Chain = # text\n# Seconds between two tries.\n#Wait = 5\n"), "{file}");
         assert!(file.contains("#[[Miners]]"), "{file}");
         assert!(file.lines().all(|l| l.is_empty() || l.starts_with('#')));
+    }
+
+    #[test]
+    fn a_long_document_is_broken_between_words() {
+        let mut out = String::new();
+        comment(&mut out, &["a sentence that goes on and ends here."; 20]);
+        assert!(out.lines().count() > 5);
+        for line in out.lines() {
+            assert!(line.len() <= WIDTH && line.starts_with("# "), "{line}");
+        }
+        let words: Vec<&str> = out.split_whitespace().filter(|w| *w != "#").collect();
+        assert_eq!(words.len(), 8 * 20, "nothing is lost");
+        comment(&mut out, &[]);
+        comment(&mut out, &[""]);
+        assert!(!out.lines().any(|line| line == "#"), "no empty comment");
     }
 }
