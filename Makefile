@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants slow deny deps
+.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants slow deny deny-offline deps
 
 # Sectors that the demo seals; with KEEP=1 it stays up until Ctrl-C.
 SECTORS ?= 2
@@ -74,6 +74,9 @@ slow: build params ## the tests marked "ignore": large sectors, hours of CPU, te
 deny: ## licences, advisories and sources of what we stand on; installs cargo-deny when it is missing
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
 	cargo deny check
+
+deny-offline: ## the part of it that asks no network, for CI; cargo-deny must be there
+	cargo deny --offline check bans licenses sources
 
 deps:
 	@scripts/deps.sh
