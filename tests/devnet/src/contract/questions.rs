@@ -12,16 +12,18 @@ pub type Scene = BTreeMap<&'static str, Value>;
 /// How it went.
 #[derive(Debug, Default)]
 pub struct Asking {
-    /// Questions that were answered.
+    /// Questions that were answered, histories that were told.
     pub asked: Vec<String>,
-    /// Questions that the chain cannot be asked, or whose names the scene lacks.
+    /// Questions that the chain cannot be asked, or whose names the scene lacks; histories that it
+    /// cannot be made to have.
     pub left: Vec<String>,
     /// Where the answer is not a node's.
     pub faults: Vec<String>,
 }
 
 impl Asking {
-    /// Panics with every fault, and when fewer than `least` questions were answered.
+    /// Panics with every fault, and when fewer than `least` questions were answered, or histories
+    /// told.
     #[track_caller]
     pub fn is_a_nodes(&self, least: usize) {
         assert!(
@@ -31,7 +33,7 @@ impl Asking {
         );
         assert!(
             self.asked.len() >= least,
-            "{} of at least {least} questions were asked, left out: {:?}",
+            "{} of at least {least} were asked, left out: {:?}",
             self.asked.len(),
             self.left
         );
