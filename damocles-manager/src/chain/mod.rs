@@ -4,7 +4,9 @@
 //! Chain (trait) ◄── node.rs    JSON-RPC v1 of Lotus, Forest, Venus or the devnet
 //!                              (endpoint.rs one node, network.rs whether it is of our network,
 //!                              belief.rs whose head is believed, refusal.rs what it says behind 500)
-//!               ◄── script.rs  a chain that tests write themselves
+//!               ◄── script.rs  a chain that tests write themselves (script_mail.rs its messages,
+//!                              script_pool.rs what becomes of them,
+//!                              script_answers.rs how it answers, as contract_tests.rs demands)
 //! head.rs  follows the head and publishes it; facts.rs  what the node tells once
 //! ```
 //! State reads name the tipset that they look at, so that several of them see one state.
@@ -24,6 +26,12 @@ mod randomness;
 pub mod script;
 #[cfg(test)]
 mod script_answers;
+#[cfg(test)]
+mod script_mail;
+#[cfg(test)]
+mod script_pool;
+#[cfg(test)]
+mod contract_tests;
 
 pub use endpoint::EndpointError;
 pub use facts::Facts;

@@ -1,14 +1,16 @@
 //! A chain that tests write themselves: state is set, calls are counted, trouble is ordered.
+//! What it says of all that is held to the contract that the devnet is held to
+//! (`contract_tests.rs`). Two things it cannot do: tell the state of a tipset on a branch that it
+//! left (nor can a node that was restored), and tell what was taken out of the state since.
 
-use crate::chain::ChainError;
+use crate::chain::{ChainError, script_mail::Mail};
 use cid::Cid;
 use damocles_node::{
-    Deadline, DeadlineInfo, Message, MessageReceipt, MinerInfo, MsgLookup, Partition,
-    SectorOnChainInfo, SectorPreCommitOnChainInfo, SignedMessage, TipSetKey, message::chain_cid,
+    DeadlineInfo, MinerInfo, SectorOnChainInfo, SectorPreCommitOnChainInfo, SignedMessage,
+    TipSetKey, message::chain_cid,
 };
 use damocles_types::{ActorId, Epoch, SectorNumber};
 use fvm_ipld_bitfield::BitField;
-use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,8 +26,6 @@ pub struct Script {
     /// What the node says of its genesis and of finality.
     pub genesis: Option<String>,
     pub finalized: Option<Epoch>,
-    /// Whether the node's pool has lost everything, and knows no message any more.
-    pub forgetful: bool,
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
     pub gas_limit: i64,
@@ -50,26 +50,83 @@ pub struct Script {
     /// Every push that was asked for, repeated ones too.
     pub pushes: Vec<uuid::Uuid>,
     pub republished: Vec<Cid>,
-    /// Senders and nonces of what was put into the pool, executed or not.
-    pub pool: HashSet<(Address, u64)>,
-    /// What became of messages.
-    pub lookups: HashMap<Cid, MsgLookup>,
-    /// Nonces by sender that somebody else used, and at which height.
-    pub taken: HashMap<(Address, u64), Epoch>,
-    /// Nonces by sender that were executed, and at which height.
-    pub nonces: HashMap<(Address, u64), Epoch>,
     /// How far back searches went, in order.
     pub searches: Vec<Epoch>,
+    /// How often each method was asked while somebody answered.
+    pub asked: HashMap<String, usize>,
     /// Tipsets of a branch that the chain left: everything from this height on was replaced.
     pub branches: Vec<Epoch>,
-    /// Messages that are on chain under a name that we did not give.
-    pub messages: HashMap<Cid, Message>,
-    pub deadlines: HashMap<ActorId, DeadlineInfo>,
-    pub post_submissions: HashMap<ActorId, Vec<Deadline>>,
-    pub partitions: HashMap<(ActorId, u64), Vec<Partition>>,
+    /// Where miners prove their sectors.
+    pub windows: HashMap<ActorId, Windows>,
     /// Changes the randomness, as a reorganisation does.
     pub fork: u8,
-    pub(super) next_nonce: u64,
+    pub(super) mail: Mail,
+}
+
+/// A miner's deadlines, what lies in them, and what was proven.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    pub deadlines: u64,
+    /// Epochs of one window.
+    pub window: Epoch,
+    pub lookback: Epoch,
+    pub cutoff: Epoch,
+    /// Sectors of the partitions by deadline.
+    pub partitions: BTreeMap<u64, Vec<Vec<SectorNumber>>>,
+    pub faulty: Vec<SectorNumber>,
+    pub recovering: Vec<SectorNumber>,
+    /// Partitions that are proven already, by deadline.
+    pub submitted: BTreeMap<u64, Vec<u64>>,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self {
+            deadlines: 4,
+            window: 60,
+            lookback: 20,
+            cutoff: 70,
+            partitions: BTreeMap::new(),
+            faulty: Vec::new(),
+            recovering: Vec::new(),
+            submitted: BTreeMap::new(),
+        }
+    }
+}
+
+impl Windows {
+    /// The deadline of that epoch; periods begin at multiples of their length.
+    pub(super) fn at(&self, now: Epoch) -> DeadlineInfo {
+        let count = i64::try_from(self.deadlines).unwrap();
+        let period = self.window * count;
+        let period_start = now.div_euclid(period) * period;
+        let index = (now - period_start) / self.window;
+        let open = period_start + index * self.window;
+        DeadlineInfo {
+            current_epoch: now,
+            period_start,
+            index: u64::try_from(index).unwrap(),
+            open,
+            close: open + self.window,
+            challenge: open - self.lookback,
+            fault_cutoff: open - self.cutoff,
+            wpost_period_deadlines: self.deadlines,
+            wpost_proving_period: period,
+            wpost_challenge_window: self.window,
+            wpost_challenge_lookback: self.lookback,
+            fault_declaration_cutoff: self.cutoff,
+        }
+    }
+
+    /// Deadline and partition of a sector.
+    pub(super) fn place(&self, sector: SectorNumber) -> Option<(u64, u64)> {
+        let places = self.partitions.iter().flat_map(|(deadline, all)| {
+            let numbered = all.iter().zip(0..);
+            numbered.map(|(sectors, index)| (*deadline, index, sectors))
+        });
+        let mut places = places.filter(|(.., sectors)| sectors.contains(&sector));
+        places.next().map(|(deadline, index, _)| (deadline, index))
+    }
 }
 
 /// The chain of a test.
@@ -117,12 +174,14 @@ impl ScriptChain {
             "Multiaddrs": [], "WindowPoStProofType": 10, "SectorSize": 2048,
             "WindowPoStPartitionSectors": 2, "ConsensusFaultElapsed": -1,
             "PendingOwnerAddress": null, "Beneficiary": "t0100",
-            "BeneficiaryTerm": null, "PendingBeneficiaryTerm": null,
+            "BeneficiaryTerm": {"Quota": "0", "UsedQuota": "0", "Expiration": 0},
+            "PendingBeneficiaryTerm": null,
         });
         let mut script = self.edit();
         script
             .miners
             .insert(miner, serde_json::from_value(info).unwrap());
+        script.windows.entry(miner).or_default();
         script.balances.insert(worker, TokenAmount::from_whole(100));
         script
             .balances
@@ -134,69 +193,60 @@ impl ScriptChain {
         self.edit().tipset(height)
     }
 
+    /// Puts proven sectors into the partitions of a deadline, sealed with these CIDs.
+    pub fn place(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        partitions: Vec<Vec<SectorNumber>>,
+        sealed: impl Fn(SectorNumber) -> Cid,
+    ) {
+        let mut script = self.edit();
+        for number in partitions.iter().flatten() {
+            let info = serde_json::json!({
+                "SectorNumber": number, "SealProof": 5,
+                "SealedCID": {"/": sealed(*number).to_string()},
+                "Activation": 0, "Expiration": 100_000, "DealWeight": "0",
+                "VerifiedDealWeight": "0", "InitialPledge": "0",
+            });
+            let info = serde_json::from_value(info).unwrap();
+            script.sectors.insert((miner, *number), info);
+        }
+        let windows = script.windows.entry(miner).or_default();
+        windows.partitions.insert(deadline, partitions);
+    }
+
     /// The chain goes back to `height`: what was executed above it never was, and the tipsets
-    /// above it get other names. The pool keeps nothing.
+    /// above it get other names. The pool keeps nothing; the node still knows the messages.
     pub fn go_back(&self, height: Epoch) {
         let mut script = self.edit();
         script.branches.push(height + 1);
         script.height = height;
-        script.lookups.retain(|_, found| found.height <= height);
-        script.nonces.retain(|_, at| *at <= height);
-        script.taken.retain(|_, at| *at <= height);
+        script.mail.go_back(height);
         script
             .precommits
             .retain(|_, p| p.pre_commit_epoch <= height);
         script.sectors.retain(|_, s| s.activation <= height);
-        let used = script.nonces.keys().map(|(_, nonce)| nonce + 1);
-        script.next_nonce = used.max().unwrap_or(0);
-        script.forgetful = true;
-        script.pool.clear();
-    }
-
-    /// Another message of the sender is executed with that nonce, at the present height.
-    pub fn take_nonce(&self, from: Address, nonce: u64) {
-        let mut script = self.edit();
-        let height = script.height;
-        script.taken.insert((from, nonce), height);
-        script.nonces.insert((from, nonce), height);
-        script.next_nonce = script.next_nonce.max(nonce + 1);
-    }
-
-    /// Executes a pushed message at the present height with that exit code and return value.
-    pub fn land(&self, cid: Cid, exit_code: i64, value: RawBytes) {
-        let mut script = self.edit();
-        let height = script.height;
-        let executed = script.pushed.values().find(|m| m.cid() == cid);
-        if let Some(name) = executed.map(|m| (m.message.from, m.message.nonce)) {
-            script.nonces.insert(name, height);
-        }
-        let tip_set = script.tipset(height);
-        script.lookups.insert(
-            cid,
-            MsgLookup {
-                message: cid,
-                receipt: MessageReceipt {
-                    exit_code,
-                    r#return: value,
-                    gas_used: 1000,
-                    events_root: None,
-                },
-                return_dec: serde_json::Value::Null,
-                tip_set,
-                height,
-            },
-        );
     }
 
     pub(super) fn up(&self, method: &str) -> Result<MutexGuard<'_, Script>, ChainError> {
-        let script = self.edit();
+        let mut script = self.edit();
         if script.down {
             return Err(ChainError::Unreachable {
                 method: method.into(),
                 reason: "connection refused".into(),
             });
         }
+        *script.asked.entry(method.to_owned()).or_default() += 1;
         Ok(script)
+    }
+}
+
+pub(super) fn refused(method: &str, message: impl Into<String>) -> ChainError {
+    ChainError::Refused {
+        method: method.into(),
+        code: 1,
+        message: message.into(),
     }
 }
 
@@ -208,10 +258,41 @@ impl Script {
     }
 
     /// The height of the tipset with that name, on the chain of now.
-    pub(super) fn height_of(&self, key: &TipSetKey) -> Option<Epoch> {
+    fn height_of(&self, key: &TipSetKey) -> Option<Epoch> {
         if key.is_head() {
             return Some(self.height);
         }
         (0..=self.height).rev().find(|h| self.tipset(*h) == *key)
+    }
+
+    /// The same, or a node's refusal.
+    pub(super) fn at(&self, method: &str, key: &TipSetKey) -> Result<Epoch, ChainError> {
+        self.height_of(key).ok_or_else(|| {
+            let block = key.0[0];
+            let why =
+                format!("failed to load tipset: get block {block}: ipld: could not find {block}");
+            refused(method, why)
+        })
+    }
+
+    /// The ID address of an account; of others the address itself.
+    pub(super) fn id_of(&self, address: Address) -> Address {
+        let known = self.keys.iter().find(|(_, key)| **key == address);
+        known.map_or(address, |(id, _)| *id)
+    }
+
+    /// The key address of an account.
+    pub(super) fn key_of(&self, address: Address) -> Result<Address, String> {
+        let miner = address.id().is_ok_and(|id| self.miners.contains_key(&id));
+        if miner {
+            return Err(format!(
+                "failed to get account actor state for {address}: actor code is not account: storageminer"
+            ));
+        }
+        match self.keys.get(&address) {
+            Some(key) => Ok(*key),
+            None if self.balances.contains_key(&self.id_of(address)) => Ok(address),
+            None => Err("actor not found".to_owned()),
+        }
     }
 }

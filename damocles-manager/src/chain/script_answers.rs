@@ -2,7 +2,8 @@
 
 use crate::chain::{
     Chain, ChainError, DomainTag,
-    script::{ScriptChain, cid_of},
+    script::{Script, ScriptChain, cid_of, refused},
+    script_mail::sign,
 };
 use async_trait::async_trait;
 use cid::Cid;
@@ -13,30 +14,9 @@ use damocles_node::{
 };
 use damocles_types::{ActorId, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
-use fvm_shared::{
-    address::Address,
-    crypto::signature::{Signature, SignatureType},
-    econ::TokenAmount,
-};
+use fvm_shared::{address::Address, econ::TokenAmount};
+use parking_lot::MutexGuard;
 use std::collections::{BTreeMap, BTreeSet};
-
-fn refused(method: &str, message: impl Into<String>) -> ChainError {
-    ChainError::Refused {
-        method: method.into(),
-        code: 1,
-        message: message.into(),
-    }
-}
-
-fn signed(message: Message) -> SignedMessage {
-    SignedMessage {
-        message,
-        signature: Signature {
-            sig_type: SignatureType::BLS,
-            bytes: vec![1; 96],
-        },
-    }
-}
 
 fn randomness(tag: DomainTag, epoch: Epoch, entropy: &[u8], fork: u8) -> Randomness {
     let mut input = tag.number().to_be_bytes().to_vec();
@@ -59,11 +39,12 @@ impl Chain for ScriptChain {
         let key = script.tipset(script.height);
         let cid = key.0[0];
         let zero = serde_json::json!({
-            "Miner": "t01000", "Ticket": null, "ElectionProof": null, "BeaconEntries": [],
+            "Miner": "t01000", "Ticket": {"VRFProof": "AA=="},
+            "ElectionProof": {"WinCount": 1, "VRFProof": "AA=="}, "BeaconEntries": [{"Round": 1, "Data": "AA=="}],
             "WinPoStProof": [], "Parents": [], "ParentWeight": "0", "Height": script.height,
             "ParentStateRoot": {"/": cid.to_string()},
             "ParentMessageReceipts": {"/": cid.to_string()},
-            "Messages": {"/": cid.to_string()}, "BLSAggregate": null,
+            "Messages": {"/": cid.to_string()}, "BLSAggregate": {"Type": 2, "Data": "AA=="},
             "Timestamp": 1_700_000_000 + script.height * 30, "BlockSig": null,
             "ForkSignaling": 0, "ParentBaseFee": "100",
         });
@@ -78,16 +59,14 @@ impl Chain for ScriptChain {
     async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError> {
         let method = "ChainGetTipSetByHeight";
         let script = self.up(method)?;
-        match script.height_of(key) {
-            Some(top) if height <= top => Ok(script.tipset(height)),
-            Some(top) => Err(refused(
-                method,
-                format!(
-                    "looking for tipset with height greater than start point, req: {height}, head: {top}"
-                ),
-            )),
-            None => Err(refused(method, "failed to load tipset")),
+        let top = script.at(method, key)?;
+        if height > top {
+            let why = format!(
+                "looking for tipset with height greater than start point, req: {height}, head: {top}"
+            );
+            return Err(refused(method, why));
         }
+        Ok(script.tipset(height))
     }
 
     async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
@@ -111,167 +90,193 @@ impl Chain for ScriptChain {
         })
     }
 
-    async fn network_version(&self, _: &TipSetKey) -> Result<u32, ChainError> {
-        Ok(self.up("StateNetworkVersion")?.network_version)
+    async fn network_version(&self, key: &TipSetKey) -> Result<u32, ChainError> {
+        let method = "StateNetworkVersion";
+        let script = self.up(method)?;
+        script.at(method, key)?;
+        Ok(script.network_version)
     }
 
-    async fn lookup_id(&self, address: Address, _: &TipSetKey) -> Result<Address, ChainError> {
-        let script = self.up("StateLookupID")?;
-        if address.id().is_ok() {
-            return Ok(address);
+    async fn lookup_id(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError> {
+        let method = "StateLookupID";
+        let script = self.up(method)?;
+        script.at(method, key)?;
+        let id = script.id_of(address);
+        if id.id().is_ok() {
+            Ok(id)
+        } else {
+            Err(refused(method, "actor not found"))
         }
-        let known = script.keys.iter().find(|(_, key)| **key == address);
-        known
-            .map(|(id, _)| *id)
-            .ok_or_else(|| refused("StateLookupID", "actor not found"))
     }
 
-    async fn account_key(&self, address: Address, _: &TipSetKey) -> Result<Address, ChainError> {
-        let script = self.up("StateAccountKey")?;
-        Ok(*script.keys.get(&address).unwrap_or(&address))
+    async fn account_key(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError> {
+        let method = "StateAccountKey";
+        let script = self.up(method)?;
+        script.at(method, key)?;
+        script.key_of(address).map_err(|why| refused(method, why))
     }
 
     async fn actor(&self, address: Address, key: &TipSetKey) -> Result<ActorState, ChainError> {
-        let script = self.up("StateGetActor")?;
-        let at = script
-            .height_of(key)
-            .ok_or_else(|| refused("StateGetActor", "failed to load tipset"))?;
-        let used = script
-            .nonces
-            .iter()
-            .filter(|((from, _), height)| *from == address && **height <= at)
-            .map(|((_, nonce), _)| nonce + 1);
-        let nonce = used.max().unwrap_or(0);
-        let balance = script
-            .balances
-            .get(&address)
-            .ok_or_else(|| refused("StateGetActor", "actor not found"))?;
+        let method = "StateGetActor";
+        let script = self.up(method)?;
+        let at = script.at(method, key)?;
+        let id = script.id_of(address);
+        let miner = id.id().is_ok_and(|id| script.miners.contains_key(&id));
+        let balance = match script.balances.get(&id) {
+            Some(balance) => balance.clone(),
+            None if miner => TokenAmount::default(),
+            None => return Err(refused(method, "actor not found")),
+        };
+        let nonce = match script.key_of(id) {
+            Ok(from) => script.mail.nonce(from, at),
+            Err(_) => 0,
+        };
+        let kind = if miner { "storageminer" } else { "account" };
         Ok(ActorState {
-            code: cid_of("account"),
-            head: cid_of("account"),
+            code: cid_of(kind),
+            head: cid_of(&format!("{kind} {id}")),
             nonce,
-            balance: balance.clone(),
+            balance,
             delegated_address: None,
         })
     }
 
-    async fn miner_info(&self, miner: ActorId, _: &TipSetKey) -> Result<MinerInfo, ChainError> {
-        let script = self.up("StateMinerInfo")?;
-        script
-            .miners
-            .get(&miner)
-            .cloned()
-            .ok_or_else(|| refused("StateMinerInfo", "actor not found"))
+    async fn miner_info(&self, miner: ActorId, key: &TipSetKey) -> Result<MinerInfo, ChainError> {
+        let script = self.miner("StateMinerInfo", miner, key)?.0;
+        Ok(script.miners[&miner].clone())
     }
 
-    async fn miner_allocated(&self, miner: ActorId, _: &TipSetKey) -> Result<BitField, ChainError> {
-        let script = self.up("StateMinerAllocated")?;
+    async fn miner_allocated(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<BitField, ChainError> {
+        let script = self.miner("StateMinerAllocated", miner, key)?.0;
         Ok(script.allocated.get(&miner).cloned().unwrap_or_default())
     }
 
     async fn miner_proving_deadline(
         &self,
         miner: ActorId,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<DeadlineInfo, ChainError> {
-        let script = self.up("StateMinerProvingDeadline")?;
-        script
-            .deadlines
-            .get(&miner)
-            .copied()
-            .ok_or_else(|| refused("StateMinerProvingDeadline", "actor not found"))
+        let (script, at) = self.miner("StateMinerProvingDeadline", miner, key)?;
+        Ok(script.windows[&miner].at(at))
     }
 
     async fn miner_deadlines(
         &self,
         miner: ActorId,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<Vec<Deadline>, ChainError> {
-        let script = self.up("StateMinerDeadlines")?;
-        Ok(script
-            .post_submissions
-            .get(&miner)
-            .cloned()
-            .unwrap_or_default())
+        let script = self.miner("StateMinerDeadlines", miner, key)?.0;
+        let windows = &script.windows[&miner];
+        let deadline = |index| Deadline {
+            post_submissions: bits(windows.submitted.get(&index).into_iter().flatten()),
+            disputable_proof_count: 0,
+            daily_fee: TokenAmount::default(),
+        };
+        Ok((0..windows.deadlines).map(deadline).collect())
     }
 
     async fn miner_partitions(
         &self,
         miner: ActorId,
         deadline: u64,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<Vec<Partition>, ChainError> {
-        let script = self.up("StateMinerPartitions")?;
-        Ok(script
-            .partitions
-            .get(&(miner, deadline))
-            .cloned()
-            .unwrap_or_default())
+        let script = self.miner("StateMinerPartitions", miner, key)?.0;
+        let windows = &script.windows[&miner];
+        let partition = |all: &Vec<SectorNumber>| {
+            let all = bits(all);
+            let faulty = &all & &bits(&windows.faulty);
+            Partition {
+                recovering_sectors: &all & &bits(&windows.recovering),
+                active_sectors: &all - &faulty,
+                faulty_sectors: faulty,
+                live_sectors: all.clone(),
+                all_sectors: all,
+            }
+        };
+        let partitions = windows.partitions.get(&deadline).into_iter().flatten();
+        Ok(partitions.map(partition).collect())
     }
 
     async fn miner_sectors(
         &self,
         miner: ActorId,
         filter: Option<&BitField>,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<Vec<SectorOnChainInfo>, ChainError> {
-        let script = self.up("StateMinerSectors")?;
+        let (script, at) = self.miner("StateMinerSectors", miner, key)?;
         Ok(script
             .sectors
             .iter()
             .filter(|((m, n), _)| *m == miner && filter.is_none_or(|f| f.get(*n)))
+            .filter(|(_, info)| info.activation <= at)
             .map(|(_, info)| info.clone())
             .collect())
     }
 
     async fn miner_available_balance(
         &self,
-        _: ActorId,
-        _: &TipSetKey,
+        miner: ActorId,
+        key: &TipSetKey,
     ) -> Result<TokenAmount, ChainError> {
-        Ok(TokenAmount::default())
+        let there = self.miner("StateMinerAvailableBalance", miner, key);
+        there.map(|_| TokenAmount::default())
     }
 
     async fn precommit_info(
         &self,
         miner: ActorId,
         sector: SectorNumber,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<Option<SectorPreCommitOnChainInfo>, ChainError> {
-        let script = self.up("StateSectorPreCommitInfo")?;
-        Ok(script.precommits.get(&(miner, sector)).cloned())
+        let (script, at) = self.miner("StateSectorPreCommitInfo", miner, key)?;
+        let there = script.precommits.get(&(miner, sector));
+        Ok(there.filter(|info| info.pre_commit_epoch <= at).cloned())
     }
 
     async fn sector_info(
         &self,
         miner: ActorId,
         sector: SectorNumber,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<Option<SectorOnChainInfo>, ChainError> {
-        let script = self.up("StateSectorGetInfo")?;
-        Ok(script.sectors.get(&(miner, sector)).cloned())
+        let (script, at) = self.miner("StateSectorGetInfo", miner, key)?;
+        let there = script.sectors.get(&(miner, sector));
+        Ok(there.filter(|info| info.activation <= at).cloned())
     }
 
     async fn sector_partition(
         &self,
-        _: ActorId,
-        _: SectorNumber,
-        _: &TipSetKey,
+        miner: ActorId,
+        sector: SectorNumber,
+        key: &TipSetKey,
     ) -> Result<SectorLocation, ChainError> {
-        Ok(SectorLocation {
-            deadline: 0,
-            partition: 0,
-        })
+        let method = "StateSectorPartition";
+        let script = self.miner(method, miner, key)?.0;
+        match script.windows[&miner].place(sector) {
+            Some((deadline, partition)) => Ok(SectorLocation {
+                deadline,
+                partition,
+            }),
+            None => {
+                let why = format!("sector {sector} not due at any deadline");
+                Err(refused(method, why))
+            }
+        }
     }
 
     async fn precommit_deposit(
         &self,
-        _: ActorId,
+        miner: ActorId,
         info: &SectorPreCommitInfo,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<TokenAmount, ChainError> {
         let method = "StateMinerPreCommitDepositForPower";
-        let script = self.up(method)?;
+        let script = self.miner(method, miner, key)?.0;
         if script.no_deposit.contains(&info.sector_number) {
             return Err(refused(method, "no such proof type"));
         }
@@ -283,23 +288,28 @@ impl Chain for ScriptChain {
         _: Epoch,
         _: u64,
         _: u64,
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<TokenAmount, ChainError> {
-        Ok(self.up("StateMinerInitialPledgeForSector")?.pledge.clone())
+        let method = "StateMinerInitialPledgeForSector";
+        let script = self.up(method)?;
+        script.at(method, key)?;
+        Ok(script.pledge.clone())
     }
 
+    /// Of tickets a node does not speak without a tipset.
     async fn ticket_randomness(
         &self,
         tag: DomainTag,
         epoch: Epoch,
         entropy: &[u8],
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<Randomness, ChainError> {
-        let script = self.up("StateGetRandomnessFromTickets")?;
-        if epoch > script.height {
-            return Err(refused("StateGetRandomnessFromTickets", "in the future"));
+        let method = "StateGetRandomnessFromTickets";
+        if key.is_head() {
+            let why = "loading tipset key: NewTipSet called with zero length array of blocks";
+            return Err(refused(method, why));
         }
-        Ok(randomness(tag, epoch, entropy, script.fork))
+        self.draw(method, "ticket", (tag, epoch, entropy), key)
     }
 
     async fn beacon_randomness(
@@ -307,22 +317,15 @@ impl Chain for ScriptChain {
         tag: DomainTag,
         epoch: Epoch,
         entropy: &[u8],
-        _: &TipSetKey,
+        key: &TipSetKey,
     ) -> Result<Randomness, ChainError> {
-        let script = self.up("StateGetRandomnessFromBeacon")?;
-        if epoch > script.height {
-            return Err(refused("StateGetRandomnessFromBeacon", "in the future"));
-        }
-        Ok(randomness(tag, epoch, entropy, script.fork))
+        let method = "StateGetRandomnessFromBeacon";
+        self.draw(method, "beacon", (tag, epoch, entropy), key)
     }
 
-    async fn estimate_gas_limit(&self, _: &Message) -> Result<i64, ChainError> {
+    async fn estimate_gas_limit(&self, message: &Message) -> Result<i64, ChainError> {
         let method = "GasEstimateGasLimit";
-        let script = self.up(method)?;
-        match &script.estimate_refusal {
-            Some(why) => Err(refused(method, why.clone())),
-            None => Ok(script.gas_limit),
-        }
+        self.up(method)?.estimate(method, message)
     }
 
     async fn estimate_gas_premium(
@@ -345,122 +348,85 @@ impl Chain for ScriptChain {
         message: &Message,
         spec: &SendSpec,
     ) -> Result<SignedMessage, ChainError> {
-        let method = "MpoolPushMessage";
-        let mut script = self.up(method)?;
-        script.pushes.push(spec.msg_uuid);
-        if let Some(known) = script.pushed.get(&spec.msg_uuid) {
-            return Ok(known.clone());
-        }
-        if !script.refusals.is_empty() {
-            let why = script.refusals.remove(0);
-            return Err(refused(method, why));
-        }
-        let mut message = message.clone();
-        // Lotus' CapGasFee, with its default where the caller names no limit
-        let max_fee = if spec.max_fee.is_zero() {
-            TokenAmount::from_atto(70_000_000_000_000_000_u64)
-        } else {
-            spec.max_fee.clone()
-        };
-        if &message.gas_fee_cap * message.gas_limit > max_fee {
-            message.gas_fee_cap = max_fee.div_floor(message.gas_limit);
-        }
-        message.nonce = script.next_nonce;
-        script.next_nonce += 1;
-        script.pool.insert((message.from, message.nonce));
-        let signed = signed(message);
-        script.pushed.insert(spec.msg_uuid, signed.clone());
-        if std::mem::take(&mut script.lose_answer) {
-            return Err(ChainError::Unreachable {
-                method: method.into(),
-                reason: "connection reset".into(),
-            });
-        }
-        Ok(signed)
+        self.up("MpoolPushMessage")?.push(message, spec)
     }
 
     async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError> {
-        let method = "MpoolPush";
-        let mut script = self.up(method)?;
-        let cid = message.cid();
-        let Message { from, nonce, .. } = message.message;
-        if script.nonces.contains_key(&(from, nonce)) {
-            return Err(refused(
-                method,
-                "minimum expected nonce: message nonce too low",
-            ));
-        }
-        script.republished.push(cid);
-        script.pool.insert((from, nonce));
-        script.forgetful = false;
-        script.next_nonce = script.next_nonce.max(nonce + 1);
-        Ok(cid)
+        self.up("MpoolPush")?.push_signed(message)
     }
 
-    /// As Lotus says it: an unknown message, and one whose nonce another message has, are errors.
     async fn search_message(
         &self,
         cid: Cid,
         limit: Epoch,
         key: &TipSetKey,
     ) -> Result<Option<MsgLookup>, ChainError> {
-        let method = "StateSearchMsg";
-        let mut script = self.up(method)?;
+        let mut script = self.up("StateSearchMsg")?;
         script.searches.push(limit);
-        let at = script
-            .height_of(key)
-            .ok_or_else(|| refused(method, "failed to load tipset"))?;
-        let message = script.pushed.values().find(|m| m.cid() == cid);
-        let name = message.map(|m| (m.message.from, m.message.nonce));
-        if let Some(taken) = name.and_then(|name| script.taken.get(&name))
-            && *taken <= at
-        {
-            return Err(refused(
-                method,
-                "message was replaced: found message with equal nonce as the one we are looking for that is NOT a valid replacement message",
-            ));
-        }
-        if script.forgetful && !script.lookups.contains_key(&cid) {
-            return Err(refused(
-                method,
-                format!("failed to load message: ipld: could not find {cid}"),
-            ));
-        }
-        let found = script
-            .lookups
-            .get(&cid)
-            .filter(|found| found.height <= at && (limit < 0 || found.height >= at - limit));
-        Ok(found.cloned())
+        script.search(cid, limit, key, true)
     }
 
     async fn sign_message(&self, message: &Message) -> Result<SignedMessage, ChainError> {
         let _up = self.up("WalletSignMessage")?;
-        Ok(signed(message.clone()))
+        Ok(sign(message.clone()))
     }
 
     async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
         let script = self.up("MpoolPending")?;
-        let waits = |(sender, nonce): &(Address, u64)| {
-            *sender == from && !script.nonces.contains_key(&(*sender, *nonce))
-        };
-        Ok(script
-            .pool
-            .iter()
-            .filter(|m| waits(m))
-            .map(|m| m.1)
-            .collect())
+        let names = script.mail.waiting.keys();
+        Ok(names.filter(|name| name.0 == from).map(|name| name.1).collect())
     }
 
     async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {
-        Ok(self.up("WalletHas")?.balances.contains_key(&address))
+        let script = self.up("WalletHas")?;
+        Ok(script.balances.contains_key(&script.id_of(address)))
     }
 
     async fn message(&self, cid: Cid) -> Result<Message, ChainError> {
-        let script = self.up("ChainGetMessage")?;
-        script
-            .messages
-            .get(&cid)
-            .cloned()
-            .ok_or_else(|| refused("ChainGetMessage", "not found"))
+        let method = "ChainGetMessage";
+        let script = self.up(method)?;
+        let known = script.mail.message(cid).cloned();
+        known.ok_or_else(|| refused(method, format!("ipld: could not find {cid}")))
+    }
+}
+
+fn bits<'a>(numbers: impl IntoIterator<Item = &'a u64>) -> BitField {
+    BitField::try_from_bits(numbers.into_iter().copied()).unwrap()
+}
+
+impl ScriptChain {
+    /// The script and the height that is asked for, of a miner that there is.
+    fn miner(
+        &self,
+        method: &str,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<(MutexGuard<'_, Script>, Epoch), ChainError> {
+        let script = self.up(method)?;
+        let at = script.at(method, key)?;
+        if script.miners.contains_key(&miner) {
+            return Ok((script, at));
+        }
+        let why = if script.balances.contains_key(&Address::new_id(miner)) {
+            "failed to load miner actor state: actor code is not miner: account"
+        } else {
+            "failed to load miner actor: actor not found"
+        };
+        Err(refused(method, why))
+    }
+
+    fn draw(
+        &self,
+        method: &str,
+        kind: &str,
+        (tag, epoch, entropy): (DomainTag, Epoch, &[u8]),
+        key: &TipSetKey,
+    ) -> Result<Randomness, ChainError> {
+        let script = self.up(method)?;
+        if epoch > script.at(method, key)? {
+            let why = format!("getting {kind} randomness: cannot draw randomness from the future");
+            return Err(refused(method, why));
+        }
+        Ok(randomness(tag, epoch, entropy, script.fork))
     }
 }

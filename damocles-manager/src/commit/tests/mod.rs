@@ -68,10 +68,11 @@ impl House {
 
     async fn ticket(&self, epoch: i64) -> Ticket {
         let tag = DomainTag::SealRandomness;
+        let key = self.rig.chain.head().await.unwrap().cids;
         let ticket = self
             .rig
             .chain
-            .ticket_randomness(tag, epoch, &entropy(1000), &TipSetKey::HEAD)
+            .ticket_randomness(tag, epoch, &entropy(1000), &key)
             .await
             .unwrap();
         Ticket { ticket, epoch }
@@ -118,6 +119,10 @@ impl House {
     /// The chain has a precommit of the sector.
     fn precommitted(&self, id: SectorId) {
         let height = self.rig.chain.edit().height;
+        self.precommitted_at(id, height);
+    }
+
+    fn precommitted_at(&self, id: SectorId, height: i64) {
         let info = serde_json::json!({
             "Info": {"SealProof": 5, "SectorNumber": id.number,
                 "SealedCID": {"/": COMM_R.sealed_cid().to_string()}, "SealRandEpoch": 4000,

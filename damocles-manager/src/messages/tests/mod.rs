@@ -93,7 +93,7 @@ impl Rig {
     }
 }
 
-fn intent() -> Intent {
+pub(crate) fn intent() -> Intent {
     Intent {
         kind: MessageKind::WindowPost,
         miner: 1000,
@@ -287,8 +287,7 @@ async fn a_reorganisation_takes_a_message_out_and_another_block_takes_it_in() {
     rig.land(id, 0);
     rig.round().await;
     assert_eq!((rig.state(id), rig.get(id).epoch), (S::Packed, Some(100)));
-    rig.chain.edit().lookups.clear();
-    rig.advance(1);
+    rig.reorganise(99, 2);
     rig.round().await;
     assert_eq!((rig.state(id), rig.get(id).epoch), (S::Pushed, None));
     rig.advance(1);
@@ -305,6 +304,7 @@ async fn a_message_that_the_node_lost_is_sent_again_as_it_was() {
     let rig = Rig::new(100);
     let id = rig.wanted().await;
     rig.round().await;
+    assert!(rig.chain.lose(rig.get(id).cid.unwrap()));
     rig.advance(19);
     rig.round().await;
     assert!(rig.chain.edit().republished.is_empty());
@@ -323,13 +323,11 @@ async fn a_replacement_of_the_same_content_counts_as_ours() {
     let id = rig.wanted().await;
     rig.round().await;
     let ours = rig.get(id);
-    let mut dearer = ours.signed.unwrap().message;
-    dearer.gas_premium = TokenAmount::from_nano(4);
-    let other = dearer.cid();
-    rig.chain.edit().messages.insert(other, dearer);
+    let mut dearer = ours.signed.unwrap();
+    dearer.message.gas_premium = TokenAmount::from_nano(4);
+    let other = rig.chain.push_signed(&dearer).await.unwrap();
+    assert_ne!(Some(other), ours.cid);
     rig.chain.land(other, 0, RawBytes::default());
-    let found = rig.chain.edit().lookups[&other].clone();
-    rig.chain.edit().lookups.insert(ours.cid.unwrap(), found);
     rig.advance(5);
     rig.round().await;
     let landed = rig.get(id);

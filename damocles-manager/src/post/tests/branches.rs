@@ -46,7 +46,7 @@ async fn one_that_fails_on_the_new_branch_is_proven_anew() {
     let house = House::new(&[&[1]]).await;
     landed(&house).await;
     unpack(&house);
-    house.chain.0.lock().fork = 1;
+    house.chain.edit().fork = 1;
     // another process
     let mut poster = house.start();
     house.at(&mut poster, 80).await;

@@ -1,24 +1,30 @@
-//! The poster of one miner on a fake chain with a fake prover, head by head. The database,
+//! The poster of one miner on a scripted chain with a fake prover, head by head. The database,
 //! the stores and the messages' records are real; the test plays the message engine.
 
 mod away;
 mod branches;
-mod fake;
+mod prover;
 
 use super::{miner::MinerLoop, view::window_posts, *};
 use crate::{
+    chain::{
+        DomainTag,
+        script::{ScriptChain, Windows},
+    },
     db::{posts::PostKey, record::MessageRecord},
     policy::{BatchPolicy, FeePolicy, PostPolicy, SectorPolicy, SendPolicy, StorePolicy},
     storage::Replica,
 };
 use damocles_flow::message::MessageEvent;
-use damocles_types::{Epoch, SectorId, SectorNumber, SectorSize};
-use fake::{FakeChain, FakeProver, MINER, Order, head};
+use damocles_types::{ActorId, Commitment, Epoch, SectorId, SectorNumber, SectorSize};
 use fil_actor_miner_state::v18::SubmitWindowedPoStParams;
+use prover::{FakeProver, Order};
 use std::{fs, path::Path, time::Duration};
 use tempfile::TempDir;
 
-/// Deadline 1 of the fake miner: challenge 40, opening 60, close 120; proving begins at 50
+const MINER: ActorId = 1000;
+
+/// Deadline 1 of the scripted miner: challenge 40, opening 60, close 120; proving begins at 50
 /// and sending at 64.
 const START: Epoch = 50;
 const SEND: Epoch = 64;
@@ -78,7 +84,7 @@ fn policy() -> MinerPolicy {
 struct House {
     dir: TempDir,
     db: Db,
-    chain: Arc<FakeChain>,
+    chain: Arc<ScriptChain>,
     prover: Arc<FakeProver>,
     stores: Stores,
     head: watch::Sender<Option<Head>>,
@@ -104,14 +110,17 @@ impl House {
             deny_miners: vec![],
             meta: None,
         };
+        let chain = ScriptChain::at(0);
+        chain.add_miner(MINER);
+        let partitions = partitions.iter().map(|p| p.to_vec()).collect();
+        let sealed = |n| Commitment([u8::try_from(n).unwrap(); 32]).sealed_cid();
+        chain.place(MINER, 1, partitions, sealed);
         let stores = Stores::new(db.clone(), vec![store]).unwrap();
         stores.attach("a", Replica::Normal).await.unwrap();
         Self {
             dir,
             db,
-            chain: Arc::new(FakeChain::new(
-                partitions.iter().map(|p| p.to_vec()).collect(),
-            )),
+            chain: Arc::new(chain),
             prover: Arc::default(),
             stores,
             head: watch::channel(None).0,
@@ -134,8 +143,23 @@ impl House {
     }
 
     async fn at(&self, poster: &mut MinerLoop, height: Epoch) {
-        self.head.send_replace(Some(head(height)));
-        poster.settle(head(height)).await;
+        poster.settle(self.tell(height)).await;
+    }
+
+    /// The chain has reached that height.
+    fn tell(&self, height: Epoch) -> Head {
+        self.chain.edit().height = height;
+        let head = Head {
+            height,
+            key: self.chain.tipset(height),
+            timestamp: 0,
+        };
+        self.head.send_replace(Some(head.clone()));
+        head
+    }
+
+    fn windows(&self, change: impl FnOnce(&mut Windows)) {
+        change(self.chain.edit().windows.get_mut(&MINER).unwrap());
     }
 
     /// All records, the oldest first.
@@ -216,9 +240,12 @@ async fn a_window_from_challenge_to_landed_message() {
     let indexes: Vec<_> = params.partitions.iter().map(|p| p.index).collect();
     assert_eq!(indexes, [0, 1]);
     assert!(params.partitions.iter().all(|p| p.skipped.is_empty()));
-    assert_eq!(params.chain_commit_rand.0, [40 ^ 0x55; 32]);
+    let tag = DomainTag::PoStChainCommit;
+    let key = house.chain.tipset(SEND);
+    let drawn = house.chain.ticket_randomness(tag, 40, &[], &key).await;
+    assert_eq!(params.chain_commit_rand.0, drawn.unwrap().0);
     let message = house.messages().remove(0);
-    assert_eq!((message.method, message.from.id().unwrap()), (5, 101));
+    assert_eq!((message.method, message.from.id().unwrap()), (5, 100));
 
     house.execute(MessageEvent::Land, 66, 0);
     house.at(&mut poster, 72).await;
@@ -231,7 +258,8 @@ async fn a_window_from_challenge_to_landed_message() {
         house.at(&mut poster, height).await;
     }
     assert_eq!(house.messages().len(), 1);
-    assert_eq!(house.chain.0.lock().asked_deadline, 9, "once per head");
+    let asked = house.chain.edit().asked["StateMinerProvingDeadline"];
+    assert_eq!(asked, 9, "once per head");
     let shown = window_posts(&house.db, MINER, 10).await.unwrap();
     assert_eq!(shown[0].state, "Landed");
     assert_eq!(shown[0].partitions, [0, 1]);
@@ -241,7 +269,7 @@ async fn a_window_from_challenge_to_landed_message() {
 async fn where_nothing_is_due_nothing_is_done() {
     for (partitions, faulty) in [(&[][..], &[][..]), (&[&[][..]], &[]), (&[&[1, 2]], &[1, 2])] {
         let house = House::new(partitions).await;
-        house.chain.0.lock().faulty = faulty.to_vec();
+        house.windows(|w| w.faulty = faulty.to_vec());
         let mut poster = house.start();
         for height in [START, SEND, CLOSE] {
             house.at(&mut poster, height).await;
@@ -266,11 +294,7 @@ async fn batches_of_three_partitions_have_messages_of_their_own() {
 #[tokio::test]
 async fn a_missing_sector_is_skipped_with_its_reason() {
     let house = House::new(&[&[1, 2], &[3], &[4, 5]]).await;
-    {
-        let mut state = house.chain.0.lock();
-        state.faulty = vec![4, 5];
-        state.recovering = vec![5];
-    }
+    house.windows(|w| (w.faulty, w.recovering) = (vec![4, 5], vec![5]));
     let sealed = house.dir.path().join("a/sealed");
     fs::remove_file(sealed.join("s-t01000-2")).unwrap();
     fs::write(sealed.join("s-t01000-3"), b"short").unwrap();
@@ -345,10 +369,10 @@ async fn transient_errors_are_retried_at_later_heads() {
     house.order(Order::Die);
     house.order(Order::Lie);
     let mut poster = house.start();
-    house.chain.0.lock().down = true;
+    house.chain.set_down(true);
     house.at(&mut poster, START).await;
     assert_eq!(house.states(), [], "the node is away");
-    house.chain.0.lock().down = false;
+    house.chain.set_down(false);
     house.at(&mut poster, START + 1).await;
     let record = house.one();
     assert_eq!((record.state, record.tries), (PostState::Proving, 1));
@@ -361,10 +385,10 @@ async fn transient_errors_are_retried_at_later_heads() {
     house.at(&mut poster, START + 4).await;
     assert_eq!(house.states(), [PostState::Proved]);
     // the node goes away just before sending
-    house.chain.0.lock().down = true;
+    house.chain.set_down(true);
     house.at(&mut poster, SEND).await;
     assert_eq!(house.states(), [PostState::Proved]);
-    house.chain.0.lock().down = false;
+    house.chain.set_down(false);
     house.at(&mut poster, SEND + 1).await;
     assert_eq!(house.states(), [PostState::Submitted]);
     assert_eq!(house.messages().len(), 1);
@@ -494,7 +518,7 @@ async fn two_posters_do_not_prove_the_same_partition() {
     let house = House::new(&[&[1], &[2]]).await;
     let mut poster = house.start();
     house.at(&mut poster, START).await;
-    house.chain.0.lock().submitted = vec![0];
+    house.windows(|w| w.submitted = [(1, vec![0])].into());
     house.at(&mut poster, SEND).await;
     house.at(&mut poster, SEND + 1).await;
     // what is left is proven anew, as the stored proof covers both
@@ -507,7 +531,7 @@ async fn two_posters_do_not_prove_the_same_partition() {
     let house = House::new(&[&[1], &[2]]).await;
     let mut poster = house.start();
     house.at(&mut poster, START).await;
-    house.chain.0.lock().submitted = vec![0, 1];
+    house.windows(|w| w.submitted = [(1, vec![0, 1])].into());
     house.at(&mut poster, SEND).await;
     assert_eq!(house.states(), [PostState::Covered]);
     assert!(house.messages().is_empty());
@@ -518,12 +542,16 @@ async fn another_challenge_after_a_reorganisation_is_proven_anew() {
     let house = House::new(&[&[1]]).await;
     let mut poster = house.start();
     house.at(&mut poster, START).await;
-    house.chain.0.lock().fork = 1;
+    house.chain.edit().fork = 1;
     house.at(&mut poster, SEND).await;
     house.at(&mut poster, SEND + 1).await;
     assert_eq!(house.states(), [PostState::Submitted]);
     assert_eq!(house.proven().len(), 2);
-    assert_eq!(house.one().randomness.unwrap().0, [40 ^ 1; 32]);
+    let tag = DomainTag::WindowedPoStChallengeSeed;
+    let key = house.chain.tipset(SEND);
+    let entropy = crate::chain::entropy(MINER);
+    let drawn = house.chain.beacon_randomness(tag, 40, &entropy, &key).await;
+    assert_eq!(house.one().randomness, Some(drawn.unwrap()));
     assert_eq!(house.messages().len(), 1);
 }
 
@@ -532,10 +560,10 @@ async fn a_prover_that_is_too_slow_ends_with_the_deadline() {
     let house = House::new(&[&[1]]).await;
     house.order(Order::Hang);
     let mut poster = house.start();
-    house.head.send_replace(Some(head(START)));
-    tokio::join!(poster.settle(head(START)), async {
+    let start = house.tell(START);
+    tokio::join!(poster.settle(start), async {
         house.prover.hanging.notified().await;
-        house.head.send_replace(Some(head(CLOSE)));
+        house.tell(CLOSE);
     });
     house.at(&mut poster, CLOSE).await;
     let record = house.one();

@@ -1,0 +1,86 @@
+//! A prover that does what the test says.
+
+use crate::post::{Claim, ProveError, Prover};
+use async_trait::async_trait;
+use damocles_processor::{
+    ProcessorError, Stage,
+    task::{WindowPost, WindowPostOutput},
+};
+use damocles_types::{Base64, Commitment, SectorNumber};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use tokio::sync::Notify;
+
+/// What the prover does with the next task.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// The child was killed.
+    Die,
+    /// These sectors cannot be read.
+    Fault(Vec<SectorNumber>),
+    /// Gives a proof that does not verify.
+    Lie,
+    /// Never answers.
+    Hang,
+}
+
+/// A prover whose proof is the list of what it proves, so that a test can read it.
+#[derive(Debug, Default)]
+pub(super) struct FakeProver {
+    pub(super) orders: Mutex<VecDeque<Order>>,
+    pub(super) tasks: Mutex<Vec<WindowPost>>,
+    /// Told when a task hangs.
+    pub(super) hanging: Notify,
+}
+
+const LIE: &[u8] = b"lie";
+
+fn proof_of(seed: [u8; 32], replicas: &BTreeMap<SectorNumber, Commitment>) -> Vec<u8> {
+    let mut out = seed.to_vec();
+    for (number, comm_r) in replicas {
+        out.extend(number.to_be_bytes());
+        out.extend(comm_r.0);
+    }
+    out
+}
+
+#[async_trait]
+impl Prover for FakeProver {
+    async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+        self.tasks.lock().push(task.clone());
+        let order = self.orders.lock().pop_front();
+        let replicas = task.replicas.iter().map(|r| (r.sector_id, r.comm_r));
+        let proof = proof_of(task.seed, &replicas.collect());
+        match order {
+            Some(Order::Die) => Err(ProcessorError::ChildDied {
+                stage: Stage::WindowPost,
+                child: "window_post-0".to_owned(),
+                pid: 1,
+                reason: "killed by a test".to_owned(),
+                hint: None,
+            }
+            .into()),
+            Some(Order::Fault(faults)) => Ok(WindowPostOutput {
+                proofs: vec![],
+                faults,
+            }),
+            Some(Order::Hang) => {
+                self.hanging.notify_one();
+                std::future::pending().await
+            }
+            Some(Order::Lie) => Ok(WindowPostOutput {
+                proofs: vec![Base64(LIE.to_vec())],
+                faults: vec![],
+            }),
+            None => Ok(WindowPostOutput {
+                proofs: vec![Base64(proof)],
+                faults: vec![],
+            }),
+        }
+    }
+
+    async fn verify(&self, claim: Claim) -> Result<bool, ProveError> {
+        let seed = claim.challenge.as_field_element();
+        Ok(claim.proof.0 == proof_of(seed, &claim.replicas))
+    }
+}
