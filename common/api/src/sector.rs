@@ -258,6 +258,9 @@ pub struct SectorState {
     /// way of its message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+    /// Of ours: it was finished, and the chain does not have it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_chain: bool,
 }
 
 /// CommR, CommD and ticket as a worker submits them (arrays there).

@@ -4,12 +4,14 @@
 //! Wanted ──push──► Pushed ──pack──► Packed ──land──► Landed ──settle──► Final
 //!  │   ▲              │  ◄─unpack─────┴───────────────┘  (reorganisation)
 //!  │   └──lose────────┤      (another message took the nonce: a new attempt)
-//!  │                  └──fail──► Failed      (on chain, exit code not 0)
+//!  │                  └──fail──► Failed ──settle──► FailedFinal    (exit code not 0)
+//!  │                     ◄─unpack──┘
 //!  └──refuse──► Rejected                     (it was never on chain, and never will be)
 //! ```
 //! The intent is stored (`Wanted`) before anything leaves the process; pushing again with
 //! the same id gives the same message, so a kill between any two states costs nothing. Landed
-//! is not final: until the chain has finalised it, a message that leaves the chain is open again.
+//! is not final, and neither is failed: until the chain has finalised it, a message that leaves
+//! the chain is open again.
 
 use crate::table::Table;
 use serde::{Deserialize, Serialize};
@@ -39,12 +41,14 @@ pub enum MessageState {
     Packed,
     /// Deep enough, exit code 0; watched until the chain has finalised it.
     Landed,
-    /// Deep enough, another exit code.
+    /// Deep enough, another exit code; watched as well.
     Failed,
     /// The node refuses it and would again.
     Rejected,
     /// Landed where the chain cannot change any more.
     Final,
+    /// Failed where the chain cannot change any more.
+    FailedFinal,
 }
 
 #[derive(
@@ -103,7 +107,12 @@ impl Table for MessageFlow {
                 (E::Unpack, S::Pushed),
                 (E::Fail, S::Failed),
             ],
-            S::Final | S::Failed | S::Rejected => &[],
+            S::Failed => &[
+                (E::Settle, S::FailedFinal),
+                (E::Unpack, S::Pushed),
+                (E::Land, S::Landed),
+            ],
+            S::Final | S::FailedFinal | S::Rejected => &[],
         }
     }
 }
@@ -112,6 +121,16 @@ impl MessageState {
     /// Whether it is on chain, deep enough, with exit code 0.
     pub fn has_landed(self) -> bool {
         matches!(self, Self::Landed | Self::Final)
+    }
+
+    /// Whether it is on chain, deep enough, with another exit code.
+    pub fn has_failed(self) -> bool {
+        matches!(self, Self::Failed | Self::FailedFinal)
+    }
+
+    /// Whether it ended on chain where the chain may still change.
+    pub fn is_watched(self) -> bool {
+        matches!(self, Self::Landed | Self::Failed)
     }
 
     /// Whether nothing more will happen to the message.
@@ -129,7 +148,10 @@ impl MessageState {
             Self::Packed => "wait until enough epochs lie on top",
             Self::Landed => "look again at each new head, until the chain has finalised it",
             Self::Final => "done",
-            Self::Failed => "ended on chain with an error; whoever wanted it decides",
+            Self::Failed => {
+                "ended on chain with an error; whoever wanted it decides; look again at each new head, until the chain has finalised it"
+            }
+            Self::FailedFinal => "ended on chain with an error; whoever wanted it decides",
             Self::Rejected => "never went on chain; whoever wanted it decides",
         }
     }

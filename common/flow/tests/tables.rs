@@ -36,7 +36,7 @@ fn tables_are_sound() {
     sound::<Seal>(&[State::Finished, State::Aborted]);
     sound::<MessageFlow>(&[
         MessageState::Final,
-        MessageState::Failed,
+        MessageState::FailedFinal,
         MessageState::Rejected,
     ]);
     sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);

@@ -20,7 +20,7 @@ use serde_json::json;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Sectors {
-    /// Sectors that are being sealed
+    /// Sectors that are being sealed, and finished ones that left the chain with a branch
     #[command(after_help = "\
 Examples:
   damocles-manager util sealer sectors list
@@ -198,6 +198,7 @@ fn count(n: usize, what: &str) -> String {
 fn standing(s: &SectorState) -> String {
     match &s.latest_state {
         _ if !s.abort_reason.is_empty() => "Aborted".to_owned(),
+        _ if s.left_chain => "LeftChain".to_owned(),
         _ if s.removed => "Removed".to_owned(),
         _ if s.finalized => "Finished".to_owned(),
         Some(report) => report.state_change.next.clone(),
@@ -208,6 +209,9 @@ fn standing(s: &SectorState) -> String {
 fn problem(s: &SectorState) -> Option<String> {
     if !s.abort_reason.is_empty() {
         return Some(s.abort_reason.clone());
+    }
+    if s.left_chain {
+        return s.waits_for.clone();
     }
     let report = s.latest_state.as_ref();
     match report.and_then(|report| report.failure.as_ref()) {

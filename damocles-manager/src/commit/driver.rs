@@ -67,6 +67,9 @@ impl Commit {
     /// Makes every message that is due now; the time at which the next batch will have waited
     /// long enough.
     pub(super) async fn reconcile(&self) -> Option<UnixMs> {
+        if let Err(error) = self.bring_home().await {
+            tracing::error!(%error, "sectors that left the chain cannot be read from the database");
+        }
         let mut due = None;
         for kind in Commitment::ALL {
             match self.reconcile_kind(kind).await {

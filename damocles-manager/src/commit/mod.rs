@@ -18,6 +18,7 @@ mod batch;
 mod certain;
 mod driver;
 mod expiration;
+mod left_chain;
 mod part;
 mod poll;
 mod precommit;
@@ -192,7 +193,7 @@ impl Stage {
             Self::Waits(_) | Self::Found => true,
             Self::Dropped(..) => false,
             Self::In(message) => {
-                !matches!(message.state, MessageState::Failed | MessageState::Rejected)
+                !message.state.has_failed() && message.state != MessageState::Rejected
             }
         }
     }

@@ -43,7 +43,7 @@ fn after_failure(code: i64, sectors: usize) -> OnChainState {
 
 /// The exit code of one sector in a message that landed: a batch may succeed in parts
 /// (ProveCommitSectors3, FIP-0076). None: there is no such return value. Pure.
-fn code_within(message: &MessageRecord, sector: SectorId) -> Option<i64> {
+pub(super) fn code_within(message: &MessageRecord, sector: SectorId) -> Option<i64> {
     let at = message.sectors.iter().position(|s| *s == sector)?;
     let value = RawBytes::new(message.return_value.as_ref()?.0.clone());
     let results = value.deserialize::<ProveCommitSectors3Return>().ok()?;
@@ -56,10 +56,10 @@ fn code_within(message: &MessageRecord, sector: SectorId) -> Option<i64> {
 }
 
 /// What the chain has of a sector.
-struct Standing {
-    head: TipSet,
+pub(super) struct Standing {
+    pub(super) head: TipSet,
     /// Since when it has what is asked for; None: it does not have it.
-    since: Option<Epoch>,
+    pub(super) since: Option<Epoch>,
     /// The seed's epoch that its precommit asks for.
     seed: Option<Epoch>,
 }
@@ -104,7 +104,7 @@ impl Commit {
                     let failed = state(OnChainState::Failed, None, message.error);
                     self.unless_reached(kind, &record, failed).await
                 }
-                MessageState::Failed => {
+                MessageState::Failed | MessageState::FailedFinal => {
                     let code = message.exit_code.unwrap_or_default();
                     let failed = after_failure(code, message.sectors.len());
                     let failed = state(failed, None, message.error);
@@ -124,7 +124,7 @@ impl Commit {
         }
     }
 
-    async fn standing(
+    pub(super) async fn standing(
         &self,
         kind: Commitment,
         record: &SectorRecord,

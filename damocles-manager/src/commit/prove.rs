@@ -89,7 +89,7 @@ impl Commit {
         Ok(taken(Commitment::Proof, sector))
     }
 
-    async fn check_proof(
+    pub(super) async fn check_proof(
         &self,
         record: &SectorRecord,
         proof: &ProofOnChainInfo,

@@ -2,14 +2,16 @@
 
 use crate::{
     db::{
-        Db, DbError, keys, readable,
+        Db, DbError, keys,
+        listed::leave_chain,
+        readable,
         record::MessageRecord,
         schema::{MESSAGES, MESSAGES_OPEN, SECTOR_MESSAGES},
     },
     model::MessageId,
 };
 use damocles_flow::{
-    message::{MessageEvent, MessageFlow, MessageState},
+    message::{MessageEvent, MessageFlow},
     table::Table as _,
 };
 use damocles_kv::{Batch, Durability, KvError};
@@ -18,7 +20,7 @@ use damocles_types::{Epoch, SectorId};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
-/// What is known of a landed message without reading all of it.
+/// What is known of a message that ended on chain without reading all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {
     pub id: MessageId,
@@ -26,11 +28,11 @@ pub struct Watched {
     pub tipset: Option<TipSetKey>,
 }
 
-/// The value of a landed message in the list of open ones; the others have none.
+/// The value of such a message in the list of open ones; the others have none.
 #[derive(Serialize, Deserialize)]
-struct Landing {
-    epoch: Option<Epoch>,
-    tipset: Option<TipSetKey>,
+pub(in crate::db) struct Landing {
+    pub(in crate::db) epoch: Option<Epoch>,
+    pub(in crate::db) tipset: Option<TipSetKey>,
 }
 
 /// Adds a wanted message to the batch of whoever wants it, so that the two are stored together.
@@ -45,7 +47,7 @@ pub(in crate::db) fn put_wanted(batch: &mut Batch, record: &MessageRecord) -> Re
 pub(in crate::db) fn put(batch: &mut Batch, record: &MessageRecord) -> Result<(), KvError> {
     let key = keys::message(record.id);
     match record.state {
-        MessageState::Landed => {
+        state if state.is_watched() => {
             let landing = Landing {
                 epoch: record.epoch,
                 tipset: record.tipset.clone(),
@@ -76,14 +78,14 @@ impl Db {
         Ok(self.kv().get_json(MESSAGES, &keys::message(id))?)
     }
 
-    /// All messages that are on their way, oldest first. Those that landed and are watched are
-    /// not among them.
+    /// All messages that are on their way, oldest first. Those that ended and are watched are not
+    /// among them.
     pub fn open_messages(&self) -> Result<Vec<MessageRecord>, DbError> {
         self.load(MESSAGES_OPEN, b"")
     }
 
-    /// All messages that landed and are not final yet.
-    pub fn landed_messages(&self) -> Result<Vec<Watched>, DbError> {
+    /// All messages that ended on chain and are not final yet.
+    pub fn watched_messages(&self) -> Result<Vec<Watched>, DbError> {
         let mut out = Vec::new();
         self.kv().walk(MESSAGES_OPEN, b"", b"", |key, value| {
             if let (Some(id), Ok(landing)) = (
@@ -135,7 +137,8 @@ impl Db {
         Ok(out)
     }
 
-    /// Takes a message one step further in the table of its life, with what was learnt.
+    /// Takes a message one step further in the table of its life, with what was learnt. Finished
+    /// sectors of one that is not on chain any more are not told as finished from then on.
     ///
     /// # Errors
     /// [`DbError::IllegalStep`] when the table has no such step from where the message stands.
@@ -158,6 +161,15 @@ impl Db {
             record.failing_since = None;
             learn(&mut record);
             put(batch, &record)?;
+            if matches!(
+                event,
+                MessageEvent::Unpack
+                    | MessageEvent::Fail
+                    | MessageEvent::Lose
+                    | MessageEvent::Refuse
+            ) {
+                leave_chain(kv, batch, &record)?;
+            }
             Ok(record)
         })
     }

@@ -7,6 +7,7 @@
 pub(crate) mod schema;
 pub(crate) mod keys;
 pub mod record;
+mod listed;
 pub mod messages;
 pub mod owner;
 pub mod strays;
@@ -16,6 +17,7 @@ pub mod timelines;
 pub mod workers;
 pub mod posts;
 pub mod stores;
+mod versions;
 
 use damocles_api::caller::Caller;
 use damocles_daemon::belongs::Highest;
@@ -110,7 +112,7 @@ impl Db {
     /// # Errors
     /// [`OpenError`], whose kinds the daemon maps to exit codes.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Kv::open(dir, &schema::SCHEMA).map(Self::of)
+        Kv::open(dir, &versions::SCHEMA).map(Self::of)
     }
 
     /// Opens the database in `dir`, and makes none.
@@ -118,7 +120,7 @@ impl Db {
     /// # Errors
     /// [`OpenError::Missing`] when there is none, and those of [`Self::open`].
     pub fn open_existing(dir: &Path) -> Result<Self, OpenError> {
-        Kv::open_existing(dir, &schema::SCHEMA).map(Self::of)
+        Kv::open_existing(dir, &versions::SCHEMA).map(Self::of)
     }
 
     /// Why writes fail, if they do.
@@ -136,7 +138,7 @@ impl Db {
 
     /// A database in memory, for tests.
     pub fn in_memory() -> Self {
-        Self::of(Kv::in_memory(&schema::SCHEMA))
+        Self::of(Kv::in_memory(&versions::SCHEMA))
     }
 
     fn of(kv: Kv) -> Self {

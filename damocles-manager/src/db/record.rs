@@ -59,6 +59,21 @@ pub struct SectorRecord {
     /// The id of the request that it was allocated for.
     #[serde(default)]
     pub request: Option<String>,
+    /// It is finished, and its branch of the chain is gone: until the chain has it again it is
+    /// not told as finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_chain: Option<LeftChain>,
+}
+
+/// A finished sector that the chain does not have any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftChain {
+    pub since: UnixMs,
+    /// What is done about it, or why a person must decide.
+    pub why: String,
+    /// Nothing brings it back by itself.
+    #[serde(default)]
+    pub stays: bool,
 }
 
 impl SectorRecord {
@@ -86,7 +101,13 @@ impl SectorRecord {
             claimant: None,
             fence: 0,
             request: None,
+            left_chain: None,
         }
+    }
+
+    /// Whether there is work left: a worker has it, or it is to come on chain again.
+    pub fn in_work(&self) -> bool {
+        self.online || self.left_chain.is_some()
     }
 
     /// What is told of it before anything of it is destroyed.
@@ -94,8 +115,8 @@ impl SectorRecord {
         let aborted = !self.online && !self.finalized;
         SectorFate {
             known: true,
-            online: self.online,
-            finalized: self.finalized,
+            online: self.in_work(),
+            finalized: self.finalized && self.left_chain.is_none(),
             aborted_by: aborted.then(|| self.aborted_by.unwrap_or(AbortedBy::Unknown)),
             abort_reason: self.abort_reason.clone(),
             owner: self.owner.clone(),

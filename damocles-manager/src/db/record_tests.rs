@@ -88,6 +88,7 @@ fn sector() -> SectorRecord {
         claimant: None,
         fence: 0,
         request: None,
+        left_chain: None,
     }
 }
 
@@ -161,6 +162,14 @@ fn stored_records_load() {
     bare.online = false;
     bare.abort_reason = "given up".into();
     golden("sector-bare-v1", &bare);
+    let mut left = sector();
+    (left.online, left.finalized) = (false, true);
+    left.left_chain = Some(LeftChain {
+        since: 1_700_000_000_456,
+        why: "its proof left the chain with a branch".into(),
+        stays: false,
+    });
+    golden("sector-left-chain-v1", &left);
     golden("message-v1", &message());
     let worker = WorkerRecord {
         v: 1,

@@ -1,6 +1,6 @@
-//! The tables of the manager's database: one line each, and its version.
+//! The tables of the manager's database: one line each.
 
-use damocles_kv::{Schema, Table};
+use damocles_kv::Table;
 
 /// Sector → [`SectorRecord`](super::record::SectorRecord). Key: miner, number.
 pub(crate) const SECTORS: Table = Table("sectors");
@@ -14,6 +14,8 @@ pub(crate) const SCANNED: Table = Table("scanned-stores");
 pub(crate) const MARKS: Table = Table("store-marks");
 /// Sectors whose precommit or proof waits for a message. Key: commitment, miner, number; no value.
 pub(crate) const READY: Table = Table("ready");
+/// Finished sectors that the chain does not have any more. Key: miner, number; no value.
+pub(crate) const LEFT_CHAIN: Table = Table("left-chain");
 /// The highest sector number handed out. Key: miner.
 pub(crate) const NUMBERS: Table = Table("sector-numbers");
 /// Message id → [`MessageRecord`](super::record::MessageRecord); ids are in the order of time.
@@ -38,27 +40,24 @@ pub(crate) const POSTS_OPEN: Table = Table("posts-open");
 pub(crate) const NETWORK: Table = Table("network");
 pub(crate) const NETWORK_KEY: &[u8] = b"genesis";
 
-/// The database as this program writes it.
-pub(crate) const SCHEMA: Schema = Schema {
-    owner: "damocles-manager",
-    tables: &[
-        SECTORS,
-        READY,
-        NUMBERS,
-        MESSAGES,
-        MESSAGES_OPEN,
-        SECTOR_MESSAGES,
-        TIMELINES,
-        WORKERS,
-        RESERVATIONS,
-        REPLICAS,
-        POSTS,
-        POSTS_OPEN,
-        NETWORK,
-        REQUESTS,
-        STRAYS,
-        SCANNED,
-        MARKS,
-    ],
-    migrations: &[],
-};
+/// All of them.
+pub(crate) const TABLES: &[Table] = &[
+    SECTORS,
+    REQUESTS,
+    STRAYS,
+    SCANNED,
+    MARKS,
+    READY,
+    LEFT_CHAIN,
+    NUMBERS,
+    MESSAGES,
+    MESSAGES_OPEN,
+    SECTOR_MESSAGES,
+    TIMELINES,
+    WORKERS,
+    RESERVATIONS,
+    REPLICAS,
+    POSTS,
+    POSTS_OPEN,
+    NETWORK,
+];

@@ -4,11 +4,12 @@
 use crate::{
     db::{
         Db, DbError, keys,
+        listed::put,
         messages::{self, put_wanted},
         owner::Speaker,
         readable,
         record::{Carriage, Claimant, MessageRecord, SectorRecord},
-        schema::{MESSAGES, NUMBERS, READY, REQUESTS, SECTORS},
+        schema::{LEFT_CHAIN, MESSAGES, NUMBERS, READY, REQUESTS, SECTORS},
         strays::{FRESH_MS, above_strays, is_known},
     },
     model::{Commitment, MessageId, UnixMs, unix_ms},
@@ -18,23 +19,9 @@ use damocles_flow::{
     message::{MessageEvent, MessageFlow, MessageState},
     table::Table as _,
 };
-use damocles_kv::{Batch, Durability, Kv, KvError};
+use damocles_kv::{Durability, Kv, KvError, Table};
 use damocles_types::{ActorId, SealProof, SectorId, SectorNumber};
 use std::ops::ControlFlow;
-
-/// Writes a record, and what is listed because of it.
-pub(in crate::db) fn put(batch: &mut Batch, record: &SectorRecord) -> Result<(), KvError> {
-    batch.put_json(SECTORS, keys::sector(record.id), record)?;
-    for kind in Commitment::ALL {
-        let key = keys::ready(kind, record.id);
-        if record.online && matches!(record.carriage(kind), Some(Carriage::Ready { .. })) {
-            batch.put(READY, key, Vec::new());
-        } else {
-            batch.delete(READY, key);
-        }
-    }
-    Ok(())
-}
 
 impl Db {
     /// [`Self::allocate_for`] a request without an id.
@@ -196,10 +183,15 @@ impl Db {
         self.admit(&mut record.ok_or(DbError::Unknown(id))?)
     }
 
-    /// All sectors that are online, or all that are not, in the order of their names.
-    pub fn sectors(&self, online: bool) -> Result<Vec<SectorRecord>, DbError> {
+    /// All sectors that are in work, or all that are not, in the order of their names.
+    pub fn sectors(&self, in_work: bool) -> Result<Vec<SectorRecord>, DbError> {
         let all: Vec<SectorRecord> = self.kv().scan_json(SECTORS, b"")?;
-        Ok(all.into_iter().filter(|r| r.online == online).collect())
+        Ok(all.into_iter().filter(|r| r.in_work() == in_work).collect())
+    }
+
+    /// Finished sectors that the chain does not have any more.
+    pub fn left_chain(&self) -> Result<Vec<SectorRecord>, DbError> {
+        self.listed(LEFT_CHAIN, b"")
     }
 
     /// Changes the record of a sector with nobody else in between. An error of `change` leaves
@@ -267,9 +259,12 @@ impl Db {
 
     /// Sectors whose commitment of this kind waits for a message.
     pub fn ready(&self, kind: Commitment) -> Result<Vec<SectorRecord>, DbError> {
+        self.listed(READY, &keys::ready_kind(kind))
+    }
+
+    fn listed(&self, list: Table, prefix: &[u8]) -> Result<Vec<SectorRecord>, DbError> {
         let mut ids = Vec::new();
-        let prefix = keys::ready_kind(kind);
-        self.kv().walk(READY, &prefix, &prefix, |key, _| {
+        self.kv().walk(list, prefix, prefix, |key, _| {
             ids.extend(keys::read_sector(key));
             ControlFlow::Continue(())
         })?;
@@ -284,7 +279,7 @@ impl Db {
     /// carried.
     ///
     /// # Errors
-    /// [`DbError::Changed`] when one of them does not wait any more, or is not online: nothing
+    /// [`DbError::Changed`] when one of them does not wait any more, or is not in work: nothing
     /// is stored then.
     pub fn send_commitments(
         &self,
@@ -296,9 +291,9 @@ impl Db {
                 let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(*id))?;
                 let mut record = record.ok_or(DbError::Unknown(*id))?;
                 // given up since it was listed: its deposit would be lost
-                let online = record.online;
+                let in_work = record.in_work();
                 match record.carriage_mut(kind) {
-                    Some(carriage @ Carriage::Ready { .. }) if online => {
+                    Some(carriage @ Carriage::Ready { .. }) if in_work => {
                         *carriage = Carriage::In {
                             message: message.id,
                         };
@@ -339,7 +334,7 @@ impl Db {
             for sector in &message.sectors {
                 match kv.get_json::<SectorRecord>(SECTORS, &keys::sector(*sector))? {
                     Some(r) if r.fate().aborted_by.is_some() => given_up.push(r.id),
-                    Some(r) if r.online => others.push(r),
+                    Some(r) if r.in_work() => others.push(r),
                     _ => {}
                 }
             }

@@ -137,11 +137,14 @@ impl Engine {
         }
         let done = match record.state {
             MessageState::Wanted => self.push(&record).await,
-            MessageState::Pushed | MessageState::Packed | MessageState::Landed => match head {
+            MessageState::Pushed
+            | MessageState::Packed
+            | MessageState::Landed
+            | MessageState::Failed => match head {
                 Some(head) => self.follow(&record, head).await,
                 None => Ok(()),
             },
-            MessageState::Failed | MessageState::Rejected | MessageState::Final => Ok(()),
+            MessageState::FailedFinal | MessageState::Rejected | MessageState::Final => Ok(()),
         };
         match done {
             Err(EngineError::Chain(error)) => self.failed(record, error).await,

@@ -1,5 +1,5 @@
-//! Landed is not final: what landed is looked at again at each new head until the chain has
-//! finalised it. One question tells whether the head lies on the branch that was looked at
+//! Landed is not final, and neither is failed: what ended on chain is looked at again at each new
+//! head until the chain has finalised it. One question tells whether the head lies on the branch that was looked at
 //! before; only where it does not, each message is looked at by itself.
 
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     db::{DbError, messages::Watched},
     messages::{Engine, EngineError},
 };
-use damocles_flow::message::{MessageEvent, MessageState};
+use damocles_flow::message::MessageEvent;
 use damocles_node::TipSetKey;
 use damocles_types::Epoch;
 
@@ -23,7 +23,7 @@ impl Engine {
         if before.as_ref() == Some(head) {
             return Ok(false);
         }
-        let landed = self.db.call(|db| db.landed_messages()).await?;
+        let landed = self.db.call(|db| db.watched_messages()).await?;
         match self.look_at_all(landed, before.as_ref(), head).await {
             Ok(branched) => {
                 *self.seen.trunk.lock() = Some(head.clone());
@@ -67,9 +67,7 @@ impl Engine {
     async fn look_again(&self, message: &Watched, head: &Head) -> Result<(), EngineError> {
         let id = message.id;
         match self.db.call(move |db| db.message(id)).await? {
-            Some(record) if record.state == MessageState::Landed => {
-                self.follow(&record, head).await
-            }
+            Some(record) if record.state.is_watched() => self.follow(&record, head).await,
             _ => Ok(()),
         }
     }
@@ -110,8 +108,7 @@ impl Engine {
                 .call(move |db| match db.message(id)? {
                     // it may be open again by now
                     Some(m)
-                        if m.state == MessageState::Landed
-                            && m.epoch.is_some_and(|at| at <= finalised) =>
+                        if m.state.is_watched() && m.epoch.is_some_and(|at| at <= finalised) =>
                     {
                         db.step_message(id, MessageEvent::Settle, |_| {}).map(Some)
                     }

@@ -96,13 +96,9 @@ impl Engine {
         let Sight::Found(found) = sight else {
             self.seen.looked.lock().insert(record.id, head.height);
             let record = match (record.state, &sight) {
-                (MessageState::Packed | MessageState::Landed, Sight::Unclear { absent: false }) => {
-                    return Ok(());
-                }
-                (MessageState::Packed | MessageState::Landed, _) => {
-                    &self.unpack(record, head).await?
-                }
-                _ => record,
+                (MessageState::Wanted | MessageState::Pushed, _) => record,
+                (_, Sight::Unclear { absent: false }) => return Ok(()),
+                _ => &self.unpack(record, head).await?,
             };
             return match sight {
                 Sight::Free { forgotten } => self.send_again(record, head, forgotten).await,
@@ -116,7 +112,7 @@ impl Engine {
         self.ended(record, *found).await
     }
 
-    /// Packed or Landed → Pushed: the chain went another way.
+    /// Packed, Landed or Failed → Pushed: the chain went another way.
     async fn unpack(
         &self,
         record: &MessageRecord,
@@ -232,10 +228,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let (id, cid, epoch) = (record.id, found.message, found.height);
         let key = found.tip_set.clone();
-        let record = match record.state {
-            // it landed on a branch that is gone, and is in a block of the new one
-            MessageState::Landed => &self.unpack(record, head).await?,
-            _ => record,
+        let record = if record.state.is_watched() {
+            // it ended on a branch that is gone, and is in a block of the new one
+            &self.unpack(record, head).await?
+        } else {
+            record
         };
         if record.state == MessageState::Packed {
             if record.epoch != Some(epoch) || record.cid != Some(cid) {
@@ -276,7 +273,11 @@ impl Engine {
                 m.error = Some(format!("it ran on chain with exit code {code}"));
             }
         };
-        if record.state == MessageState::Landed && event == MessageEvent::Land {
+        let same = match event {
+            MessageEvent::Land => record.state == MessageState::Landed,
+            _ => record.state == MessageState::Failed,
+        };
+        if same {
             // still there, perhaps in another tipset
             self.db.call(move |db| db.note_message(id, learn)).await?;
             return Ok(());

@@ -107,7 +107,7 @@ impl Context {
         match message {
             Some(m) => match m.state {
                 MessageState::Landed | MessageState::Final => self.landed(record, m.epoch).await,
-                MessageState::Failed | MessageState::Rejected => {
+                MessageState::Failed | MessageState::FailedFinal | MessageState::Rejected => {
                     let why = failure(&m);
                     self.unsent(record, why, head, timing).await
                 }

@@ -25,6 +25,9 @@ fn seconds(ms: UnixMs) -> i64 {
 
 /// Why a commitment that was submitted is in no message yet.
 fn waits(record: &SectorRecord) -> Option<String> {
+    if let Some(left) = &record.left_chain {
+        return Some(left.why.clone());
+    }
     Commitment::ALL
         .into_iter()
         .find_map(|kind| match record.carriage(kind) {

@@ -46,11 +46,13 @@ impl Sealing {
         bounds::text(&mut reason);
         let store = move |db: &Db| {
             db.change(sector, Durability::Synced, |record| {
-                if record.finalized {
+                if record.finalized && record.left_chain.is_none() {
                     return Err(SealingError::Finished(sector));
                 }
-                if record.online {
+                if record.in_work() {
                     record.online = false;
+                    record.finalized = false;
+                    record.left_chain = None;
                     record.abort_reason = if reason.is_empty() {
                         "given up by the operator".to_owned()
                     } else {

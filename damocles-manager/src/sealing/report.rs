@@ -61,7 +61,7 @@ impl Sealing {
                 Ok::<_, SealingError>(SectorStanding {
                     id: sector,
                     // upstream's word for "done with it", whichever way
-                    finalized: !record.online,
+                    finalized: !record.in_work(),
                     abort_reason: record.abort_reason.clone(),
                 })
             })
@@ -79,10 +79,10 @@ impl Sealing {
     pub async fn report_finalized(&self, sector: SectorId) -> Result<(), SealingError> {
         let known = move |db: &Db| db.known(sector).map_err(SealingError::from);
         let record = self.db.call(known).await?;
-        if record.finalized {
+        if record.finalized && record.left_chain.is_none() {
             return Ok(());
         }
-        if !record.online {
+        if !record.in_work() {
             return Err(SealingError::NoSector(sector));
         }
         self.is_proven(&record).await?;

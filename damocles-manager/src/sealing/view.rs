@@ -61,11 +61,14 @@ fn state(
         why.filter(|_| record.online)
             .map(|why| format!("the {} waits: {why}", in_words(kind)))
     });
+    let left_chain = record.left_chain.as_ref().map(|left| left.why.clone());
+    let waits_for = left_chain.or(waits_for);
     let message_info = MessageInfo {
         pre_commit_cid: cid(Commitment::PreCommit),
         commit_cid: cid(Commitment::Proof),
         need_send: Commitment::ALL.into_iter().any(waits),
     };
+    let in_work = record.in_work();
     SectorState {
         id: record.id,
         sector_type: record.proof_type,
@@ -83,7 +86,7 @@ fn state(
         terminate_info: TerminateInfo::default(),
         latest_state: record.report,
         // upstream's word for "done with it", whichever way
-        finalized: !record.online,
+        finalized: !in_work,
         removed: record.removed,
         abort_reason: record.abort_reason,
         upgraded: false,
@@ -95,6 +98,7 @@ fn state(
         need_rebuild: false,
         unsealing: false,
         waits_for,
+        left_chain: record.left_chain.is_some(),
     }
 }
 
@@ -147,7 +151,7 @@ impl Sealing {
         let load = move |db: &Db| {
             let record = db.sector(sector)?;
             let record = record
-                .filter(|r| wanted.is_none_or(|w| r.online == (w == Standing::Online)))
+                .filter(|r| wanted.is_none_or(|w| r.in_work() == (w == Standing::Online)))
                 .ok_or(SealingError::NoSector(sector))?;
             view(db, record)
         };
@@ -158,7 +162,11 @@ impl Sealing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sealing::tests::{given, in_store, room};
+    use crate::{
+        db::record::LeftChain,
+        sealing::tests::{given, in_store, room},
+    };
+    use damocles_kv::Durability;
 
     #[tokio::test]
     async fn sectors_are_listed_by_state_and_job() {
@@ -181,5 +189,33 @@ mod tests {
         assert!(room.find(Some("online"), a).await.is_ok());
         let not_there = room.find(Some("offline"), a).await;
         assert!(matches!(not_there, Err(SealingError::NoSector(_))));
+    }
+
+    #[tokio::test]
+    async fn a_finished_sector_that_left_the_chain_is_in_work_and_may_be_given_up() {
+        let (room, chain) = room(1000);
+        let id = given(&room).await;
+        chain.prove(id, None);
+        room.db.put_locations(&[in_store(id, "a")]).unwrap();
+        room.report_finalized(id).await.unwrap();
+        let left = |record: &mut SectorRecord| {
+            record.left_chain = Some(LeftChain {
+                since: 1,
+                why: "its proof is sent again".into(),
+                stays: false,
+            });
+            Ok::<_, SealingError>(())
+        };
+        room.db.change(id, Durability::Synced, left).unwrap();
+        let listed = room.sectors("online", 1).await.unwrap().remove(0);
+        assert!(listed.id == id && listed.left_chain && !listed.finalized);
+        assert_eq!(listed.waits_for.unwrap(), "its proof is sent again");
+        assert!(room.sectors("offline", 0).await.unwrap().is_empty());
+        // a worker that still has it keeps it
+        let fate = room.fate(id).await.unwrap();
+        assert!(fate.online && !fate.finalized && fate.aborted_by.is_none());
+        let fate = room.abort_by_person(id, "gone".into()).await.unwrap();
+        assert_eq!(fate.abort_reason, "gone");
+        assert!(room.db.left_chain().unwrap().is_empty());
     }
 }

@@ -234,5 +234,6 @@ fn proof(bytes: &[u8]) -> ProofOnChainInfo {
 }
 
 mod branches;
+mod left_chain;
 mod precommit;
 mod prove;

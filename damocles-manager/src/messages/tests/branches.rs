@@ -240,3 +240,38 @@ async fn a_nonce_that_nobody_has_any_more_holds_up_nothing_for_ever() {
     rig.round().await;
     assert_eq!(rig.state(id), S::Landed);
 }
+
+/// Failed is not final either: on another branch it may land, or be open again.
+#[tokio::test]
+async fn what_failed_on_a_branch_that_is_gone_is_followed_on_the_next_one() {
+    let mut rig = Rig::new(900);
+    let a = rig.wanted().await;
+    rig.round().await;
+    let b = rig.wanted().await;
+    rig.round().await;
+    rig.advance(18);
+    for id in [a, b] {
+        rig.land(id, 16);
+    }
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!((rig.state(a), rig.state(b)), (S::Failed, S::Failed));
+    rig.restart();
+    rig.reorganise(915, 3);
+    let cid = rig.get(a).cid.unwrap();
+    // a block of the new branch has the one, the other is in no pool any more
+    rig.chain.land(cid, 0, RawBytes::default());
+    rig.round().await;
+    let packed = rig.get(a);
+    assert_eq!((packed.state, packed.exit_code), (S::Packed, None));
+    assert_eq!(rig.state(b), S::Pushed);
+    assert_eq!(rig.chain.edit().republished, [rig.get(b).cid.unwrap()]);
+    rig.land(b, 16);
+    rig.advance(5);
+    rig.round().await;
+    assert_eq!((rig.state(a), rig.state(b)), (S::Landed, S::Failed));
+    rig.advance(900);
+    rig.round().await;
+    assert_eq!((rig.state(a), rig.state(b)), (S::Final, S::FailedFinal));
+    assert!(rig.db.watched_messages().unwrap().is_empty());
+}
