@@ -178,7 +178,14 @@ fn names_on_the_wire_are_frozen() {
     assert_eq!(
         messages,
         [
-            "Wanted", "Pushed", "Packed", "Landed", "Failed", "Rejected", "Final"
+            "Wanted",
+            "Pushed",
+            "Packed",
+            "Landed",
+            "Failed",
+            "Rejected",
+            "Final",
+            "FailedFinal"
         ]
     );
     let posts: Vec<_> = PostState::iter().map(|s| s.to_string()).collect();
