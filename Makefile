@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants slow deny deny-offline deps
+.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants test-slow slow deny deny-offline deps
 
 # Sectors that the demo seals; with KEEP=1 it stays up until Ctrl-C.
 SECTORS ?= 2
@@ -66,6 +66,9 @@ bench-kernels: deps ## our kernels against the proofs library (an hour the first
 
 mutants: deps ## break each law by a small patch and see that its guard fails; LAW=3 for one (hours for all, the first time)
 	@scripts/mutants.sh $(LAW)
+
+test-slow: build params ## a house under siege: crowds, liars, damaged files (twenty minutes; SIEGE_CASES=word for some)
+	$(cargo) test $(cargo_flags) --workspace --test siege -- --ignored --nocapture
 
 slow: build params ## the tests marked "ignore": large sectors, hours of CPU, tens of GiB
 	$(cargo) test $(cargo_flags) --workspace -- --ignored

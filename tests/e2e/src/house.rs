@@ -129,6 +129,9 @@ pub struct House {
     node_address: RefCell<Option<String>>,
     manager_address: RefCell<Option<String>>,
     worker_port: Cell<u16>,
+    /// Who stands before a daemon, by role: the others are told this `host:port` in its place.
+    fronts: [RefCell<Option<String>>; 3],
+    descriptors: Cell<Option<u64>>,
 }
 
 impl House {
@@ -149,7 +152,24 @@ impl House {
             node_address: RefCell::new(None),
             manager_address: RefCell::new(None),
             worker_port: Cell::new(free_port()?),
+            fronts: [const { RefCell::new(None) }; 3],
+            descriptors: Cell::new(None),
         })
+    }
+
+    /// From its next start on, a daemon that needs this one is sent to `address` instead.
+    pub fn stand_before(&self, role: Role, address: &str) {
+        *self.fronts[role as usize].borrow_mut() = Some(address.to_owned());
+    }
+
+    /// Daemons that are started from now on may have so many files and sockets open.
+    pub fn limit_descriptors(&self, most: Option<u64>) {
+        self.descriptors.set(most);
+    }
+
+    fn front_of(&self, role: Role, address: Result<String>) -> Result<String> {
+        let front = self.fronts[role as usize].borrow().clone();
+        front.map_or(address, Ok)
     }
 
     pub fn home(&self) -> &Path {
@@ -271,7 +291,8 @@ impl House {
         let worker = process::program(Role::Worker.program())?;
         let gated = worker.with_file_name("gated-processor");
         let node = self.node_info().ok();
-        let manager = self.manager_address().ok().map(|a| format!("http://{a}"));
+        let manager = self.front_of(Role::Manager, self.manager_address());
+        let manager = manager.ok().map(|a| format!("http://{a}"));
         let mut values = vec![("HOME", &*home), ("SECTORS", &sectors), ("PORT", &port)];
         let (worker, gated) = (worker.to_string_lossy(), gated.to_string_lossy());
         values.extend([("WORKER", &*worker), ("GATED", &*gated)]);
@@ -280,7 +301,10 @@ impl House {
         render::file(from, to, &values)
     }
 
-    fn start(&self, role: Role, command: Command) -> Result<()> {
+    fn start(&self, role: Role, mut command: Command) -> Result<()> {
+        if let Some(most) = self.descriptors.get() {
+            process::limit_descriptors(&mut command, most);
+        }
         let daemon = Daemon::start(role.program(), &self.id, command, &self.log(role))?;
         *self.daemon(role).borrow_mut() = Some(daemon);
         Ok(())
@@ -333,6 +357,17 @@ impl House {
         )
         .await;
         result.with_context(|| format!("left behind: {:?}", self.processes()))
+    }
+
+    /// Waits until no process of a daemon's program is left, its children included.
+    pub async fn wait_until_no(&self, role: Role) -> Result<()> {
+        let program = role.program();
+        let what = format!("every {program} to end");
+        wait::until(what, Duration::from_secs(15), async || {
+            let left = self.processes();
+            Ok((!left.iter().any(|(_, line)| line.contains(program))).then_some(()))
+        })
+        .await
     }
 
     /// Every process of this house, with its command line.
@@ -446,7 +481,7 @@ impl House {
 
     /// Token and address in the form of `[Common.API] Chain`.
     fn node_info(&self) -> Result<String> {
-        let address = self.node_address()?;
+        let address = self.front_of(Role::Devnet, self.node_address())?;
         let (host, port) = address.rsplit_once(':').context("an address has a port")?;
         Ok(format!(
             "{}:/ip4/{host}/tcp/{port}/http",

@@ -197,6 +197,22 @@ pub fn tail(path: &Path, lines: usize) -> String {
         .join("\n")
 }
 
+/// Allows the command only so many files and sockets; it cannot raise the limit again.
+pub fn limit_descriptors(command: &mut Command, most: u64) {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    let lower = move || Ok(setrlimit(Resource::Nofile, limit)?);
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: the closure runs between fork and exec; it makes one system call, allocates
+    // nothing and takes no lock.
+    unsafe {
+        command.pre_exec(lower);
+    }
+}
+
 /// Has the kernel kill the child when the thread that starts it ends, however it ends.
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();

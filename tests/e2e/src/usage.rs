@@ -43,11 +43,20 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(number(14)? + number(15)?)
 }
 
+/// The most memory that a process ever had resident, in bytes.
+pub fn peak(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    memory(&status, "VmHWM:").with_context(|| format!("process {pid} has no memory"))
+}
+
 /// `VmRSS`, in bytes.
 fn rss(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    memory(status, "VmRSS:")
+}
+
+fn memory(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -97,6 +106,7 @@ mod tests {
     #[test]
     fn this_process_has_memory() {
         assert!(of(std::process::id()).unwrap().rss > 0);
+        assert!(peak(std::process::id()).unwrap() > 0);
         assert!(of(u32::MAX).is_err());
     }
 }
