@@ -1,6 +1,9 @@
 //! A caller as routes see it, and an answer that is on its way to it.
 
-use super::places::Places;
+use super::{
+    places::{Place, Places},
+    standing::Standing,
+};
 use axum::{
     body::{Body, Bytes, HttpBody},
     response::Response,
@@ -10,83 +13,62 @@ use std::{
     any::Any,
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::Instant;
 
 /// Whose request it is; in the extensions of every request.
 #[derive(Clone, Debug)]
 pub struct Caller {
     places: Arc<Places>,
     id: u64,
-    standing: Arc<Mutex<Standing>>,
-}
-
-#[derive(Debug)]
-struct Standing {
-    trusted: bool,
-    /// Calls of which the answer is not sent yet.
-    calls: usize,
-    idle_since: Instant,
+    standing: Arc<Standing>,
 }
 
 impl Caller {
-    pub(super) fn new(places: Arc<Places>, id: u64) -> Self {
-        let standing = Standing {
-            trusted: false,
-            calls: 0,
-            idle_since: Instant::now(),
-        };
+    pub(super) fn new(places: Arc<Places>, place: &Place) -> Self {
         Self {
             places,
-            id,
-            standing: Arc::new(Mutex::new(standing)),
+            id: place.id,
+            standing: Arc::clone(&place.standing),
         }
-    }
-
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It has shown that it may be here: it may stay between two requests.
     pub fn trust(&self) {
-        let known = std::mem::replace(&mut self.standing().trusted, true);
-        if !known {
+        if !self.standing.trust() {
             self.places.trust(self.id);
         }
     }
 
     /// How long the caller may still stay without asking anything; None: as long as it likes.
     pub(super) fn rest(&self, limit: Duration) -> Option<Duration> {
-        let standing = self.standing();
-        if standing.trusted {
+        if self.standing.is_trusted() {
             return None;
         }
         // while it is answered, its time does not run
-        let idle = match standing.calls {
-            0 => standing.idle_since.elapsed(),
-            _ => Duration::ZERO,
-        };
+        let idle = self.standing.idle().unwrap_or_default();
         Some(limit.saturating_sub(idle))
     }
 
     pub(super) fn call(&self) -> Call {
-        self.standing().calls += 1;
-        Call(self.clone())
+        self.standing.begins_a_call();
+        Call {
+            standing: Arc::clone(&self.standing),
+        }
     }
 }
 
 /// A call, until its answer is sent or given up.
 #[derive(Debug)]
-pub(super) struct Call(Caller);
+pub(super) struct Call {
+    standing: Arc<Standing>,
+}
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut standing = self.0.standing();
-        standing.calls -= 1;
-        standing.idle_since = Instant::now();
+        self.standing.ends_a_call();
     }
 }
 

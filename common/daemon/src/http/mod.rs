@@ -5,6 +5,7 @@
 mod caller;
 mod patient;
 mod places;
+mod standing;
 
 pub use caller::{Caller, Held};
 
@@ -99,7 +100,7 @@ async fn serve_within(
                             router: router.clone(),
                             peer,
                             limit: limits.answer,
-                            caller: Caller::new(Arc::clone(&places), place.id),
+                            caller: Caller::new(Arc::clone(&places), &place),
                         };
                         connections.spawn(connection(stream, door, place, limits, stop.clone()));
                     }

@@ -1,10 +1,13 @@
 //! Who gets a place at the door. A caller is a *stranger* until it has shown that it may be
 //! there; strangers have a share of their own, of which each address has a share again, and a
 //! newcomer takes the place of the stranger that has waited longest. So whoever opens
-//! connections and says nothing drives out its own like, and nobody else.
+//! connections and says nothing drives out its own like, and nobody else. Those who may be there
+//! leave some places to newcomers: when they are too many, the one that idles longest goes, of
+//! the address that has the most places.
 
+use super::standing::Standing;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -20,6 +23,8 @@ pub(super) struct Shares {
     pub(super) strangers: usize,
     /// At most so many strangers from one address.
     pub(super) of_one: usize,
+    /// Left to newcomers by those who have shown that they may be here.
+    pub(super) spare: usize,
 }
 
 impl Shares {
@@ -31,6 +36,7 @@ impl Shares {
             strangers,
             // many workers of one rack may come at once
             of_one: strangers.min(256),
+            spare: total / 16,
         }
     }
 }
@@ -40,6 +46,7 @@ struct Guest {
     address: IpAddr,
     here: bool,
     stranger: bool,
+    standing: Arc<Standing>,
     leave: CancellationToken,
 }
 
@@ -60,10 +67,33 @@ impl Guests {
         let found = self.present.iter().find(|(_, g)| g.stranger && which(g));
         let Some((id, _)) = found else { return false };
         let id = *id;
+        self.remove(id);
+        true
+    }
+
+    fn remove(&mut self, id: u64) {
         if let Some(guest) = self.present.remove(&id) {
             guest.leave.cancel();
         }
-        true
+    }
+
+    /// Of the trusted among those, shows out the one that has asked nothing for longest, of the
+    /// address that has the most places; who is being answered stays.
+    fn retire(&mut self, which: impl Fn(&Guest) -> bool) {
+        let mut places: HashMap<IpAddr, usize> = HashMap::new();
+        let mut idle = Vec::new();
+        for (id, guest) in self.present.iter().filter(|(_, g)| !g.stranger && which(g)) {
+            *places.entry(guest.address).or_default() += 1;
+            if let Some(time) = guest.standing.idle() {
+                idle.push((*id, guest.address, time));
+            }
+        }
+        let longest = idle
+            .into_iter()
+            .max_by_key(|(_, address, time)| (places.get(address).copied(), *time));
+        if let Some((id, ..)) = longest {
+            self.remove(id);
+        }
     }
 }
 
@@ -115,26 +145,39 @@ impl Places {
         let id = guests.next;
         guests.next += 1;
         let leave = CancellationToken::new();
+        let standing = Arc::new(Standing::new());
         guests.present.insert(
             id,
             Guest {
                 address,
                 here,
                 stranger: true,
+                standing: Arc::clone(&standing),
                 leave: leave.clone(),
             },
         );
         Ok(Place {
             places: Arc::clone(self),
             id,
+            standing,
             leave,
         })
     }
 
     /// The guest has shown that it may be here.
     pub(super) fn trust(&self, id: u64) {
-        if let Some(guest) = self.guests().present.get_mut(&id) {
-            guest.stranger = false;
+        let mut guests = self.guests();
+        let Some(guest) = guests.present.get_mut(&id) else {
+            return;
+        };
+        guest.stranger = false;
+        let here = guest.here;
+        let most = self.shares.total - self.shares.spare;
+        let away = |g: &Guest| !g.here;
+        if !here && guests.count(|g| !g.stranger && away(g)) > most - self.shares.here {
+            guests.retire(away);
+        } else if guests.count(|g| !g.stranger) > most {
+            guests.retire(|_| true);
         }
     }
 }
@@ -144,6 +187,7 @@ impl Places {
 pub(super) struct Place {
     places: Arc<Places>,
     pub(super) id: u64,
+    pub(super) standing: Arc<Standing>,
     /// Cancelled when somebody else gets the place.
     pub(super) leave: CancellationToken,
 }
@@ -171,7 +215,23 @@ mod tests {
         here: 2,
         strangers: 4,
         of_one: 2,
+        spare: 1,
     };
+
+    /// So many guests from there, all of whom may be here.
+    fn trusted(places: &Arc<Places>, count: usize, from: &str) -> Vec<Place> {
+        let one = |_| {
+            let place = places.enter(ip(from)).unwrap();
+            place.standing.trust();
+            places.trust(place.id);
+            place
+        };
+        (0..count).map(one).collect()
+    }
+
+    fn left(places: &[Place]) -> usize {
+        places.iter().filter(|p| !p.leave.is_cancelled()).count()
+    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -209,29 +269,32 @@ mod tests {
     #[test]
     fn the_trusted_keep_their_places_and_this_host_has_some_of_its_own() {
         let places = Places::new(SHARES);
-        let trusted: Vec<_> = (0..6)
-            .map(|_| {
-                let place = places.enter(ip("10.0.0.9")).unwrap();
-                places.trust(place.id);
-                place
-            })
+        let many = trusted(&places, 5, "10.0.0.9");
+        let strangers: Vec<_> = (0..20)
+            .map(|n| places.enter(ip(&format!("10.0.2.{n}"))).unwrap())
             .collect();
-        for n in 0..20 {
-            assert_eq!(places.enter(ip(&format!("10.0.2.{n}"))).err(), Some(Full));
-        }
-        assert!(trusted.iter().all(|p| !p.leave.is_cancelled()));
-        let here: Vec<_> = (0..2)
-            .map(|_| {
-                let place = places.enter(ip("127.0.0.1")).unwrap();
-                places.trust(place.id);
-                place
-            })
-            .collect();
-        assert_eq!(places.enter(ip("::1")).err(), Some(Full));
-        drop(here);
+        assert_eq!((left(&many), left(&strangers)), (5, 1));
+        let here = trusted(&places, 2, "127.0.0.1");
+        assert_eq!((left(&many), left(&here)), (5, 2));
         assert!(places.enter(ip("::1")).is_ok());
-        drop(trusted);
+        drop(many);
         assert!(places.enter(ip("10.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn of_many_trusted_the_one_that_idles_longest_goes_and_the_others_are_served() {
+        let places = Places::new(SHARES);
+        let quiet = trusted(&places, 1, "10.0.0.1");
+        let mut answered = trusted(&places, 1, "10.0.0.9");
+        answered[0].standing.begins_a_call();
+        let many = trusted(&places, 100, "10.0.0.9");
+        assert_eq!((left(&quiet), left(&answered), left(&many)), (1, 1, 3));
+        assert_eq!(left(&many[97..]), 3, "the last ones");
+        assert!(places.enter(ip("10.0.0.2")).is_ok());
+        // on this host as well, where all have one address
+        answered.extend(trusted(&places, 100, "127.0.0.1"));
+        assert!(left(&answered) > 1 && places.enter(ip("127.0.0.1")).is_ok());
+        assert_eq!(left(&quiet), 1);
     }
 
     #[test]
@@ -239,6 +302,7 @@ mod tests {
         for total in [1, 2, 64, 512, 4096] {
             let shares = Shares::of(total);
             assert!(shares.here + shares.strangers <= total, "{shares:?}");
+            assert!(shares.here + shares.spare < total, "{shares:?}");
             assert!(
                 (1..=shares.strangers).contains(&shares.of_one),
                 "{shares:?}"
