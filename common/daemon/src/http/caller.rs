@@ -2,6 +2,7 @@
 
 use super::{
     places::{Place, Places},
+    room::Claim,
     standing::Standing,
 };
 use axum::{
@@ -52,10 +53,11 @@ impl Caller {
         Some(limit.saturating_sub(idle))
     }
 
-    pub(super) fn call(&self) -> Call {
+    pub(super) fn call(&self, claim: Claim) -> Call {
         self.standing.begins_a_call();
         Call {
             standing: Arc::clone(&self.standing),
+            _claim: claim,
         }
     }
 }
@@ -64,6 +66,8 @@ impl Caller {
 #[derive(Debug)]
 pub(super) struct Call {
     standing: Arc<Standing>,
+    /// The room that its request takes, which the answer may repeat.
+    _claim: Claim,
 }
 
 impl Drop for Call {

@@ -1,10 +1,12 @@
 //! Serving HTTP to whoever comes: nobody may hold a place without using it (law 9). A head
 //! that does not come, a connection that idles, a body that trickles and an answer that nobody
-//! reads are given up; places are counted, and strangers have only a share of them.
+//! reads are given up; places are counted, and strangers have only a share of them. What large
+//! requests take of memory is counted, too.
 
 mod caller;
 mod patient;
 mod places;
+mod room;
 mod standing;
 
 pub use caller::{Caller, Held};
@@ -24,6 +26,7 @@ use hyper_util::{
 };
 use patient::Patient;
 use places::{Place, Places, Shares};
+use room::Room;
 use std::{
     convert::Infallible,
     io,
@@ -48,6 +51,8 @@ struct Limits {
     head: Duration,
     /// The same for who has not shown yet that it may be here.
     stranger: Duration,
+    /// For the rest of a request, once there is room for it.
+    body: Duration,
     /// For the rest of a request and the making of its answer.
     answer: Duration,
     /// For the other end to take anything of what is sent.
@@ -60,6 +65,7 @@ const LIMITS: Limits = Limits {
     // our clients keep an idle connection for 90 s; it must not end under a request of theirs
     head: Duration::from_secs(120),
     stranger: Duration::from_secs(10),
+    body: Duration::from_secs(30),
     answer: Duration::from_secs(180),
     stalled: Duration::from_secs(30),
     drain: Duration::from_secs(5),
@@ -86,6 +92,7 @@ async fn serve_within(
     stop: CancellationToken,
 ) {
     let places = Places::new(shares);
+    let room = Room::new(limits.body);
     let turned_away = Seldom::new(REMIND);
     let not_accepted = Seldom::new(REMIND);
     let mut connections = JoinSet::new();
@@ -100,6 +107,7 @@ async fn serve_within(
                             router: router.clone(),
                             peer,
                             limit: limits.answer,
+                            room: room.clone(),
                             caller: Caller::new(Arc::clone(&places), &place),
                         };
                         connections.spawn(connection(stream, door, place, limits, stop.clone()));
@@ -192,6 +200,7 @@ struct Door {
     router: Router,
     peer: SocketAddr,
     limit: Duration,
+    room: Room,
     caller: Caller,
 }
 
@@ -210,10 +219,11 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let mut request: Request = request.map(Body::new);
+        let (request, claim) = self.room.claim(request.map(Body::new));
+        let mut request: Request = request;
         request.extensions_mut().insert(ConnectInfo(self.peer));
         request.extensions_mut().insert(self.caller.clone());
-        let call = self.caller.call();
+        let call = self.caller.call(claim);
         let answer = timeout(self.limit, self.router.call(request));
         Box::pin(async move {
             let late = |_| Ok(http::StatusCode::REQUEST_TIMEOUT.into_response());

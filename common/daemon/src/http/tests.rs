@@ -16,6 +16,7 @@ const SHORT: Duration = Duration::from_millis(20);
 const PATIENT: Limits = Limits {
     head: LONG,
     stranger: LONG,
+    body: LONG,
     answer: LONG,
     stalled: LONG,
     drain: LONG,
