@@ -1,9 +1,10 @@
 //! WebSocket sessions: JSON-RPC over one lasting connection. Every message is answered as if it
 //! had been posted; a session has only so many calls at a time, and reads no further until there
-//! is room for the next. Sessions have places of their own, so that they take none from calls.
+//! is room for the next. Sessions have places of their own, so that they take none from calls, and
+//! share the memory that large messages take until they are answered.
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{
         FromRequestParts, Request,
         ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
@@ -12,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use damocles_daemon::seldom::Seldom;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -30,6 +32,10 @@ const SESSIONS: usize = 256;
 const OF_ONE: usize = 32;
 /// Calls of one session at a time.
 const CALLS: usize = 16;
+/// A message up to this many bytes is small; of larger ones so many of all sessions are answered
+/// at a time, each until its answer, which may repeat it, is sent.
+const SMALL: usize = 16 << 10;
+const LARGE_AT_ONCE: usize = 16;
 /// Between two pings; who is silent for the second time is gone.
 const PING: Duration = Duration::from_secs(30);
 const SILENT: Duration = Duration::from_secs(75);
@@ -42,6 +48,7 @@ pub(super) type Answer = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + S
 pub(super) struct Sessions {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
     largest: usize,
+    room: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -79,6 +86,7 @@ impl Sessions {
         Self {
             open: Arc::default(),
             largest,
+            room: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             stop,
         }
     }
@@ -114,7 +122,7 @@ impl Sessions {
             let text = "too many WebSocket sessions are open; post your calls, or close one\n";
             return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         };
-        let stop = self.stop.clone();
+        let (stop, room) = (self.stop.clone(), Arc::clone(&self.room));
         upgrade
             .max_message_size(self.largest)
             .max_frame_size(self.largest)
@@ -123,6 +131,7 @@ impl Sessions {
                     socket,
                     answer,
                     common: parts.extensions,
+                    room,
                 }
                 .run(stop)
                 .await;
@@ -135,16 +144,24 @@ struct Session {
     socket: WebSocket,
     answer: Answer,
     common: Extensions,
+    room: Arc<Semaphore>,
 }
+
+/// A large message's share of what all sessions may keep in memory.
+type Permit = Option<OwnedSemaphorePermit>;
+
+/// A message that waits until there is room for it.
+type Waiting = BoxFuture<'static, (Bytes, Result<OwnedSemaphorePermit, AcquireError>)>;
 
 impl Session {
     async fn run(mut self, stop: CancellationToken) {
         let mut calls = JoinSet::new();
+        let mut waiting: Option<Waiting> = None;
         let mut heard = Instant::now();
         let mut pings = interval(PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let room = calls.len() < CALLS;
+            let room = calls.len() < CALLS && waiting.is_none();
             if !room {
                 // whose words are not read is not silent
                 heard = Instant::now();
@@ -152,15 +169,20 @@ impl Session {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(done) = calls.join_next() => {
-                    if let Ok(response) = done && self.send(response).await.is_err() {
+                    if let Ok(answered) = done && self.send(answered).await.is_err() {
                         return;
                     }
+                }
+                Some((message, permit)) = OptionFuture::from(waiting.as_mut()) => {
+                    waiting = None;
+                    // the semaphore is never closed
+                    self.call(&mut calls, message, permit.ok());
                 }
                 message = self.socket.recv(), if room => {
                     heard = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => self.call(&mut calls, text.into()),
-                        Some(Ok(Message::Binary(bytes))) => self.call(&mut calls, bytes),
+                        Some(Ok(Message::Text(text))) => waiting = self.take(&mut calls, text.into()),
+                        Some(Ok(Message::Binary(bytes))) => waiting = self.take(&mut calls, bytes),
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                     }
@@ -174,8 +196,8 @@ impl Session {
             }
         }
         while let Some(done) = calls.join_next().await {
-            if let Ok(response) = done
-                && self.send(response).await.is_err()
+            if let Ok(answered) = done
+                && self.send(answered).await.is_err()
             {
                 return;
             }
@@ -184,17 +206,29 @@ impl Session {
         let _ = self.socket.send(Message::Close(None)).await;
     }
 
-    fn call(&self, calls: &mut JoinSet<Response>, message: axum::body::Bytes) {
+    /// Answers a small message at once; a large one waits for its turn.
+    fn take(&self, calls: &mut JoinSet<(Response, Permit)>, message: Bytes) -> Option<Waiting> {
+        if message.len() <= SMALL {
+            self.call(calls, message, None);
+            return None;
+        }
+        let permit = Arc::clone(&self.room).acquire_owned();
+        Some(Box::pin(async { (message, permit.await) }))
+    }
+
+    fn call(&self, calls: &mut JoinSet<(Response, Permit)>, message: Bytes, permit: Permit) {
         let mut request = Request::new(Body::from(message));
         *request.method_mut() = axum::http::Method::POST;
         *request.extensions_mut() = self.common.clone();
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
-        calls.spawn((self.answer)(request));
+        let answer = (self.answer)(request);
+        calls.spawn(async { (answer.await, permit) });
     }
 
     /// Sends what a call was answered; what is held for the answer is kept until then.
-    async fn send(&mut self, response: Response) -> Result<(), axum::Error> {
+    async fn send(&mut self, answered: (Response, Permit)) -> Result<(), axum::Error> {
+        let (response, _permit) = answered;
         let (_parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await?;
         // a notification has none
@@ -227,5 +261,64 @@ mod tests {
         assert!(sessions.enter("127.0.0.1".parse().unwrap()).is_some());
         drop(others);
         assert!(sessions.open.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn large_messages_of_all_sessions_take_turns_and_small_ones_pass() {
+        use futures::{SinkExt, StreamExt, future::join_all};
+        use tokio_tungstenite::tungstenite::Message;
+        let busy = Arc::new(Semaphore::new(0));
+        let at_once = Arc::new(Mutex::new((0, 0)));
+        let (open, counted) = (Arc::clone(&busy), Arc::clone(&at_once));
+        let each: Answer = Arc::new(move |request| {
+            let (open, counted) = (Arc::clone(&open), Arc::clone(&counted));
+            Box::pin(async move {
+                let said = to_bytes(request.into_body(), usize::MAX).await.unwrap();
+                if said.len() > SMALL {
+                    {
+                        let mut count = counted.lock().unwrap();
+                        count.0 += 1;
+                        count.1 = count.1.max(count.0);
+                    }
+                    open.acquire().await.unwrap().forget();
+                    counted.lock().unwrap().0 -= 1;
+                }
+                said.len().to_string().into_response()
+            })
+        });
+        let sessions = Sessions::new(1 << 20, CancellationToken::new());
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let route = move |request: Request| {
+            let (sessions, each) = (sessions.clone(), Arc::clone(&each));
+            async move { sessions.open(here, request, each).await }
+        };
+        let listener = tokio::net::TcpListener::bind((here, 0)).await.unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(route);
+        tokio::spawn(async { axum::serve(listener, router).await });
+        const ALL: usize = LARGE_AT_ONCE + 4;
+        let mut clients = Vec::new();
+        for _ in 0..=ALL {
+            clients.push(tokio_tungstenite::connect_async(&url).await.unwrap().0);
+        }
+        let mut small = clients.pop().unwrap();
+        for client in &mut clients {
+            let large = Message::text("x".repeat(SMALL + 1));
+            client.send(large).await.unwrap();
+        }
+        while at_once.lock().unwrap().0 < LARGE_AT_ONCE {
+            tokio::task::yield_now().await;
+        }
+        small.send(Message::text("x")).await.unwrap();
+        let told =
+            |m: Option<Result<Message, _>>| m.unwrap().unwrap().to_text().unwrap().to_owned();
+        // pings come in between
+        while told(small.next().await) != "1" {}
+        busy.add_permits(ALL);
+        join_all(clients.iter_mut().map(async |client| {
+            while told(client.next().await) != (SMALL + 1).to_string() {}
+        }))
+        .await;
+        assert_eq!(*at_once.lock().unwrap(), (0, LARGE_AT_ONCE));
     }
 }
