@@ -28,7 +28,19 @@ const SEARCH_LIMIT: Duration = Duration::from_secs(120);
 /// A node beside others that did not answer is left alone for so long.
 const REST: Duration = Duration::from_secs(15);
 /// All sectors of a large miner.
-const LARGEST_ANSWER: u32 = 512 << 20;
+const LARGEST_LIST: u32 = 512 << 20;
+/// Any other answer.
+const LARGEST_ANSWER: u32 = 16 << 20;
+
+/// What kind of question it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    Quick,
+    /// The node may have to search its chain for it.
+    Search,
+    /// The answer grows with the miner; one is read at a time.
+    List,
+}
 
 /// Endpoints that cannot be used as they are written.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +67,9 @@ pub(super) struct Endpoint {
     /// Its address without secrets.
     pub(super) shown: String,
     quick: Client,
-    patient: Client,
+    search: Client,
+    list: Client,
+    lists: tokio::sync::Semaphore,
     /// It did not answer when it was asked last; and when that was.
     ailing: AtomicBool,
     ailed: Mutex<Option<Instant>>,
@@ -85,18 +99,20 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let client = |limit| {
+        let client = |limit, largest| {
             HttpClient::builder()
                 .set_http_middleware(tower::ServiceBuilder::new().layer(ReadRefusals))
                 .request_timeout(limit)
-                .max_response_size(LARGEST_ANSWER)
+                .max_response_size(largest)
                 .set_headers(headers.clone())
                 .build(&url)
                 .map_err(|e| bad(e.to_string()))
         };
         Ok(Self {
-            quick: client(CALL_LIMIT)?,
-            patient: client(SEARCH_LIMIT)?,
+            quick: client(CALL_LIMIT, LARGEST_ANSWER)?,
+            search: client(SEARCH_LIMIT, LARGEST_ANSWER)?,
+            list: client(SEARCH_LIMIT, LARGEST_LIST)?,
+            lists: tokio::sync::Semaphore::new(1),
             shown: endpoint.shown(),
             ailing: AtomicBool::new(false),
             ailed: Mutex::new(None),
@@ -109,9 +125,18 @@ impl Endpoint {
         &self,
         name: &str,
         params: &Params,
-        patient: bool,
+        question: Question,
     ) -> Result<T, ChainError> {
-        let client = if patient { &self.patient } else { &self.quick };
+        let client = match question {
+            Question::Quick => &self.quick,
+            Question::Search => &self.search,
+            Question::List => &self.list,
+        };
+        let _turn = match question {
+            // it is never closed
+            Question::List => self.lists.acquire().await.ok(),
+            _ => None,
+        };
         let array = params.array(name)?;
         let answer = client.request::<T, _>(name, array).await;
         answer.map_err(|error| classify(name, error))
@@ -143,7 +168,8 @@ impl Endpoint {
 
     /// Its head, whatever that may be worth.
     pub(super) async fn head(&self) -> Result<TipSet, ChainError> {
-        self.ask(method::CHAIN_HEAD, &Params::none(), false).await
+        self.ask(method::CHAIN_HEAD, &Params::none(), Question::Quick)
+            .await
     }
 
     /// Whether its head was not believed when it was asked last.
@@ -159,7 +185,7 @@ impl Endpoint {
     /// Its genesis, asked now. None: it does not say.
     pub(super) async fn genesis(&self) -> Result<Option<String>, ChainError> {
         let params = Params::none();
-        let told = self.ask::<Genesis>(method::CHAIN_GET_GENESIS, &params, false);
+        let told = self.ask::<Genesis>(method::CHAIN_GET_GENESIS, &params, Question::Quick);
         match told.await {
             Ok(tipset) => {
                 let cids: Vec<String> = tipset.cids.0.iter().map(ToString::to_string).collect();

@@ -11,7 +11,7 @@ use crate::{
     chain::{
         Chain, ChainError, DomainTag, EndpointError,
         belief::{self, Sight},
-        endpoint::{Endpoint, Params, sight, unreachable},
+        endpoint::{Endpoint, Params, Question, sight, unreachable},
         network::Membership,
     },
     model::unix_ms,
@@ -117,14 +117,14 @@ impl NodeChain {
     }
 
     async fn ask<T: DeserializeOwned>(&self, name: &str, params: Params) -> Result<T, ChainError> {
-        self.ask_within(name, params, false).await
+        self.ask_as(Question::Quick, name, params).await
     }
 
-    async fn ask_within<T: DeserializeOwned>(
+    async fn ask_as<T: DeserializeOwned>(
         &self,
+        question: Question,
         name: &str,
         params: Params,
-        patient: bool,
     ) -> Result<T, ChainError> {
         let count = self.endpoints.len();
         let first = self.good.load(Ordering::Relaxed);
@@ -136,7 +136,7 @@ impl NodeChain {
                 continue;
             }
             let answer = match self.belongs(index).await {
-                Ok(()) => endpoint.ask(name, &params, patient).await,
+                Ok(()) => endpoint.ask(name, &params, question).await,
                 Err(error) => Err(error),
             };
             match answer {
@@ -256,7 +256,7 @@ impl NodeChain {
         match self.endpoints.first() {
             Some(endpoint) => {
                 self.belongs(0).await?;
-                endpoint.ask(name, &params, true).await
+                endpoint.ask(name, &params, Question::Search).await
             }
             None => Err(unreachable(name, "no endpoint")),
         }
@@ -382,7 +382,7 @@ impl Chain for NodeChain {
     ) -> Result<Vec<SectorOnChainInfo>, ChainError> {
         let params = of(miner).add(W(filter.cloned())).add(key);
         let all: Option<Vec<SectorOnChainInfo>> = self
-            .ask_within(method::STATE_MINER_SECTORS, params, true)
+            .ask_as(Question::List, method::STATE_MINER_SECTORS, params)
             .await?;
         Ok(all.unwrap_or_default())
     }
@@ -482,7 +482,7 @@ impl Chain for NodeChain {
 
     async fn estimate_gas_limit(&self, message: &Message) -> Result<i64, ChainError> {
         let params = Params::none().add(message).add(TipSetKey::HEAD);
-        self.ask_within(method::GAS_ESTIMATE_GAS_LIMIT, params, true)
+        self.ask_as(Question::Search, method::GAS_ESTIMATE_GAS_LIMIT, params)
             .await
     }
 
@@ -537,7 +537,7 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<Option<MsgLookup>, ChainError> {
         let params = Params::none().add(key).add(W(cid)).add(limit).add(true);
-        self.ask_within(method::STATE_SEARCH_MSG, params, true)
+        self.ask_as(Question::Search, method::STATE_SEARCH_MSG, params)
             .await
     }
 

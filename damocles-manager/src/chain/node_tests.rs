@@ -275,3 +275,16 @@ async fn a_node_of_another_network_is_not_asked() {
         assert_eq!(version(&chain).await.unwrap(), 25);
     }
 }
+
+#[tokio::test]
+async fn only_lists_may_be_large() {
+    let large = Value::String("x".repeat(20 << 20));
+    let url = node(StatusCode::OK, large).await;
+    let chain = chain(&[&url]);
+    let why = version(&chain).await.unwrap_err();
+    assert!(why.is_unreachable(), "it is not read: {why}");
+    let key = TipSetKey::HEAD;
+    let why = chain.miner_sectors(1000, None, &key).await.unwrap_err();
+    let read = matches!(why, ChainError::Malformed { .. });
+    assert!(read, "it is read, and no list: {why}");
+}
