@@ -140,6 +140,19 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_that_holds_room_and_does_not_come_is_given_up() {
+    let limits = Limits {
+        body: SHORT,
+        ..PATIENT
+    };
+    let served = Served::new(limits).await;
+    let late = served
+        .all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nhalf")
+        .await;
+    assert!(late.starts_with("HTTP/1.1 400"), "{late}");
+}
+
+#[tokio::test]
 async fn places_are_counted_and_become_free() {
     let served = Served::with(PATIENT, Shares::of(1)).await;
     let mut first = served.connect().await;
