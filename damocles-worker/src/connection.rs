@@ -73,7 +73,8 @@ impl Connection {
             speaker: speaker.clone(),
         });
         Ok(HttpClientBuilder::default()
-            .request_timeout(self.timeout)
+            // the caller's own time is up first, and names the method
+            .request_timeout(self.timeout.saturating_mul(2))
             .max_request_size(LARGEST_BODY)
             .max_response_size(LARGEST_BODY)
             .set_headers(headers)
