@@ -31,7 +31,9 @@ const REST: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(120);
 /// A C2 takes most of a minute on two cores, and longer on a busy machine.
 const A_C2: Duration = Duration::from_secs(600);
-/// No daemon may ever have more memory.
+/// No daemon may ever have more memory. Some 40 MiB idle, 4,096 connections of 16 KiB, the room for
+/// large requests three times, a message that comes in each of 256 WebSockets: half of it. The other
+/// half is for a node's list of sectors, which may be as large.
 const MOST_MEMORY: u64 = 1 << 30;
 /// What shells and systemd begin with.
 const FEW: u64 = 1024;
