@@ -81,7 +81,7 @@ fn outages(sectors: Sectors, limit: Duration) {
 }
 
 /// What is left to the manager in attoFIL: the gas of sending the rest away.
-const POCKET: u128 = 1_000_000_000_000_000;
+const POCKET: u128 = 10_000_000_000_000_000;
 
 async fn an_hour_passes(house: &House) -> Result<()> {
     let node = house.node()?;
