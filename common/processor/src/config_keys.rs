@@ -146,7 +146,7 @@ mod tests {
     use crate::{
         config::{
             DEFAULT_CGROUP, DEFAULT_SILENCE, DEFAULT_STABLE_WAIT, RawCgroup, RawLimitation,
-            RawProcessor, RawProcessors, parse_duration,
+            RawProcessor, RawProcessors,
         },
         kind::Stage,
     };
@@ -212,7 +212,9 @@ mod tests {
         };
         let a_time = |key: &str, time: Duration| {
             let quoted = says(key);
-            let told = quoted.iter().any(|text| parse_duration(text) == Some(time));
+            let told = quoted
+                .iter()
+                .any(|text| humantime::parse_duration(text).ok() == Some(time));
             assert!(told, "{key} does not say {time:?}: {quoted:?}");
         };
         a_time("stable_wait", DEFAULT_STABLE_WAIT);

@@ -306,10 +306,13 @@ async fn scene(it: &Scripted) -> Scene {
     let info = serde_json::from_value(info).unwrap();
     it.chain.edit().precommits.insert((MINER, 5), info);
     // Go writes those that are none as null, and the recorded miner has none
-    let mut script = it.chain.edit();
-    let miner = script.miners.get_mut(&MINER).unwrap();
-    miner.control_addresses.clear();
-    drop(script);
+    it.chain
+        .edit()
+        .miners
+        .get_mut(&MINER)
+        .unwrap()
+        .control_addresses
+        .clear();
     let used = BitField::try_from_bits([0, 1, 5]).unwrap();
     it.chain.edit().allocated.insert(MINER, used);
     let landed = pushed(it).await;

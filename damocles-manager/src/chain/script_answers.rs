@@ -374,7 +374,10 @@ impl Chain for ScriptChain {
     async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
         let script = self.up("MpoolPending")?;
         let names = script.mail.waiting.keys();
-        Ok(names.filter(|name| name.0 == from).map(|name| name.1).collect())
+        Ok(names
+            .filter(|name| name.0 == from)
+            .map(|name| name.1)
+            .collect())
     }
 
     async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {

@@ -32,7 +32,8 @@ async fn house(proving: Option<Epoch>) -> House {
     };
     house.stores = Stores::new(house.db.clone(), vec![store("a"), store("b")]).unwrap();
     house.stores.attach("b", Replica::Normal).await.unwrap();
-    house.chain.0.lock().partitions = vec![vec![1, 2]];
+    let sealed = |n| Commitment([u8::try_from(n).unwrap(); 32]).sealed_cid();
+    house.chain.place(MINER, 1, vec![vec![1, 2]], sealed);
     fs::rename(root.join("b"), root.join("gone")).unwrap();
     house
 }
