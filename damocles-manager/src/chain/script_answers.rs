@@ -348,7 +348,7 @@ impl Chain for ScriptChain {
         message: &Message,
         spec: &SendSpec,
     ) -> Result<SignedMessage, ChainError> {
-        self.up("MpoolPushMessage")?.push(message, spec)
+        self.up("MpoolPushMessage")?.send(message, spec)
     }
 
     async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError> {

@@ -135,7 +135,7 @@ impl Script {
     }
 
     /// MpoolPushMessage.
-    pub(super) fn push(
+    pub(super) fn send(
         &mut self,
         message: &Message,
         spec: &SendSpec,

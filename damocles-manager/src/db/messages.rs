@@ -5,7 +5,7 @@ use crate::{
         Db, DbError, keys,
         listed::leave_chain,
         readable,
-        record::MessageRecord,
+        record::{Landing, MessageRecord},
         schema::{MESSAGES, MESSAGES_OPEN, SECTOR_MESSAGES},
     },
     model::MessageId,
@@ -17,7 +17,6 @@ use damocles_flow::{
 use damocles_kv::{Batch, Durability, KvError};
 use damocles_node::TipSetKey;
 use damocles_types::{Epoch, SectorId};
-use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
 /// What is known of a message that ended on chain without reading all of it.
@@ -26,13 +25,6 @@ pub struct Watched {
     pub id: MessageId,
     pub epoch: Option<Epoch>,
     pub tipset: Option<TipSetKey>,
-}
-
-/// The value of such a message in the list of open ones; the others have none.
-#[derive(Serialize, Deserialize)]
-pub(in crate::db) struct Landing {
-    pub(in crate::db) epoch: Option<Epoch>,
-    pub(in crate::db) tipset: Option<TipSetKey>,
 }
 
 /// Adds a wanted message to the batch of whoever wants it, so that the two are stored together.

@@ -316,6 +316,13 @@ pub struct Twin {
     pub certain: bool,
 }
 
+/// The value of a message that ended on chain in the list of open ones; the others have none.
+#[derive(Serialize, Deserialize)]
+pub(in crate::db) struct Landing {
+    pub(in crate::db) epoch: Option<Epoch>,
+    pub(in crate::db) tipset: Option<TipSetKey>,
+}
+
 #[cfg(test)]
 #[path = "record_tests.rs"]
 mod tests;

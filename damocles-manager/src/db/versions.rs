@@ -3,7 +3,7 @@
 
 use crate::{
     db::{
-        messages::Landing,
+        record::Landing,
         schema::{MESSAGES, MESSAGES_OPEN, TABLES},
     },
     model::{UnixMs, unix_ms},

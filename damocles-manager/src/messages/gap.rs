@@ -21,24 +21,21 @@ const PATIENCE: Epoch = 10;
 /// Nonces that are used up in one pass.
 const AT_ONCE: usize = 16;
 
-/// The sender's next nonce is not in the pool, and later ones are ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
-    next: u64,
-    since: Epoch,
-}
+/// A sender's next nonce that is missed, and the head since which it is.
+type Gap = (u64, Epoch);
 
 /// What to do about a sender whose next nonce on chain is `next`, and whose first message of
-/// ours that waits has the nonce `first`. None: nothing yet, or nothing at all. Pure.
+/// ours that waits has the nonce `first`: the nonce that is missed and since when, and whether it
+/// is to be used up now. Pure.
 fn look(seen: Option<Gap>, next: u64, first: u64, head: Epoch) -> (Option<Gap>, bool) {
     if first <= next {
         return (None, false);
     }
     match seen {
-        Some(gap) if gap.next == next && gap.since <= head => {
-            (Some(gap), head - gap.since >= PATIENCE)
+        Some((missed, since)) if missed == next && since <= head => {
+            (seen, head - since >= PATIENCE)
         }
-        _ => (Some(Gap { next, since: head }), false),
+        _ => (Some((next, head)), false),
     }
 }
 
@@ -101,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_nobodys_after_a_while_without_it() {
-        let gap = |next, since| Some(Gap { next, since });
+        let gap = |next, since| Some((next, since));
         // ours is next, or its nonce was used: no gap
         assert_eq!(look(gap(3, 1), 3, 3, 90), (None, false));
         assert_eq!(look(None, 4, 3, 90), (None, false));

@@ -167,8 +167,8 @@ struct Seen {
     trunk: Mutex<Option<Head>>,
     /// Heads at which messages were looked for last.
     looked: Mutex<HashMap<MessageId, Epoch>>,
-    /// Senders whose next nonce nobody has, and since when.
-    gaps: Mutex<HashMap<Address, gap::Gap>>,
+    /// Senders whose next nonce nobody has; which one, and the head at which it was missed first.
+    gaps: Mutex<HashMap<Address, (u64, Epoch)>>,
 }
 
 impl Engine {
