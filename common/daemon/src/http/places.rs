@@ -3,15 +3,20 @@
 //! newcomer takes the place of the stranger that has waited longest. So whoever opens
 //! connections and says nothing drives out its own like, and nobody else. Those who may be there
 //! leave some places to newcomers: when they are too many, the one that idles longest goes, of
-//! the address that has the most places.
+//! the address that has the most places. A newcomer from this host has a moment to say what it
+//! wants before others from here can push it out again.
 
 use super::standing::Standing;
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
+
+/// How long a newcomer from this host may take to its first request, with others at the door.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How places are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +83,8 @@ impl Guests {
     }
 
     /// Of the trusted among those, shows out the one that has asked nothing for longest, of the
-    /// address that has the most places; who is being answered stays.
-    fn retire(&mut self, which: impl Fn(&Guest) -> bool) {
+    /// address that has the most places; who is being answered stays. False: there is none.
+    fn retire(&mut self, which: impl Fn(&Guest) -> bool) -> bool {
         let mut places: HashMap<IpAddr, usize> = HashMap::new();
         let mut idle = Vec::new();
         for (id, guest) in self.present.iter().filter(|(_, g)| !g.stranger && which(g)) {
@@ -94,6 +99,15 @@ impl Guests {
         if let Some((id, ..)) = longest {
             self.remove(id);
         }
+        longest.is_some()
+    }
+
+    /// A place for somebody from this host, where all are taken: of a stranger that has said
+    /// nothing for a moment, of one that may be here and has asked nothing for as long, of any
+    /// stranger.
+    fn make_room_here(&mut self) -> bool {
+        let rests = |g: &Guest| g.standing.idle().is_some_and(|time| time >= MOMENT);
+        self.show_out(rests) || self.retire(|g| g.here && rests(g)) || self.show_out(|_| true)
     }
 }
 
@@ -127,7 +141,7 @@ impl Places {
         let shares = self.shares;
         let mut guests = self.guests();
         let full = if here {
-            guests.present.len() >= shares.total && !guests.show_out(|_| true)
+            guests.present.len() >= shares.total && !guests.make_room_here()
         } else {
             let away = |g: &Guest| !g.here;
             let same = |g: &Guest| !g.here && g.address == address;
@@ -295,6 +309,29 @@ mod tests {
         answered.extend(trusted(&places, 100, "127.0.0.1"));
         assert!(left(&answered) > 1 && places.enter(ip("127.0.0.1")).is_ok());
         assert_eq!(left(&quiet), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_of_this_host_is_not_pushed_out_before_it_has_spoken() {
+        let places = Places::new(SHARES);
+        let idle = trusted(&places, 7, "127.0.0.1");
+        tokio::time::advance(MOMENT).await;
+        let newcomers: Vec<_> = (0..4)
+            .map(|_| places.enter(ip("127.0.0.1")).unwrap())
+            .collect();
+        assert_eq!((left(&idle), left(&newcomers)), (4, 4));
+        // those who are there and say nothing go first, after a moment
+        tokio::time::advance(MOMENT).await;
+        let speaks = places.enter(ip("127.0.0.1")).unwrap();
+        assert_eq!((left(&idle), left(&newcomers)), (4, 3));
+        assert!(newcomers[0].leave.is_cancelled());
+        // where nobody idles, the stranger that came first
+        let busy = trusted(&places, 20, "127.0.0.1");
+        for place in idle.iter().chain(&busy) {
+            place.standing.begins_a_call();
+        }
+        drop(speaks);
+        assert!(places.enter(ip("127.0.0.1")).is_ok());
     }
 
     #[test]
