@@ -295,18 +295,21 @@ fn refuse_upstreams_database(home: &Path, hint: &str) -> Result<(), Fatal> {
     }
 }
 
-/// Opens the database that belongs to the home. Only a home that never had one gets a new one:
-/// an empty directory in its place is a disk that is not mounted, and a new database would hand
-/// out every number again.
+/// Opens the database that belongs to the home. Only a home that `daemon init` has begun gets a
+/// new one: an empty directory in its place is a disk that is not mounted, and a new database
+/// would hand out every number again.
 fn open_database(home: &Path, dir: &Path) -> Result<Db, anyhow::Error> {
     let id = DatabaseId::of(home);
-    let opened = if id.is_known()? {
-        Db::open_existing(dir)
-    } else {
+    let opened = if id.may_be_made()? {
         Db::open(dir)
+    } else {
+        Db::open_existing(dir)
     };
     let db = match opened {
-        Err(OpenError::Missing { .. }) => return Err(id.lost(dir).into()),
+        Err(OpenError::Missing { .. }) => {
+            let init = format!("{PROGRAM} --home {} daemon init", home.display());
+            return Err(id.missing(dir, &init).into());
+        }
         opened => opened.map_err(open_error)?,
     };
     id.check(dir, &db.id().to_string())?;

@@ -42,6 +42,27 @@ fn a_database_that_is_gone_is_missed_and_none_is_made() {
     daemon.until("listening");
 }
 
+/// A disk that is not mounted may be the home's own, with the configuration elsewhere.
+#[test]
+fn an_emptied_home_gets_no_database_until_a_person_begins_it_anew() {
+    let home = used();
+    for entry in fs::read_dir(home.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap();
+        } else if !path.ends_with("sector-manager.cfg") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let said = verdict(&home.run(&RUN));
+    refused(said, 8, "does not say that it is new", "daemon init");
+    assert!(!home.path().join("state").exists());
+    let begun = home.run(&["daemon", "init"]);
+    assert!(begun.status.success(), "{begun:?}");
+    let mut daemon = home.start(&[]);
+    daemon.until("listening");
+}
+
 #[test]
 fn another_database_in_its_place_is_refused() {
     const EMPTY: Schema = Schema {

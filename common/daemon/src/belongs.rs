@@ -15,6 +15,9 @@ use std::{
 
 /// File with the id of the database that belongs to a home.
 const ID: &str = "database-id";
+/// What stands there until the first start has made the database. A home without the file, an
+/// emptied one or a mount point without its disk, gets none.
+const NEW: &str = "new";
 /// File with the highest numbers, as JSON.
 const HIGHEST: &str = "highest-numbers.json";
 /// File by which a person says that an older database is to be used; it goes when that was done.
@@ -55,12 +58,29 @@ impl DatabaseId {
         Self(home.join(ID))
     }
 
-    /// Whether the home has had a database: then none may be made.
+    /// Whether the home says that it is new: only then a database may be made.
     ///
     /// # Errors
     /// [`Exit::Refused`] when that cannot be found out.
-    pub fn is_known(&self) -> Result<bool, Fatal> {
-        Ok(read(&self.0)?.is_some())
+    pub fn may_be_made(&self) -> Result<bool, Fatal> {
+        Ok(read(&self.0)?.is_some_and(|text| text.trim() == NEW))
+    }
+
+    /// Has the home say that it is new. False: it knows its database, or says so already.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] when it cannot be written.
+    pub fn begin(&self) -> Result<bool, Fatal> {
+        if read(&self.0)?.is_some() {
+            return Ok(false);
+        }
+        self.write(NEW)?;
+        Ok(true)
+    }
+
+    fn write(&self, text: &str) -> Result<(), Fatal> {
+        file::write_atomic(&self.0, format!("{text}\n").as_bytes(), 0o644)
+            .map_err(|e| unwritable(&self.0, &e))
     }
 
     /// Accepts the database that the home had, or the first one, which it then remembers.
@@ -70,7 +90,7 @@ impl DatabaseId {
     pub fn check(&self, database: &Path, id: &str) -> Result<(), Fatal> {
         match read(&self.0)? {
             Some(known) if known.trim() == id => Ok(()),
-            Some(_) => Err(Fatal::new(
+            Some(known) if known.trim() != NEW => Err(Fatal::new(
                 Exit::Data,
                 format!(
                     "the database in {} is not the one that this home had",
@@ -81,23 +101,29 @@ impl DatabaseId {
                 "mount or restore the right one; or, if this one is to be used from now on, remove {}",
                 self.0.display()
             ))),
-            None => file::write_atomic(&self.0, format!("{id}\n").as_bytes(), 0o644)
-                .map_err(|e| unwritable(&self.0, &e)),
+            Some(_) | None => self.write(id),
         }
     }
 
-    /// There was a database, and now there is none.
-    pub fn lost(&self, database: &Path) -> Fatal {
+    /// There is no database, and none may be made. `init` is the command that begins a home.
+    pub fn missing(&self, database: &Path, init: &str) -> Fatal {
+        let place = database.display();
+        if self.0.exists() {
+            return Fatal::new(
+                Exit::Data,
+                format!("there is no database in {place}, although this home had one"),
+            )
+            .hint(format!(
+                "mount its disk, or restore a backup; only if it is lost for good write the word {NEW} into {}: a new one is made then, and what workers have in work waits for a person",
+                self.0.display()
+            ));
+        }
         Fatal::new(
             Exit::Data,
-            format!(
-                "there is no database in {}, although this home had one",
-                database.display()
-            ),
+            format!("there is no database in {place}, and this home does not say that it is new"),
         )
         .hint(format!(
-            "mount its disk, or restore a backup; only if it is lost for good remove {}: a new one is made then, and what workers have in work waits for a person",
-            self.0.display()
+            "if it had one, its disk is not mounted or was emptied: mount or restore it; a new home begins with `{init}`"
         ))
     }
 }

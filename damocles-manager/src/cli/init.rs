@@ -1,7 +1,11 @@
-//! `daemon init`: the first configuration file.
+//! `daemon init`: the first configuration file, and the word that the first start may make a
+//! database.
 
 use crate::config::{CONFIG_FILE, default_file};
-use damocles_daemon::exit::{Exit, Fatal};
+use damocles_daemon::{
+    belongs::DatabaseId,
+    exit::{Exit, Fatal},
+};
 use std::{
     fs::{self, OpenOptions},
     io::Write,
@@ -16,6 +20,7 @@ pub(super) fn run(home: &Path) -> anyhow::Result<()> {
             .hint("let this user write there, or choose another directory with --home")
     };
     fs::create_dir_all(home).map_err(|e| refused("cannot make the directory of", e))?;
+    let begun = DatabaseId::of(home).begin()?;
     // it will hold the token with which the node signs for us
     let made = OpenOptions::new()
         .write(true)
@@ -24,6 +29,13 @@ pub(super) fn run(home: &Path) -> anyhow::Result<()> {
         .open(&path);
     let mut file = match made {
         Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && begun => {
+            println!(
+                "{} is there already and was left as it is; the first start makes a database",
+                path.display()
+            );
+            return Ok(());
+        }
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(Fatal::new(
                 Exit::Refused,

@@ -40,11 +40,14 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// With this file.
+    /// With this file, and begun.
     pub(crate) fn with(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("sector-manager.cfg"), config).unwrap();
-        Self { dir }
+        let home = Self { dir };
+        let begun = home.run(&["daemon", "init"]);
+        assert!(begun.status.success(), "{begun:?}");
+        home
     }
 
     /// With a good file, whose node is at that address and whose miner has that id.
