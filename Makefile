@@ -25,7 +25,7 @@ help: ## this list
 demo: build params ## seal SECTORS sectors (default 2) on a private chain and prove them; KEEP=1 stays up
 	@"$(bin)/damocles-demo" run
 
-test: deps check-fmt lint build params ## everything that must hold: format, lints, unit tests, real daemons with real proofs
+test: deps check-fmt lint docs build params ## everything that must hold: format, lints, documentation, unit tests, real daemons with real proofs
 	$(cargo) test $(cargo_flags) --workspace
 
 # One profile and one command for demo and tests, so that nothing is compiled twice: without

@@ -3,9 +3,9 @@
 //! Whatever stands in for a chain (the devnet, the fakes of unit tests) is asked the same, so
 //! that none of them can be another chain than the real one.
 //!
-//! A chain under contract implements [`Asked`], and [`Driven`] for the histories. What a chain
+//! A chain under contract implements `Asked`, and `Driven` for the histories. What a chain
 //! has no means to be asked, or cannot be made to do, is left out; the caller says how much must
-//! be left. A real node elsewhere is asked over [`Live`].
+//! be left. A real node elsewhere is asked over `Live`.
 
 mod histories;
 mod live;
