@@ -44,11 +44,16 @@ impl FromStr for Mark {
 }
 
 impl Mark {
-    /// The one of this process; none where the kernel shows nothing of itself.
+    /// The one of this process; none where the kernel shows nothing of itself, or shows the
+    /// processes of another namespace, whose numbers are others.
     pub(super) fn own() -> Option<Self> {
         static OWN: OnceLock<Option<Mark>> = OnceLock::new();
         *OWN.get_or_init(|| {
             let pid = std::process::id();
+            let seen = fs::read_link("/proc/self").ok()?;
+            if seen.to_str()?.parse() != Ok(pid) {
+                return None;
+            }
             let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
             let number = namespace.to_str()?.strip_prefix("pid:[")?;
             Some(Self {
