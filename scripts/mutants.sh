@@ -92,7 +92,8 @@ for patch in "${patches[@]}"; do
     command=$(header "$patch" guard)
     verdict=${healthy[$command]}
     if [ "$verdict" = yes ]; then
-        if ! (cd "$tree" && GIT_CEILING_DIRECTORIES=$work git apply "$root/$patch") 2>"$log/$name"; then
+        # the copy's own patch: somebody may work on the tree meanwhile
+        if ! (cd "$tree" && GIT_CEILING_DIRECTORIES=$work git apply "$patch") 2>"$log/$name"; then
             verdict="does not apply any more"
         else
             code=0
@@ -103,10 +104,9 @@ for patch in "${patches[@]}"; do
             *) verdict="SURVIVED" ;;
             esac
         fi
-        # the copy as it was
-        sed -n 's/^+++ b\///p;s/^--- a\///p' "$patch" | while read -r file; do
-            if [ -f "$file" ]; then cp "$file" "$tree/$file"; else rm -f "$tree/$file"; fi
-        done
+        if [ "$verdict" != "does not apply any more" ]; then
+            (cd "$tree" && GIT_CEILING_DIRECTORIES=$work git apply -R "$patch")
+        fi
     fi
     row "$law" "$name" "${command#cargo test }" "$verdict"
     [ "$verdict" = caught ] || survivors=$((survivors + 1))

@@ -238,13 +238,18 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let at = Path::new("/somewhere");
         let id = DatabaseId::of(home.path());
-        assert!(!id.is_known().unwrap());
+        assert!(!id.may_be_made().unwrap());
+        let never = id.missing(at, "begin it").hint.unwrap();
+        assert!(never.contains("`begin it`"), "{never}");
+        assert!(id.begin().unwrap() && id.may_be_made().unwrap());
+        assert!(!id.begin().unwrap(), "it says so already");
         id.check(at, "one").unwrap();
-        assert!(id.is_known().unwrap());
+        assert!(!id.may_be_made().unwrap());
         id.check(at, "one").unwrap();
+        assert!(!id.begin().unwrap(), "it has had one");
         let other = id.check(at, "two").unwrap_err();
         assert_eq!(other.exit, Exit::Data);
-        let lost = id.lost(at);
+        let lost = id.missing(at, "begin it");
         for refusal in [other, lost] {
             let hint = refusal.hint.unwrap();
             assert!(hint.contains(home.path().join(ID).to_str().unwrap()));
