@@ -292,12 +292,14 @@ impl Network {
             let before: Vec<_> = pool.of(&from).into_iter().map(|p| p.message).collect();
             (self.head_node(), before)
         };
-        let chain = self.inner.chain.read();
-        let applied = self
-            .inner
-            .engine
-            .dry_run(&chain, &head, &before, message)
-            .map_err(broken)?;
+        let applied = {
+            let chain = self.inner.chain.read();
+            let engine = &self.inner.engine;
+            engine.dry_run(&chain, &head, &before, message)
+        };
+        // The refusal reads the chain again: who still held it would wait for a block that is
+        // about to be added, and the block for him.
+        let applied = applied.map_err(broken)?;
         if !applied.receipt.exit_code.is_success() {
             return Err(self.would_fail(message, &applied.receipt, &applied.error));
         }

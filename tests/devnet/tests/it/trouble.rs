@@ -1,11 +1,15 @@
 //! Trouble of one endpoint on request: outages, stalled and refused calls, lost answers, pushes
 //! that are not atomic, a node that is behind, a gateway.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use crate::support::{Net, transfer};
 use damocles_devnet::rpc::Kind;
+use damocles_node::{Message, wire::parse_address};
+use fvm_ipld_encoding::RawBytes;
+use fvm_shared::econ::TokenAmount;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -212,4 +216,31 @@ async fn a_second_node_has_none_of_the_firsts_keys() {
     let error = second.fails("Filecoin.MpoolPushMessage", params).await;
     assert!(error.contains("key not found"), "{error}");
     assert_eq!(pending(&net).await, 0);
+}
+
+/// A block waits to be added while a message is tried; the refusal must not wait behind it.
+#[tokio::test]
+async fn refused_estimates_and_new_blocks_hold_up_nobody() {
+    let net = Net::new(0);
+    let key = net.call("Filecoin.WalletDefaultAddress", json!([])).await;
+    let key = parse_address(key.as_str().unwrap()).unwrap();
+    let nothing = (TokenAmount::default(), RawBytes::default());
+    let refused = Message::new(key, key, nothing.0, 99, nothing.1).into();
+    let (done, both) = mpsc::channel();
+    let (node, told) = (Arc::clone(&net.node), done.clone());
+    thread::spawn(move || {
+        node.network.mine(300).unwrap();
+        told.send(()).unwrap();
+    });
+    let node = Arc::clone(&net.node);
+    thread::spawn(move || {
+        for _ in 0..3000 {
+            node.network.estimate_gas_limit(&refused).unwrap_err();
+        }
+        done.send(()).unwrap();
+    });
+    for _ in 0..2 {
+        both.recv_timeout(Duration::from_secs(120))
+            .expect("nobody waits for ever");
+    }
 }
