@@ -186,6 +186,20 @@ impl std::fmt::Debug for NodeEndpoint {
 pub(crate) mod tests {
     use super::*;
 
+    /// A store as the config's defaults make it.
+    pub(crate) fn store(name: &str, path: impl Into<PathBuf>) -> StorePolicy {
+        StorePolicy {
+            name: name.to_owned(),
+            path: path.into(),
+            strict: false,
+            read_only: false,
+            weight: 1,
+            allow_miners: vec![],
+            deny_miners: vec![],
+            meta: None,
+        }
+    }
+
     /// A miner as the config's defaults make it, but without waiting for batches.
     pub(crate) fn miner(actor: ActorId) -> MinerPolicy {
         let send = |threshold| SendPolicy {

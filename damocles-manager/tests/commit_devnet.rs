@@ -6,12 +6,7 @@ use damocles_api::{
     sector::{AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo},
     submit::{OnChainState, SubmitResult},
 };
-use damocles_devnet::{
-    cli::Genesis,
-    network::BlockTime,
-    rpc::{self, Node},
-    start,
-};
+use damocles_devnet::{cli::Genesis, rpc::Node, start};
 use damocles_flow::message::MessageState;
 use damocles_kv::OpenError;
 use damocles_manager::{
@@ -104,22 +99,15 @@ impl Net {
             proving_period_deadlines: None,
             challenge_window: None,
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let repo = dir.path().join("devnet");
         std::fs::create_dir(&repo).unwrap();
-        let place = repo.clone();
-        let multiaddr = format!("/ip4/127.0.0.1/tcp/{}/http", address.port());
-        let open = move || start::open(&place, &genesis, BlockTime::Manual, multiaddr);
-        let node = Arc::new(tokio::task::spawn_blocking(open).await.unwrap().unwrap());
-        node.announce().unwrap();
-        tokio::spawn(rpc::serve(listener, node.clone(), CancellationToken::new()));
-        let token = std::fs::read_to_string(repo.join("token")).unwrap();
+        let net = start::local(&repo, genesis, CancellationToken::new()).await;
+        let net = net.unwrap();
         Self {
             dir,
-            node,
-            url: format!("http://{address}/rpc/v1"),
-            token: token.trim().to_owned(),
+            url: net.url(),
+            node: net.node,
+            token: net.token,
         }
     }
 

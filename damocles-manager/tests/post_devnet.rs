@@ -4,12 +4,7 @@
 //!
 //! Needs the 2KiB WindowPoSt parameters in the parameter cache (`make test` sees to that).
 
-use damocles_devnet::{
-    cli::Genesis,
-    network::BlockTime,
-    rpc::{self, Node},
-    start,
-};
+use damocles_devnet::{cli::Genesis, rpc::Node, start};
 use damocles_manager::{
     chain::{Chain, Head, NodeChain},
     db::Db,
@@ -111,21 +106,12 @@ impl House {
             proving_period_deadlines: Some(DEADLINES),
             challenge_window: Some(WINDOW),
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let repo = dir.path().to_owned();
-        let multiaddr = format!("/ip4/127.0.0.1/tcp/{}/http", address.port());
-        let open = move || start::open(&repo, &genesis, BlockTime::Manual, multiaddr);
-        let node = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
-        let node = Arc::new(node);
-        node.announce().unwrap();
         let stop_node = CancellationToken::new();
-        tokio::spawn(rpc::serve(listener, node.clone(), stop_node.clone()));
-
-        let token = std::fs::read_to_string(dir.path().join("token")).unwrap();
+        let net = start::local(dir.path(), genesis, stop_node.clone()).await;
+        let net = net.unwrap();
         let endpoint = NodeEndpoint {
-            url: format!("http://{address}/rpc/v1"),
-            token: Some(token.trim().to_owned()),
+            url: net.url(),
+            token: Some(net.token),
         };
         let db = Db::in_memory();
         Self {
@@ -134,7 +120,7 @@ impl House {
             stores: presealed(&db, dir.path()).await,
             prover: Arc::new(PoolProver::new(pool)),
             db,
-            node,
+            node: net.node,
             stop_node,
             _dir: dir,
         }

@@ -11,8 +11,7 @@ use cid::Cid;
 use damocles_devnet::{
     cli::Genesis,
     contract::{Asked, Driven, Live, Reply, Said, Scene, Token, histories, questions, recorded},
-    network::BlockTime,
-    rpc, start,
+    start,
 };
 use damocles_node::{Message, SectorPreCommitInfo, SendSpec, SignedMessage, TipSetKey, W};
 use damocles_types::{ActorId, Base64, Commitment, SectorSize};
@@ -20,7 +19,6 @@ use fvm_ipld_bitfield::BitField;
 use fvm_shared::address::Address;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -388,22 +386,13 @@ impl Adapter {
             proving_period_deadlines: None,
             challenge_window: None,
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let place = repo.path().to_owned();
-        let multiaddr = format!("/ip4/127.0.0.1/tcp/{}/http", address.port());
-        let open = move || start::open(&place, &genesis, BlockTime::Manual, multiaddr);
-        let node = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
-        node.announce().unwrap();
-        let serve = rpc::serve(listener, Arc::new(node), CancellationToken::new());
-        tokio::spawn(serve);
-        let token = std::fs::read_to_string(repo.path().join("token")).unwrap();
-        let token = token.trim().to_owned();
+        let net = start::local(repo.path(), genesis, CancellationToken::new()).await;
+        let net = net.unwrap();
         let endpoint = NodeEndpoint {
-            url: format!("http://{address}/rpc/v1"),
-            token: Some(token.clone()),
+            url: net.url(),
+            token: Some(net.token.clone()),
         };
-        let devnet = Live::new(address.to_string(), token);
+        let devnet = Live::new(net.address.to_string(), net.token);
         let result = async |method: &str| {
             let asked = devnet.ask(Token::Good, method, json!([])).await;
             match asked.unwrap().said {

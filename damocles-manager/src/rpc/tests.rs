@@ -7,7 +7,10 @@ use crate::{
     commit::{Commit, ProofsVerifier},
     db::Db,
     messages::Engine,
-    policy::{StorePolicy, tests::miner},
+    policy::{
+        StorePolicy,
+        tests::{miner, store},
+    },
     sealing::Sealing,
     storage::Stores,
 };
@@ -39,14 +42,8 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let (_, head) = HeadFollower::new(chain.clone(), facts.clone());
     let miners = Arc::new(vec![miner(1000)]);
     let store = StorePolicy {
-        name: "persist".into(),
-        path: disk.path().to_owned(),
-        strict: false,
-        read_only: false,
         weight: 0,
-        allow_miners: vec![],
-        deny_miners: vec![],
-        meta: None,
+        ..store("persist", disk.path())
     };
     let messages = Engine::new(db.clone(), chain.clone(), head);
     let metrics = Metrics::new("damocles_manager");

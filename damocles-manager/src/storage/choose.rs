@@ -85,18 +85,13 @@ pub(super) fn draw<R: Rng>(rng: &mut R, weights: &[u64]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy;
     use rand::{SeedableRng, rngs::StdRng};
 
     fn store(name: &str) -> StorePolicy {
         StorePolicy {
-            name: name.into(),
-            path: "/x".into(),
-            strict: false,
-            read_only: false,
             weight: 0,
-            allow_miners: vec![],
-            deny_miners: vec![],
-            meta: None,
+            ..policy::tests::store(name, "/x")
         }
     }
 

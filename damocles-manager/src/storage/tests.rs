@@ -1,6 +1,7 @@
 //! Stores on temporary directories and a database in memory or on disk.
 
 use super::*;
+use crate::policy;
 use damocles_api::store::StoreDetailedInfo;
 use damocles_types::SectorSize;
 use std::{
@@ -15,19 +16,6 @@ pub(super) const SIZE: SectorSize = SectorSize::KiB2;
 
 pub(super) fn sector(number: u64) -> SectorId {
     SectorId::new(1000, number)
-}
-
-fn policy(name: &str, path: &Path) -> StorePolicy {
-    StorePolicy {
-        name: name.into(),
-        path: path.to_owned(),
-        strict: false,
-        read_only: false,
-        weight: 1,
-        allow_miners: vec![],
-        deny_miners: vec![],
-        meta: None,
-    }
 }
 
 /// A home with a directory per store.
@@ -53,7 +41,7 @@ impl House {
     }
 
     pub(super) fn policy(&self, store: &str) -> StorePolicy {
-        policy(store, &self.path(store))
+        policy::tests::store(store, self.path(store))
     }
 
     /// The stores after a start of the manager, with a seeded chance.

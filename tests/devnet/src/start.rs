@@ -1,13 +1,17 @@
 //! From the options to a node: loads the network of a repository or makes it.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use damocles_daemon::exit::Exit;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Genesis, chain_size};
 use crate::fatal::fatal;
 use crate::network::{BlockTime, NetworkConfig};
-use crate::rpc::Node;
+use crate::rpc::{self, Node};
 
 /// Opens the node of a repository, making its network when there is none. Blocking.
 pub fn open(
@@ -45,4 +49,42 @@ pub fn open_with(
     })?;
     node.network.set_block_time(block_time);
     Ok(node)
+}
+
+/// A network within a test's process: its node, where it serves, and its admin token.
+#[derive(Clone, Debug)]
+pub struct Local {
+    pub node: Arc<Node>,
+    pub address: SocketAddr,
+    pub token: String,
+}
+
+impl Local {
+    /// Its JSON-RPC.
+    pub fn url(&self) -> String {
+        format!("http://{}/rpc/v1", self.address)
+    }
+}
+
+/// Opens a network in `repo` and serves it on any free port until `stop`; blocks are made when
+/// told.
+pub async fn local(
+    repo: &Path,
+    genesis: Genesis,
+    stop: CancellationToken,
+) -> anyhow::Result<Local> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let place = repo.to_owned();
+    let multiaddr = format!("/ip4/127.0.0.1/tcp/{}/http", address.port());
+    let opened = move || open(&place, &genesis, BlockTime::Manual, multiaddr);
+    let node = Arc::new(tokio::task::spawn_blocking(opened).await??);
+    node.announce()?;
+    tokio::spawn(rpc::serve(listener, Arc::clone(&node), stop));
+    let token = std::fs::read_to_string(repo.join("token"))?;
+    Ok(Local {
+        node,
+        address,
+        token: token.trim().to_owned(),
+    })
 }

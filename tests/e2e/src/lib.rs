@@ -4,6 +4,7 @@
 
 pub mod wait;
 pub mod usage;
+pub mod copy;
 pub mod process;
 pub mod rpc;
 pub mod node;

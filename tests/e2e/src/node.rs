@@ -53,6 +53,15 @@ impl Node {
             .await
     }
 
+    /// The epoch at which the next window of an active sector opens.
+    pub async fn next_opening(&self, miner: ActorId, number: u64) -> Result<Epoch> {
+        let now = self.deadline(miner).await?;
+        let place = self.location(miner, number).await?;
+        let opens = now.period_start + place.deadline as i64 * now.wpost_challenge_window;
+        let passed = opens <= now.current_epoch;
+        Ok(opens + if passed { now.wpost_proving_period } else { 0 })
+    }
+
     pub async fn faults(&self, miner: ActorId) -> Result<Vec<u64>> {
         let params = [address(miner), Value::Null];
         let faults: wire::W<BitField> = self.rpc.call(method::STATE_MINER_FAULTS, params).await?;

@@ -20,17 +20,8 @@ async fn house(proving: Option<Epoch>) -> House {
     house.db.plan_posts(vec![record]).unwrap();
     let root = house.dir.path().to_owned();
     put_sector(&root.join("b"), 2);
-    let store = |name: &str| StorePolicy {
-        name: name.to_owned(),
-        path: root.join(name),
-        strict: false,
-        read_only: false,
-        weight: 1,
-        allow_miners: vec![],
-        deny_miners: vec![],
-        meta: None,
-    };
-    house.stores = Stores::new(house.db.clone(), vec![store("a"), store("b")]).unwrap();
+    let stores = ["a", "b"].map(|name| store(name, root.join(name)));
+    house.stores = Stores::new(house.db.clone(), stores.into()).unwrap();
     house.stores.attach("b", Replica::Normal).await.unwrap();
     let sealed = |n| Commitment([u8::try_from(n).unwrap(); 32]).sealed_cid();
     house.chain.place(MINER, 1, vec![vec![1, 2]], sealed);

@@ -12,7 +12,7 @@ use crate::{
         script::{ScriptChain, Windows},
     },
     db::{posts::PostKey, record::MessageRecord},
-    policy::{BatchPolicy, FeePolicy, PostPolicy, SectorPolicy, SendPolicy, StorePolicy},
+    policy::{BatchPolicy, FeePolicy, PostPolicy, SectorPolicy, SendPolicy, tests::store},
     storage::Replica,
 };
 use damocles_flow::message::MessageEvent;
@@ -100,22 +100,12 @@ impl House {
         for number in partitions.iter().copied().flatten() {
             put_sector(&dir.path().join("a"), *number);
         }
-        let store = StorePolicy {
-            name: "a".into(),
-            path: dir.path().join("a"),
-            strict: false,
-            read_only: false,
-            weight: 1,
-            allow_miners: vec![],
-            deny_miners: vec![],
-            meta: None,
-        };
         let chain = ScriptChain::at(0);
         chain.add_miner(MINER);
         let partitions = partitions.iter().map(|p| p.to_vec()).collect();
         let sealed = |n| Commitment([u8::try_from(n).unwrap(); 32]).sealed_cid();
         chain.place(MINER, 1, partitions, sealed);
-        let stores = Stores::new(db.clone(), vec![store]).unwrap();
+        let stores = Stores::new(db.clone(), vec![store("a", dir.path().join("a"))]).unwrap();
         stores.attach("a", Replica::Normal).await.unwrap();
         Self {
             dir,

@@ -89,14 +89,8 @@ async fn stays_proven(house: &House) -> Result<()> {
     // nothing computes now but the proofs themselves
     node.set_block_time(Duration::from_millis(250)).await?;
     let begin = node.deadline(MINER).await?;
-    let place = node.location(MINER, SECTOR.number).await?;
-    let period = begin.wpost_proving_period;
-    // from the first opening that lies ahead
-    let opens = |n: i64| {
-        let first = begin.period_start + place.deadline as i64 * begin.wpost_challenge_window;
-        let skipped = if first > begin.current_epoch { 0 } else { 1 };
-        first + (n + skipped) * period
-    };
+    let first = node.next_opening(MINER, SECTOR.number).await?;
+    let opens = |n: i64| first + n * begin.wpost_proving_period;
     let end = opens(2);
     let limit = Duration::from_secs(300);
     house

@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use damocles_api::{code, worker::WorkerClient};
 use damocles_e2e::{
+    copy::copy,
     house::{Files, House, MINER, Role},
     process,
     scenario::{Gate, scenario},
@@ -188,20 +189,6 @@ fn files(root: &Path) -> Result<BTreeMap<PathBuf, u64>> {
         }
     }
     Ok(found)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
 }
 
 /// Answers every call with upstream's word that the sector is over.

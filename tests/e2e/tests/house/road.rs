@@ -158,15 +158,7 @@ pub(crate) async fn stay_proven(house: &House, sectors: Sectors) -> Result<()> {
     // by epoch of their next opening
     let mut open: BTreeMap<Epoch, BTreeSet<u64>> = BTreeMap::new();
     for number in sectors.numbers() {
-        let place = node.location(MINER, number).await?;
-        let first = begin.period_start + place.deadline as i64 * window;
-        let behind = first <= begin.current_epoch;
-        let opens = first
-            + if behind {
-                begin.wpost_proving_period
-            } else {
-                0
-            };
+        let opens = node.next_opening(MINER, number).await?;
         open.entry(opens).or_default().insert(number);
     }
     for (opens, due) in open {

@@ -5,11 +5,13 @@
 use anyhow::{Context, Result, bail, ensure};
 use damocles_api::sealer::SealerClient;
 use damocles_api::sector::AllocateSectorSpec;
-use damocles_e2e::house::{House, Role};
+use damocles_e2e::{
+    copy::copy,
+    house::{House, Role},
+};
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -109,22 +111,6 @@ fn database_in(root: &Path) -> Result<PathBuf> {
 fn empty(dir: &Path) -> Result<()> {
     fs::remove_dir_all(dir)?;
     Ok(fs::create_dir(dir)?)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else if entry.file_type()?.is_symlink() {
-            symlink(fs::read_link(entry.path())?, target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
 }
 
 /// Does each damage to the manager's home. It must refuse to start and say what to do, or start

@@ -359,12 +359,7 @@ impl<'a> Siege<'a> {
         if self.only.is_some() {
             return Ok(0);
         }
-        let node = self.house.node()?;
-        let now = node.deadline(MINER).await?;
-        let place = node.location(MINER, PROVEN).await?;
-        let opens = now.period_start + place.deadline as i64 * now.wpost_challenge_window;
-        let passed = opens <= now.current_epoch;
-        Ok(opens + if passed { now.wpost_proving_period } else { 0 })
+        self.house.node()?.next_opening(MINER, PROVEN).await
     }
 
     /// Every window that has closed since has its WindowPoSt.
