@@ -152,10 +152,7 @@ impl PostState {
                 "done; opened again if its message leaves the chain while there is time"
             }
             Self::Covered => "done by another poster",
-            Self::Failed => {
-                "the deadline was missed: its sectors are faulty until they are declared recovered"
-            }
-            Self::Expired => {
+            Self::Failed | Self::Expired => {
                 "the deadline was missed: its sectors are faulty until they are declared recovered"
             }
         }

@@ -41,8 +41,7 @@ pub(in crate::db) fn leave_chain(
     };
     for id in &message.sectors {
         let record: Option<SectorRecord> = readable(kv.get_json(SECTORS, &keys::sector(*id)))?;
-        let finished = |r: &SectorRecord| r.finalized && r.left_chain.is_none();
-        if let Some(mut record) = record.filter(finished) {
+        if let Some(mut record) = record.filter(SectorRecord::is_finished) {
             record.left_chain = Some(LeftChain {
                 since: unix_ms(),
                 why: format!("its {kind} left the chain with a branch"),

@@ -110,13 +110,18 @@ impl SectorRecord {
         self.online || self.left_chain.is_some()
     }
 
+    /// Whether it is told as finished: it was, and the chain still has it.
+    pub fn is_finished(&self) -> bool {
+        self.finalized && self.left_chain.is_none()
+    }
+
     /// What is told of it before anything of it is destroyed.
     pub fn fate(&self) -> SectorFate {
         let aborted = !self.online && !self.finalized;
         SectorFate {
             known: true,
             online: self.in_work(),
-            finalized: self.finalized && self.left_chain.is_none(),
+            finalized: self.is_finished(),
             aborted_by: aborted.then(|| self.aborted_by.unwrap_or(AbortedBy::Unknown)),
             abort_reason: self.abort_reason.clone(),
             owner: self.owner.clone(),

@@ -1,6 +1,6 @@
 //! Landed is not final, and neither is failed: what ended on chain is looked at again at each new
-//! head until the chain has finalised it. One question tells whether the head lies on the branch that was looked at
-//! before; only where it does not, each message is looked at by itself.
+//! head until the chain has finalised it. One question tells whether the head lies on the branch
+//! that was looked at before; only where it does not, each message is looked at by itself.
 
 use crate::{
     chain::{ChainError, Head},

@@ -43,30 +43,36 @@ impl Engine {
     /// Looks at the senders of all messages that wait, and uses up nonces that nobody has. What
     /// the node does not answer is asked again at the next head.
     pub(super) async fn fill_gaps(&self, open: &[MessageRecord], head: &Head) {
-        let mut first: HashMap<Address, &MessageRecord> = HashMap::new();
-        for record in open.iter().filter(|m| m.nonce.is_some()) {
-            let known = first.entry(record.from).or_insert(record);
-            if record.nonce < known.nonce {
-                *known = record;
+        // what wakes the engine within a head changes nothing of it
+        if self.seen.gaps_at.lock().replace(head.clone()).as_ref() == Some(head) {
+            return;
+        }
+        let mut first: HashMap<Address, (u64, &MessageRecord)> = HashMap::new();
+        for (nonce, record) in open.iter().filter_map(|m| Some((m.nonce?, m))) {
+            let known = first.entry(record.from).or_insert((nonce, record));
+            if nonce < known.0 {
+                *known = (nonce, record);
             }
         }
         self.seen
             .gaps
             .lock()
             .retain(|from, _| first.contains_key(from));
-        for record in first.into_values() {
-            if let Err(error) = self.fill_gap(record, head).await {
+        for (nonce, record) in first.into_values() {
+            if let Err(error) = self.fill_gap(nonce, record, head).await {
                 tracing::debug!(%error, from = %record.from, "a gap before our messages could not be looked at");
             }
         }
     }
 
-    /// Before the sender's first message that waits.
-    async fn fill_gap(&self, record: &MessageRecord, head: &Head) -> Result<(), ChainError> {
+    /// Before the sender's first message that waits, which has the nonce `first`.
+    async fn fill_gap(
+        &self,
+        first: u64,
+        record: &MessageRecord,
+        head: &Head,
+    ) -> Result<(), ChainError> {
         let (from, chain) = (record.from, &*self.chain);
-        let Some(first) = record.nonce else {
-            return Ok(());
-        };
         let next = chain.actor(from, &head.key).await?.nonce;
         let due = {
             let mut gaps = self.seen.gaps.lock();

@@ -169,6 +169,8 @@ struct Seen {
     looked: Mutex<HashMap<MessageId, Epoch>>,
     /// Senders whose next nonce nobody has; which one, and the head at which it was missed first.
     gaps: Mutex<HashMap<Address, (u64, Epoch)>>,
+    /// The head at which gaps were looked for last.
+    gaps_at: Mutex<Option<Head>>,
 }
 
 impl Engine {

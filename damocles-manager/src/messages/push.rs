@@ -111,8 +111,8 @@ impl Backend {
         nonce: u64,
         fee: &FeeRecord,
     ) -> Result<SignedMessage, ChainError> {
-        let nothing = (TokenAmount::default(), METHOD_SEND, RawBytes::default());
-        let mut message = Message::new(from, from, nothing.0, nothing.1, nothing.2);
+        let (nothing, empty) = (TokenAmount::default(), RawBytes::default());
+        let mut message = Message::new(from, from, nothing, METHOD_SEND, empty);
         message.nonce = nonce;
         let gas = self.price(chain, message.clone(), fee).await?;
         priced(&mut message, &gas);

@@ -101,17 +101,15 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
             }
             request.extensions_mut().insert(permissions);
             caller::note(&mut request);
-            let wants_session = session::is_wanted(&request);
-            let request = match whole(request, wants_session).await {
-                Ok(request) => request,
-                Err(refused) => return refused,
-            };
-            if wants_session {
+            if session::is_wanted(&request) {
                 let service = service.clone();
                 let each: Answer = Arc::new(move |call| Box::pin(answer(service.clone(), call)));
                 return sessions.open(peer.ip(), request, each).await;
             }
-            answer(service, request).await
+            match whole(request).await {
+                Ok(request) => answer(service, request).await,
+                Err(refused) => refused,
+            }
         }
     };
     let router = Router::new()
@@ -122,10 +120,7 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
 
 /// The request with all of its body in memory, where it has one. What is too large is refused
 /// by its announced length, or as soon as it has come to more, and by the same answer.
-async fn whole(request: Request, is_upgrade: bool) -> Result<Request, Response> {
-    if is_upgrade {
-        return Ok(request);
-    }
+async fn whole(request: Request) -> Result<Request, Response> {
     let too_large = || {
         let text =
             format!("the request did not arrive whole, or has more than {MAX_REQUEST} bytes\n");

@@ -46,7 +46,7 @@ impl Sealing {
         bounds::text(&mut reason);
         let store = move |db: &Db| {
             db.change(sector, Durability::Synced, |record| {
-                if record.finalized && record.left_chain.is_none() {
+                if record.is_finished() {
                     return Err(SealingError::Finished(sector));
                 }
                 if record.in_work() {

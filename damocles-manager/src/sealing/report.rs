@@ -79,7 +79,7 @@ impl Sealing {
     pub async fn report_finalized(&self, sector: SectorId) -> Result<(), SealingError> {
         let known = move |db: &Db| db.known(sector).map_err(SealingError::from);
         let record = self.db.call(known).await?;
-        if record.finalized && record.left_chain.is_none() {
+        if record.is_finished() {
             return Ok(());
         }
         if !record.in_work() {

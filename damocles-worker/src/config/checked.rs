@@ -2,7 +2,7 @@
 //! the raw image in one go; all faults are reported together.
 
 use super::raw::{
-    AttachedSection, HOT_RULES, HotSection, MetricsSection, Quiet, RawConfig, RpcClient, RpcServer,
+    AttachedSection, HOT_RULES, HotSection, MetricsSection, RawConfig, RpcClient, RpcServer,
     SealingSection, SectorManager, Span, ThreadSection, WorkerSection,
 };
 use crate::{endpoint::ManagerAddr, stores::look};
@@ -291,7 +291,7 @@ fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<ManagerConfig> 
     } = raw;
     let key = "sector_manager.rpc_client";
     let timeout = positive(*timeout, CALL_TIMEOUT, &format!("{key}.timeout"), report);
-    let headers = headers.clone().unwrap_or_default().0;
+    let headers = headers.clone().unwrap_or_default();
     for (name, value) in &headers {
         let fine = name.parse::<http::HeaderName>().is_ok()
             && http::HeaderValue::from_str(&value.0).is_ok();
@@ -341,13 +341,13 @@ fn check_metrics(raw: &MetricsSection, report: &mut Report) -> Option<Listen> {
 
 fn check_processors(
     raw: &super::raw::ProcessorsSection,
-    piece_token: Option<&Quiet>,
+    piece_token: Option<&Hidden>,
     report: &mut Report,
 ) -> Option<Processors> {
     match raw.0.check() {
         Ok(mut processors) => {
             if let Some(token) = piece_token {
-                give_piece_token(&mut processors, &token.0);
+                give_piece_token(&mut processors, token);
             }
             Some(processors)
         }

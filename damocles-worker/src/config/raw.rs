@@ -48,28 +48,6 @@ impl Value for Bytes {
     }
 }
 
-/// A text that is printed as `***`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Quiet(pub Hidden);
-
-impl Value for Quiet {
-    fn kind() -> Kind {
-        Kind::Leaf("text".to_owned())
-    }
-}
-
-/// Texts by name; the names may be printed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct QuietTable(pub BTreeMap<String, Hidden>);
-
-impl Value for QuietTable {
-    fn kind() -> Kind {
-        Kind::Leaf("table of texts".to_owned())
-    }
-}
-
 /// `[processors]`; the image and its words belong to the crate that runs them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -148,7 +126,7 @@ section! {
         /// Multiaddr (`/ip4/10.0.0.1/tcp/1789`) or URL (`http://10.0.0.1:1789`). Required.
         "addr" addr: Option<String> = None;
         /// Headers of every request.
-        "headers" headers: Option<QuietTable> = None;
+        "headers" headers: Option<BTreeMap<String, Hidden>> = None;
         /// New: file with the manager's token; sent as `Authorization: Bearer …`.
         "token_file" token_file: Option<PathBuf> = None;
         /// New: longest time that one call may take; `30s` when left out.
@@ -161,7 +139,7 @@ section! {
     pub struct SectorManager {
         "rpc_client" rpc_client: RpcClient = RpcClient::default();
         /// Token for fetching pieces; handed to the add_pieces processors only, never logged.
-        "piece_token" piece_token: Option<Quiet> = None;
+        "piece_token" piece_token: Option<Hidden> = None;
     }
 }
 

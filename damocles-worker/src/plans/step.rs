@@ -191,9 +191,6 @@ impl Step<'_> {
         let cancel = self.control.cancel();
         let (board, clock) = (self.board, &*self.world.clock);
         let (meta, entry, has_sector) = (self.meta, &mut self.entry, self.document.is_some());
-        // what the child says of the task is said under its sector
-        let sector = self.document.map(Document::sector);
-        let _of = sector.map(|sector| tracing::info_span!("of", %sector).entered());
         let outcome = run(&self.world.pool, &cancel, &mut |note| match note {
             Note::Waiting(what) => board.doing(Doing::Waiting(what)),
             Note::Running { child, pid } => {

@@ -1,6 +1,7 @@
 //! A section of a configuration file as one table: key, field, type, default and document
 //! stand in one place, so that none of them can lie about the others.
 
+use damocles_types::Hidden;
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// What a key holds.
@@ -57,6 +58,8 @@ leaf! {
     String => "text",
     PathBuf => "path",
     BTreeMap<String, String> => "table of texts",
+    Hidden => "text",
+    BTreeMap<String, Hidden> => "table of texts",
 }
 
 impl<T: Value> Value for Option<T> {
