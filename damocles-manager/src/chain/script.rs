@@ -11,7 +11,10 @@ use damocles_node::{
 };
 use damocles_types::{ActorId, Epoch, SectorNumber};
 use fvm_ipld_bitfield::BitField;
-use fvm_shared::{address::Address, econ::TokenAmount};
+use fvm_shared::{
+    address::{Address, Network, set_current_network},
+    econ::TokenAmount,
+};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -140,6 +143,9 @@ pub(super) fn cid_of(text: &str) -> Cid {
 impl ScriptChain {
     /// A chain of that height, with network version 27 and no miner.
     pub fn at(height: Epoch) -> Self {
+        // The prefix is the process's: a devnet that another test starts must not change it in
+        // the middle of ours.
+        set_current_network(Network::Testnet);
         Self(Mutex::new(Script {
             height,
             network_version: 27,
