@@ -188,3 +188,80 @@ fn links_are_made_only_where_the_processor_may() {
         fs::remove_file(&dest).unwrap();
     }
 }
+
+/// Where the test below finds its file system, in the process that it starts for itself.
+const SMALL_DISK: &str = "DAMOCLES_TEST_SMALL_DISK";
+
+/// A file system of 4 MiB needs a mount, which needs a namespace of its own.
+#[test]
+fn a_full_and_a_read_only_disk_are_waited_for_and_nothing_half_is_left() {
+    let Some(disk) = std::env::var_os(SMALL_DISK) else {
+        return on_a_small_disk(
+            "transfer::tests::a_full_and_a_read_only_disk_are_waited_for_and_nothing_half_is_left",
+        );
+    };
+    let disk = PathBuf::from(disk);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let src = elsewhere.path().join("src");
+    let content: Vec<u8> = (0..2 * BLOCK).map(|i| (i % 253) as u8).collect();
+    fs::write(&src, &content).unwrap();
+    let (dest, filler) = (disk.join("sealed/s-t01000-1"), disk.join("filler"));
+    fs::write(&filler, vec![1; 3 * BLOCK]).unwrap();
+
+    let full = go(&src, &dest, None).unwrap_err();
+    assert_eq!(full.level, Level::Temporary);
+    assert!(full.message.contains("No space left"), "{full}");
+    assert!(full.hint.unwrap().contains("`df -h"));
+    assert_eq!(fs::read_dir(dest.parent().unwrap()).unwrap().count(), 0);
+    fs::remove_file(&filler).unwrap();
+    go(&src, &dest, None).unwrap();
+    assert_eq!(fs::read(&dest).unwrap(), content);
+
+    remount(&disk, "ro");
+    let other = disk.join("sealed/s-t01000-2");
+    let closed = go(&src, &other, None).unwrap_err();
+    assert_eq!(closed.level, Level::Temporary);
+    assert!(closed.message.contains("Read-only"), "{closed}");
+    assert!(closed.hint.unwrap().contains("read-only"));
+    go(&src, &dest, None).unwrap();
+    remount(&disk, "rw");
+    go(&src, &other, None).unwrap();
+    assert_eq!(fs::read(&other).unwrap(), content);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test mounts a disk of its own")]
+fn remount(disk: &Path, how: &str) {
+    let mut mount = std::process::Command::new("mount");
+    let done = mount.args(["-o", &format!("remount,{how}")]).arg(disk);
+    assert!(done.status().unwrap().success());
+}
+
+/// Runs a test of this program once more, beside a file system of 4 MiB that is gone with it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test starts itself in a namespace"
+)]
+fn on_a_small_disk(name: &str) {
+    let disk = tempfile::tempdir().unwrap();
+    let mut unshare = std::process::Command::new("unshare");
+    unshare
+        .args(["--user", "--map-root-user", "--mount"])
+        .args(["sh", "-ec"]);
+    let again = r#"mount -t tmpfs -o size=4m small "$0"; echo mounted; exec "$@""#;
+    unshare.arg(again).arg(disk.path());
+    unshare.arg(std::env::current_exe().unwrap());
+    unshare.args([name, "--exact"]);
+    unshare.env(SMALL_DISK, disk.path());
+    let Ok(output) = unshare.output() else {
+        return eprintln!("NOT TESTED: there is no program `unshare`");
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !said.starts_with("mounted") {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return eprintln!("NOT TESTED: this user may not mount: {why}");
+    }
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+}
