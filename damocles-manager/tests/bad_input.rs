@@ -5,7 +5,12 @@ mod house;
 
 use damocles_kv::{Kv, Migration, Schema};
 use house::{Home, manager, refused, verdict};
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::Stdio,
+};
 
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -245,5 +250,28 @@ fn a_manager_that_does_not_run() {
         7,
         "token secret",
         "run it once",
+    );
+}
+
+#[test]
+fn a_manager_that_does_not_answer_is_named_while_it_is_waited_for() {
+    let home = Home::good(NOWHERE, 1000);
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = deaf.local_addr().unwrap();
+    let mut asking = manager()
+        .arg("--home")
+        .arg(home.path())
+        .args(["util", "--api", &address.to_string(), "worker", "list"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(asking.stderr.take().unwrap());
+    stderr.read_line(&mut said).unwrap();
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    assert_eq!(
+        said,
+        format!("waiting for the manager at http://{address}/rpc/v0 (Ctrl-C gives up)\n")
     );
 }

@@ -19,5 +19,6 @@ pub mod net;
 pub mod http;
 pub mod metrics;
 pub mod pages;
+pub mod patience;
 pub mod database;
 pub mod auth;

@@ -5,7 +5,10 @@ use damocles_api::{
     MANAGER_DEFAULT_PORT, MANAGER_RPC_PATH,
     code::{NOT_PERMITTED, SECTOR_STATE_NOT_FOUND, SECTOR_UNKNOWN},
 };
-use damocles_daemon::exit::{Exit, Fatal};
+use damocles_daemon::{
+    exit::{Exit, Fatal},
+    patience,
+};
 use damocles_types::chain;
 use jsonrpsee::{
     core::ClientError,
@@ -53,7 +56,18 @@ pub(super) struct Manager {
 }
 
 impl Reach {
-    pub(super) fn connect(self, home: &Path) -> Result<Manager, Fatal> {
+    /// Lets `work` ask the manager; when that takes long, the person hears who is waited for.
+    pub(super) async fn ask(
+        self,
+        home: &Path,
+        work: impl AsyncFnOnce(&Manager) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let manager = self.connect(home)?;
+        let whom = format!("the manager at {}", manager.url);
+        patience::told(&whom, work(&manager)).await
+    }
+
+    fn connect(self, home: &Path) -> Result<Manager, Fatal> {
         let told = match self.api {
             Some(given) => Some(given),
             None => std::fs::read_to_string(home.join(crate::rpc::API_FILE))

@@ -180,13 +180,25 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
     match command {
         UtilCommand::Auth(Auth::CreateToken { perm }) => auth::create_token(&home, perm),
         UtilCommand::Sealer(Sealer::Sectors(command)) => {
-            sectors::run(&reach.connect(&home)?, command).await
+            reach
+                .ask(&home, async |m| sectors::run(m, command).await)
+                .await
         }
         UtilCommand::Sealer(Sealer::Proving(command)) => {
-            posts::run(&reach.connect(&home)?, command).await
+            reach
+                .ask(&home, async |m| posts::run(m, command).await)
+                .await
         }
-        UtilCommand::Worker(command) => workers::run(&reach.connect(&home)?, command).await,
-        UtilCommand::Storage(command) => storage::run(&reach.connect(&home)?, command).await,
+        UtilCommand::Worker(command) => {
+            reach
+                .ask(&home, async |m| workers::run(m, command).await)
+                .await
+        }
+        UtilCommand::Storage(command) => {
+            reach
+                .ask(&home, async |m| storage::run(m, command).await)
+                .await
+        }
     }
 }
 
