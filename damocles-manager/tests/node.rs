@@ -100,11 +100,17 @@ fn operators_see_what_workers_did(home: &Home) {
     assert_eq!(one["sector"]["ID"]["Number"], 1, "{one}");
     let posts = shown(&["util", "sealer", "proving", "posts", "1000"]);
     assert!(posts.contains("no WindowPoSt"), "{posts}");
-    let (code, told) = verdict(&home.run(&["util", "sealer", "proving", "posts", "31337"]));
-    assert!(
-        code == 5 && told.contains("miner 31337 is not in the config"),
-        "{code}: {told}"
-    );
+    for of_another in [
+        &["proving", "posts", "31337"][..],
+        &["sectors", "list", "--miner", "31337"],
+    ] {
+        let words = [&["util", "sealer"], of_another].concat();
+        let (code, told) = verdict(&home.run(&words));
+        assert!(
+            code == 5 && told.contains("miner 31337 is not in the config"),
+            "{code}: {told}"
+        );
+    }
     let finished = shown(&["util", "sealer", "sectors", "list", "--offline", "--json"]);
     assert_eq!(finished.trim(), "[]");
 }

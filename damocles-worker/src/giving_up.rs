@@ -316,6 +316,7 @@ mod tests {
             database: database.into(),
             network: None,
             version: String::new(),
+            miners: Vec::new(),
         };
         for (then, answers, who) in [
             (Some("a"), Some(now("a")), Who::Same),

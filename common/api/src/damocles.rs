@@ -35,6 +35,9 @@ pub struct ManagerIdentity {
     /// The genesis block's CID of the network that the manager works on, once it knows.
     pub network: Option<String>,
     pub version: String,
+    /// Whose sectors it seals.
+    #[serde(default)]
+    pub miners: Vec<ActorId>,
 }
 
 /// Who ended a sector before it was finished.

@@ -159,6 +159,9 @@ async fn list(
         .map_err(|e| manager.failed(e))?;
     sectors.retain(|s| miner.is_none_or(|m| s.id.miner == m));
     sectors.sort_by_key(|s| s.id);
+    if let Some(miner) = miner.filter(|_| sectors.is_empty()) {
+        is_served(manager, miner).await?;
+    }
     if json {
         return show::json(&sectors);
     }
@@ -189,6 +192,19 @@ async fn list(
         ending::mention_unknown(manager).await;
     }
     Ok(())
+}
+
+/// No sectors of a miner is news of another kind where nobody serves it.
+async fn is_served(manager: &Manager, miner: ActorId) -> anyhow::Result<()> {
+    let served = manager.rpc.identity().await;
+    let served = served.map_err(|e| manager.failed(e))?.miners;
+    if served.contains(&miner) {
+        return Ok(());
+    }
+    let served: Vec<String> = served.iter().map(ToString::to_string).collect();
+    let text = format!("miner {miner} is not in the config and has no sectors here");
+    let hint = format!("the manager serves {}", served.join(", "));
+    Err(Fatal::new(Exit::Refused, text).hint(hint).into())
 }
 
 fn count(n: usize, what: &str) -> String {

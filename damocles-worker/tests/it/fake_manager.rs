@@ -435,6 +435,7 @@ impl DamoclesServer for Fake {
             database: self.ours()?.database.clone(),
             network: None,
             version: "fake".into(),
+            miners: Vec::new(),
         })
     }
 
