@@ -7,12 +7,12 @@ use damocles_api::{
     code::NOT_PERMITTED,
     show,
     timeline::TimelineEntry,
-    worker::{ThreadInfo, WorkerClient},
+    worker::{ThreadInfo, ThreadState, WorkerClient},
 };
 use damocles_daemon::{
     clock::{Clock, SystemClock},
     exit::{Exit, Fatal},
-    net,
+    net, patience,
     table::{Table, terminal_width},
 };
 use damocles_flow::State;
@@ -32,6 +32,7 @@ Examples:
   damocles-worker worker -H 10.0.0.7:17890 list --json
   damocles-worker worker pause -i 0
   damocles-worker worker resume -i 0 --state TreeDBuilt   seal the same sector anew, with a fresh ticket (until its precommit was sent)
+  damocles-worker worker resume --all                     every paused thread goes on where it stopped
   damocles-worker worker resume -i 0 --state Aborted      give the sector up; what is on chain or in a persist store stays there
   damocles-worker worker timeline -i 0                    how long each stage took and waited")]
 pub(super) struct Args {
@@ -69,12 +70,12 @@ enum Command {
     List,
     /// Let a thread rest: at once while it waits, otherwise when its step ends
     Pause(Index),
-    /// Let a paused thread go on
+    /// Let a paused thread go on, or all that are paused
     Resume {
         #[command(flatten)]
-        index: Index,
+        which: Which,
         /// Go on from this state of the plan, e.g. TreeDBuilt; Aborted gives the sector up
-        #[arg(short, long, value_name = "STATE", value_parser = state)]
+        #[arg(short, long, value_name = "STATE", value_parser = state, conflicts_with = "all")]
         state: Option<State>,
     },
     /// Show how long each step of a thread's sector took and waited
@@ -86,6 +87,17 @@ struct Index {
     /// Number of the thread, as `worker list` shows it
     #[arg(short, long, value_name = "N")]
     index: u64,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Number of the thread, as `worker list` shows it
+    #[arg(short, long, value_name = "N")]
+    index: Option<u64>,
+    /// Every thread that is paused; each goes on where it stopped
+    #[arg(long)]
+    all: bool,
 }
 
 /// A state of the sealing plan, by its name.
@@ -109,7 +121,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let told = runtime.block_on(ask(&client, args));
+    let whom = format!("the worker at {host}");
+    let told = runtime.block_on(patience::told(&whom, ask(&client, args)));
     match told {
         Ok(()) => Ok(()),
         Err(Told::Call(error)) => Err(call_fatal(&host, error).into()),
@@ -157,23 +170,10 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
                 )
             })?;
         }
-        Command::Resume {
-            index: Index { index },
-            state,
-        } => {
-            let name = state.map(|s| s.to_string());
-            let resumed = client.worker_resume(*index, name).await?;
-            if !resumed {
-                let text = format!("thread #{index} is not paused, so there is nothing to resume");
-                return Err(Told::Fatal(Fatal::new(Exit::Refused, text).hint(format!(
-                    "pause it first: damocles-worker worker pause -i {index}"
-                ))));
-            }
-            print(args.json, &resumed, || match state {
-                Some(state) => format!("thread #{index} goes on from {state}"),
-                None => format!("thread #{index} goes on"),
-            })?;
-        }
+        Command::Resume { which, state } => match which.index {
+            Some(index) => resume(client, args, index, *state).await?,
+            None => resume_all(client, args).await?,
+        },
         Command::Timeline(Index { index }) => {
             let entries = client.worker_timeline(*index).await?;
             let now = SystemClock.now_ms();
@@ -182,6 +182,46 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
             })?;
         }
     }
+    Ok(())
+}
+
+async fn resume(
+    client: &HttpClient,
+    args: &Args,
+    index: u64,
+    state: Option<State>,
+) -> Result<(), Told> {
+    let name = state.map(|s| s.to_string());
+    let resumed = client.worker_resume(index, name).await?;
+    if !resumed {
+        let text = format!("thread #{index} is not paused, so there is nothing to resume");
+        let hint = format!("pause it first: damocles-worker worker pause -i {index}");
+        return Err(Told::Fatal(Fatal::new(Exit::Refused, text).hint(hint)));
+    }
+    print(args.json, &resumed, || match state {
+        Some(state) => format!("thread #{index} goes on from {state}"),
+        None => format!("thread #{index} goes on"),
+    })?;
+    Ok(())
+}
+
+/// With `--json` the numbers of those that go on.
+async fn resume_all(client: &HttpClient, args: &Args) -> Result<(), Told> {
+    let mut resumed = Vec::new();
+    for thread in client.worker_list().await? {
+        let paused = matches!(thread.thread_state, ThreadState::Paused { .. });
+        // one that somebody else has resumed meanwhile goes on as well
+        if paused && client.worker_resume(thread.index, None).await? {
+            resumed.push(thread.index);
+        }
+    }
+    print(args.json, &resumed, || match resumed.len() {
+        0 => "no thread is paused".to_owned(),
+        _ => {
+            let all: Vec<String> = resumed.iter().map(|index| format!("#{index}")).collect();
+            format!("{} go on", all.join(", "))
+        }
+    })?;
     Ok(())
 }
 
@@ -287,7 +327,6 @@ fn timeline_table(entries: &[TimelineEntry], now: u64, width: Option<usize>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use damocles_api::worker::ThreadState;
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

@@ -59,11 +59,18 @@ fn a_dead_disk_and_a_missing_store_keep_nobody_else_idle() {
             .output()
             .unwrap()
     };
-    assert!(command(&["pause", "-i", "1"]).status.success());
-    until("the pause", || {
-        threads()[1]["thread_state"]["state"] == "Paused"
+    for index in ["0", "1"] {
+        assert!(command(&["pause", "-i", index]).status.success());
+    }
+    until("both pauses", || {
+        let threads = threads();
+        let paused = |index: usize| threads[index]["thread_state"]["state"] == "Paused";
+        paused(0) && paused(1)
     });
-    assert!(command(&["resume", "-i", "1"]).status.success());
+    let resumed = command(&["--json", "resume", "--all"]);
+    let resumed: Vec<usize> = serde_json::from_slice(&resumed.stdout).unwrap();
+    assert_eq!(resumed, [0, 1]);
+    assert!(text(&command(&["resume", "--all"])).contains("no thread is paused"));
     // a disk that comes, or a command that is at it: nothing of that asks for a person
     fs::create_dir_all(t1.join("half/made")).unwrap();
     until("another look", || waits_for(1, "holds half"));
