@@ -305,6 +305,16 @@ impl Params {
         self
     }
 
+    /// The whole question in words, to know it again.
+    pub(super) fn question(&self, name: &str) -> String {
+        let mut text = name.to_owned();
+        for value in self.0.iter().flatten() {
+            text.push(' ');
+            text.push_str(&value.to_string());
+        }
+        text
+    }
+
     fn array(&self, name: &str) -> Result<ArrayParams, ChainError> {
         let malformed = |e: &dyn std::fmt::Display| ChainError::Malformed {
             method: name.to_owned(),

@@ -17,6 +17,7 @@
 mod belief;
 mod facts;
 mod head;
+mod memory;
 mod network;
 mod refusal;
 mod endpoint;

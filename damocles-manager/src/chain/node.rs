@@ -12,6 +12,7 @@ use crate::{
         Chain, ChainError, DomainTag, EndpointError,
         belief::{self, Sight},
         endpoint::{Endpoint, Params, Question, sight, unreachable},
+        memory::Memory,
         network::Membership,
     },
     model::unix_ms,
@@ -44,6 +45,7 @@ pub struct NodeChain {
     network: Membership,
     /// A head that is older is not believed. None: every head is.
     max_age: Option<Duration>,
+    memory: Memory,
 }
 
 /// A node that does not tell its head in this time, beside others, is passed over.
@@ -69,6 +71,7 @@ impl NodeChain {
             good: AtomicUsize::new(0),
             network: Membership::default(),
             max_age: None,
+            memory: Memory::default(),
         })
     }
 
@@ -118,6 +121,27 @@ impl NodeChain {
 
     async fn ask<T: DeserializeOwned>(&self, name: &str, params: Params) -> Result<T, ChainError> {
         self.ask_as(Question::Quick, name, params).await
+    }
+
+    /// A question about a tipset. Where it is named, one answer is enough; where much hangs on the
+    /// answer, it is asked anew by [`Self::ask`].
+    async fn ask_of<T>(
+        &self,
+        tipset: &TipSetKey,
+        name: &str,
+        params: Params,
+    ) -> Result<T, ChainError>
+    where
+        T: DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        let params = params.add(tipset);
+        let question = params.question(name);
+        if let Some(known) = self.memory.recall(tipset, &question) {
+            return Ok(known);
+        }
+        let answer: T = self.ask(name, params).await?;
+        self.memory.keep(tipset, question, answer.clone());
+        Ok(answer)
     }
 
     async fn ask_as<T: DeserializeOwned>(
@@ -309,29 +333,29 @@ impl Chain for NodeChain {
     }
 
     async fn network_version(&self, key: &TipSetKey) -> Result<u32, ChainError> {
-        let params = Params::none().add(key);
-        self.ask(method::STATE_NETWORK_VERSION, params).await
+        self.ask_of(key, method::STATE_NETWORK_VERSION, Params::none())
+            .await
     }
 
     async fn lookup_id(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError> {
-        let params = Params::none().add(W(address)).add(key);
-        let found: W<Address> = self.ask(method::STATE_LOOKUP_ID, params).await?;
+        let params = Params::none().add(W(address));
+        let found: W<Address> = self.ask_of(key, method::STATE_LOOKUP_ID, params).await?;
         Ok(found.0)
     }
 
     async fn account_key(&self, address: Address, key: &TipSetKey) -> Result<Address, ChainError> {
-        let params = Params::none().add(W(address)).add(key);
-        let found: W<Address> = self.ask(method::STATE_ACCOUNT_KEY, params).await?;
+        let params = Params::none().add(W(address));
+        let found: W<Address> = self.ask_of(key, method::STATE_ACCOUNT_KEY, params).await?;
         Ok(found.0)
     }
 
     async fn actor(&self, address: Address, key: &TipSetKey) -> Result<ActorState, ChainError> {
-        let params = Params::none().add(W(address)).add(key);
-        self.ask(method::STATE_GET_ACTOR, params).await
+        let params = Params::none().add(W(address));
+        self.ask_of(key, method::STATE_GET_ACTOR, params).await
     }
 
     async fn miner_info(&self, miner: ActorId, key: &TipSetKey) -> Result<MinerInfo, ChainError> {
-        self.ask(method::STATE_MINER_INFO, of(miner).add(key)).await
+        self.ask_of(key, method::STATE_MINER_INFO, of(miner)).await
     }
 
     async fn miner_allocated(
@@ -339,8 +363,8 @@ impl Chain for NodeChain {
         miner: ActorId,
         key: &TipSetKey,
     ) -> Result<BitField, ChainError> {
-        let params = of(miner).add(key);
-        let all: W<BitField> = self.ask(method::STATE_MINER_ALLOCATED, params).await?;
+        let name = method::STATE_MINER_ALLOCATED;
+        let all: W<BitField> = self.ask_of(key, name, of(miner)).await?;
         Ok(all.0)
     }
 
@@ -349,8 +373,8 @@ impl Chain for NodeChain {
         miner: ActorId,
         key: &TipSetKey,
     ) -> Result<DeadlineInfo, ChainError> {
-        let params = of(miner).add(key);
-        self.ask(method::STATE_MINER_PROVING_DEADLINE, params).await
+        self.ask_of(key, method::STATE_MINER_PROVING_DEADLINE, of(miner))
+            .await
     }
 
     async fn miner_deadlines(
@@ -358,8 +382,8 @@ impl Chain for NodeChain {
         miner: ActorId,
         key: &TipSetKey,
     ) -> Result<Vec<Deadline>, ChainError> {
-        let params = of(miner).add(key);
-        self.ask(method::STATE_MINER_DEADLINES, params).await
+        self.ask_of(key, method::STATE_MINER_DEADLINES, of(miner))
+            .await
     }
 
     async fn miner_partitions(

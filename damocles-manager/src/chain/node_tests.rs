@@ -47,6 +47,7 @@ struct Moving {
     /// Height and age in seconds. None: it answers with HTTP 502, as a gateway does whose node
     /// is away.
     head: Arc<Mutex<Option<(Epoch, u64)>>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Moving {
@@ -54,8 +55,10 @@ impl Moving {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/rpc/v1", listener.local_addr().unwrap());
         let head = Arc::new(Mutex::new(head));
-        let told = head.clone();
+        let asked = Arc::<AtomicUsize>::default();
+        let (told, counted) = (head.clone(), asked.clone());
         let reply = move |Json(call): Json<Value>| {
+            counted.fetch_add(1, Ordering::Relaxed);
             let Some((height, age)) = *told.lock() else {
                 return std::future::ready((StatusCode::BAD_GATEWAY, Json(Value::Null)));
             };
@@ -69,7 +72,11 @@ impl Moving {
         };
         let router = Router::new().route("/rpc/v1", post(reply));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, head }
+        Self { url, head, asked }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     fn set(&self, head: Option<(Epoch, u64)>) {
@@ -287,4 +294,30 @@ async fn only_lists_may_be_large() {
     let why = chain.miner_sectors(1000, None, &key).await.unwrap_err();
     let read = matches!(why, ChainError::Malformed { .. });
     assert!(read, "it is read, and no list: {why}");
+}
+
+#[tokio::test]
+async fn of_a_tipset_that_is_named_a_node_is_asked_once() {
+    let node = Moving::new(1, Some((7, 3))).await;
+    let chain = chain(&[&node.url]);
+    let head = chain.head().await.unwrap().cids;
+    let other: TipSetKey = damocles_types::Commitment([9; 32]).sealed_cid().into();
+    let asked = async |key: &TipSetKey, times: usize| {
+        let before = node.asked();
+        for _ in 0..3 {
+            assert_eq!(chain.network_version(key).await.unwrap(), 1);
+        }
+        assert_eq!(node.asked() - before, times, "{key:?}");
+    };
+    asked(&head, 1).await;
+    asked(&other, 1).await;
+    asked(&head, 0).await;
+    // the head of now may be another one each time
+    asked(&TipSetKey::HEAD, 3).await;
+    // and what it has not said is asked for
+    node.set(None);
+    let key: TipSetKey = damocles_types::Commitment([8; 32]).sealed_cid().into();
+    chain.network_version(&key).await.unwrap_err();
+    node.set(Some((7, 3)));
+    asked(&key, 1).await;
 }
