@@ -26,6 +26,7 @@ use damocles_daemon::{
     http::Caller,
 };
 use damocles_flow::State as SectorState;
+use damocles_types::shown;
 use jsonrpsee::{
     Methods,
     core::{RpcResult, async_trait},
@@ -327,7 +328,8 @@ async fn answer_one(methods: &Methods, allowed: Permissions, text: &str) -> Opti
     let refuse = |code, why: String| Some(refusal(&head.id, code, why));
     let found = METHODS.iter().find(|(name, ..)| *name == head.method);
     let Some((name, takes, needs)) = found else {
-        return refuse(METHOD_NOT_FOUND_CODE, "Method not found".to_owned());
+        let why = format!("method '{}' not found", shown(&head.method, 100));
+        return refuse(METHOD_NOT_FOUND_CODE, why);
     };
     if !allowed.allows(*needs) {
         let why = format!("{name} from another host needs a token that allows {needs}");
@@ -557,6 +559,8 @@ mod tests {
         let unknown = request("WorkerSetEnv", json!(["PATH", "/tmp"])).to_string();
         let (_, refused) = it.post("127.0.0.1", None, unknown).await;
         assert_eq!(refused["error"]["code"], METHOD_NOT_FOUND_CODE);
+        let why = refused["error"]["message"].as_str().unwrap();
+        assert!(why.contains("WorkerSetEnv"), "{why}");
         let mut notification = request("WorkerPause", json!([0]));
         notification.as_object_mut().unwrap().remove("id");
         for body in [notification.clone(), json!([notification])] {

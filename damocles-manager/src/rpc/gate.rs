@@ -141,7 +141,7 @@ pub(super) struct Gate<S> {
 fn admit(request: &Request<'_>) -> Result<&'static Method, ErrorObjectOwned> {
     let Some(method) = methods::find(&request.method) else {
         // upstream's words, which name it
-        let text = format!("method '{}' not found", request.method);
+        let text = format!("method '{}' not found", shown(&request.method, 100));
         return Err(error(METHOD_NOT_FOUND, text));
     };
     let allowed = request
