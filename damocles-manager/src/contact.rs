@@ -17,7 +17,7 @@ use damocles_daemon::{
 use damocles_node::{MinerInfo, TipSetKey};
 use damocles_processor::{Stage, params, task::Circuit};
 use damocles_types::{ActorId, SectorSize};
-use fvm_shared::address::Address;
+use fvm_shared::address::{Address, set_current_network};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -144,7 +144,8 @@ impl Contact {
     /// It is our network, our token is taken, and there is a miner to serve.
     async fn introduce(&self) -> Result<BTreeSet<ActorId>, Meeting> {
         self.same_network().await?;
-        self.facts.block_delay().await.map_err(Meeting::of)?;
+        // from now on addresses are shown as the network's people write them
+        set_current_network(self.facts.prefix().await.map_err(Meeting::of)?);
         self.token_signs().await?;
         // of a head that is not believed nothing follows
         self.node.head().await.map_err(Meeting::of)?;

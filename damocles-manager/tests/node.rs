@@ -137,7 +137,7 @@ fn one_wrong_miner_stops_only_itself(node: &str) {
     // and a sender that cannot send is said at the start
     let sender = works.until("messages of this miner cannot be sent");
     assert!(
-        sender.contains("99999") && sender.contains("ERROR"),
+        sender.contains("t099999") && sender.contains("ERROR"),
         "{sender}"
     );
     works.until("the Filecoin node answers; ready");

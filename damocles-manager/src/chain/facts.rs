@@ -2,8 +2,12 @@
 
 use crate::chain::{Chain, ChainError};
 use damocles_types::Epoch;
+use fvm_shared::address::Network;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
+
+/// What the main network calls itself.
+const MAIN: &str = "mainnet";
 
 /// The network's constants, cached.
 #[derive(Clone, Debug)]
@@ -16,6 +20,7 @@ pub struct Facts {
 struct Known {
     block_delay: Duration,
     challenge_delay: Epoch,
+    prefix: Network,
 }
 
 impl Facts {
@@ -33,6 +38,10 @@ impl Facts {
                 // A test network that is faster than a second says 0 or 1.
                 block_delay: Duration::from_secs(params.block_delay_secs.max(1)),
                 challenge_delay: params.pre_commit_challenge_delay,
+                prefix: match params.network_name.as_str() {
+                    MAIN => Network::Mainnet,
+                    _ => Network::Testnet,
+                },
             })
         };
         self.known.get_or_try_init(ask).await.copied()
@@ -41,6 +50,11 @@ impl Facts {
     /// Time between two epochs.
     pub async fn block_delay(&self) -> Result<Duration, ChainError> {
         Ok(self.known().await?.block_delay)
+    }
+
+    /// How addresses begin: f on the main network, t elsewhere.
+    pub async fn prefix(&self) -> Result<Network, ChainError> {
+        Ok(self.known().await?.prefix)
     }
 
     /// Epochs between a precommit and the seed of its proof.
