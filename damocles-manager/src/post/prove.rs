@@ -23,8 +23,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// More sectors than any partition has (2349 for 32GiB); a longer list is a broken answer.
-const MOST_SECTORS: u64 = 1_000_000;
+/// Several times what a partition has (2349 of 32GiB); a longer list is a broken answer.
+const MOST_SECTORS: u64 = 10_000;
 /// WindowPoSts from which is learned how long one takes: a period of the mainnet's.
 const LATELY: usize = 48;
 
@@ -171,11 +171,6 @@ impl Context {
         let chain = &self.parts.chain;
         let infos = chain.miner_sectors(miner, Some(&wanted), &head.key).await?;
         let mut sorted = Sorted::default();
-        for number in wanted.iter() {
-            sorted
-                .bad
-                .insert(number, "the chain has no information on it".to_owned());
-        }
         let limits = &self.parts.proving;
         let parallel = match limits.parallel_check_limit {
             0 => infos.len().max(1),
@@ -186,6 +181,10 @@ impl Context {
             .filter(|info| wanted.get(info.sector_number))
             .collect();
         let mut unreached: BTreeSet<_> = asked.iter().map(|info| info.sector_number).collect();
+        for number in wanted.iter().filter(|number| !unreached.contains(number)) {
+            let why = "the chain has no information on it".to_owned();
+            sorted.bad.insert(number, why);
+        }
         let mut looks = stream::iter(asked)
             .map(|info| async move { (info.sector_number, self.look(miner, size, &info).await) })
             .buffer_unordered(parallel);
@@ -203,7 +202,6 @@ impl Context {
                 () = &mut late => break,
             };
             unreached.remove(&number);
-            sorted.bad.remove(&number);
             match result? {
                 Ok(found) => drop(sorted.found.insert(number, found)),
                 Err(e) if e.is_away() => {
@@ -216,7 +214,6 @@ impl Context {
         }
         drop(looks);
         for number in unreached {
-            sorted.bad.remove(&number);
             let why = "its files were not looked at in time".to_owned();
             sorted.away.insert(number, why);
         }
