@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{path::Path, time::Duration};
 
+/// Thousands of sectors in one list, as the manager's own command takes it.
+const MAX_ANSWER: u32 = 512 << 20;
+
 /// A daemon's door.
 #[derive(Clone, Debug)]
 pub struct Rpc {
@@ -28,6 +31,7 @@ impl Rpc {
         let client = HttpClientBuilder::default()
             .set_headers(headers)
             .request_timeout(Duration::from_secs(30))
+            .max_response_size(MAX_ANSWER)
             .build(url)
             .with_context(|| format!("{url} is not an address to speak to"))?;
         Ok(Self {
