@@ -432,6 +432,9 @@ mod tests {
                     assert!(seen.insert(number), "{number} was handed out twice");
                 }
             }
+            // what passes them over when their records are gone
+            let highest = db.highest_numbers().unwrap();
+            assert_eq!(highest.get(&1000), seen.last());
         }
         assert_eq!(seen.len(), 200);
         assert_eq!(seen.last(), Some(&200));
