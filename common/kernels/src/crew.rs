@@ -9,19 +9,20 @@ use std::{
 };
 
 /// What a run watches that nobody can cancel.
-pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
+pub static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// The cores that the process may use, by its affinity mask.
-pub(crate) fn cores() -> NonZeroUsize {
+pub fn cores() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The run was told to end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cancelled;
+pub struct Cancelled;
 
 /// Chunks, numbered from 0.
-pub(crate) struct Turns<'a> {
+#[derive(Debug)]
+pub struct Turns<'a> {
     count: u64,
     cancel: &'a AtomicBool,
     /// The chunk that nobody has taken yet.
@@ -32,7 +33,7 @@ pub(crate) struct Turns<'a> {
 
 impl Turns<'_> {
     /// The next chunk; none when all are taken or somebody has failed.
-    pub(crate) fn take(&self) -> Result<Option<u64>, Cancelled> {
+    pub fn take(&self) -> Result<Option<u64>, Cancelled> {
         let chunk = self.next.fetch_add(1, Ordering::Relaxed);
         if chunk >= self.count || self.failed.load(Ordering::Relaxed) {
             return Ok(None);
@@ -44,7 +45,7 @@ impl Turns<'_> {
     }
 
     /// A chunk is done; how many are by now.
-    pub(crate) fn done(&self) -> u64 {
+    pub fn done(&self) -> u64 {
         1 + self.done.fetch_add(1, Ordering::Relaxed)
     }
 }
@@ -63,7 +64,7 @@ impl Drop for FailOnPanic<'_> {
 /// Runs `work` on up to `threads` threads, the caller's among them, until the `count` chunks
 /// that it takes are done. The error is that of the first thread that has one; a panic goes on
 /// in the caller.
-pub(crate) fn share<E: Send>(
+pub fn share<E: Send>(
     count: u64,
     threads: NonZeroUsize,
     cancel: &AtomicBool,

@@ -11,9 +11,9 @@
 
 pub mod cpu;
 
-mod crew;
+pub mod crew;
 
-mod field;
+pub mod field;
 
 pub mod poseidon;
 

@@ -44,11 +44,11 @@ use std::arch::x86_64::{
 };
 
 /// One word (or limb) of eight elements.
-pub(crate) type Word8 = [u64; 8];
+pub type Word8 = [u64; 8];
 
 /// Eight elements, normal.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lanes([__m512i; 5]);
+pub struct Lanes([__m512i; 5]);
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -74,7 +74,7 @@ impl Lanes {
     /// Word `i` of element `l` is `words[i][l]`; any 256 bits will do.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn from_words(words: &[Word8; 4]) -> Self {
+    pub fn from_words(words: &[Word8; 4]) -> Self {
         let [a, b, c, d] = words.map(|words| register(words));
         let limb = all(LIMB);
         let join = |low, high| _mm512_and_si512(_mm512_or_si512(low, high), limb);
@@ -90,7 +90,7 @@ impl Lanes {
     /// The canonical words of elements below 2p.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq")]
-    pub(crate) fn to_words(self) -> [Word8; 4] {
+    pub fn to_words(self) -> [Word8; 4] {
         let mut less = self.0;
         let mut borrow = _mm512_setzero_si512();
         for (less, p) in less.iter_mut().zip(P) {
@@ -116,14 +116,14 @@ impl Lanes {
     /// The limbs of each element, for tests.
     #[cfg(test)]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn limbs(self) -> [Limbs; 8] {
+    pub fn limbs(self) -> [Limbs; 8] {
         let limbs = self.0.map(|limb| memory(limb));
         std::array::from_fn(|lane| limbs.map(|limb| limb[lane]))
     }
 
     #[cfg(test)]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn from_limbs(elements: &[Limbs; 8]) -> Self {
+    pub fn from_limbs(elements: &[Limbs; 8]) -> Self {
         let limbs: [Word8; 5] = std::array::from_fn(|i| elements.map(|limbs| limbs[i]));
         Self(limbs.map(|limb| register(limb)))
     }
@@ -131,14 +131,14 @@ impl Lanes {
     /// The same element in all lanes.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn splat(element: &Limbs) -> Self {
+    pub fn splat(element: &Limbs) -> Self {
         Self(element.map(|limb| all(limb)))
     }
 
     /// Plus the same element in all lanes; the sum must be below 2^260.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn plus(self, addend: &Limbs) -> Self {
+    pub fn plus(self, addend: &Limbs) -> Self {
         let mut sum = self.0;
         for (sum, addend) in sum.iter_mut().zip(addend) {
             *sum = _mm512_add_epi64(*sum, all(*addend));
@@ -150,7 +150,7 @@ impl Lanes {
     /// most 1200.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(crate) fn sum_of_products(first: [&Self; 2], second: [&Self; 2]) -> Self {
+    pub fn sum_of_products(first: [&Self; 2], second: [&Self; 2]) -> Self {
         let mut columns = [[_mm512_setzero_si512()]; 10];
         for [a, b] in [first, second] {
             add_products(&mut columns, &[*a], &[*b]);
@@ -163,7 +163,7 @@ impl Lanes {
 /// `G` products a × b / R side by side: while one waits for a sum, another one multiplies.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn products<const G: usize>(a: &[Lanes; G], b: &[Lanes; G]) -> [Lanes; G] {
+pub fn products<const G: usize>(a: &[Lanes; G], b: &[Lanes; G]) -> [Lanes; G] {
     let mut columns = [[_mm512_setzero_si512(); G]; 10];
     add_products(&mut columns, a, b);
     reduce_all(columns)
@@ -172,7 +172,7 @@ pub(crate) fn products<const G: usize>(a: &[Lanes; G], b: &[Lanes; G]) -> [Lanes
 /// `G` squares / R side by side.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn squares<const G: usize>(a: &[Lanes; G]) -> [Lanes; G] {
+pub fn squares<const G: usize>(a: &[Lanes; G]) -> [Lanes; G] {
     let mut columns = [[_mm512_setzero_si512(); G]; 10];
     for i in 0..5 {
         for j in i + 1..5 {
@@ -218,19 +218,19 @@ fn add_limbs<const G: usize>(
 
 /// A sum of elements with small integer weights, not yet reduced.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Weighted([__m512i; 6]);
+pub struct Weighted([__m512i; 6]);
 
 impl Weighted {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn zero() -> Self {
+    pub fn zero() -> Self {
         Self([_mm512_setzero_si512(); 6])
     }
 
     /// Adds the elements times a weight below 2^52.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(crate) fn add(&mut self, elements: &Lanes, weight: u64) {
+    pub fn add(&mut self, elements: &Lanes, weight: u64) {
         let weight = all(weight);
         for (i, limb) in elements.0.into_iter().enumerate() {
             self.0[i] = _mm512_madd52lo_epu64(self.0[i], limb, weight);
@@ -241,14 +241,14 @@ impl Weighted {
     /// The sum / 2^52.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(crate) fn reduce(self) -> Lanes {
+    pub fn reduce(self) -> Lanes {
         one(self.step())
     }
 
     /// The sum / 2^52 + the same element in all lanes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(crate) fn reduce_plus(self, addend: &Limbs) -> Lanes {
+    pub fn reduce_plus(self, addend: &Limbs) -> Lanes {
         let mut sum = self.step();
         for (sum, addend) in sum.iter_mut().zip(addend) {
             *sum = _mm512_add_epi64(*sum, all(*addend));

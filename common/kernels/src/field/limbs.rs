@@ -5,23 +5,23 @@ use blstrs::Scalar;
 use ff::PrimeField;
 
 /// 256 bits in words of 64.
-pub(crate) type Words = [u64; 4];
+pub type Words = [u64; 4];
 
 /// 260 bits in limbs of 52: what `vpmadd52` multiplies.
-pub(crate) type Limbs = [u64; 5];
+pub type Limbs = [u64; 5];
 
 /// All bits of a limb.
-pub(crate) const LIMB: u64 = (1 << 52) - 1;
+pub const LIMB: u64 = (1 << 52) - 1;
 
 /// p, just below 0.453 × 2^256.
-pub(crate) const MODULUS: Words = parse(<Scalar as PrimeField>::MODULUS);
+pub const MODULUS: Words = parse(<Scalar as PrimeField>::MODULUS);
 
 /// p in limbs.
-pub(crate) const P: Limbs = split(MODULUS);
+pub const P: Limbs = split(MODULUS);
 
 /// −1/p modulo 2^64: times the lowest word of a number, it gives the multiple of p that
 /// clears this word. Its lower 52 bits do the same for limbs.
-pub(crate) const MINUS_INVERSE: u64 = {
+pub const MINUS_INVERSE: u64 = {
     // Newton's iteration doubles the valid bits, beginning with one (p is odd)
     let mut inverse = 1u64;
     let mut step = 0;
@@ -49,7 +49,7 @@ const fn parse(hex: &str) -> Words {
     words
 }
 
-pub(crate) const fn split(w: Words) -> Limbs {
+pub const fn split(w: Words) -> Limbs {
     [
         w[0] & LIMB,
         (w[0] >> 52 | w[1] << 12) & LIMB,
@@ -63,7 +63,7 @@ pub(crate) const fn split(w: Words) -> Limbs {
 ///
 /// # Panics
 /// When there are fewer bytes.
-pub(crate) fn words(bytes: &[u8]) -> Words {
+pub fn words(bytes: &[u8]) -> Words {
     std::array::from_fn(|i| {
         let mut word = [0; 8];
         word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
@@ -73,20 +73,20 @@ pub(crate) fn words(bytes: &[u8]) -> Words {
 
 /// Writes a number as 32 little-endian bytes to the front of `out`.
 #[inline]
-pub(crate) fn put(out: &mut [u8], words: Words) {
+pub fn put(out: &mut [u8], words: Words) {
     for (word, out) in words.into_iter().zip(out.chunks_exact_mut(8)) {
         out.copy_from_slice(&word.to_le_bytes());
     }
 }
 
 /// The value of an element, from 0 to p − 1.
-pub(crate) fn value(element: &Scalar) -> Words {
+pub fn value(element: &Scalar) -> Words {
     words(&element.to_repr())
 }
 
 /// Is it below p?
 #[inline]
-pub(crate) fn is_canonical(w: &Words) -> bool {
+pub fn is_canonical(w: &Words) -> bool {
     // one comparison settles all elements but one in 2^63
     w[3] < MODULUS[3] || w.iter().rev().lt(MODULUS.iter().rev())
 }

@@ -9,10 +9,10 @@
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "limbs are for lanes")
 )]
-pub(crate) mod limbs;
-pub(crate) mod words;
+pub mod limbs;
+pub mod words;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod lanes;
+pub mod lanes;
 #[cfg(test)]
 mod reference;

@@ -17,7 +17,7 @@ fn multiply_add(a: u64, b: u64, c: u64, carry: &mut u64) -> u64 {
 
 /// Subtracts p from an element that is not below it, once.
 #[inline]
-pub(crate) fn subtract_once(a: Words) -> Words {
+pub fn subtract_once(a: Words) -> Words {
     let mut less = [0; 4];
     let mut borrow = false;
     for i in 0..4 {
@@ -31,7 +31,7 @@ pub(crate) fn subtract_once(a: Words) -> Words {
 
 /// The sum, which must be below 2^256.
 #[inline]
-pub(crate) fn plus(a: Words, b: &Words) -> Words {
+pub fn plus(a: Words, b: &Words) -> Words {
     let mut carry = 0;
     std::array::from_fn(|i| multiply_add(a[i], b[i], 1, &mut carry))
 }
@@ -56,7 +56,7 @@ fn step([lowest, a, b, c, top]: [u64; 5]) -> Words {
 /// Row by row: after each row the sum is below (a + p) < 2^256, so a row's product and the sum
 /// need one word more than an element.
 #[inline]
-pub(crate) fn times(a: &Words, b: &Words) -> Words {
+pub fn times(a: &Words, b: &Words) -> Words {
     let mut sum = [0; 4];
     for b in b {
         let mut carry = 0;
@@ -69,11 +69,11 @@ pub(crate) fn times(a: &Words, b: &Words) -> Words {
 /// A sum of elements with small integer weights. A column is a sum of 128-bit products; the
 /// weights of all terms together must be below 2^52 or so, far from 2^64.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Weighted([u128; 4]);
+pub struct Weighted([u128; 4]);
 
 impl Weighted {
     #[inline]
-    pub(crate) fn add(&mut self, element: &Words, weight: u64) {
+    pub fn add(&mut self, element: &Words, weight: u64) {
         for (column, word) in self.0.iter_mut().zip(element) {
             *column += u128::from(*word) * u128::from(weight);
         }
@@ -81,7 +81,7 @@ impl Weighted {
 
     /// The sum / 2^64, less than (weights × largest element / 2^64) + p.
     #[inline]
-    pub(crate) fn reduce(self) -> Words {
+    pub fn reduce(self) -> Words {
         let mut carry = 0;
         let words: Words = self.0.map(|column| {
             let sum = column + carry;

@@ -1,0 +1,6 @@
+//! Groth16 proofs over BLS12-381 on the CPU: what bellperson computes, bit for bit where the
+//! randomness is the same, several times faster. Pure computation on memory and files; the
+//! numbers in vector lanes, the threads and what the CPU has come from `damocles-kernels`.
+//!
+//! Rooms from the ground up: `fp` the base field in vector lanes · `multiexp` sums of multiples
+//! of points · `fft` transforms over the scalar field, and the quotient polynomial h.
