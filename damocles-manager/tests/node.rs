@@ -4,13 +4,14 @@
 mod house;
 
 use clap::Parser;
+use damocles_devnet::start::nobody;
 use damocles_manager::db::Db;
 use house::{Home, refused, verdict};
 use serde_json::Value;
 use std::{
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -188,11 +189,7 @@ fn another_network_ends_it(home: &Home, node: &str) {
 
 #[test]
 fn the_node_may_come_late_but_must_fit() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = nobody().port();
     let address = format!("/ip4/127.0.0.1/tcp/{port}/http");
 
     // Nobody there: it serves what needs no chain, and says what it waits for.

@@ -2,6 +2,7 @@
 
 use super::*;
 use axum::{Json, Router, http::StatusCode, routing::post};
+use damocles_devnet::start::nobody;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -234,9 +235,7 @@ async fn a_node_that_refuses_us_or_talks_nonsense_is_passed_over() {
 #[tokio::test]
 async fn a_second_node_that_refuses_us_does_not_keep_us_from_the_first() {
     let denies = node(StatusCode::FORBIDDEN, json!(1)).await;
-    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = held.local_addr().unwrap();
-    drop(held);
+    let address = nobody();
     let first = format!("http://{address}/rpc/v1");
     let chain = chain(&[&first, &denies]);
     let e = version(&chain).await.unwrap_err();
@@ -258,10 +257,7 @@ async fn a_node_of_another_network_is_not_asked() {
 
     // the first one answers, then it does not: it is not left for the foreign one
     serve(first, StatusCode::OK, json!(26));
-    let dead = {
-        let held = listen().await;
-        url(held.local_addr().unwrap())
-    };
+    let dead = url(nobody());
     let both = chain(&[&url(address), &foreign_url]);
     assert_eq!(version(&both).await.unwrap(), 26);
     let three = chain(&[&dead, &url(address), &foreign_url, &friend]);
@@ -270,9 +266,7 @@ async fn a_node_of_another_network_is_not_asked() {
     assert_eq!(version(&three).await.unwrap(), 27, "passed over");
 
     // a first one that comes late decides, too
-    let held = listen().await;
-    let late = held.local_addr().unwrap();
-    drop(held);
+    let late = nobody();
     let chain = chain(&[&url(late), &foreign_url]);
     assert_eq!(version(&chain).await.unwrap(), 99, "nobody knows better");
     let back = TcpListener::bind(late).await.unwrap();

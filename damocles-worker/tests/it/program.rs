@@ -8,7 +8,12 @@
 mod disks;
 mod replaced;
 
-use crate::{NEVER, fake_manager::FakeManager, rig::runtime, until};
+use crate::{
+    NEVER,
+    fake_manager::{FakeManager, nobody},
+    rig::runtime,
+    until,
+};
 use damocles_kv::{Batch, Durability, Kv, Table};
 use damocles_worker::{metadb::SCHEMA, stores::SealingStore};
 use std::{
@@ -59,14 +64,6 @@ impl Place {
             "[worker]\nrpc_server.host = \"127.0.0.1\"\nrpc_server.port = 0\n",
         )
     }
-}
-
-fn nobody() -> SocketAddr {
-    // bound and let go: nobody listens there
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }
 
 /// A worker that runs until it is dropped; what it logs is kept.

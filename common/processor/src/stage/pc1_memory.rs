@@ -14,7 +14,8 @@ use damocles_types::ByteSize;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
-    env, fs, io,
+    env, fs,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
@@ -274,12 +275,20 @@ impl Memory for Claim {
     }
 }
 
+/// How often the list of locks is read. It comes in pieces and each goes on by a count, so that a
+/// lock that ends between two pieces hides another one; not three times, though.
+const LOOKS: usize = 3;
+/// More than the kernel gives at once.
+const PIECE: usize = 64 << 10;
+
 /// How long those of the files are that nobody has locked. Only looked at: to try the lock
 /// would take the file from somebody who wants it just then.
 fn free_lengths(shown: &Shown, files: &[PathBuf]) -> Vec<u64> {
-    let locks = fs::read_to_string(shown.proc.join("locks")).unwrap_or_default();
+    let locks = (0..LOOKS).map(|_| locks(&shown.proc.join("locks")).unwrap_or_default());
+    let locks: Vec<String> = locks.collect();
     let held: BTreeSet<&str> = locks
-        .lines()
+        .iter()
+        .flat_map(|locks| locks.lines())
         .filter_map(|line| {
             line.split_whitespace()
                 .find(|word| word.contains(':') && !word.ends_with(':'))
@@ -292,6 +301,20 @@ fn free_lengths(shown: &Shown, files: &[PathBuf]) -> Vec<u64> {
         (!held.contains(name.as_str())).then_some(meta.len())
     };
     files.iter().filter_map(free).collect()
+}
+
+/// The kernel's list of locks, in as few pieces as it gives.
+fn locks(list: &Path) -> io::Result<String> {
+    let mut list = fs::File::open(list)?;
+    let mut piece = vec![0; PIECE];
+    let mut text = Vec::new();
+    loop {
+        let n = list.read(&mut piece)?;
+        if n == 0 {
+            return Ok(String::from_utf8_lossy(&text).into_owned());
+        }
+        text.extend_from_slice(&piece[..n]);
+    }
 }
 
 /// Bytes that may be had now, of the machine and of every cgroup that this process is in.
