@@ -170,13 +170,22 @@ async fn connection(
         .with_upgrades();
     let mut served = pin!(served);
     let ended = tokio::select! {
+        biased;
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
         () = overdue => return,
-        () = place.leave.cancelled() => return,
+        () = place.leave.cancelled() => {
+            // who has asked is answered, be it that nobody found the time to look before now
+            let answered = place.standing.idle().is_none();
+            let Some(_parting) = answered.then(|| place.parting()).flatten() else {
+                return;
+            };
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
     };
     if let Err(error) = ended {
         tracing::trace!("a connection ended: {error}");

@@ -4,7 +4,8 @@
 //! connections and says nothing drives out its own like, and nobody else. Those who may be there
 //! leave some places to newcomers: when they are too many, the one that idles longest goes, of
 //! the address that has the most places. A newcomer from this host has a moment to say what it
-//! wants before others from here can push it out again.
+//! wants before others from here can push it out again. Who has asked when its place goes to
+//! another hears the answer, as long as few others do.
 
 use super::standing::Standing;
 use std::{
@@ -13,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// How long a newcomer from this host may take to its first request, with others at the door.
@@ -116,6 +118,8 @@ impl Guests {
 pub(super) struct Places {
     shares: Shares,
     guests: Mutex<Guests>,
+    /// For those who have lost their place and are still being answered.
+    parting: Semaphore,
 }
 
 /// Why a newcomer was not let in.
@@ -127,6 +131,7 @@ impl Places {
         Arc::new(Self {
             shares,
             guests: Mutex::default(),
+            parting: Semaphore::new(shares.spare.max(1)),
         })
     }
 
@@ -204,6 +209,14 @@ pub(super) struct Place {
     pub(super) standing: Arc<Standing>,
     /// Cancelled when somebody else gets the place.
     pub(super) leave: CancellationToken,
+}
+
+impl Place {
+    /// Leave to stay until the answer is sent, for one that has asked and lost its place; for a
+    /// few at a time.
+    pub(super) fn parting(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.parting.try_acquire().ok()
+    }
 }
 
 impl Drop for Place {

@@ -5,6 +5,7 @@ use axum::{
     Extension,
     routing::{get, post},
 };
+use std::io::Write;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -177,6 +178,48 @@ async fn a_stranger_gives_up_its_place_to_a_newcomer() {
     let mut newcomer = served.connect().await;
     ask(&mut newcomer).await;
     assert_eq!(ask_for("/", &mut silent).await, None);
+}
+
+#[tokio::test]
+async fn who_has_asked_is_answered_also_when_its_place_is_gone() {
+    let served = Served::with(PATIENT, Shares::of(1)).await;
+    let half = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe";
+    let mut asking = served.connect().await;
+    asking.write_all(half).await.unwrap();
+    ask(&mut served.connect().await).await;
+    // one at a time may stay so
+    let mut another = served.connect().await;
+    another.write_all(half).await.unwrap();
+    ask(&mut served.connect().await).await;
+    let mut cut = Vec::new();
+    let _ = another.read_to_end(&mut cut).await;
+    assert_eq!(cut, b"");
+    asking.write_all(b"llo").await.unwrap();
+    let mut answer = Vec::new();
+    asking.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"),
+        "{answer}"
+    );
+}
+
+/// In one thread nobody looks at a socket before all have come: as on a busy machine.
+#[tokio::test(flavor = "current_thread")]
+async fn who_asks_at_once_is_answered_whoever_comes_behind_it() {
+    let served = Served::with(PATIENT, Shares::of(1)).await;
+    let mut guests: Vec<_> = (0..20)
+        .map(|_| {
+            let guest = std::net::TcpStream::connect(served.address).unwrap();
+            guest.set_nonblocking(true).unwrap();
+            guest
+        })
+        .collect();
+    guests[0].write_all(HELLO).unwrap();
+    let mut first = TcpStream::from_std(guests.remove(0)).unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
