@@ -22,6 +22,7 @@ mod network;
 mod refusal;
 mod endpoint;
 mod node;
+mod nodes;
 mod randomness;
 #[cfg(test)]
 pub mod script;

@@ -1,21 +1,16 @@
 //! The real chain: `Filecoin.*` JSON-RPC v1 over HTTP, at one or several nodes.
 //!
-//! Reads go to the first node in the operator's order whose head is believed: it is young, and
-//! not behind another's. Which one that is, is found out whenever the head is asked for. In
-//! between they move on to the next one when a node does not answer, does not take our token,
-//! talks nonsense, or is of another network.
 //! Pushing goes to the first endpoint only: its wallet has the keys, and only there does our
 //! message id make a repetition harmless.
 
 use crate::{
     chain::{
         Chain, ChainError, DomainTag, EndpointError,
-        belief::{self, Sight},
-        endpoint::{Endpoint, Params, Question, sight, unreachable},
+        endpoint::{Params, Question},
         memory::Memory,
         network::Membership,
+        nodes::Nodes,
     },
-    model::unix_ms,
     policy::NodeEndpoint,
 };
 use async_trait::async_trait;
@@ -26,30 +21,18 @@ use damocles_node::{
     SignedMessage, TipSet, TipSetKey, W, method,
 };
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
-use futures::future::join_all;
 use fvm_ipld_bitfield::BitField;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use serde::de::DeserializeOwned;
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 /// One or several nodes of one network.
 #[derive(Debug)]
 pub struct NodeChain {
-    endpoints: Vec<Endpoint>,
-    /// The endpoint that is asked first.
-    good: AtomicUsize,
-    network: Membership,
-    /// A head that is older is not believed. None: every head is.
-    max_age: Option<Duration>,
+    nodes: Nodes,
     memory: Memory,
 }
 
-/// A node that does not tell its head in this time, beside others, is passed over.
-const SURVEY_LIMIT: Duration = Duration::from_secs(10);
 /// Not among the devnet's methods; nodes that lack it say so.
 const CHAIN_GET_FINALIZED_TIP_SET: &str = "Filecoin.ChainGetFinalizedTipSet";
 
@@ -59,18 +42,8 @@ impl NodeChain {
     /// # Errors
     /// [`EndpointError`] for addresses and tokens that no client can be made of.
     pub fn new(endpoints: &[NodeEndpoint]) -> Result<Self, EndpointError> {
-        if endpoints.is_empty() {
-            return Err(EndpointError::None);
-        }
-        let endpoints = endpoints
-            .iter()
-            .map(Endpoint::new)
-            .collect::<Result<_, _>>()?;
         Ok(Self {
-            endpoints,
-            good: AtomicUsize::new(0),
-            network: Membership::default(),
-            max_age: None,
+            nodes: Nodes::new(endpoints)?,
             memory: Memory::default(),
         })
     }
@@ -78,7 +51,7 @@ impl NodeChain {
     /// The same, believing no head that is older than this. None: every head is believed.
     #[must_use]
     pub fn believing(mut self, max_age: Option<Duration>) -> Self {
-        self.max_age = max_age;
+        self.nodes.max_age = max_age;
         self
     }
 
@@ -87,15 +60,14 @@ impl NodeChain {
     #[must_use]
     pub fn of_network(mut self, genesis: Option<String>) -> Self {
         if let Some(genesis) = genesis {
-            self.network = Membership::of(genesis);
+            self.nodes.network = Membership::of(genesis);
         }
         self
     }
 
     /// The node that is asked first now, without secrets.
     pub fn shown(&self) -> &str {
-        let good = self.good.load(Ordering::Relaxed);
-        self.endpoints.get(good).map_or("", |e| e.shown.as_str())
+        self.nodes.shown()
     }
 
     /// What the node with the wallet says of its genesis, of whichever network it is.
@@ -103,10 +75,7 @@ impl NodeChain {
     /// # Errors
     /// It does not answer.
     pub async fn first_genesis(&self) -> Result<Option<String>, ChainError> {
-        match self.endpoints.first() {
-            Some(endpoint) => endpoint.genesis().await,
-            None => Err(unreachable(method::CHAIN_GET_GENESIS, "no endpoint")),
-        }
+        self.nodes.first_genesis().await
     }
 
     /// What a token allows at the node whose wallet has the keys: `read`, `write`, `sign`,
@@ -115,16 +84,13 @@ impl NodeChain {
     /// # Errors
     /// [`ChainError::Denied`] or [`ChainError::Refused`] for a token that is not the node's.
     pub async fn token_allows(&self, token: &str) -> Result<Vec<String>, ChainError> {
-        self.ask_wallet(method::AUTH_VERIFY, Params::none().add(token))
+        self.nodes
+            .ask_wallet(method::AUTH_VERIFY, Params::none().add(token))
             .await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, name: &str, params: Params) -> Result<T, ChainError> {
-        self.ask_as(Question::Quick, name, params).await
-    }
-
     /// A question about a tipset. Where it is named, one answer is enough; where much hangs on the
-    /// answer, it is asked anew by [`Self::ask`].
+    /// answer, it is asked anew by [`Nodes::ask`].
     async fn ask_of<T>(
         &self,
         tipset: &TipSetKey,
@@ -139,151 +105,9 @@ impl NodeChain {
         if let Some(known) = self.memory.recall(tipset, &question) {
             return Ok(known);
         }
-        let answer: T = self.ask(name, params).await?;
+        let answer: T = self.nodes.ask(name, params).await?;
         self.memory.keep(tipset, question, answer.clone());
         Ok(answer)
-    }
-
-    async fn ask_as<T: DeserializeOwned>(
-        &self,
-        question: Question,
-        name: &str,
-        params: Params,
-    ) -> Result<T, ChainError> {
-        let count = self.endpoints.len();
-        let first = self.good.load(Ordering::Relaxed);
-        let mut failed: Option<(usize, ChainError)> = None;
-        for index in (0..count).map(|i| (first + i) % count) {
-            let endpoint = &self.endpoints[index];
-            // one that is behind is worse than none
-            if endpoint.is_behind() && failed.is_some() {
-                continue;
-            }
-            let answer = match self.belongs(index).await {
-                Ok(()) => endpoint.ask(name, &params, question).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Err(
-                    error @ (ChainError::Unreachable { .. }
-                    | ChainError::Denied { .. }
-                    | ChainError::Malformed { .. }),
-                ) => {
-                    // said once, until it answers again; with one node the callers say it
-                    if endpoint.ails() && count > 1 {
-                        tracing::warn!(endpoint = endpoint.shown, %error, "trying the next node");
-                    }
-                    // what the first in the operator's order says, counts
-                    if failed.as_ref().is_none_or(|(known, _)| index < *known) {
-                        failed = Some((index, error));
-                    }
-                }
-                answered => {
-                    endpoint.well();
-                    // until the next survey
-                    self.good.store(index, Ordering::Relaxed);
-                    return answered;
-                }
-            }
-        }
-        // There is at least one endpoint.
-        Err(failed.map_or_else(|| unreachable(name, "no endpoint"), |(_, error)| error))
-    }
-
-    async fn belongs(&self, index: usize) -> Result<(), ChainError> {
-        if self.endpoints.len() == 1 && !self.network.is_stamped() {
-            return Ok(());
-        }
-        self.endpoints[index].belongs(index, &self.network).await
-    }
-
-    /// The head of the first node whose head is believed. Reads go to that one from now on.
-    async fn survey(&self) -> Result<TipSet, ChainError> {
-        let several = self.endpoints.len() > 1;
-        let none_left = self.endpoints.iter().all(Endpoint::is_ailing);
-        let resting: Vec<bool> = self
-            .endpoints
-            .iter()
-            .map(|e| several && !none_left && e.rests())
-            .collect();
-        let resting = &resting;
-        let ask = |index: usize| async move {
-            if resting[index] {
-                let why = "it did not answer when it was asked last";
-                return Err(unreachable(method::CHAIN_HEAD, why));
-            }
-            let asked = async {
-                self.belongs(index).await?;
-                self.endpoints[index].head().await
-            };
-            if !several {
-                return asked.await;
-            }
-            let limited = tokio::time::timeout(SURVEY_LIMIT, asked).await;
-            limited.unwrap_or_else(|_| {
-                Err(unreachable(method::CHAIN_HEAD, "it does not tell its head"))
-            })
-        };
-        let mut heads = join_all((0..self.endpoints.len()).map(ask)).await;
-        let sights: Vec<Option<Sight>> = heads.iter().map(|h| h.as_ref().ok().map(sight)).collect();
-        let doubts = belief::doubts(&sights, unix_ms() / 1000, self.max_age);
-        let mut chosen = None;
-        let mut reasons = Vec::new();
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
-            let (why, news) = match (&heads[index], &doubts[index]) {
-                (Err(error), _) => (error.to_string(), !resting[index] && endpoint.ails()),
-                (Ok(_), Some(doubt)) => {
-                    endpoint.well();
-                    (doubt.clone(), endpoint.set_behind(true))
-                }
-                (Ok(_), None) => {
-                    endpoint.well();
-                    endpoint.set_behind(false);
-                    chosen = chosen.or(Some(index));
-                    continue;
-                }
-            };
-            // with one node the callers say it
-            if several && news {
-                tracing::warn!(
-                    endpoint = endpoint.shown,
-                    why,
-                    "a Filecoin node is passed over"
-                );
-            }
-            reasons.push(format!("{}: {why}", endpoint.shown));
-        }
-        if let Some(index) = chosen {
-            if self.good.swap(index, Ordering::Relaxed) != index {
-                tracing::info!(
-                    endpoint = self.endpoints[index].shown,
-                    "asking this Filecoin node now"
-                );
-            }
-            return heads.swap_remove(index);
-        }
-        // nobody answers: what the first in the operator's order says, counts
-        if heads.iter().all(Result::is_err) && !heads.is_empty() {
-            return heads.swap_remove(0);
-        }
-        Err(ChainError::Behind {
-            reason: reasons.join("; "),
-        })
-    }
-
-    /// Asks the endpoint whose wallet has the keys.
-    async fn ask_wallet<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        params: Params,
-    ) -> Result<T, ChainError> {
-        match self.endpoints.first() {
-            Some(endpoint) => {
-                self.belongs(0).await?;
-                endpoint.ask(name, &params, Question::Search).await
-            }
-            None => Err(unreachable(name, "no endpoint")),
-        }
     }
 }
 
@@ -298,18 +122,19 @@ fn of(miner: ActorId) -> Params {
 #[async_trait]
 impl Chain for NodeChain {
     async fn head(&self) -> Result<TipSet, ChainError> {
-        self.survey().await
+        self.nodes.survey().await
     }
 
     async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError> {
         let params = Params::none().add(height).add(key);
         let name = method::CHAIN_GET_TIP_SET_BY_HEIGHT;
-        let tipset: TipSet = self.ask(name, params).await?;
+        let tipset: TipSet = self.nodes.ask(name, params).await?;
         Ok(tipset.cids)
     }
 
     async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
         match self
+            .nodes
             .ask::<TipSet>(CHAIN_GET_FINALIZED_TIP_SET, Params::none())
             .await
         {
@@ -320,15 +145,12 @@ impl Chain for NodeChain {
     }
 
     async fn genesis(&self) -> Result<Option<String>, ChainError> {
-        let good = self.good.load(Ordering::Relaxed);
-        match self.endpoints.get(good) {
-            Some(endpoint) => endpoint.genesis().await,
-            None => Err(unreachable(method::CHAIN_GET_GENESIS, "no endpoint")),
-        }
+        self.nodes.genesis().await
     }
 
     async fn network_params(&self) -> Result<NetworkParams, ChainError> {
-        self.ask(method::STATE_GET_NETWORK_PARAMS, Params::none())
+        self.nodes
+            .ask(method::STATE_GET_NETWORK_PARAMS, Params::none())
             .await
     }
 
@@ -394,7 +216,10 @@ impl Chain for NodeChain {
     ) -> Result<Vec<Partition>, ChainError> {
         let params = of(miner).add(deadline).add(key);
         // Go writes an empty slice as null.
-        let all: Option<Vec<Partition>> = self.ask(method::STATE_MINER_PARTITIONS, params).await?;
+        let all: Option<Vec<Partition>> = self
+            .nodes
+            .ask(method::STATE_MINER_PARTITIONS, params)
+            .await?;
         Ok(all.unwrap_or_default())
     }
 
@@ -406,6 +231,7 @@ impl Chain for NodeChain {
     ) -> Result<Vec<SectorOnChainInfo>, ChainError> {
         let params = of(miner).add(W(filter.cloned())).add(key);
         let all: Option<Vec<SectorOnChainInfo>> = self
+            .nodes
             .ask_as(Question::List, method::STATE_MINER_SECTORS, params)
             .await?;
         Ok(all.unwrap_or_default())
@@ -418,6 +244,7 @@ impl Chain for NodeChain {
     ) -> Result<TokenAmount, ChainError> {
         let params = of(miner).add(key);
         let amount: W<TokenAmount> = self
+            .nodes
             .ask(method::STATE_MINER_AVAILABLE_BALANCE, params)
             .await?;
         Ok(amount.0)
@@ -430,7 +257,9 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<Option<SectorPreCommitOnChainInfo>, ChainError> {
         let params = of(miner).add(sector).add(key);
-        self.ask(method::STATE_SECTOR_PRE_COMMIT_INFO, params).await
+        self.nodes
+            .ask(method::STATE_SECTOR_PRE_COMMIT_INFO, params)
+            .await
     }
 
     async fn sector_info(
@@ -440,7 +269,7 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<Option<SectorOnChainInfo>, ChainError> {
         let params = of(miner).add(sector).add(key);
-        self.ask(method::STATE_SECTOR_GET_INFO, params).await
+        self.nodes.ask(method::STATE_SECTOR_GET_INFO, params).await
     }
 
     async fn sector_partition(
@@ -450,7 +279,7 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<SectorLocation, ChainError> {
         let params = of(miner).add(sector).add(key);
-        self.ask(method::STATE_SECTOR_PARTITION, params).await
+        self.nodes.ask(method::STATE_SECTOR_PARTITION, params).await
     }
 
     async fn precommit_deposit(
@@ -461,7 +290,7 @@ impl Chain for NodeChain {
     ) -> Result<TokenAmount, ChainError> {
         let params = of(miner).add(info).add(key);
         let name = method::STATE_MINER_PRE_COMMIT_DEPOSIT_FOR_POWER;
-        let amount: W<TokenAmount> = self.ask(name, params).await?;
+        let amount: W<TokenAmount> = self.nodes.ask(name, params).await?;
         Ok(amount.0)
     }
 
@@ -478,7 +307,7 @@ impl Chain for NodeChain {
             .add(verified_size)
             .add(key);
         let name = method::STATE_MINER_INITIAL_PLEDGE_FOR_SECTOR;
-        let amount: W<TokenAmount> = self.ask(name, params).await?;
+        let amount: W<TokenAmount> = self.nodes.ask(name, params).await?;
         Ok(amount.0)
     }
 
@@ -490,7 +319,7 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<Randomness, ChainError> {
         let name = method::STATE_GET_RANDOMNESS_FROM_TICKETS;
-        self.ask(name, draw(tag, epoch, entropy, key)).await
+        self.nodes.ask(name, draw(tag, epoch, entropy, key)).await
     }
 
     async fn beacon_randomness(
@@ -501,12 +330,13 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<Randomness, ChainError> {
         let name = method::STATE_GET_RANDOMNESS_FROM_BEACON;
-        self.ask(name, draw(tag, epoch, entropy, key)).await
+        self.nodes.ask(name, draw(tag, epoch, entropy, key)).await
     }
 
     async fn estimate_gas_limit(&self, message: &Message) -> Result<i64, ChainError> {
         let params = Params::none().add(message).add(TipSetKey::HEAD);
-        self.ask_as(Question::Search, method::GAS_ESTIMATE_GAS_LIMIT, params)
+        self.nodes
+            .ask_as(Question::Search, method::GAS_ESTIMATE_GAS_LIMIT, params)
             .await
     }
 
@@ -522,7 +352,7 @@ impl Chain for NodeChain {
             .add(gas_limit)
             .add(TipSetKey::HEAD);
         let name = method::GAS_ESTIMATE_GAS_PREMIUM;
-        let amount: W<TokenAmount> = self.ask(name, params).await?;
+        let amount: W<TokenAmount> = self.nodes.ask(name, params).await?;
         Ok(amount.0)
     }
 
@@ -535,7 +365,7 @@ impl Chain for NodeChain {
             .add(message)
             .add(max_queue_blocks)
             .add(TipSetKey::HEAD);
-        let amount: W<TokenAmount> = self.ask(method::GAS_ESTIMATE_FEE_CAP, params).await?;
+        let amount: W<TokenAmount> = self.nodes.ask(method::GAS_ESTIMATE_FEE_CAP, params).await?;
         Ok(amount.0)
     }
 
@@ -545,12 +375,14 @@ impl Chain for NodeChain {
         spec: &SendSpec,
     ) -> Result<SignedMessage, ChainError> {
         let params = Params::none().add(message).add(spec);
-        self.ask_wallet(method::MPOOL_PUSH_MESSAGE, params).await
+        self.nodes
+            .ask_wallet(method::MPOOL_PUSH_MESSAGE, params)
+            .await
     }
 
     async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError> {
         let params = Params::none().add(message);
-        let cid: W<Cid> = self.ask_wallet(method::MPOOL_PUSH, params).await?;
+        let cid: W<Cid> = self.nodes.ask_wallet(method::MPOOL_PUSH, params).await?;
         Ok(cid.0)
     }
 
@@ -561,30 +393,33 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<Option<MsgLookup>, ChainError> {
         let params = Params::none().add(key).add(W(cid)).add(limit).add(true);
-        self.ask_as(Question::Search, method::STATE_SEARCH_MSG, params)
+        self.nodes
+            .ask_as(Question::Search, method::STATE_SEARCH_MSG, params)
             .await
     }
 
     async fn sign_message(&self, message: &Message) -> Result<SignedMessage, ChainError> {
         let params = Params::none().add(W(message.from)).add(message);
-        self.ask_wallet(method::WALLET_SIGN_MESSAGE, params).await
+        self.nodes
+            .ask_wallet(method::WALLET_SIGN_MESSAGE, params)
+            .await
     }
 
     async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
         let params = Params::none().add(TipSetKey::HEAD);
-        let pool: Vec<SignedMessage> = self.ask_wallet(method::MPOOL_PENDING, params).await?;
+        let pool: Vec<SignedMessage> = self.nodes.ask_wallet(method::MPOOL_PENDING, params).await?;
         let ours = pool.into_iter().filter(|m| m.message.from == from);
         Ok(ours.map(|m| m.message.nonce).collect())
     }
 
     async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {
         let params = Params::none().add(W(address));
-        self.ask_wallet(method::WALLET_HAS, params).await
+        self.nodes.ask_wallet(method::WALLET_HAS, params).await
     }
 
     async fn message(&self, cid: Cid) -> Result<Message, ChainError> {
         let params = Params::none().add(W(cid));
-        self.ask(method::CHAIN_GET_MESSAGE, params).await
+        self.nodes.ask(method::CHAIN_GET_MESSAGE, params).await
     }
 }
 

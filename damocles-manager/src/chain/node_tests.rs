@@ -5,7 +5,10 @@ use axum::{Json, Router, http::StatusCode, routing::post};
 use damocles_devnet::start::nobody;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use tokio::net::TcpListener;
 
 /// A node that answers every call with this; its address.
@@ -140,7 +143,7 @@ async fn the_first_node_is_taken_back_when_it_has_caught_up() {
     assert_eq!(both.head().await.unwrap().height, 905);
     // it is back, and behind the other
     first.set(Some((800, 200)));
-    both.endpoints[0].well();
+    both.nodes.endpoints[0].well();
     assert_eq!(both.head().await.unwrap().height, 905);
     assert_eq!(version(&both).await.unwrap(), 2);
     first.set(Some((904, 30)));
@@ -262,7 +265,7 @@ async fn a_node_of_another_network_is_not_asked() {
     assert_eq!(version(&both).await.unwrap(), 26);
     let three = chain(&[&dead, &url(address), &foreign_url, &friend]);
     assert_eq!(version(&three).await.unwrap(), 26);
-    three.good.store(2, Ordering::Relaxed);
+    three.nodes.good.store(2, Ordering::Relaxed);
     assert_eq!(version(&three).await.unwrap(), 27, "passed over");
 
     // a first one that comes late decides, too
@@ -272,7 +275,7 @@ async fn a_node_of_another_network_is_not_asked() {
     let back = TcpListener::bind(late).await.unwrap();
     serve(back, StatusCode::OK, json!(25));
     for asked_first in [0, 1] {
-        chain.good.store(asked_first, Ordering::Relaxed);
+        chain.nodes.good.store(asked_first, Ordering::Relaxed);
         assert_eq!(version(&chain).await.unwrap(), 25);
     }
 }
