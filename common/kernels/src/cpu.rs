@@ -58,7 +58,7 @@ impl Cpu {
 
     /// What of it this process can run, too: asked before vector code is called, whatever the
     /// caller says.
-    pub(crate) fn here(self) -> Self {
+    pub fn here(self) -> Self {
         let found = Self::detect();
         Self {
             sha_ni: self.sha_ni && found.sha_ni,

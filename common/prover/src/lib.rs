@@ -3,4 +3,9 @@
 //! numbers in vector lanes, the threads and what the CPU has come from `damocles-kernels`.
 //!
 //! Rooms from the ground up: `fp` the base field in vector lanes · `multiexp` sums of multiples
-//! of points · `fft` transforms over the scalar field, and the quotient polynomial h.
+//! of points.
+
+#[cfg(target_arch = "x86_64")]
+mod fp;
+
+pub mod multiexp;

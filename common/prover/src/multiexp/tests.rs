@@ -1,0 +1,155 @@
+//! Against sums of products by the curve's own formulas.
+
+use super::*;
+use blstrs::Scalar;
+use ff::{Field, PrimeField};
+use group::{Curve, Group, prime::PrimeCurveAffine};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{num::NonZeroUsize, sync::atomic::AtomicBool};
+
+fn words(scalar: &Scalar) -> Words {
+    let bytes = scalar.to_repr();
+    std::array::from_fn(|i| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
+        u64::from_le_bytes(word)
+    })
+}
+
+/// Checks both forms, with one thread and with three.
+fn check(points: &[G1Affine], scalars: &[Scalar]) {
+    let mut wanted = G1Projective::identity();
+    for (point, scalar) in points.iter().zip(scalars) {
+        wanted += G1Projective::from(point) * scalar;
+    }
+    let scalars: Vec<Words> = scalars.iter().map(words).collect();
+    for cpu in [Cpu::PORTABLE, Cpu::detect()] {
+        let bases = Bases::new(cpu, points);
+        for threads in [1, 3] {
+            let run = Run {
+                threads: NonZeroUsize::new(threads).unwrap(),
+                ..Run::whole()
+            };
+            let sum = bases.multiexp(&scalars, run).unwrap();
+            assert_eq!(sum.to_affine(), wanted.to_affine(), "{cpu:?} {threads}");
+        }
+    }
+}
+
+fn random_points(count: usize, random: &mut ChaCha8Rng) -> Vec<G1Affine> {
+    (0..count)
+        .map(|_| G1Projective::random(&mut *random).to_affine())
+        .collect()
+}
+
+#[test]
+fn random_scalars_and_points() {
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    for count in [0, 1, 2, 3, 7, 8, 9, 100, 1000, 2050] {
+        let points = random_points(count, &mut random);
+        let scalars: Vec<_> = (0..count).map(|_| Scalar::random(&mut random)).collect();
+        check(&points, &scalars);
+    }
+}
+
+#[test]
+fn scalars_at_the_edges() {
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let points = random_points(600, &mut random);
+    let edges = [
+        Scalar::ZERO,
+        Scalar::ONE,
+        -Scalar::ONE,
+        -Scalar::from(2),
+        Scalar::from(2),
+        Scalar::from(1 << 15),
+        Scalar::from(1 << 16),
+        Scalar::from(u64::MAX),
+    ];
+    for edge in edges {
+        check(&points, &[edge; 600]);
+    }
+    let mixed: Vec<_> = (0..600).map(|i| edges[i % edges.len()]).collect();
+    check(&points, &mixed);
+}
+
+#[test]
+fn points_that_repeat_cancel_or_are_at_infinity() {
+    let mut random = ChaCha8Rng::seed_from_u64(4);
+    let [a, b] = [(); 2].map(|()| G1Projective::random(&mut random).to_affine());
+    let infinity = G1Affine::identity();
+    let kinds = [
+        vec![a],
+        vec![a, -a],
+        vec![infinity],
+        vec![a, a, -a],
+        vec![a, b, -b, infinity, -a],
+        vec![G1Affine::generator(), -G1Affine::generator()],
+    ];
+    for kind in kinds {
+        let points: Vec<_> = kind.iter().copied().cycle().take(500).collect();
+        for scalar in [Scalar::ONE, Scalar::from(5), -Scalar::ONE] {
+            check(&points, &vec![scalar; 500]);
+        }
+        let scalars: Vec<_> = (0..500).map(|_| Scalar::random(&mut random)).collect();
+        check(&points, &scalars);
+        let few: Vec<_> = (0..500u64).map(|i| Scalar::from(i % 3)).collect();
+        check(&points, &few);
+    }
+}
+
+#[test]
+fn a_cancelled_run_says_so() {
+    let points = [G1Affine::generator(); 8];
+    let bases = Bases::new(Cpu::detect(), &points);
+    let cancel = AtomicBool::new(true);
+    let run = Run {
+        cancel: &cancel,
+        ..Run::whole()
+    };
+    let end = bases.multiexp(&[[7, 7, 7, 7]; 8], run);
+    assert!(end.is_err() || !Cpu::detect().ifma);
+}
+
+/// Sums of two of some thousand random points: few of their own sums are equal.
+fn many_points(count: usize) -> Vec<G1Affine> {
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let first = random_points(1024, &mut random);
+    let second = random_points(count.div_ceil(1024), &mut random);
+    let all = second.iter().flat_map(|b| {
+        let sums = first.iter().map(move |a| G1Projective::from(a) + b);
+        sums.map(|sum| sum.to_affine())
+    });
+    all.take(count).collect()
+}
+
+#[test]
+#[ignore = "prints how fast it is"]
+fn speed_beside_blst() {
+    for log in [12, 16, 18, 20] {
+        let count = 1 << log;
+        let mut random = ChaCha8Rng::seed_from_u64(6);
+        let points = many_points(count);
+        let scalars: Vec<_> = (0..count)
+            .map(|_| words(&Scalar::random(&mut random)))
+            .collect();
+        let forms = [Cpu::PORTABLE, Cpu::detect()].map(|cpu| Bases::new(cpu, &points));
+        let run = Run {
+            threads: NonZeroUsize::MIN,
+            ..Run::whole()
+        };
+        for _ in 0..3 {
+            let [blst, ours] = forms.each_ref().map(|bases| {
+                let begun = std::time::Instant::now();
+                let sum = bases.multiexp(&scalars, run).unwrap();
+                (sum, begun.elapsed().as_secs_f64() * 1e9 / count as f64)
+            });
+            assert_eq!(blst.0, ours.0);
+            println!(
+                "2^{log}: ours {:.0} ns a point, blst {:.0} ns on all its threads",
+                ours.1, blst.1
+            );
+        }
+    }
+}
