@@ -48,24 +48,24 @@ pub type Word8 = [u64; 8];
 
 /// Eight elements, normal.
 #[derive(Clone, Copy, Debug)]
-pub struct Lanes([__m512i; 5]);
+pub struct Lanes(pub(super) [__m512i; 5]);
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn all(limb: u64) -> __m512i {
+pub(super) fn all(limb: u64) -> __m512i {
     _mm512_set1_epi64(limb.cast_signed())
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn register(words: Word8) -> __m512i {
+pub(super) fn register(words: Word8) -> __m512i {
     // SAFETY: both are 64 bytes of which any pattern is valid
     unsafe { std::mem::transmute(words) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn memory(register: __m512i) -> Word8 {
+pub(super) fn memory(register: __m512i) -> Word8 {
     // SAFETY: both are 64 bytes of which any pattern is valid
     unsafe { std::mem::transmute(register) }
 }
@@ -190,11 +190,15 @@ pub fn squares<const G: usize>(a: &[Lanes; G]) -> [Lanes; G] {
 }
 
 /// Columns of `G` sums of products, the lowest first.
-type Columns<const G: usize> = [[__m512i; G]; 10];
+pub(super) type Columns<const G: usize> = [[__m512i; G]; 10];
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn add_products<const G: usize>(columns: &mut Columns<G>, a: &[Lanes; G], b: &[Lanes; G]) {
+pub(super) fn add_products<const G: usize>(
+    columns: &mut Columns<G>,
+    a: &[Lanes; G],
+    b: &[Lanes; G],
+) {
     for i in 0..5 {
         for j in 0..5 {
             add_limbs(columns, [(a, i), (b, j)]);
@@ -298,12 +302,19 @@ fn step<const G: usize>(lowest: [__m512i; G], mut above: [[__m512i; G]; 5]) -> [
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn reduce_all<const G: usize>(c: Columns<G>) -> [Lanes; G] {
+fn reduce_all<const G: usize>(columns: Columns<G>) -> [Lanes; G] {
+    normal(reduce_columns(columns))
+}
+
+/// The five steps; the columns are not yet carried.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn reduce_columns<const G: usize>(c: Columns<G>) -> [[__m512i; G]; 5] {
     let [a, b, d, e, f] = step(c[0], [c[1], c[2], c[3], c[4], c[5]]);
     let [b, d, e, f, g] = step(a, [b, d, e, f, c[6]]);
     let [d, e, f, g, h] = step(b, [d, e, f, g, c[7]]);
     let [e, f, g, h, i] = step(d, [e, f, g, h, c[8]]);
-    normal(step(e, [f, g, h, i, c[9]]))
+    step(e, [f, g, h, i, c[9]])
 }
 
 /// Carries what exceeds a limb upwards. The number must be below 2^260.
@@ -328,7 +339,7 @@ fn normal<const G: usize>(mut columns: [[__m512i; G]; 5]) -> [Lanes; G] {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn one([a, b, c, d, e]: [__m512i; 5]) -> Lanes {
+pub(super) fn one([a, b, c, d, e]: [__m512i; 5]) -> Lanes {
     let [lanes] = normal([[a], [b], [c], [d], [e]]);
     lanes
 }

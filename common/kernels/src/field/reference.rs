@@ -85,7 +85,9 @@ mod words {
 mod lanes {
     use super::*;
     use crate::cpu::Cpu;
+    use crate::field::fixed::{self, Fixed};
     use crate::field::lanes::{Lanes, Weighted, Word8, products, squares};
+    use crate::field::loose::{self, Loose, multiple, transpose};
     use proptest::prelude::*;
 
     /// Eight elements, limbs outside, lanes inside, as a test sees them.
@@ -199,5 +201,133 @@ mod lanes {
                 prop_assert_eq!(out.map(|word| word[lane]), value(scalar));
             }
         }
+    }
+
+    /// Sums and differences as a transform makes them.
+    #[derive(Debug)]
+    struct Sums {
+        product: Eight,
+        sum: Eight,
+        difference: Eight,
+        reduced: Eight,
+        stored: Eight,
+        transposed: [Eight; 8],
+    }
+
+    /// `a` and `b` below 8 p.
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+    fn sums(a: &Eight, b: &Eight) -> Sums {
+        let [a, b] = [a, b].map(|x| Lanes::from_limbs(x));
+        let [product, _] = loose::products(&[a, b], &[b, a]);
+        let [x, y] = [a.loose(), b.loose()];
+        // rows that are told apart: b, b + a·b, b + 2 a·b, …, limbs not carried
+        let mut rows = [y; 8];
+        for i in 1..8 {
+            rows[i] = rows[i - 1].plus(&product);
+        }
+        transpose(&mut rows);
+        Sums {
+            product: product.carry().limbs(),
+            sum: x.plus(&product).plus(&y).carry().limbs(),
+            difference: x
+                .minus(&y, &multiple(8))
+                .minus(&product, &multiple(4))
+                .carry()
+                .limbs(),
+            reduced: x.plus(&y).minus(&product, &multiple(3)).reduce().limbs(),
+            stored: Loose::load(&x.minus(&y, &multiple(8)).store())
+                .carry()
+                .limbs(),
+            transposed: rows.map(|row| row.carry().limbs()),
+        }
+    }
+
+    fn below_eight() -> impl Strategy<Value = Limbs> {
+        // the others are below 2^257 = 4.4 p
+        let near = (0..8u64, 0..4u64).prop_map(|(k, less)| {
+            let mut limbs = multiple(k);
+            limbs[0] = limbs[0].saturating_sub(less);
+            limbs
+        });
+        prop_oneof![1 => near, 4 => limbs().prop_map(|[a, b, c, d, e]| [a, b, c, d, e >> 2])]
+    }
+
+    /// Below 3 p.
+    fn is_small(limbs: &Limbs) -> bool {
+        let bound = multiple(3);
+        limbs.iter().rev().lt(bound.iter().rev())
+    }
+
+    proptest! {
+        #[test]
+        fn loose_sums_are_what_scalars_compute(
+            a in prop::array::uniform8(below_eight()),
+            b in prop::array::uniform8(below_eight()),
+        ) {
+            if !Cpu::detect().ifma {
+                return Ok(());
+            }
+            // SAFETY: the CPU has what `sums` asks for
+            let sums = unsafe { sums(&a, &b) };
+            for lane in 0..8 {
+                let [x, y] = [&a[lane], &b[lane]].map(element);
+                let product = x * y * down(5);
+                for (result, expected) in [
+                    (sums.product[lane], product),
+                    (sums.sum[lane], x + product + y),
+                    (sums.difference[lane], x - y - product),
+                    (sums.reduced[lane], x + y - product),
+                    (sums.stored[lane], x - y),
+                ] {
+                    prop_assert!(result.iter().all(|limb| *limb <= LIMB), "normal: {result:x?}");
+                    prop_assert_eq!(element(&result), expected);
+                }
+                prop_assert!(is_small(&sums.reduced[lane]));
+                for (i, row) in sums.transposed.iter().enumerate() {
+                    let expected = element(&b[i]) + element(&a[i]) * element(&b[i]) * down(5) * Scalar::from(lane as u64);
+                    prop_assert_eq!(element(&row[lane]), expected);
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+    fn times_constants(elements: &[Eight; 2], constants: &[Fixed; 2]) -> [Eight; 2] {
+        let elements = elements.each_ref().map(|x| Lanes::from_limbs(x));
+        let constants = constants.map(|constant| constant.splat());
+        fixed::products(&elements, &constants).map(|product| product.limbs())
+    }
+
+    proptest! {
+        #[test]
+        fn products_with_constants_are_those_of_scalars(
+            elements in prop::array::uniform2(prop::array::uniform8(any_limbs())),
+            constant in canonical(),
+            edge in prop::sample::select(vec![0, 1, 2, 1 << 32, u64::MAX]),
+            negative in any::<bool>(),
+        ) {
+            if !Cpu::detect().ifma {
+                return Ok(());
+            }
+            let edge = if negative { -Scalar::from(edge) } else { Scalar::from(edge) };
+            let constants = [element(&constant), edge];
+            // SAFETY: the CPU has what it asks for
+            let products = unsafe { times_constants(&elements, &constants.map(Fixed::new)) };
+            for ((products, elements), constant) in products.iter().zip(&elements).zip(constants) {
+                for (product, limbs) in products.iter().zip(elements) {
+                    prop_assert!(product.iter().all(|limb| *limb <= LIMB), "normal: {product:x?}");
+                    prop_assert_eq!(element(product), element(limbs) * constant);
+                    // of anything below 2^260 less than (1 + 1) p, and a trifle
+                    let bound = multiple(2);
+                    prop_assert!(product.iter().rev().le(bound.iter().rev()));
+                }
+            }
+        }
+    }
+
+    /// Any normal element.
+    fn any_limbs() -> impl Strategy<Value = Limbs> {
+        let edge = prop_oneof![Just(0), Just(LIMB), Just(LIMB - 1), 0..=LIMB];
+        [edge.clone(), edge.clone(), edge.clone(), edge.clone(), edge]
     }
 }

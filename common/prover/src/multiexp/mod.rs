@@ -12,13 +12,13 @@ mod digits;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod points;
-mod run;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
 pub use digits::Words;
-pub use run::Run;
+pub use portable::G2Bases;
 
+use crate::run::Run;
 use blstrs::{G1Affine, G1Projective};
 use damocles_kernels::{cpu::Cpu, crew::Cancelled};
 

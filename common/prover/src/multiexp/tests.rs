@@ -1,7 +1,7 @@
 //! Against sums of products by the curve's own formulas.
 
 use super::*;
-use blstrs::Scalar;
+use blstrs::{G2Projective, Scalar};
 use ff::{Field, PrimeField};
 use group::{Curve, Group, prime::PrimeCurveAffine};
 use rand::SeedableRng;
@@ -96,6 +96,29 @@ fn points_that_repeat_cancel_or_are_at_infinity() {
         check(&points, &scalars);
         let few: Vec<_> = (0..500u64).map(|i| Scalar::from(i % 3)).collect();
         check(&points, &few);
+    }
+}
+
+#[test]
+fn sums_in_g2() {
+    let mut random = ChaCha8Rng::seed_from_u64(8);
+    for count in [0, 1, 5, 300] {
+        let points: Vec<_> = (0..count)
+            .map(|_| G2Projective::random(&mut random).to_affine())
+            .collect();
+        let scalars: Vec<_> = (0..count as u64)
+            .map(|i| match i % 4 {
+                0 | 1 => Scalar::from(i % 4),
+                _ => Scalar::random(&mut random),
+            })
+            .collect();
+        let mut wanted = G2Projective::identity();
+        for (point, scalar) in points.iter().zip(&scalars) {
+            wanted += G2Projective::from(point) * scalar;
+        }
+        let scalars: Vec<_> = scalars.iter().map(words).collect();
+        let sum = G2Bases::new(&points).multiexp(&scalars);
+        assert_eq!(sum.to_affine(), wanted.to_affine());
     }
 }
 

@@ -4,8 +4,8 @@ use super::{
     buckets::Summing,
     digits::{Windows, Words},
     points::{Point, converted},
-    run::Run,
 };
+use crate::run::Run;
 use blstrs::{G1Affine, G1Projective};
 use damocles_kernels::crew::{Cancelled, share};
 use group::{Group, prime::PrimeCurveAffine};
