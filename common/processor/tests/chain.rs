@@ -1,5 +1,5 @@
-//! The real stages at 2KiB through real child processes, up to C1, with kills in between.
-//! C2 takes a minute and 1.1 GB of parameters; it runs in the end-to-end tests.
+//! The real stages at 2KiB through real child processes, with kills in between. C2 needs the
+//! parameters of `make params`, and half a minute where the CPU lacks what our prover uses.
 
 use damocles_processor::{
     Cancel, Note, Opaque, Pool, Processors, RawProcessors, Stage, StartOptions, prover_id,
@@ -184,6 +184,63 @@ fn a_sector_of_committed_capacity_and_its_json_as_upstream_has_it() {
         error.to_string().contains("miner 1001") || error.to_string().contains("missing"),
         "{error}"
     );
+}
+
+/// A sector's proof by that kernel, with what it took the second time, in seconds; the child has
+/// checked it.
+fn c2(sector: &Sector, pool: &Pool, kernel: &str, c1: &Opaque) -> f64 {
+    let task = C2 {
+        c1out: c1.clone(),
+        prover_id: prover_id(MINER),
+        sector_id: sector.number,
+        miner_id: MINER,
+    };
+    let mut took = 0.0;
+    for _ in 0..2 {
+        let mut computed = None;
+        let done = pool.run(&task, &Cancel::new(), &mut |note| {
+            if let Note::Kernel(kernel) = note {
+                computed = Some(kernel);
+            }
+        });
+        let done = done.unwrap();
+        took = done.ran.as_secs_f64();
+        assert_eq!(computed.as_deref(), Some(kernel));
+        assert_eq!(done.output.proof.len(), 192);
+        println!("{kernel}: {took:.1} s");
+    }
+    took
+}
+
+/// C1's output of a sector.
+fn c1_of(number: u64) -> (Sector, Opaque) {
+    let s = Sector::new(number);
+    let infos = s.add_pieces(vec![]);
+    let pc2 = s.run(&s.pc2(s.run(&s.pc1(1, &infos))));
+    let c1 = s.run(&s.c1(1, pc2, &infos));
+    (s, c1)
+}
+
+#[test]
+fn the_prover_of_this_cpu_makes_proofs_that_the_library_accepts() {
+    let (s, c1) = c1_of(9);
+    let kernel = match damocles_kernels::cpu::Cpu::detect().ifma {
+        true => "groth-ifma",
+        false => "filecoin-proofs",
+    };
+    c2(&s, &s.pool, kernel, &c1);
+}
+
+#[test]
+#[ignore = "prints how fast it is, beside the library"]
+fn the_provers_side_by_side() {
+    let (s, c1) = c1_of(10);
+    let raw = serde_json::json!({ "c2": [{ "kernel": "filecoin-proofs" }] });
+    let raw: RawProcessors = serde_json::from_value(raw).unwrap();
+    let library = start(&raw.check().unwrap());
+    let ours = c2(&s, &s.pool, "groth-ifma", &c1);
+    let theirs = c2(&s, &library, "filecoin-proofs", &c1);
+    println!("ours {:.1} times as fast", theirs / ours);
 }
 
 #[test]

@@ -258,7 +258,8 @@ pub(crate) fn post_config(size: SectorSize, typ: PoStType) -> anyhow::Result<PoS
     })
 }
 
-fn identify(circuit: Circuit, size: SectorSize) -> anyhow::Result<String> {
+/// The name of a circuit's parameters, as the library gives it.
+pub(crate) fn identify(circuit: Circuit, size: SectorSize) -> anyhow::Result<String> {
     match circuit {
         Circuit::PoRep => with_shape!(size.bytes(), porep_id, size),
         Circuit::WinningPost => with_shape!(size.bytes(), post_id, size, PoStType::Winning),

@@ -1,5 +1,6 @@
 //! What computes each stage on a CPU, and why, for people who want to know.
 
+use super::c2_own;
 use crate::kind::Stage;
 use damocles_kernels::{cpu::Cpu, pc1, poseidon, sha::pairs};
 use serde::Serialize;
@@ -40,7 +41,8 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
             "this version has no program for it",
             &[][..],
         ),
-        Stage::C1 | Stage::C2 | Stage::WindowPost | Stage::WinningPost | Stage::MakeParams => (
+        Stage::C2 => proofs(cpu),
+        Stage::C1 | Stage::WindowPost | Stage::WinningPost | Stage::MakeParams => (
             "filecoin-proofs".to_owned(),
             "there is no kernel of ours for it yet",
             &[][..],
@@ -114,6 +116,25 @@ fn hashes(cpu: Cpu) -> Found {
     (poseidon::code(cpu).to_owned(), why, WANTED)
 }
 
+fn proofs(cpu: Cpu) -> Found {
+    const WANTED: &[Missing] = &[Missing {
+        feature: "avx512ifma",
+        brings: "proofs of sectors up to 512MiB several times as fast",
+    }];
+    match cpu.ifma {
+        true => (
+            c2_own::NAME.to_owned(),
+            "avx512ifma: eight points at a time, for sectors up to 512MiB; above by filecoin-proofs",
+            WANTED,
+        ),
+        false => (
+            "filecoin-proofs".to_owned(),
+            "there is no kernel of ours for this CPU yet",
+            WANTED,
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +154,7 @@ mod tests {
         };
         assert_eq!(lacks("pc1"), ["sha_ni", "avx512"]);
         assert_eq!(lacks("pc2"), ["avx512ifma"]);
+        assert_eq!(lacks("c2"), ["avx512ifma"]);
         assert_eq!(lacks("snap_encode"), ["avx512ifma"]);
         assert_eq!(lacks("tree_d"), ["avx512"]);
         for stage in ["pc1", "pc2", "tree_d"] {

@@ -3,6 +3,7 @@
 
 mod add_pieces;
 mod aux_files;
+mod c2_own;
 mod cache_dir;
 mod context;
 mod kernels;
@@ -61,10 +62,7 @@ fn dispatch(
     context: &Context<'_>,
 ) -> Result<Box<RawValue>, TaskError> {
     // the stages that have no other
-    if matches!(
-        stage,
-        Stage::C1 | Stage::C2 | Stage::WindowPost | Stage::WinningPost
-    ) {
+    if matches!(stage, Stage::C1 | Stage::WindowPost | Stage::WinningPost) {
         context.filecoin_proofs_computes();
     }
     match stage {
@@ -73,7 +71,7 @@ fn dispatch(
         Stage::Pc1 => run(task, |t| pc1::run(&t, context)),
         Stage::Pc2 => run(task, |t| pc2::run(&t, context)),
         Stage::C1 => run(task, seal::c1),
-        Stage::C2 => run(task, |t| seal::c2(&t)),
+        Stage::C2 => run(task, |t| seal::c2(&t, context)),
         Stage::SnapEncode => run(task, |t| snap_encode::run(&t, context)),
         Stage::Transfer => run(task, |t| {
             transfer::run(&t, !context.settings.no_links, context.progress)

@@ -1,5 +1,6 @@
 //! C1 and C2: they read the sealed sector and change nothing.
 
+use super::{c2_own, context::Context};
 use crate::{
     kind::Stage,
     params,
@@ -39,7 +40,7 @@ pub(super) fn c1(task: C1) -> Result<Opaque, TaskError> {
     Opaque::from_value(&output).map_err(TaskError::permanent)
 }
 
-pub(super) fn c2(task: &C2) -> Result<C2Output, TaskError> {
+pub(super) fn c2(task: &C2, context: &Context<'_>) -> Result<C2Output, TaskError> {
     let c1out: SealCommitPhase1Output = task
         .c1out
         .parse()
@@ -56,9 +57,15 @@ pub(super) fn c2(task: &C2) -> Result<C2Output, TaskError> {
         )));
     }
     let (comm_r, comm_d, ticket, seed) = (c1out.comm_r, c1out.comm_d, c1out.ticket, c1out.seed);
-    let output = seal_commit_phase2(c1out, task.prover_id, task.sector_id.into())?;
-    // The chain charges for a proof that does not verify; this costs a millisecond.
     let id = task.sector_id.into();
+    let made = match c2_own::for_size(context, size) {
+        Some(cpu) => c2_own::prove_sector(c1out, size, cpu, context)?,
+        None => {
+            context.filecoin_proofs_computes();
+            seal_commit_phase2(c1out, task.prover_id, id)?.proof
+        }
+    };
+    // The chain charges for a proof that does not verify; this costs a millisecond.
     if !verify_seal(
         proof,
         comm_r,
@@ -67,16 +74,14 @@ pub(super) fn c2(task: &C2) -> Result<C2Output, TaskError> {
         id,
         ticket,
         seed,
-        &output.proof,
+        &made,
     )? {
         return Err(
             TaskError::permanent("the proof that C2 made does not verify")
                 .hint("the parameters or the hardware are damaged: damocles-worker params check"),
         );
     }
-    Ok(C2Output {
-        proof: output.proof,
-    })
+    Ok(C2Output { proof: made })
 }
 
 #[cfg(test)]

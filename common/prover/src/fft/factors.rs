@@ -1,8 +1,8 @@
 //! What elements are multiplied with besides the transforms themselves: powers of the coset's
 //! generator, one by the size, one by Z.
 
-use super::Transform;
 use super::tables::few_powers;
+use super::transform::Transform;
 use blstrs::Scalar;
 use ff::{Field, PrimeField};
 

@@ -2,7 +2,7 @@
 //! with `--ignored --nocapture` on a machine that has nothing else to do.
 
 use super::tests::{CODES, bellperson_quotient, domain, random, run, satisfied};
-use super::{Transform, tables::root};
+use super::{tables::root, transform::Transform};
 use blstrs::Scalar;
 use damocles_kernels::cpu::Cpu;
 use std::time::Instant;

@@ -15,11 +15,12 @@
 //! from values on the domain to those on the coset no place changes, and all the quotient
 //! costs is one permutation: the one with which h is written.
 //!
-//! Rooms: `walk` the way through memory and the threads · `tables` powers of roots ·
+//! Rooms: `transform` which there are · `walk` the way through memory and the threads · `tables` powers of roots ·
 //! `factors` powers of the coset's generator · `portable` on scalars, any CPU ·
 //! `vector` eight elements side by side (AVX-512 IFMA), with its `memory`, its passes (`lanes`),
 //! its last levels (`leaf`) and the permutation (`scatter`).
 
+mod transform;
 mod walk;
 mod tables;
 mod factors;
@@ -39,38 +40,12 @@ mod tests;
 #[cfg(test)]
 mod measure;
 
+pub use transform::Transform;
+
 use crate::run::Run;
 use blstrs::Scalar;
 use damocles_kernels::{cpu::Cpu, crew::Cancelled, field::limbs::Words};
 use ff::PrimeField;
-
-/// What is computed of the values or coefficients of a polynomial with n coefficients, and on
-/// what: the n-th roots of unity, or these times the field's multiplicative generator g (a
-/// coset of theirs).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transform {
-    /// From coefficients to values.
-    Forward,
-    /// From values to coefficients.
-    Inverse,
-    /// From coefficients to values on the coset.
-    CosetForward,
-    /// From values on the coset to coefficients.
-    CosetInverse,
-}
-
-impl Transform {
-    pub const ALL: [Self; 4] = [
-        Self::Forward,
-        Self::Inverse,
-        Self::CosetForward,
-        Self::CosetInverse,
-    ];
-
-    fn is_inverse(self) -> bool {
-        matches!(self, Self::Inverse | Self::CosetInverse)
-    }
-}
 
 /// The 2^k-th roots of unity, and what transforms need to know about them.
 ///
@@ -85,8 +60,8 @@ pub struct Domain {
 #[derive(Debug)]
 enum Code {
     #[cfg(target_arch = "x86_64")]
-    Lanes(Box<vector::Tables>),
-    Scalars(portable::Tables),
+    Lanes(Box<vector::LaneTables>),
+    Scalars(portable::ScalarTables),
 }
 
 impl Code {
@@ -94,11 +69,11 @@ impl Code {
     fn best(power: u32, cpu: Cpu, run: Run<'_>) -> Result<Self, Cancelled> {
         #[cfg(target_arch = "x86_64")]
         if let Some(ifma) = lanes::Ifma::of(cpu).filter(|_| power >= vector::LEAST) {
-            let tables = vector::Tables::new(ifma, power, run)?;
+            let tables = vector::LaneTables::new(ifma, power, run)?;
             return Ok(Self::Lanes(Box::new(tables)));
         }
         let _ = cpu;
-        Ok(Self::Scalars(portable::Tables::new(power, run)?))
+        Ok(Self::Scalars(portable::ScalarTables::new(power, run)?))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Transforms on scalars as blstrs has them, for any CPU.
 
-use super::Transform;
 use super::factors::{Around, OfQuotient, Powers, inverse};
 use super::tables::{powers, reversed, root};
+use super::transform::Transform;
 use super::walk::{End, Steps, Walk};
 use crate::run::Run;
 use blstrs::Scalar;
@@ -14,7 +14,7 @@ use ff::Field;
 
 /// What a domain keeps: 32 bytes per element.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub(super) struct ScalarTables {
     power: u32,
     /// The nodes' constants.
     forward: Vec<Scalar>,
@@ -39,7 +39,7 @@ struct Constants<'a> {
     up: &'a [Scalar],
 }
 
-impl Tables {
+impl ScalarTables {
     pub(super) fn new(power: u32, run: Run<'_>) -> Result<Self, Cancelled> {
         let root = root(power);
         let nodes = |root| {

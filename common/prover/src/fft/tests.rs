@@ -148,6 +148,9 @@ fn transforms_of_edges_are_bellpersons() {
             assert_like_bellperson(power, &values);
         }
     }
+    // sums grow most where nothing is multiplied, over the most levels
+    assert_like_bellperson(16, &vec![-Scalar::ONE; 1 << 16]);
+    assert_quotient(16, &[(); 3].map(|()| vec![-Scalar::ONE; 1 << 16]));
 }
 
 #[test]

@@ -7,13 +7,13 @@
 //! leave otherwise, a factor that they are multiplied with anyway takes care of it. Only a·b
 //! is no longer linear: a product divides by 2^260, so what comes of it is times 2^252.
 
-use super::Transform;
 use super::factors::{Around, OfQuotient, Powers, inverse};
 use super::lanes::{Ifma, Nodes, constant, memory};
 use super::leaf::{Factors, Generator, Turn, block, eight};
 use super::memory::Blocks;
 use super::scatter::Scatter;
 use super::tables::{powers, root};
+use super::transform::Transform;
 use super::walk::{End, Walk};
 use crate::run::Run;
 use blst::blst_fr;
@@ -33,7 +33,7 @@ pub(super) const LEAST: u32 = 6;
 
 /// What a domain keeps: 12.5 bytes per element.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub(super) struct LaneTables {
     ifma: Ifma,
     power: u32,
     forward: Turn,
@@ -90,7 +90,7 @@ fn load_all(ifma: Ifma, scalars: &[Scalar], place: usize, blocks: &mut [Block]) 
     }
 }
 
-impl Tables {
+impl LaneTables {
     pub(super) fn new(ifma: Ifma, power: u32, run: Run<'_>) -> Result<Self, Cancelled> {
         let generator = Scalar::MULTIPLICATIVE_GENERATOR;
         let leaves = |base| powers(base, power - 6, Scalar::ONE, constant, run);

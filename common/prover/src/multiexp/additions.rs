@@ -176,7 +176,7 @@ impl Adder {
     #[target_feature(enable = "avx512f,avx512ifma,avx512vl,avx512dq,avx512bw")]
     fn add(&mut self, level: &Level<'_>, to: &mut [Point]) {
         let unwanted = (to.len() - 1) as u32;
-        while self.pairs.sum.len() % 8 != 0 {
+        while !self.pairs.sum.len().is_multiple_of(8) {
             let (first, second) = (self.pairs.first[0], self.pairs.second[0]);
             self.pairs.push(first, second, unwanted);
         }
