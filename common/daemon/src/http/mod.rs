@@ -101,7 +101,7 @@ async fn serve_within(
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match places.enter(peer.ip()) {
+                Ok((stream, peer)) => match entered(&places, peer, &stop).await {
                     Ok(place) => {
                         let door = Door {
                             router: router.clone(),
@@ -132,6 +132,22 @@ async fn serve_within(
             "closing connections that are still open"
         );
     }
+}
+
+/// A place for a newcomer, once somebody here has had its moment where all are taken. Whoever comes
+/// behind waits as well, a second at most.
+async fn entered(
+    places: &Arc<Places>,
+    peer: SocketAddr,
+    stop: &CancellationToken,
+) -> Result<Place, places::Full> {
+    if let Some(time) = places.moment_left(peer.ip()) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(time) => {}
+        }
+    }
+    places.enter(peer.ip())
 }
 
 async fn say_not_accepted(error: &io::Error, seldom: &Seldom) {

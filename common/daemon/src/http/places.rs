@@ -4,7 +4,8 @@
 //! connections and says nothing drives out its own like, and nobody else. Those who may be there
 //! leave some places to newcomers: when they are too many, the one that idles longest goes, of
 //! the address that has the most places. A newcomer from this host has a moment to say what it
-//! wants before others from here can push it out again. Who has asked when its place goes to
+//! wants before others from here can push it out again; these wait so long, where the system keeps
+//! them in the order in which they came. Who has asked when its place goes to
 //! another hears the answer, as long as few others do.
 
 use super::standing::Standing;
@@ -137,6 +138,18 @@ impl Places {
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a newcomer from this host is to wait before it takes somebody's place: until one of
+    /// those who have asked nothing has had its moment. None: it need not wait.
+    pub(super) fn moment_left(&self, peer: IpAddr) -> Option<Duration> {
+        let guests = self.guests();
+        if !peer.to_canonical().is_loopback() || guests.present.len() < self.shares.total {
+            return None;
+        }
+        let silent = guests.present.values().filter(|g| g.stranger || g.here);
+        let longest = silent.filter_map(|g| g.standing.idle()).max()?;
+        MOMENT.checked_sub(longest).filter(|left| !left.is_zero())
     }
 
     /// A place for a newcomer; strangers may lose theirs for it.
@@ -345,6 +358,27 @@ mod tests {
         }
         drop(speaks);
         assert!(places.enter(ip("127.0.0.1")).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn newcomers_of_this_host_wait_for_each_others_moments() {
+        let places = Places::new(SHARES);
+        let here = ip("127.0.0.1");
+        let enter = |_| {
+            assert_eq!(places.moment_left(here), None);
+            places.enter(here).unwrap()
+        };
+        let all: Vec<_> = (0..SHARES.total).map(enter).collect();
+        assert_eq!(places.moment_left(here), Some(MOMENT));
+        tokio::time::advance(MOMENT / 4).await;
+        assert_eq!(places.moment_left(here), Some(MOMENT * 3 / 4));
+        assert_eq!(places.moment_left(ip("10.0.0.1")), None);
+        // an answer has no end that one could wait for
+        all.iter().for_each(|place| place.standing.begins_a_call());
+        assert_eq!(places.moment_left(here), None);
+        all.iter().for_each(|place| place.standing.ends_a_call());
+        tokio::time::advance(MOMENT).await;
+        assert_eq!(places.moment_left(here), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ const PATIENT: Limits = Limits {
     drain: LONG,
 };
 const LARGE: usize = 64 << 20;
+const HALF: &[u8] = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe";
 const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 struct Served {
@@ -156,19 +157,16 @@ async fn a_body_that_holds_room_and_does_not_come_is_given_up() {
 #[tokio::test]
 async fn places_are_counted_and_become_free() {
     let served = Served::with(PATIENT, Shares::of(1)).await;
-    // on a busy machine the first may have been idle for so long that it gives way
-    let mut kept = None;
-    for _ in 0..50 {
-        let mut first = served.connect().await;
-        let known = ask_for("/trust", &mut first).await.is_some();
-        let mut second = served.connect().await;
-        if known && ask_for("/", &mut second).await.is_none() {
-            kept = Some(first);
-            break;
-        }
-    }
-    let mut first = kept.expect("the second is closed");
-    ask(&mut first).await;
+    let mut first = served.connect().await;
+    ask_for("/trust", &mut first).await.unwrap();
+    // one that may be here and is being answered stays
+    first.write_all(HALF).await.unwrap();
+    let mut second = served.connect().await;
+    assert_eq!(ask_for("/", &mut second).await, None, "it is closed");
+    first.write_all(b"llo").await.unwrap();
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
     drop(first);
     // the place is free when the server has seen the end
     while ask_for("/", &mut served.connect().await).await.is_none() {}
@@ -186,13 +184,12 @@ async fn a_stranger_gives_up_its_place_to_a_newcomer() {
 #[tokio::test]
 async fn who_has_asked_is_answered_also_when_its_place_is_gone() {
     let served = Served::with(PATIENT, Shares::of(1)).await;
-    let half = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe";
     let mut asking = served.connect().await;
-    asking.write_all(half).await.unwrap();
+    asking.write_all(HALF).await.unwrap();
     ask(&mut served.connect().await).await;
     // one at a time may stay so
     let mut another = served.connect().await;
-    another.write_all(half).await.unwrap();
+    another.write_all(HALF).await.unwrap();
     ask(&mut served.connect().await).await;
     let mut cut = Vec::new();
     let _ = another.read_to_end(&mut cut).await;
@@ -223,6 +220,18 @@ async fn who_asks_at_once_is_answered_whoever_comes_behind_it() {
     let mut answer = String::new();
     first.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn newcomers_that_come_together_are_answered_one_after_the_other() {
+    let served = Served::with(PATIENT, Shares::of(1)).await;
+    let mut guests = Vec::new();
+    for _ in 0..3 {
+        guests.push(served.connect().await);
+    }
+    for guest in &mut guests {
+        ask(guest).await;
+    }
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ impl Bases {
         self.len() == 0
     }
 
-    /// Σ scalars[i] × points[i], of as many points as there are scalars.
+    /// Σ scalar × point, of as many points as there are scalars.
     ///
     /// Memory besides: 36 bytes for each scalar that is not 0 or 1, and for each thread 16 MiB and
     /// 4 bytes for each such scalar (at most 4 million at a time).

@@ -45,7 +45,7 @@ impl G2Bases {
         self.0.is_empty()
     }
 
-    /// Σ scalars[i] × points[i], on all cores of the process: blst's threads are its own.
+    /// Σ scalar × point, on all cores of the process: blst's threads are its own.
     ///
     /// # Panics
     /// When there are more scalars than points.
