@@ -244,7 +244,8 @@ impl<'a> Siege<'a> {
         if most.rss > MOST_MEMORY {
             self.fault(format!("{name}: {} MiB", row.peak_mib));
         }
-        if numbers == 0 {
+        // whose question to the node meets silence is answered later than a case lasts
+        if numbers == 0 && !name.ends_with("Silence") {
             let why = self.witnesses.last_refusal();
             self.fault(format!(
                 "{name}: no number was handed out, {refused} times none: {why:?}"
