@@ -60,6 +60,8 @@ struct Scene {
     pids: [AtomicU32; 3],
     /// While a daemon is down on purpose nobody asks it.
     pause: AtomicBool,
+    /// How often that was: what was connected before is connected no more.
+    pauses: AtomicU32,
     idle: AtomicU32,
     end: AtomicBool,
     seen: Mutex<Seen>,
@@ -79,6 +81,7 @@ impl Witnesses {
             worker,
             pids: Default::default(),
             pause: AtomicBool::new(false),
+            pauses: AtomicU32::new(0),
             idle: AtomicU32::new(0),
             end: AtomicBool::new(false),
             seen: Mutex::default(),
@@ -107,6 +110,7 @@ impl Witnesses {
 
     /// Nobody asks any more until [`Self::go_on`]; returns when all have their last answer.
     pub(crate) fn pause(&self) {
+        self.scene.pauses.fetch_add(1, Ordering::SeqCst);
         self.scene.pause.store(true, Ordering::SeqCst);
         let all = 4 + WORKERS as u32;
         while self.scene.idle.load(Ordering::SeqCst) < all {
@@ -226,7 +230,12 @@ fn caller(scene: &Scene, door: Role, kept: bool) {
         ),
     };
     let mut line = None;
+    let mut pauses = 0;
     while scene.turn(EVERY) {
+        let now = scene.pauses.load(Ordering::SeqCst);
+        if std::mem::replace(&mut pauses, now) != now {
+            line = None;
+        }
         let at = Instant::now();
         let asked = ask(&mut line, address, path, method, params.clone());
         let failed = asked.err().map(|error| format!("{error:#}"));
