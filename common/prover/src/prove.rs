@@ -1,9 +1,13 @@
 //! A proof from a witness and parameters.
 
-use crate::{fft::Domain, multiexp::Words, parameters::Parameters, run::Run, synthesis::Witness};
+use crate::{fft::Domain, parameters::Parameters, run::Run, synthesis::Witness};
 use bellperson::groth16::Proof;
 use blstrs::{Bls12, G1Projective, G2Projective, Scalar};
-use damocles_kernels::{cpu::Cpu, crew::Cancelled, field::limbs::value};
+use damocles_kernels::{
+    cpu::Cpu,
+    crew::Cancelled,
+    field::limbs::{Words, value},
+};
 use group::{Curve, prime::PrimeCurveAffine};
 
 /// What makes a proof tell nothing but that it holds. Whoever knows these of a proof, learns
@@ -65,10 +69,16 @@ pub fn prove(
         return Err(NoProof::Subverted);
     }
     let power = Domain::power_for(witness.constraints());
-    let left = witness.left();
-    let right = witness.right();
+    let inputs: Vec<Words> = witness.inputs.iter().map(value).collect();
+    let aux: Vec<Words> = witness.aux.iter().map(value).collect();
+    let left: Vec<Words> = (inputs.iter().copied())
+        .chain(present(&aux, &witness.aux_left))
+        .collect();
+    let right: Vec<Words> = present(&inputs, &witness.inputs_right)
+        .chain(present(&aux, &witness.aux_right))
+        .collect();
     let fits = parameters.h.len() + 1 == 1 << power
-        && parameters.l.len() == witness.aux.len()
+        && parameters.l.len() == aux.len()
         && parameters.a.len() == left.len()
         && parameters.b_g1.len() == right.len()
         && parameters.b_g2.len() == right.len();
@@ -80,10 +90,8 @@ pub fn prove(
     let b_g1 = parameters.b_g1.multiexp(&right, run)?;
     let b_g2 = parameters.b_g2.multiexp(&right);
     drop(right);
-    let l = {
-        let aux: Vec<Words> = witness.aux.iter().map(value).collect();
-        parameters.l.multiexp(&aux, run)?
-    };
+    let l = parameters.l.multiexp(&aux, run)?;
+    drop(aux);
     let h = {
         let sides = std::mem::take(&mut witness.sides);
         let domain = Domain::new(power, cpu, run)?;
@@ -103,20 +111,10 @@ pub fn prove(
     })
 }
 
-impl Witness {
-    /// The scalars of the points of the left side.
-    fn left(&self) -> Vec<Words> {
-        let there = |(scalar, there): (_, &bool)| there.then(|| value(scalar));
-        let aux = self.aux.iter().zip(&self.aux_left).filter_map(there);
-        self.inputs.iter().map(value).chain(aux).collect()
-    }
-
-    fn right(&self) -> Vec<Words> {
-        let there = |(scalar, there): (_, &bool)| there.then(|| value(scalar));
-        let inputs = self.inputs.iter().zip(&self.inputs_right);
-        let aux = self.aux.iter().zip(&self.aux_right);
-        inputs.chain(aux).filter_map(there).collect()
-    }
+/// The scalars of the variables that occur.
+fn present(scalars: &[Words], there: &[bool]) -> impl Iterator<Item = Words> {
+    let both = scalars.iter().zip(there);
+    both.filter(|(_, there)| **there).map(|(scalar, _)| *scalar)
 }
 
 #[cfg(test)]

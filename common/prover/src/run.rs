@@ -1,6 +1,6 @@
 //! How a run is done: by how many threads, and who may end it.
 
-use damocles_kernels::crew::{Cancelled, cores, share};
+use damocles_kernels::crew::{Cancelled, NEVER, cores, share};
 use std::{
     num::NonZeroUsize,
     sync::{Mutex, PoisonError, atomic::AtomicBool},
@@ -18,7 +18,6 @@ pub struct Run<'a> {
 impl Run<'static> {
     /// On all cores that this process may use, to the end.
     pub fn whole() -> Self {
-        static NEVER: AtomicBool = AtomicBool::new(false);
         Self {
             threads: cores(),
             cancel: &NEVER,

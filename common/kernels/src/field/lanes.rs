@@ -52,20 +52,20 @@ pub struct Lanes(pub(super) [__m512i; 5]);
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn all(limb: u64) -> __m512i {
+pub fn all(limb: u64) -> __m512i {
     _mm512_set1_epi64(limb.cast_signed())
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn register(words: Word8) -> __m512i {
+pub fn register(words: Word8) -> __m512i {
     // SAFETY: both are 64 bytes of which any pattern is valid
     unsafe { std::mem::transmute(words) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn memory(register: __m512i) -> Word8 {
+pub fn memory(register: __m512i) -> Word8 {
     // SAFETY: both are 64 bytes of which any pattern is valid
     unsafe { std::mem::transmute(register) }
 }

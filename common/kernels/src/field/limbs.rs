@@ -21,16 +21,19 @@ pub const P: Limbs = split(MODULUS);
 
 /// −1/p modulo 2^64: times the lowest word of a number, it gives the multiple of p that
 /// clears this word. Its lower 52 bits do the same for limbs.
-pub const MINUS_INVERSE: u64 = {
-    // Newton's iteration doubles the valid bits, beginning with one (p is odd)
+pub const MINUS_INVERSE: u64 = minus_inverse(MODULUS[0]);
+
+/// −1/n modulo 2^64 of an odd n, of which the lowest word is enough.
+pub const fn minus_inverse(lowest: u64) -> u64 {
+    // Newton's iteration doubles the valid bits, beginning with one (n is odd)
     let mut inverse = 1u64;
     let mut step = 0;
     while step < 6 {
-        inverse = inverse.wrapping_mul(2u64.wrapping_sub(MODULUS[0].wrapping_mul(inverse)));
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(lowest.wrapping_mul(inverse)));
         step += 1;
     }
     inverse.wrapping_neg()
-};
+}
 
 const fn parse(hex: &str) -> Words {
     let digits = hex.as_bytes();

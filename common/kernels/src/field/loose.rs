@@ -179,7 +179,7 @@ pub fn transpose(rows: &mut [Loose; 8]) {
 /// First pairs of rows, then pairs and fours of columns change places.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed_limbs(rows: &[__m512i; 8]) -> [__m512i; 8] {
+pub fn transposed_limbs(rows: &[__m512i; 8]) -> [__m512i; 8] {
     let zero = _mm512_setzero_si512();
     let (mut pairs, mut fours, mut eights) = ([zero; 8], [zero; 8], [zero; 8]);
     for i in 0..4 {

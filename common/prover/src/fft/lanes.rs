@@ -230,18 +230,10 @@ fn up([outer, left, right]: [&Fixed; 3], quarters: [&mut [Block]; 4]) {
     }
 }
 
-/// Node 0: only one constant is not 1.
+/// Node 0: the same as on the way down, with the quarters in the middle exchanged.
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn up_first(right: &Fixed, quarters: [&mut [Block]; 4]) {
-    for blocks in fours(quarters) {
-        let [a, b, c, d] = load(&blocks);
-        let [first, second] = cross(&a, &b, &THREE); // < 5.4, < 5.7
-        let [third, fourth] = cross(&c, &d, &THREE);
-        let [fourth] = times(&[fourth], [right]); // < 1.2
-        let [a, c] = cross(&first, &third, &SIX); // < 11.4
-        let [b, d] = cross(&second, &fourth, &TWO);
-        store(reduced([a, b, c, d]), blocks); // < 2.1
-    }
+fn up_first(right: &Fixed, [a, b, c, d]: [&mut [Block]; 4]) {
+    down_first(right, [a, c, b, d]);
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]

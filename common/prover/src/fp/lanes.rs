@@ -11,46 +11,29 @@
 //! # Why nothing overflows
 //! A column of a product sums up to 8 lower and 8 upper halves, each below 2^52; the reduction
 //! adds as many and a carry: below 33 × 2^52 < 2^58 of 2^64.
-#![expect(unsafe_code, reason = "registers are read and written as plain memory")]
 #![expect(
     clippy::needless_range_loop,
     reason = "an index names a limb in several arrays at once"
 )]
 
 use super::limbs::{
-    LIMB, Limbs, MINUS_INVERSE, OF_INVERSE, P, element, join, split, subtract_once, words,
+    Limbs, MINUS_INVERSE, OF_INVERSE, P, element, join, split, subtract_once, words,
+};
+use damocles_kernels::field::{
+    lanes::{all, memory, register},
+    limbs::LIMB,
+    loose::transposed_limbs,
 };
 use ff::Field;
 use std::arch::x86_64::{
     __m512i, __mmask8, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_mask_blend_epi64, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_shuffle_i64x2, _mm512_srai_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_madd52lo_epu64, _mm512_mask_blend_epi64, _mm512_setzero_si512, _mm512_srai_epi64,
+    _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
 /// Eight elements, normal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lanes([__m512i; 8]);
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn all(limb: u64) -> __m512i {
-    _mm512_set1_epi64(limb.cast_signed())
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn register(words: &[u64; 8]) -> __m512i {
-    // SAFETY: both are 64 bytes of which any pattern is valid
-    unsafe { std::mem::transmute(*words) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn memory(register: __m512i) -> [u64; 8] {
-    // SAFETY: both are 64 bytes of which any pattern is valid
-    unsafe { std::mem::transmute(register) }
-}
 
 impl Lanes {
     /// The same element in all lanes.
@@ -70,16 +53,16 @@ impl Lanes {
     pub(crate) fn gather(elements: [&Limbs; 8]) -> Self {
         let mut rows = [_mm512_setzero_si512(); 8];
         for i in 0..8 {
-            rows[i] = register(elements[i]);
+            rows[i] = register(*elements[i]);
         }
-        Self(transposed(rows))
+        Self(transposed_limbs(&rows))
     }
 
     /// The other way round.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(crate) fn limbs(self) -> [Limbs; 8] {
-        let rows = transposed(self.0);
+        let rows = transposed_limbs(&self.0);
         let mut limbs = [[0; 8]; 8];
         for i in 0..8 {
             limbs[i] = memory(rows[i]);
@@ -226,45 +209,4 @@ fn normal(mut limbs: [__m512i; 8]) -> Lanes {
         limbs[i + 1] = _mm512_add_epi64(limbs[i + 1], carry);
     }
     Lanes(limbs)
-}
-
-/// Row i, column j becomes row j, column i.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transposed(r: [__m512i; 8]) -> [__m512i; 8] {
-    let low = |a, b| _mm512_unpacklo_epi64(a, b);
-    let high = |a, b| _mm512_unpackhi_epi64(a, b);
-    // pairs of columns, then the quarters of each register that belong together
-    let t = [
-        low(r[0], r[1]),
-        high(r[0], r[1]),
-        low(r[2], r[3]),
-        high(r[2], r[3]),
-        low(r[4], r[5]),
-        high(r[4], r[5]),
-        low(r[6], r[7]),
-        high(r[6], r[7]),
-    ];
-    let even = |a, b| _mm512_shuffle_i64x2::<0x88>(a, b);
-    let odd = |a, b| _mm512_shuffle_i64x2::<0xdd>(a, b);
-    let u = [
-        even(t[0], t[2]),
-        even(t[1], t[3]),
-        odd(t[0], t[2]),
-        odd(t[1], t[3]),
-        even(t[4], t[6]),
-        even(t[5], t[7]),
-        odd(t[4], t[6]),
-        odd(t[5], t[7]),
-    ];
-    [
-        even(u[0], u[4]),
-        even(u[1], u[5]),
-        even(u[2], u[6]),
-        even(u[3], u[7]),
-        odd(u[0], u[4]),
-        odd(u[1], u[5]),
-        odd(u[2], u[6]),
-        odd(u[3], u[7]),
-    ]
 }

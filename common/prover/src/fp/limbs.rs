@@ -6,15 +6,13 @@
 
 use blst::blst_fp;
 use blstrs::Fp;
+use damocles_kernels::field::limbs::{LIMB, minus_inverse};
 
 /// 384 bits in words of 64.
 pub(crate) type Words = [u64; 6];
 
 /// 416 bits in limbs of 52: what `vpmadd52` multiplies.
 pub(crate) type Limbs = [u64; 8];
-
-/// All bits of a limb.
-pub(crate) const LIMB: u64 = (1 << 52) - 1;
 
 /// p, just above 0.1015 × 2^384: 2^416 is 42,300,000,000 p.
 pub(crate) const MODULUS: Words = [
@@ -31,16 +29,7 @@ pub(crate) const P: Limbs = multiple(1);
 
 /// −1/p modulo 2^52: times the lowest limb of a number, it gives the multiple of p that clears
 /// this limb.
-pub(crate) const MINUS_INVERSE: u64 = {
-    // Newton's iteration doubles the valid bits, beginning with one (p is odd)
-    let mut inverse = 1u64;
-    let mut step = 0;
-    while step < 6 {
-        inverse = inverse.wrapping_mul(2u64.wrapping_sub(MODULUS[0].wrapping_mul(inverse)));
-        step += 1;
-    }
-    inverse.wrapping_neg() & LIMB
-};
+pub(crate) const MINUS_INVERSE: u64 = minus_inverse(MODULUS[0]) & LIMB;
 
 /// Makes the form of lanes of blst's, as the second factor of a product of lanes.
 pub(crate) const INTO_LANES: Limbs = split(power_of_two(448));

@@ -78,10 +78,13 @@ pub(crate) struct Adder {
     at_infinity: Vec<u32>,
 }
 
-/// One level: what is added, and how large its coordinates are.
+/// One level: what is added, and the multiples of p that keep things above zero.
 struct Level<'a> {
     points: &'a [Point],
-    bound: u64,
+    /// At least as large as a coordinate, as two of them, as one of a sum.
+    one: Limbs,
+    two: Limbs,
+    sum: Limbs,
 }
 
 impl Adder {
@@ -141,7 +144,7 @@ impl Adder {
         to: &mut [Point],
         surplus: &mut Vec<usize>,
     ) {
-        let level = Level { points, bound };
+        let level = Level::new(points, bound);
         let name = |at: u32| indices.get(at as usize).copied().unwrap_or(at);
         let (mut from, mut next) = (0, 0);
         // where sums at infinity went, to tell of which run they are
@@ -191,7 +194,6 @@ impl Adder {
     fn add_in_lanes(&mut self, level: &Level<'_>, to: &mut [Point]) -> bool {
         let Pairs { first, second, sum } = &self.pairs;
         let registers = sum.len() / 8;
-        let differences = multiple(2 * level.bound + 1);
         // two chains of products, so that one goes on while the other one waits
         let mut products = [Lanes::splat(&ONE); 2];
         for (i, pending) in self.pending[..registers].iter_mut().enumerate() {
@@ -204,13 +206,13 @@ impl Adder {
             }
             let (x1, y1) = level.gather(&first[eight.clone()]);
             let (x2, y2) = level.gather(&second[eight]);
-            let dx = x2.minus(&x1, &differences);
+            let dx = x2.minus(&x1, &level.two);
             *pending = Pending {
                 x1,
                 x2,
                 y1,
                 dx,
-                dy: y2.minus(&y1, &differences),
+                dy: y2.minus(&y1, &level.two),
                 before: products[i % 2],
             };
             products[i % 2] = products[i % 2].times(&dx);
@@ -225,9 +227,9 @@ impl Adder {
             inverses[i % 2] = inverses[i % 2].times(&pending.dx);
             let x3 = slope
                 .square()
-                .minus_both([&pending.x1, &pending.x2], &differences);
-            let down = pending.x1.minus(&x3, &multiple(2 * level.bound + 3));
-            let y3 = slope.times(&down).minus(&pending.y1, &differences);
+                .minus_both([&pending.x1, &pending.x2], &level.two);
+            let down = pending.x1.minus(&x3, &level.sum);
+            let y3 = slope.times(&down).minus(&pending.y1, &level.two);
             let both = x3.limbs().into_iter().zip(y3.limbs());
             for (at, (x, y)) in sum[8 * i..8 * i + 8].iter().zip(both) {
                 to[*at as usize] = Point { x, y };
@@ -268,7 +270,17 @@ impl Adder {
     }
 }
 
-impl Level<'_> {
+impl<'a> Level<'a> {
+    /// Coordinates are below `bound` times p.
+    fn new(points: &'a [Point], bound: u64) -> Self {
+        Self {
+            points,
+            one: multiple(bound),
+            two: multiple(2 * bound + 1),
+            sum: multiple(2 * bound + 3),
+        }
+    }
+
     /// A point by its index, with the index's sign.
     #[target_feature(enable = "avx512f")]
     fn single(&self, index: u32) -> Point {
@@ -276,13 +288,9 @@ impl Level<'_> {
         if index & NEGATIVE == 0 {
             return point;
         }
-        let y = Lanes::splat(&point.y).negated_where(!0, &self.largest());
+        let y = Lanes::splat(&point.y).negated_where(!0, &self.one);
         let [y, ..] = y.limbs();
         Point { x: point.x, y }
-    }
-
-    fn largest(&self) -> Limbs {
-        multiple(self.bound)
     }
 
     #[inline]
@@ -300,7 +308,7 @@ impl Level<'_> {
         let y = if negative == 0 {
             y
         } else {
-            y.negated_where(negative, &self.largest())
+            y.negated_where(negative, &self.one)
         };
         (x, y)
     }

@@ -3,14 +3,12 @@
 //!
 //! Digits from −2^(c−1) to 2^(c−1) − 1 need half as many buckets as unsigned ones, for a point's
 //! negative costs nothing. To have them without carries, 2^(c−1) is added to every window of the
-//! scalar once, and taken away from each digit again. (With windows of two bits the sum could exceed
+//! scalar (below the group's order, 0.4529 × 2^256) once, and taken away from each digit again. (With windows of two bits the sum could exceed
 //! 256 bits; with all others it is below 0.9863 × 2^256.)
 
 use super::additions::NEGATIVE;
+use damocles_kernels::field::limbs::Words;
 use std::ops::Range;
-
-/// A scalar's words, little end first; below the order of the group, 0.4529 × 2^256.
-pub type Words = [u64; 4];
 
 /// How scalars are cut.
 #[derive(Clone, Copy, Debug)]
@@ -95,13 +93,13 @@ pub(crate) struct Sorted {
 
 impl Sorted {
     /// Sorts the points of a range by their digits of that window. `names` are the points'
-    /// indices where the scalars are not those of all points.
+    /// indices.
     pub(crate) fn sort(
         &mut self,
         windows: Windows,
         window: usize,
         prepared: &[Words],
-        names: Option<&[u32]>,
+        names: &[u32],
         range: Range<usize>,
     ) {
         self.counts.clear();
@@ -125,9 +123,8 @@ impl Sorted {
                 continue;
             }
             let place = &mut self.places[digit.unsigned_abs() as usize];
-            let name = names.map_or(i as u32, |names| names[i]);
             let sign = if digit < 0 { NEGATIVE } else { 0 };
-            self.indices[*place as usize] = name | sign;
+            self.indices[*place as usize] = names[i] | sign;
             *place += 1;
         }
         self.counts.remove(0);
@@ -138,18 +135,10 @@ impl Sorted {
 mod tests {
     use super::*;
     use blstrs::Scalar;
-    use ff::{Field, PrimeField};
+    use damocles_kernels::field::limbs::value;
+    use ff::Field;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
-
-    fn words(scalar: Scalar) -> Words {
-        let bytes = scalar.to_repr();
-        std::array::from_fn(|i| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
-            u64::from_le_bytes(word)
-        })
-    }
 
     #[test]
     fn digits_make_the_scalar() {
@@ -158,7 +147,7 @@ mod tests {
         scalars.extend((0..50).map(|_| Scalar::random(&mut random)));
         for bits in 3..=16 {
             let windows = Windows { bits };
-            let mut prepared: Vec<Words> = scalars.iter().copied().map(words).collect();
+            let mut prepared: Vec<Words> = scalars.iter().map(value).collect();
             windows.prepared(&mut prepared);
             for (scalar, prepared) in scalars.iter().zip(&prepared) {
                 let mut sum = Scalar::ZERO;
@@ -179,11 +168,11 @@ mod tests {
         let mut scalars: Vec<Words> = [3, 0, 13, 3, 5, 16].map(|low| [low, 0, 0, 0]).to_vec();
         windows.prepared(&mut scalars);
         let mut sorted = Sorted::default();
-        sorted.sort(windows, 0, &scalars, None, 0..6);
+        sorted.sort(windows, 0, &scalars, &[0, 1, 2, 3, 4, 5], 0..6);
         // 13 is −3 and 16 more
         assert_eq!(sorted.counts, [0, 0, 3, 0, 1, 0, 0, 0]);
         assert_eq!(sorted.indices, [0, 2 | NEGATIVE, 3, 4]);
-        sorted.sort(windows, 1, &scalars, Some(&[9, 8, 7, 6, 5, 4]), 1..6);
+        sorted.sort(windows, 1, &scalars, &[9, 8, 7, 6, 5, 4], 1..6);
         assert_eq!(sorted.counts, [2, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(sorted.indices, [7, 4]);
     }

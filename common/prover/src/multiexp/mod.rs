@@ -8,6 +8,7 @@
 mod additions;
 #[cfg(target_arch = "x86_64")]
 mod buckets;
+#[cfg(target_arch = "x86_64")]
 mod digits;
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -15,12 +16,11 @@ mod points;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
-pub use digits::Words;
 pub use portable::G2Bases;
 
 use crate::run::Run;
 use blstrs::{G1Affine, G1Projective};
-use damocles_kernels::{cpu::Cpu, crew::Cancelled};
+use damocles_kernels::{cpu::Cpu, crew::Cancelled, field::limbs::Words};
 
 /// Points of G1 in the form that this CPU calculates with: 128 bytes each with lanes, 96 without.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Multiexponentiation by blst's own: in G1 on CPUs without lanes, in G2 always (few of a proof's
 //! points lie there).
 
-use super::digits::Words;
 use blst::{MultiPoint, blst_p1_affine, blst_p2_affine};
 use blstrs::{G1Affine, G1Projective, G2Affine, G2Projective};
+use damocles_kernels::field::limbs::Words;
 use group::Group;
 
 /// Bits of a scalar.

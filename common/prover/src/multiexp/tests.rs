@@ -2,20 +2,12 @@
 
 use super::*;
 use blstrs::{G2Projective, Scalar};
-use ff::{Field, PrimeField};
+use damocles_kernels::field::limbs::value;
+use ff::Field;
 use group::{Curve, Group, prime::PrimeCurveAffine};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{num::NonZeroUsize, sync::atomic::AtomicBool};
-
-fn words(scalar: &Scalar) -> Words {
-    let bytes = scalar.to_repr();
-    std::array::from_fn(|i| {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
-        u64::from_le_bytes(word)
-    })
-}
 
 /// Checks both forms, with one thread and with three.
 fn check(points: &[G1Affine], scalars: &[Scalar]) {
@@ -23,7 +15,7 @@ fn check(points: &[G1Affine], scalars: &[Scalar]) {
     for (point, scalar) in points.iter().zip(scalars) {
         wanted += G1Projective::from(point) * scalar;
     }
-    let scalars: Vec<Words> = scalars.iter().map(words).collect();
+    let scalars: Vec<Words> = scalars.iter().map(value).collect();
     for cpu in [Cpu::PORTABLE, Cpu::detect()] {
         let bases = Bases::new(cpu, points);
         for threads in [1, 3] {
@@ -116,7 +108,7 @@ fn sums_in_g2() {
         for (point, scalar) in points.iter().zip(&scalars) {
             wanted += G2Projective::from(point) * scalar;
         }
-        let scalars: Vec<_> = scalars.iter().map(words).collect();
+        let scalars: Vec<_> = scalars.iter().map(value).collect();
         let sum = G2Bases::new(&points).multiexp(&scalars);
         assert_eq!(sum.to_affine(), wanted.to_affine());
     }
@@ -155,7 +147,7 @@ fn speed_beside_blst() {
         let mut random = ChaCha8Rng::seed_from_u64(6);
         let points = many_points(count);
         let scalars: Vec<_> = (0..count)
-            .map(|_| words(&Scalar::random(&mut random)))
+            .map(|_| value(&Scalar::random(&mut random)))
             .collect();
         let forms = [Cpu::PORTABLE, Cpu::detect()].map(|cpu| Bases::new(cpu, &points));
         let run = Run {

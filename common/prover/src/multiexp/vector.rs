@@ -2,12 +2,15 @@
 
 use super::{
     buckets::Summing,
-    digits::{Windows, Words},
+    digits::Windows,
     points::{Point, converted},
 };
 use crate::run::Run;
 use blstrs::{G1Affine, G1Projective};
-use damocles_kernels::crew::{Cancelled, share};
+use damocles_kernels::{
+    crew::{Cancelled, share},
+    field::limbs::Words,
+};
 use group::{Group, prime::PrimeCurveAffine};
 use std::{ops::Range, sync::Mutex};
 
@@ -136,10 +139,10 @@ impl InLanes {
             // SAFETY: these bases exist only where the CPU has AVX-512 with IFMA
             Part::Ones(range) => unsafe { summing.plain(&self.points, &round.ones[range.clone()]) },
             Part::Window(window, range) => {
-                let names = Some(round.names.as_slice());
+                let Round { names, others, .. } = round;
                 summing
                     .sorted
-                    .sort(windows, *window, &round.others, names, range.clone());
+                    .sort(windows, *window, others, names, range.clone());
                 // SAFETY: as above
                 unsafe { summing.window(&self.points) }
             }
