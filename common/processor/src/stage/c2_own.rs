@@ -21,7 +21,7 @@ use filecoin_proofs::{
 use filecoin_proofs_api::seal::SealCommitPhase1Output;
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 use storage_proofs_core::{
     compound_proof::CompoundProof,
     merkle::MerkleTreeTrait,
@@ -100,18 +100,17 @@ fn parameters(
     cpu: Cpu,
     context: &Context<'_>,
 ) -> anyhow::Result<Arc<Parameters>> {
-    static DECODED: Mutex<Option<HashMap<PathBuf, Arc<Parameters>>>> = Mutex::new(None);
-    let file = parameter_cache_params_path(&params::identify(Circuit::PoRep, size)?);
+    static DECODED: Mutex<BTreeMap<u64, Arc<Parameters>>> = Mutex::new(BTreeMap::new());
     // whoever comes meanwhile waits for it
     let mut decoded = DECODED.lock();
-    let known = decoded.get_or_insert_default();
-    if let Some(parameters) = known.get(&file) {
+    if let Some(parameters) = decoded.get(&size.bytes()) {
         return Ok(Arc::clone(parameters));
     }
+    let file = parameter_cache_params_path(&params::identify(Circuit::PoRep, size)?);
     context.note("decoding the parameters");
     let mapped = read_cached_params(&file)
         .with_context(|| format!("reading the parameters {}", file.display()))?;
     let parameters = Arc::new(Parameters::of(cpu, &mapped)?);
-    known.insert(file, Arc::clone(&parameters));
+    decoded.insert(size.bytes(), Arc::clone(&parameters));
     Ok(parameters)
 }

@@ -31,6 +31,11 @@ const SOON: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(2);
 /// PC1 of others that hold the memory takes hours.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
+/// How often the list of locks is read. It comes in pieces and each goes on by a count, so that a
+/// lock that ends between two pieces hides another one; not three times, though.
+const LOOKS: usize = 3;
+/// More than the kernel gives at once.
+const PIECE: usize = 64 << 10;
 
 /// Where the system shows what there is.
 #[derive(Clone, Debug)]
@@ -275,17 +280,11 @@ impl Memory for Claim {
     }
 }
 
-/// How often the list of locks is read. It comes in pieces and each goes on by a count, so that a
-/// lock that ends between two pieces hides another one; not three times, though.
-const LOOKS: usize = 3;
-/// More than the kernel gives at once.
-const PIECE: usize = 64 << 10;
-
 /// How long those of the files are that nobody has locked. Only looked at: to try the lock
 /// would take the file from somebody who wants it just then.
 fn free_lengths(shown: &Shown, files: &[PathBuf]) -> Vec<u64> {
-    let locks = (0..LOOKS).map(|_| locks(&shown.proc.join("locks")).unwrap_or_default());
-    let locks: Vec<String> = locks.collect();
+    let list = shown.proc.join("locks");
+    let locks = [(); LOOKS].map(|()| locks(&list).unwrap_or_default());
     let held: BTreeSet<&str> = locks
         .iter()
         .flat_map(|locks| locks.lines())
