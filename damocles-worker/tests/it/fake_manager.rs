@@ -168,8 +168,7 @@ pub(crate) fn poll(state: OnChainState, desc: &str) -> PollStateResp {
 }
 
 impl FakeManager {
-    /// Serves on `address` (port 0: any) and gives `sectors` sectors.
-    /// At that address; port 0: at any where it can be started again.
+    /// Serves on `address` (port 0: any, where it can be started again) and gives `sectors` sectors.
     pub(crate) async fn start(address: SocketAddr, sectors: u64) -> Self {
         let address = match address.port() {
             0 => nobody(),
