@@ -2,14 +2,13 @@
 //! randomness is the same, several times faster. Pure computation on memory and files; the
 //! numbers in vector lanes, the threads and what the CPU has come from `damocles-kernels`.
 //!
-//! Rooms from the ground up: `run` who works, until when · `fp` the base field in vector lanes ·
+//! Rooms from the ground up: `run` who works, until when · `fp` the base field ·
 //! `multiexp` sums of multiples of points · `fft` transforms over the scalar field, and the
 //! quotient polynomial h · `synthesis` a circuit's witness · `parameters` decoded once · `prove`
 //! a proof.
 
 pub mod run;
 
-#[cfg(target_arch = "x86_64")]
 mod fp;
 
 pub mod multiexp;

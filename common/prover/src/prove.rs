@@ -88,7 +88,7 @@ pub fn prove(
     let a = parameters.a.multiexp(&left, run)?;
     drop(left);
     let b_g1 = parameters.b_g1.multiexp(&right, run)?;
-    let b_g2 = parameters.b_g2.multiexp(&right);
+    let b_g2 = parameters.b_g2.multiexp(&right, run)?;
     drop(right);
     let l = parameters.l.multiexp(&aux, run)?;
     drop(aux);

@@ -14,7 +14,10 @@
 //! differences take 2k + 1 multiples of p, and results are below (2k + 3)·p: from 2 p on, after
 //! 24 levels (more points than memory holds) 84 million p, far from 2^35 p.
 
-use super::points::{Point, converted, restored};
+use super::{
+    digits::NEGATIVE,
+    points::{Point, converted, restored},
+};
 use crate::fp::{
     lanes::Lanes,
     limbs::{Limbs, ONE, multiple},
@@ -30,8 +33,6 @@ const PAIRS: usize = 8 * REGISTERS;
 const AHEAD: usize = 8;
 /// The bound of coordinates, in p, of points as [`converted`] makes them.
 const FIRST: u64 = 2;
-/// The sign of an index: the point's negative is meant.
-pub(crate) const NEGATIVE: u32 = 1 << 31;
 
 /// What an addition leaves for after the inversion.
 #[derive(Clone, Copy, Debug)]

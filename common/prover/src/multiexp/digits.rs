@@ -6,9 +6,11 @@
 //! scalar (below the group's order, 0.4529 × 2^256) once, and taken away from each digit again. (With windows of two bits the sum could exceed
 //! 256 bits; with all others it is below 0.9863 × 2^256.)
 
-use super::additions::NEGATIVE;
 use damocles_kernels::field::limbs::Words;
 use std::ops::Range;
+
+/// The sign of an index: the point's negative is meant.
+pub(crate) const NEGATIVE: u32 = 1 << 31;
 
 /// How scalars are cut.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +20,9 @@ pub(crate) struct Windows {
 
 impl Windows {
     /// What is cheapest for so many points: each costs an addition per window, and each bucket
-    /// about two complete additions in the end, which are 14 times as dear.
-    pub(crate) fn for_points(count: usize) -> Self {
-        let cost = |bits: usize| 256usize.div_ceil(bits) * (count + (14 << (bits - 1)));
+    /// about two complete additions in the end, which together are `bucket` times as dear.
+    pub(crate) fn for_points(count: usize, bucket: usize) -> Self {
+        let cost = |bits: usize| 256usize.div_ceil(bits) * (count + (bucket << (bits - 1)));
         let bits = (3..=16).min_by_key(|bits| cost(*bits)).unwrap_or(16);
         Self { bits }
     }
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn windows_grow_with_the_number_of_points() {
-        let bits = [1, 1 << 10, 1 << 22, 1 << 27].map(|n| Windows::for_points(n).bits());
+        let bits = [1, 1 << 10, 1 << 22, 1 << 27].map(|n| Windows::for_points(n, 14).bits());
         assert!(bits.is_sorted() && bits[0] < 4 && bits[2] >= 14, "{bits:?}");
     }
 }

@@ -1,25 +1,24 @@
 //! Multiexponentiation, Σ scalar × point: most of the work of a proof.
 //!
-//! `points` points as the lanes take them · `additions` sums of runs of points · `digits` scalars
-//! in windows · `buckets` one window. Here: which scalars need no multiplication, how the work is
-//! shared out among threads, and the same on CPUs without lanes, by blst.
+//! `digits` scalars in windows · `rounds` which scalars need no multiplication, and how the work is
+//! shared out among threads · `affine` sums of runs of points, `portable` one window, on plain
+//! registers · `points`, `additions`, `buckets` and `vector` the same in lanes.
 
 #[cfg(target_arch = "x86_64")]
 mod additions;
+mod affine;
 #[cfg(target_arch = "x86_64")]
 mod buckets;
-#[cfg(target_arch = "x86_64")]
 mod digits;
 mod portable;
+mod rounds;
 #[cfg(target_arch = "x86_64")]
 mod points;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
-pub use portable::G2Bases;
-
 use crate::run::Run;
-use blstrs::{G1Affine, G1Projective};
+use blstrs::{G1Affine, G1Projective, G2Affine, G2Projective};
 use damocles_kernels::{cpu::Cpu, crew::Cancelled, field::limbs::Words};
 
 /// Points of G1 in the form that this CPU calculates with: 128 bytes each with lanes, 96 without.
@@ -30,7 +29,7 @@ pub struct Bases(Form);
 enum Form {
     #[cfg(target_arch = "x86_64")]
     Vector(vector::InLanes),
-    Portable(portable::InWords),
+    Portable(portable::InWords<portable::G1>),
 }
 
 impl Bases {
@@ -58,8 +57,8 @@ impl Bases {
 
     /// Σ scalar × point, of as many points as there are scalars.
     ///
-    /// Memory besides: 36 bytes for each scalar that is not 0 or 1, and for each thread 16 MiB and
-    /// 4 bytes for each such scalar (at most 4 million at a time).
+    /// Memory besides: 36 bytes for each scalar that is not 0 or 1, and for each thread 16 MiB
+    /// (8 without lanes) and 4 bytes for each such scalar (at most 4 million at a time).
     ///
     /// # Errors
     /// The run was cancelled.
@@ -71,8 +70,39 @@ impl Bases {
         match &self.0 {
             #[cfg(target_arch = "x86_64")]
             Form::Vector(bases) => bases.multiexp(scalars, run),
-            Form::Portable(bases) => Ok(bases.multiexp(scalars)),
+            Form::Portable(bases) => bases.multiexp(scalars, run),
         }
+    }
+}
+
+/// Points of G2, 192 bytes each.
+#[derive(Debug)]
+pub struct G2Bases(portable::InWords<portable::G2>);
+
+impl G2Bases {
+    /// Converts points. They may be at infinity, and repeat.
+    pub fn new(points: &[G2Affine]) -> Self {
+        Self(portable::InWords::new(points))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Σ scalar × point, of as many points as there are scalars.
+    ///
+    /// # Errors
+    /// The run was cancelled.
+    ///
+    /// # Panics
+    /// When there are more scalars than points.
+    pub fn multiexp(&self, scalars: &[Words], run: Run<'_>) -> Result<G2Projective, Cancelled> {
+        assert!(scalars.len() <= self.len(), "more scalars than points");
+        self.0.multiexp(scalars, run)
     }
 }
 

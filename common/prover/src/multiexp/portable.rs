@@ -1,94 +1,189 @@
-//! Multiexponentiation by blst's own: in G1 on CPUs without lanes, in G2 always (few of a proof's
-//! points lie there).
+//! Multiexponentiation on plain registers: in G1 on CPUs without lanes, in G2 always (few of a
+//! proof's points lie there).
 
-use blst::{MultiPoint, blst_p1_affine, blst_p2_affine};
-use blstrs::{G1Affine, G1Projective, G2Affine, G2Projective};
-use damocles_kernels::field::limbs::Words;
-use group::Group;
+use super::{
+    affine::{Adder, Point},
+    digits::Sorted,
+    rounds::{self, Sums},
+};
+use crate::{fp::coordinate::Coordinate, run::Run};
+use blstrs::{Fp, Fp2, G1Affine, G1Projective, G2Affine, G2Projective};
+use damocles_kernels::{crew::Cancelled, field::limbs::Words};
+use group::{Group, prime::PrimeCurveAffine};
+use std::ops::AddAssign;
 
-/// Bits of a scalar.
-const BITS: usize = 255;
+/// Points that are added together before others are looked at: they and their sums stay in the
+/// cache.
+const GROUP: usize = 1 << 14;
+
+/// What a bucket costs, beside a point: two complete additions.
+const BUCKET: usize = 4;
+
+/// A curve whose points are summed so.
+pub(super) trait Curve {
+    type Field: Coordinate;
+    type Affine;
+    type Sum: Group + for<'a> AddAssign<&'a Self::Affine> + Send;
+    fn point(affine: &Self::Affine) -> Point<Self::Field>;
+    fn affine(point: &Point<Self::Field>) -> Self::Affine;
+}
 
 #[derive(Debug)]
-pub(super) struct InWords(Vec<blst_p1_affine>);
+pub(super) struct G1;
 
-impl InWords {
-    pub(super) fn new(points: &[G1Affine]) -> Self {
-        Self(points.iter().map(|point| *point.as_ref()).collect())
+impl Curve for G1 {
+    type Field = Fp;
+    type Affine = G1Affine;
+    type Sum = G1Projective;
+
+    fn point(affine: &G1Affine) -> Point<Fp> {
+        match bool::from(affine.is_identity()) {
+            true => Point::INFINITY,
+            false => Point {
+                x: affine.x(),
+                y: affine.y(),
+            },
+        }
+    }
+
+    fn affine(point: &Point<Fp>) -> G1Affine {
+        G1Affine::from_raw_unchecked(point.x, point.y, point.is_infinity())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct G2;
+
+impl Curve for G2 {
+    type Field = Fp2;
+    type Affine = G2Affine;
+    type Sum = G2Projective;
+
+    fn point(affine: &G2Affine) -> Point<Fp2> {
+        match bool::from(affine.is_identity()) {
+            true => Point::INFINITY,
+            false => Point {
+                x: affine.x(),
+                y: affine.y(),
+            },
+        }
+    }
+
+    fn affine(point: &Point<Fp2>) -> G2Affine {
+        G2Affine::from_raw_unchecked(point.x, point.y, point.is_infinity())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct InWords<C: Curve>(Vec<Point<C::Field>>);
+
+impl<C: Curve> InWords<C> {
+    pub(super) fn new(points: &[C::Affine]) -> Self {
+        Self(points.iter().map(C::point).collect())
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// On all cores of the process: blst's threads are its own.
-    pub(super) fn multiexp(&self, scalars: &[Words]) -> G1Projective {
-        let [ones, others] = sums(&self.0, scalars);
-        projective(ones) + projective(others)
+    pub(super) fn multiexp(&self, scalars: &[Words], run: Run<'_>) -> Result<C::Sum, Cancelled> {
+        rounds::multiexp(scalars, &[], BUCKET, run, || Thread::<C> {
+            points: &self.0,
+            sorted: Sorted::default(),
+            adder: Adder::new(GROUP),
+            lengths: Vec::new(),
+            digits: Vec::new(),
+            sums: Vec::new(),
+            more: Vec::new(),
+        })
     }
 }
 
-/// Points of G2, 192 bytes each.
-#[derive(Debug)]
-pub struct G2Bases(Vec<blst_p2_affine>);
-
-impl G2Bases {
-    pub fn new(points: &[G2Affine]) -> Self {
-        Self(points.iter().map(|point| *point.as_ref()).collect())
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Σ scalar × point, on all cores of the process: blst's threads are its own.
-    ///
-    /// # Panics
-    /// When there are more scalars than points.
-    pub fn multiexp(&self, scalars: &[Words]) -> G2Projective {
-        assert!(scalars.len() <= self.len(), "more scalars than points");
-        let [ones, others] = sums(&self.0, scalars).map(|sum| {
-            let mut projective = G2Projective::identity();
-            if let Some(sum) = sum {
-                *projective.as_mut() = sum;
-            }
-            projective
-        });
-        ones + others
-    }
+/// One that sums. Of a digit's points, `sums` has what the first group has come to, `more` what
+/// the others have.
+struct Thread<'a, C: Curve> {
+    points: &'a [Point<C::Field>],
+    sorted: Sorted,
+    adder: Adder<C::Field>,
+    /// The runs in work: how many points, and of which digit, from 0 on.
+    lengths: Vec<u32>,
+    digits: Vec<usize>,
+    sums: Vec<Point<C::Field>>,
+    more: Vec<(usize, Point<C::Field>)>,
 }
 
-/// The sum of the points whose scalar is 1, and that of the others times their scalars; none where
-/// there are no points.
-fn sums<P: Copy>(points: &[P], scalars: &[Words]) -> [Option<<[P] as MultiPoint>::Output>; 2]
-where
-    [P]: MultiPoint,
-{
-    let (mut ones, mut others, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
-    for (point, scalar) in points.iter().zip(scalars) {
-        match scalar {
-            [0, 0, 0, 0] => {}
-            [1, 0, 0, 0] => ones.push(*point),
-            _ => {
-                others.push(*point);
-                bytes.extend(scalar.iter().flat_map(|word| word.to_le_bytes()));
+impl<C: Curve> Sums for Thread<'_, C> {
+    type Sum = C::Sum;
+
+    fn plain(&mut self, indices: &[u32]) -> C::Sum {
+        let mut sum = C::Sum::identity();
+        for indices in indices.chunks(GROUP) {
+            let lengths = &mut [indices.len() as u32];
+            for part in self.adder.sums(self.points, indices, lengths) {
+                sum += &C::affine(part);
             }
         }
+        sum
     }
-    [
-        (!ones.is_empty()).then(|| ones.add()),
-        (!others.is_empty()).then(|| others.mult(&bytes, BITS)),
-    ]
+
+    fn window(&mut self, sort: impl FnOnce(&mut Sorted)) -> C::Sum {
+        sort(&mut self.sorted);
+        let Sorted {
+            counts, indices, ..
+        } = std::mem::take(&mut self.sorted);
+        self.sums.clear();
+        self.sums.resize(counts.len(), Point::INFINITY);
+        let (mut begin, mut end) = (0, 0);
+        for (digit, count) in counts.iter().enumerate() {
+            let mut left = *count as usize;
+            while left > 0 {
+                let room = GROUP - (end - begin);
+                // a run is cut only where it is longer than a group
+                if room == 0 || left > room && left <= GROUP {
+                    self.group(&indices[begin..end]);
+                    begin = end;
+                    continue;
+                }
+                let taken = left.min(room);
+                self.lengths.push(taken as u32);
+                self.digits.push(digit);
+                end += taken;
+                left -= taken;
+            }
+        }
+        self.group(&indices[begin..end]);
+        (self.sorted.counts, self.sorted.indices) = (counts, indices);
+        self.weighted()
+    }
 }
 
-fn projective(sum: Option<blst::blst_p1>) -> G1Projective {
-    let mut projective = G1Projective::identity();
-    if let Some(sum) = sum {
-        *projective.as_mut() = sum;
+impl<C: Curve> Thread<'_, C> {
+    fn group(&mut self, indices: &[u32]) {
+        if !indices.is_empty() {
+            let sums = self.adder.sums(self.points, indices, &mut self.lengths);
+            for (digit, sum) in self.digits.iter().zip(sums) {
+                match &mut self.sums[*digit] {
+                    first if first.is_infinity() => *first = *sum,
+                    _ => self.more.push((*digit, *sum)),
+                }
+            }
+        }
+        self.lengths.clear();
+        self.digits.clear();
     }
-    projective
+
+    /// Σ (digit + 1) × sum: from the highest on, the sum of all sums so far is added once more for
+    /// each digit.
+    fn weighted(&mut self) -> C::Sum {
+        let (mut running, mut total) = (C::Sum::identity(), C::Sum::identity());
+        for (digit, sum) in self.sums.iter().enumerate().rev() {
+            // runs were looked at from the lowest digit to the highest
+            while let Some((_, more)) = self.more.pop_if(|(of, _)| *of == digit) {
+                running += &C::affine(&more);
+            }
+            running += &C::affine(sum);
+            total += running;
+        }
+        total
+    }
 }
