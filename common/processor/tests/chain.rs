@@ -1,5 +1,5 @@
 //! The real stages at 2KiB through real child processes, with kills in between. C2 needs the
-//! parameters of `make params`, and half a minute where the CPU lacks what our prover uses.
+//! parameters of `make params`, and a quarter of a minute where the CPU has no IFMA.
 
 use damocles_processor::{
     Cancel, Note, Opaque, Pool, Processors, RawProcessors, Stage, StartOptions, prover_id,
@@ -186,8 +186,15 @@ fn a_sector_of_committed_capacity_and_its_json_as_upstream_has_it() {
     );
 }
 
-/// A sector's proof by that kernel, with what it took the second time, in seconds; the child has
-/// checked it.
+/// What our prover calls itself on this CPU.
+fn our_prover() -> &'static str {
+    match damocles_kernels::cpu::Cpu::detect().ifma {
+        true => "groth-ifma",
+        false => "groth-portable",
+    }
+}
+
+/// A sector's proof by that kernel, with what it took, in seconds; the child has checked it.
 fn c2(sector: &Sector, pool: &Pool, kernel: &str, c1: &Opaque) -> f64 {
     let task = C2 {
         c1out: c1.clone(),
@@ -195,20 +202,17 @@ fn c2(sector: &Sector, pool: &Pool, kernel: &str, c1: &Opaque) -> f64 {
         sector_id: sector.number,
         miner_id: MINER,
     };
-    let mut took = 0.0;
-    for _ in 0..2 {
-        let mut computed = None;
-        let done = pool.run(&task, &Cancel::new(), &mut |note| {
-            if let Note::Kernel(kernel) = note {
-                computed = Some(kernel);
-            }
-        });
-        let done = done.unwrap();
-        took = done.ran.as_secs_f64();
-        assert_eq!(computed.as_deref(), Some(kernel));
-        assert_eq!(done.output.proof.len(), 192);
-        println!("{kernel}: {took:.1} s");
-    }
+    let mut computed = None;
+    let done = pool.run(&task, &Cancel::new(), &mut |note| {
+        if let Note::Kernel(kernel) = note {
+            computed = Some(kernel);
+        }
+    });
+    let done = done.unwrap();
+    let took = done.ran.as_secs_f64();
+    assert_eq!(computed.as_deref(), Some(kernel));
+    assert_eq!(done.output.proof.len(), 192);
+    println!("{kernel}: {took:.1} s");
     took
 }
 
@@ -224,11 +228,7 @@ fn c1_of(number: u64) -> (Sector, Opaque) {
 #[test]
 fn the_prover_of_this_cpu_makes_proofs_that_the_library_accepts() {
     let (s, c1) = c1_of(9);
-    let kernel = match damocles_kernels::cpu::Cpu::detect().ifma {
-        true => "groth-ifma",
-        false => "filecoin-proofs",
-    };
-    c2(&s, &s.pool, kernel, &c1);
+    c2(&s, &s.pool, our_prover(), &c1);
 }
 
 #[test]
@@ -238,9 +238,21 @@ fn the_provers_side_by_side() {
     let raw = serde_json::json!({ "c2": [{ "kernel": "filecoin-proofs" }] });
     let raw: RawProcessors = serde_json::from_value(raw).unwrap();
     let library = start(&raw.check().unwrap());
-    let ours = c2(&s, &s.pool, "groth-ifma", &c1);
-    let theirs = c2(&s, &library, "filecoin-proofs", &c1);
-    println!("ours {:.1} times as fast", theirs / ours);
+    let both = || {
+        [
+            c2(&s, &s.pool, our_prover(), &c1),
+            c2(&s, &library, "filecoin-proofs", &c1),
+        ]
+    };
+    // the first of each child reads the parameters
+    both();
+    let mut runs = [both(), both(), both()];
+    let [ours, theirs] = [0, 1].map(|side| {
+        runs.sort_by(|a, b| a[side].total_cmp(&b[side]));
+        runs[1][side]
+    });
+    println!("medians of three in turns: {ours:.1} s, {theirs:.1} s");
+    println!("ours {:.2} times as fast", theirs / ours);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! The circuits are those of the proofs library, which speak to bellperson's
 //! `ConstraintSystem`; this one keeps of a constraint only what its three sides come to.
 
-use bellperson::{Circuit, ConstraintSystem, Index, LinearCombination, SynthesisError, Variable};
+pub use bellperson::Circuit;
+use bellperson::{ConstraintSystem, Index, LinearCombination, SynthesisError, Variable};
 use blstrs::Scalar;
 use ff::Field;
 

@@ -90,6 +90,7 @@ mod tests {
             "instruction sets: none",
             "\npc2 ",
             "without avx512ifma; it would bring: ",
+            "\nc2           groth-portable ",
             "\nwindow_post  filecoin-proofs ",
         ] {
             assert!(shown.contains(words), "{words:?} is not in\n{shown}");

@@ -1,6 +1,6 @@
 //! What computes each stage on a CPU, and why, for people who want to know.
 
-use super::c2_own;
+use super::groth;
 use crate::kind::Stage;
 use damocles_kernels::{cpu::Cpu, pc1, poseidon, sha::pairs};
 use serde::Serialize;
@@ -119,20 +119,14 @@ fn hashes(cpu: Cpu) -> Found {
 fn proofs(cpu: Cpu) -> Found {
     const WANTED: &[Missing] = &[Missing {
         feature: "avx512ifma",
-        brings: "proofs of sectors up to 512MiB several times as fast",
+        brings: "eight points at a time, proofs three times as fast",
     }];
-    match cpu.ifma {
-        true => (
-            c2_own::NAME.to_owned(),
-            "avx512ifma: eight points at a time, for sectors up to 512MiB; above by filecoin-proofs",
-            WANTED,
-        ),
-        false => (
-            "filecoin-proofs".to_owned(),
-            "there is no kernel of ours for this CPU yet",
-            WANTED,
-        ),
-    }
+    let why = if cpu.ifma {
+        "avx512ifma: eight points at a time, for sectors up to 512MiB; above by filecoin-proofs"
+    } else {
+        "points one at a time, on plain registers, for sectors up to 512MiB; above by filecoin-proofs"
+    };
+    (groth::name(cpu).to_owned(), why, WANTED)
 }
 
 #[cfg(test)]
@@ -157,7 +151,7 @@ mod tests {
         assert_eq!(lacks("c2"), ["avx512ifma"]);
         assert_eq!(lacks("snap_encode"), ["avx512ifma"]);
         assert_eq!(lacks("tree_d"), ["avx512"]);
-        for stage in ["pc1", "pc2", "tree_d"] {
+        for stage in ["pc1", "pc2", "tree_d", "c2"] {
             assert_ne!(of(all, stage).kernel, of(Cpu::PORTABLE, stage).kernel);
         }
         assert_eq!(of(all, "window_post").kernel, "filecoin-proofs");

@@ -6,6 +6,7 @@ mod aux_files;
 mod c2_own;
 mod cache_dir;
 mod context;
+mod groth;
 mod kernels;
 mod parents;
 mod pc1;

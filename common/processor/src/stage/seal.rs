@@ -1,6 +1,6 @@
 //! C1 and C2: they read the sealed sector and change nothing.
 
-use super::{c2_own, context::Context};
+use super::{c2_own, context::Context, groth};
 use crate::{
     kind::Stage,
     params,
@@ -58,7 +58,7 @@ pub(super) fn c2(task: &C2, context: &Context<'_>) -> Result<C2Output, TaskError
     }
     let (comm_r, comm_d, ticket, seed) = (c1out.comm_r, c1out.comm_d, c1out.ticket, c1out.seed);
     let id = task.sector_id.into();
-    let made = match c2_own::for_size(context, size) {
+    let made = match groth::for_size(context, size) {
         Some(cpu) => c2_own::prove_sector(c1out, size, cpu, context)?,
         None => {
             context.filecoin_proofs_computes();
