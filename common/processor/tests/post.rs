@@ -3,7 +3,7 @@
 //! `cargo test -p damocles-processor --test post -- --ignored`.
 
 use damocles_processor::{
-    Cancel, Pool, ProcessorError, Processors, Stage, StartOptions, prover_id,
+    Cancel, Note, Pool, ProcessorError, Processors, RawProcessors, Stage, StartOptions, prover_id,
     task::{AddPieces, Pc1, Pc2, Replica, WindowPost, WinningPost},
     verify::{verify_window_post, verify_winning_post},
 };
@@ -16,9 +16,14 @@ const WINDOW: PoStProof = PoStProof::WindowV1_1(SIZE);
 /// Its top bits are set, as those of randomness from a chain may be.
 const SEED: [u8; 32] = [0xff; 32];
 
+/// Children as they are by default.
 fn pool() -> Pool {
+    start(&Processors::default())
+}
+
+fn start(processors: &Processors) -> Pool {
     let options = StartOptions::of(env!("CARGO_BIN_EXE_processor-child"));
-    Pool::start(&Stage::ALL, &Processors::default(), &options).unwrap()
+    Pool::start(&Stage::ALL, processors, &options).unwrap()
 }
 
 fn run<T: damocles_processor::Task>(pool: &Pool, task: &T) -> Result<T::Output, ProcessorError> {
@@ -118,5 +123,74 @@ fn posts_are_made_verified_and_name_the_sectors_that_cannot_be_proven() {
             .unwrap_err()
             .to_string()
             .contains("not a WindowPoSt")
+    );
+}
+
+/// A PoSt by that kernel; how long it took, in seconds.
+fn timed<T: damocles_processor::Task>(pool: &Pool, kernel: &str, task: &T) -> f64 {
+    let mut computed = None;
+    let done = pool.run(task, &Cancel::new(), &mut |note| {
+        if let Note::Kernel(kernel) = note {
+            computed = Some(kernel);
+        }
+    });
+    let took = done.unwrap().ran.as_secs_f64();
+    assert_eq!(computed.as_deref(), Some(kernel));
+    took
+}
+
+#[test]
+#[ignore = "prints how fast it is, beside the library; needs the parameters of 2KiB"]
+fn the_provers_side_by_side() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = pool();
+    let raw = serde_json::json!({
+        "window_post": [{ "kernel": "filecoin-proofs" }],
+        "winning_post": [{ "kernel": "filecoin-proofs" }],
+    });
+    let raw: RawProcessors = serde_json::from_value(raw).unwrap();
+    let library = start(&raw.check().unwrap());
+    let kernel = match damocles_kernels::cpu::Cpu::detect().ifma {
+        true => "groth-ifma",
+        false => "groth-portable",
+    };
+    let replicas: Vec<_> = (1..3)
+        .map(|number| seal(&ours, dir.path(), number))
+        .collect();
+    let window = WindowPost {
+        miner_id: MINER,
+        proof_type: WINDOW,
+        replicas: replicas.clone(),
+        seed: SEED,
+    };
+    let winning = WinningPost {
+        miner_id: MINER,
+        proof_type: PoStProof::Winning(SIZE),
+        replicas: replicas[..1].to_vec(),
+        seed: SEED,
+    };
+    let both = || {
+        [
+            timed(&ours, kernel, &window),
+            timed(&library, "filecoin-proofs", &window),
+            timed(&ours, kernel, &winning),
+            timed(&library, "filecoin-proofs", &winning),
+        ]
+    };
+    // the first of each child reads the parameters
+    both();
+    let mut runs = [(); 9].map(|()| both());
+    let [window, by_library, winning, winning_by_library] = [0, 1, 2, 3].map(|side| {
+        runs.sort_by(|a, b| a[side].total_cmp(&b[side]));
+        runs[4][side]
+    });
+    println!("medians of nine in turns");
+    println!(
+        "window_post: {window:.2} s, {by_library:.2} s, {:.2} times as fast",
+        by_library / window
+    );
+    println!(
+        "winning_post: {winning:.2} s, {winning_by_library:.2} s, {:.2} times as fast",
+        winning_by_library / winning
     );
 }

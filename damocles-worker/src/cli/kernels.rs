@@ -90,8 +90,8 @@ mod tests {
             "instruction sets: none",
             "\npc2 ",
             "without avx512ifma; it would bring: ",
-            "\nc2           groth-portable ",
-            "\nwindow_post  filecoin-proofs ",
+            "\nwindow_post  groth-portable ",
+            "\nc1           filecoin-proofs ",
         ] {
             assert!(shown.contains(words), "{words:?} is not in\n{shown}");
         }

@@ -41,8 +41,8 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
             "this version has no program for it",
             &[][..],
         ),
-        Stage::C2 => proofs(cpu),
-        Stage::C1 | Stage::WindowPost | Stage::WinningPost | Stage::MakeParams => (
+        Stage::C2 | Stage::WindowPost | Stage::WinningPost => proofs(cpu),
+        Stage::C1 | Stage::MakeParams => (
             "filecoin-proofs".to_owned(),
             "there is no kernel of ours for it yet",
             &[][..],
@@ -151,9 +151,9 @@ mod tests {
         assert_eq!(lacks("c2"), ["avx512ifma"]);
         assert_eq!(lacks("snap_encode"), ["avx512ifma"]);
         assert_eq!(lacks("tree_d"), ["avx512"]);
-        for stage in ["pc1", "pc2", "tree_d", "c2"] {
+        for stage in ["pc1", "pc2", "tree_d", "c2", "window_post"] {
             assert_ne!(of(all, stage).kernel, of(Cpu::PORTABLE, stage).kernel);
         }
-        assert_eq!(of(all, "window_post").kernel, "filecoin-proofs");
+        assert_eq!(of(all, "c1").kernel, "filecoin-proofs");
     }
 }

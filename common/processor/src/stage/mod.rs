@@ -17,6 +17,7 @@ mod pc1_own;
 mod pc2;
 mod pc2_kernel;
 mod post;
+mod post_own;
 mod seal;
 mod snap_encode;
 mod source;
@@ -62,8 +63,8 @@ fn dispatch(
     task: &RawValue,
     context: &Context<'_>,
 ) -> Result<Box<RawValue>, TaskError> {
-    // the stages that have no other
-    if matches!(stage, Stage::C1 | Stage::WindowPost | Stage::WinningPost) {
+    // the stage that has no other
+    if stage == Stage::C1 {
         context.filecoin_proofs_computes();
     }
     match stage {
@@ -77,8 +78,8 @@ fn dispatch(
         Stage::Transfer => run(task, |t| {
             transfer::run(&t, !context.settings.no_links, context.progress)
         }),
-        Stage::WindowPost => run(task, |t| post::window(&t)),
-        Stage::WinningPost => run(task, |t| post::winning(&t)),
+        Stage::WindowPost => run(task, |t| post::window(&t, context)),
+        Stage::WinningPost => run(task, |t| post::winning(&t, context)),
         Stage::MakeParams => run(task, |t| params::make(&t)),
         // Their tasks are defined; the work comes with the plans that need it.
         Stage::SynthProof | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(format!(

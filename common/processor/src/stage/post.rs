@@ -1,6 +1,11 @@
 //! WindowPoSt and WinningPoSt. Sectors that cannot be proven are no error of a WindowPoSt but
 //! its answer: they are named, so that the rest can be proven without them.
 
+use super::{
+    context::Context,
+    groth,
+    post_own::{self, Asked},
+};
 use crate::{
     kind::Stage,
     params,
@@ -23,7 +28,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
+pub(super) fn window(
+    task: &WindowPost,
+    context: &Context<'_>,
+) -> Result<WindowPostOutput, TaskError> {
     if matches!(task.proof_type, PoStProof::Winning(_)) {
         return Err(TaskError::permanent(format!(
             "{} is not a WindowPoSt",
@@ -48,8 +56,20 @@ pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
     }
     let seed = Randomness(task.seed).as_field_element();
     let prover = prover_id(task.miner_id);
+    let asked = Asked {
+        proof,
+        seed: &seed,
+        prover,
+        replicas: &task.replicas,
+    };
     let made = catch_unwind(AssertUnwindSafe(|| {
-        generate_window_post(&seed, &replicas, prover)
+        match groth::for_size(context, task.proof_type.size()) {
+            Some(cpu) => post_own::prove(asked, cpu, context).map(|made| vec![(proof, made)]),
+            None => {
+                context.filecoin_proofs_computes();
+                generate_window_post(&seed, &replicas, prover)
+            }
+        }
     }));
     let proofs = match made {
         Ok(Ok(proofs)) => proofs,
@@ -86,7 +106,10 @@ pub(super) fn window(task: &WindowPost) -> Result<WindowPostOutput, TaskError> {
     })
 }
 
-pub(super) fn winning(task: &WinningPost) -> Result<WinningPostOutput, TaskError> {
+pub(super) fn winning(
+    task: &WinningPost,
+    context: &Context<'_>,
+) -> Result<WinningPostOutput, TaskError> {
     if !matches!(task.proof_type, PoStProof::Winning(_)) {
         return Err(TaskError::permanent(format!(
             "{} is not a WinningPoSt",
@@ -96,10 +119,23 @@ pub(super) fn winning(task: &WinningPost) -> Result<WinningPostOutput, TaskError
     params::require(Stage::WinningPost, task.proof_type.size())?;
     let (proof, replicas) = replicas(task.proof_type, &task.replicas)?;
     let seed = Randomness(task.seed).as_field_element();
-    let proofs = of_one_type(
-        proof,
-        generate_winning_post(&seed, &replicas, prover_id(task.miner_id))?,
-    )?;
+    let prover = prover_id(task.miner_id);
+    let made = match groth::for_size(context, task.proof_type.size()) {
+        Some(cpu) => {
+            let asked = Asked {
+                proof,
+                seed: &seed,
+                prover,
+                replicas: &task.replicas,
+            };
+            vec![(proof, post_own::prove(asked, cpu, context)?)]
+        }
+        None => {
+            context.filecoin_proofs_computes();
+            generate_winning_post(&seed, &replicas, prover)?
+        }
+    };
+    let proofs = of_one_type(proof, made)?;
     for bytes in &proofs {
         if !verify_winning_post(
             task.proof_type,
