@@ -177,7 +177,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             head: head.clone(),
             messages,
             stores,
-            prover: Arc::new(PoolProver::new(prover_pool().await?)),
+            prover: Arc::new(PoolProver::new(prover_pool(config.proving.kernel).await?)),
             proving: config.proving.clone(),
         };
         services.spawn(
@@ -231,11 +231,12 @@ pub fn processor(name: &str, kernel: KernelChoice) -> anyhow::Result<()> {
     stage::run_processor(stage, kernel.into())
 }
 
-/// The poster's children: `window_post` in this executable, started when first needed.
-async fn prover_pool() -> anyhow::Result<Pool> {
+/// The poster's children: `window_post` in this executable.
+async fn prover_pool(kernel: KernelChoice) -> anyhow::Result<Pool> {
     let options =
         StartOptions::own_executable().context("the path of this program is not known")?;
-    let start = move || Pool::start(&[Stage::WindowPost], &Processors::default(), &options);
+    let processors = Processors::by_kernel(Stage::WindowPost, kernel);
+    let start = move || Pool::start(&[Stage::WindowPost], &processors, &options);
     let pool = tokio::task::spawn_blocking(start).await?;
     Ok(pool.map_err(|e| {
         Fatal::new(

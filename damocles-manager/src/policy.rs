@@ -1,6 +1,7 @@
 //! What the operator decided, per miner: checked values that the rooms act upon.
 //! `config` builds them from the TOML file; nothing here knows how they were written.
 
+use damocles_processor::KernelChoice;
 use damocles_types::{ActorId, Epoch};
 use fvm_shared::{address::Address, econ::TokenAmount};
 use serde::{Deserialize, Serialize};
@@ -122,12 +123,13 @@ impl StorePolicy {
     }
 }
 
-/// How sectors are checked before a WindowPoSt (`[Common.Proving]`).
+/// How sectors are checked before a WindowPoSt, and what proves them (`[Common.Proving]`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProvingPolicy {
     pub parallel_check_limit: usize,
     pub single_check_timeout: Duration,
     pub partition_check_timeout: Duration,
+    pub kernel: KernelChoice,
 }
 
 impl Default for ProvingPolicy {
@@ -136,6 +138,7 @@ impl Default for ProvingPolicy {
             parallel_check_limit: 128,
             single_check_timeout: Duration::from_secs(600),
             partition_check_timeout: Duration::from_secs(1200),
+            kernel: KernelChoice::Auto,
         }
     }
 }

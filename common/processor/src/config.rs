@@ -102,6 +102,28 @@ pub struct Processors {
     pub daemons: Vec<ChildConfig>,
 }
 
+impl Processors {
+    /// One child of a stage that computes by that kernel.
+    pub fn by_kernel(stage: Stage, kernel: KernelChoice) -> Self {
+        let child = ChildConfig {
+            kernel,
+            ..ChildConfig::default()
+        };
+        let config = StageConfig {
+            // none: the default one, which waits for its first task
+            children: match kernel {
+                KernelChoice::Auto => Vec::new(),
+                KernelChoice::FilecoinProofs => vec![child],
+            },
+            ..StageConfig::default()
+        };
+        Self {
+            stages: BTreeMap::from([(stage, config)]),
+            ..Self::default()
+        }
+    }
+}
+
 /// One stage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageConfig {

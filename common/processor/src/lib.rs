@@ -36,7 +36,7 @@ pub mod bench;
 pub mod fake;
 
 pub use config::{ConfigFault, Processors, RawProcessors};
-pub use kernel::KernelChoice;
+pub use kernel::{KernelChoice, UnknownKernel};
 pub use kind::Stage;
 pub use machine::Machine;
 pub use parent::{Cancel, Note, Outcome, Pool, ProcessorError, StartOptions};

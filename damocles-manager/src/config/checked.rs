@@ -16,6 +16,7 @@ use damocles_daemon::{
     config::{Notice, Report, parse, parse_file},
     exit::Fatal,
 };
+use damocles_processor::{KernelChoice, UnknownKernel};
 use damocles_types::Epoch;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use ipnet::IpNet;
@@ -88,7 +89,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
     let (database, upstream_database) = database(&mut report, db);
     let stores = all_stores(&mut report, persist_stores);
     let store_scans = store_scans(&mut report, scan_persist_stores);
-    let proving = proving_policy(proving);
+    let proving = proving_policy(&mut report, proving);
     let open_networks = networks(&mut report, auth);
     if miners.is_empty() {
         report.fault(
@@ -286,12 +287,17 @@ fn store_scans(report: &mut Report, patterns: Vec<String>) -> Vec<String> {
     scans
 }
 
-fn proving_policy(proving: raw::Proving) -> ProvingPolicy {
+fn proving_policy(report: &mut Report, proving: raw::Proving) -> ProvingPolicy {
     let raw::Proving {
         parallel_check_limit,
         single_check_timeout,
         partition_check_timeout,
+        kernel,
     } = proving;
+    let kernel = kernel.parse().unwrap_or_else(|error: UnknownKernel| {
+        report.fault("Common.Proving.Kernel", error.to_string());
+        KernelChoice::default()
+    });
     let limit = |d: Duration| if d.is_zero() { LONGEST } else { d };
     ProvingPolicy {
         parallel_check_limit: usize::try_from(parallel_check_limit)
@@ -300,6 +306,7 @@ fn proving_policy(proving: raw::Proving) -> ProvingPolicy {
             .unwrap_or(usize::from(u16::MAX)),
         single_check_timeout: limit(single_check_timeout.0),
         partition_check_timeout: limit(partition_check_timeout.0),
+        kernel,
     }
 }
 

@@ -43,6 +43,16 @@ fn defaults_are_upstreams() {
 }
 
 #[test]
+fn the_library_proves_where_the_operator_says_so() {
+    let by = |word| read(&format!("{GOOD}[Common.Proving]\nKernel = {word:?}\n"));
+    let kernel = by("filecoin-proofs").unwrap().proving.kernel;
+    assert_eq!(kernel, KernelChoice::FilecoinProofs);
+    assert_eq!(by("auto").unwrap().proving, ProvingPolicy::default());
+    let fault = by("bellperson").unwrap_err();
+    assert!(fault.contains("Common.Proving.Kernel"), "{fault}");
+}
+
+#[test]
 fn a_table_with_some_keys_keeps_the_other_defaults() {
     let config = read(&format!(
         "{GOOD}[Miners.Commitment.Pre]\nSendFund = false\nGasFeeCap = \"\"\nMaxFeeCap = \"2 nanofil\"\nSender = \"t01\"\nSenders = [\"f02\", \"t01\"]\n[Miners.post]\nSubmitConfidence = 3\n[Miners.Sector]\nInitNumber = 7\n"

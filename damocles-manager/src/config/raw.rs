@@ -93,7 +93,7 @@ section! {
 }
 
 section! {
-    /// How sectors are checked before a WindowPoSt.
+    /// How sectors are checked before a WindowPoSt, and what proves them.
     pub(super) struct Proving {
         /// Sectors checked at once; 0 or less: as many as there are.
         "ParallelCheckLimit" parallel_check_limit: i64 = 128;
@@ -102,6 +102,8 @@ section! {
         /// Sectors not reached in this time, nor in the first half of what is left of their window, are left out of the
         /// proof; 0: one day.
         "PartitionCheckTimeout" partition_check_timeout: GoDuration = GoDuration::secs(1200);
+        /// What computes the WindowPoSts of `daemon run --poster`: `"auto"`, our own prover where there is one, or `"filecoin-proofs"`, the library always. New; upstream has no such key.
+        "Kernel" kernel: String = "auto".into();
     }
 }
 
