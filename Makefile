@@ -5,12 +5,16 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants test-slow slow deny deny-offline deps
+.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants test-slow test-lotus test-upstream slow deny deny-offline deps
 
 # Sectors that the demo seals; with KEEP=1 it stays up until Ctrl-C.
 SECTORS ?= 2
 KEEP ?=
 export SECTORS KEEP
+# Folders with foreign programs, for test-lotus and test-upstream.
+LOTUS ?=
+UPSTREAM ?=
+export LOTUS UPSTREAM
 
 # The dev profile's cargo: RocksDB is built the quick way (see scripts/rocksdb.sh).
 cargo := scripts/cargo.sh
@@ -67,8 +71,20 @@ bench-kernels: deps ## our kernels against the proofs library (an hour the first
 mutants: deps ## break each law by a small patch and see that its guard fails; LAW=3 for one (hours for all, the first time)
 	@scripts/mutants.sh $(LAW)
 
-test-slow: build params ## a house under siege: crowds, liars, damaged files (twenty minutes; SIEGE_CASES=word for some)
+test-test-lotus: build params ## the house on a private network of real Lotus nodes; LOTUS=DIR holds a 2k build (half an hour)
+	@"$(bin)/damocles-peers" lotus
+
+test-upstream: build params ## our daemons with upstream's, each in the place of the other; UPSTREAM=DIR holds theirs
+	@"$(bin)/damocles-peers" upstream
+
+slow: build params ## a house under siege: crowds, liars, damaged files (twenty minutes; SIEGE_CASES=word for some)
 	$(cargo) test $(cargo_flags) --workspace --test siege -- --ignored --nocapture
+
+test-lotus: build params ## the house on a private network of real Lotus nodes; LOTUS=DIR holds a 2k build (half an hour)
+	@"$(bin)/damocles-peers" lotus
+
+test-upstream: build params ## our daemons with upstream's, each in the place of the other; UPSTREAM=DIR holds theirs
+	@"$(bin)/damocles-peers" upstream
 
 slow: build params ## the tests marked "ignore": large sectors, hours of CPU, tens of GiB
 	$(cargo) test $(cargo_flags) --workspace -- --ignored

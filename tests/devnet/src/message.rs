@@ -1,12 +1,20 @@
-//! Signed messages: their CIDs as Filecoin computes them and the check of their signature.
+//! Signed messages: their CIDs as Filecoin computes them, the check of their signature, and the
+//! sectors that they name.
 use cid::Cid;
+use fil_actor_miner_state::v18::{PreCommitSectorBatchParams2, ProveCommitSectors3Params};
+use fvm_ipld_encoding::RawBytes;
 use fvm_ipld_encoding::to_vec;
 use fvm_ipld_encoding::tuple::{Deserialize_tuple, Serialize_tuple};
+use fvm_shared::MethodNum;
 use fvm_shared::address::{Address, Protocol};
 use fvm_shared::crypto::signature::{Signature, SignatureType};
 use fvm_shared::message::Message;
+use fvm_shared::sector::SectorNumber;
 use multihash_codetable::{Code, MultihashDigest};
 use serde::Serialize;
+
+const PRE_COMMIT_SECTOR_BATCH_2: MethodNum = 28;
+const PROVE_COMMIT_SECTORS_3: MethodNum = 34;
 
 /// A message and the signature of its sender over the message's CID bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
@@ -63,5 +71,51 @@ impl SignedMessage {
             SignatureType::BLS => to_vec(&self.message)?.len(),
             SignatureType::Secp256k1 => to_vec(self)?.len(),
         })
+    }
+}
+
+/// The sectors that the parameters of a message to a miner name (PreCommitSectorBatch2 and
+/// ProveCommitSectors3); none of other methods, and none where they cannot be read.
+pub fn named_sectors(method: MethodNum, params: &RawBytes) -> Vec<SectorNumber> {
+    match method {
+        PRE_COMMIT_SECTOR_BATCH_2 => params
+            .deserialize::<PreCommitSectorBatchParams2>()
+            .map(|p| p.sectors.iter().map(|s| s.sector_number).collect()),
+        PROVE_COMMIT_SECTORS_3 => params.deserialize::<ProveCommitSectors3Params>().map(|p| {
+            p.sector_activations
+                .iter()
+                .map(|s| s.sector_number)
+                .collect()
+        }),
+        _ => Ok(Vec::new()),
+    }
+    .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use fil_actor_miner_state::v18::SectorActivationManifest;
+
+    use super::*;
+
+    #[test]
+    fn sectors_are_read_from_parameters() {
+        let params = ProveCommitSectors3Params {
+            sector_activations: [4, 2]
+                .map(|sector_number| SectorActivationManifest {
+                    sector_number,
+                    pieces: Vec::new(),
+                })
+                .to_vec(),
+            sector_proofs: vec![RawBytes::new(vec![1]); 2],
+            aggregate_proof: RawBytes::default(),
+            aggregate_proof_type: None,
+            require_activation_success: true,
+            require_notification_success: false,
+        };
+        let bytes = RawBytes::serialize(&params).unwrap();
+        assert_eq!(named_sectors(PROVE_COMMIT_SECTORS_3, &bytes), [4, 2]);
+        assert!(named_sectors(5, &bytes).is_empty());
+        assert!(named_sectors(PRE_COMMIT_SECTOR_BATCH_2, &RawBytes::new(vec![0xff])).is_empty());
     }
 }

@@ -21,6 +21,7 @@ use damocles_api::{
 use damocles_types::{ActorId, SectorId};
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     fmt::Display,
     fs,
     net::TcpListener,
@@ -71,6 +72,15 @@ impl Files {
             manager: config("manager.cfg"),
             worker: config("worker.toml"),
             ..Self::demo(&checkout())
+        }
+    }
+
+    /// Two threads with PC2 and C2 behind gates, two miners, and a chain that is not the house's.
+    pub fn elsewhere() -> Self {
+        Self {
+            manager: config("manager.elsewhere.cfg"),
+            worker: config("worker.elsewhere.toml"),
+            ..Self::gated()
         }
     }
 
@@ -131,6 +141,8 @@ pub struct House {
     worker_port: Cell<u16>,
     /// Who stands before a daemon, by role: the others are told this `host:port` in its place.
     fronts: [RefCell<Option<String>>; 3],
+    /// What other places of the config files are filled with.
+    places: RefCell<BTreeMap<&'static str, String>>,
     descriptors: Cell<Option<u64>>,
 }
 
@@ -153,6 +165,7 @@ impl House {
             manager_address: RefCell::new(None),
             worker_port: Cell::new(free_port()?),
             fronts: [const { RefCell::new(None) }; 3],
+            places: RefCell::default(),
             descriptors: Cell::new(None),
         })
     }
@@ -160,6 +173,17 @@ impl House {
     /// From its next start on, a daemon that needs this one is sent to `address` instead.
     pub fn stand_before(&self, role: Role, address: &str) {
         *self.fronts[role as usize].borrow_mut() = Some(address.to_owned());
+    }
+
+    /// From the next start on, a place of the config files that the house itself knows nothing
+    /// for, as the node of a chain that is not its own.
+    pub fn fill(&self, place: &'static str, with: &str) {
+        self.places.borrow_mut().insert(place, with.to_owned());
+    }
+
+    /// The mark that its processes carry, for those that are started beside it.
+    pub fn mark(&self) -> &str {
+        &self.id
     }
 
     /// Daemons that are started from now on may have so many files and sockets open.
@@ -298,6 +322,8 @@ impl House {
         values.extend([("WORKER", &*worker), ("GATED", &*gated)]);
         values.extend(node.as_deref().map(|node| ("NODE", node)));
         values.extend(manager.as_deref().map(|manager| ("MANAGER", manager)));
+        let places = self.places.borrow();
+        values.extend(places.iter().map(|(place, with)| (*place, &**with)));
         render::file(from, to, &values)
     }
 

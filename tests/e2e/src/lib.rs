@@ -5,11 +5,14 @@
 pub mod wait;
 pub mod usage;
 pub mod copy;
+pub mod alone;
 pub mod process;
 pub mod rpc;
 pub mod node;
 pub mod render;
 pub mod house;
+pub mod unaided;
 pub mod scenario;
 pub mod demo;
 pub mod idle;
+pub mod peers;

@@ -41,6 +41,16 @@ pub fn command(name: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// A command for a program that somebody brought.
+pub fn foreign(program: &Path) -> Command {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the house is run beside it; nothing here runs inside a daemon"
+    )]
+    let command = Command::new(program);
+    command
+}
+
 /// A command as a person types it.
 pub fn typed(line: &str) -> Command {
     #[expect(
@@ -153,6 +163,15 @@ impl Daemon {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Lets the process stand where it is, until [`Daemon::go_on`].
+    pub fn stand_still(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {

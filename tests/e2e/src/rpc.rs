@@ -8,6 +8,10 @@ use jsonrpsee::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{path::Path, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// Thousands of sectors in one list, as the manager's own command takes it.
 const MAX_ANSWER: u32 = 512 << 20;
@@ -61,6 +65,21 @@ impl Rpc {
             .await
             .with_context(|| format!("{method} at {}", self.url))
     }
+}
+
+/// Status and body of a page at `host:port`.
+pub async fn get(address: &str, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let asked = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(asked.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Ok((status.unwrap_or_default(), body.to_owned()))
 }
 
 /// Host and port of an `api` file (`/ip4/127.0.0.1/tcp/1234/http`), once it is written whole.

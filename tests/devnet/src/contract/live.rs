@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -60,6 +62,19 @@ impl Live {
         }
     }
 
+    /// A token that allows to read, made by the node.
+    async fn weak_token(&self) -> Option<String> {
+        let body = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "Filecoin.AuthNew", "params": [["read"]],
+        });
+        let header = format!("Authorization: Bearer {}\r\n", self.token);
+        let (status, body) = self.post(&header, &body.to_string()).await.ok()?;
+        let Said::Result(Value::String(token)) = said(status, &body).said else {
+            return None;
+        };
+        String::from_utf8(STANDARD.decode(token).ok()?).ok()
+    }
+
     async fn height(&self) -> Option<i64> {
         let head = self.told("Filecoin.ChainHead", json!([])).await?;
         head["Height"].as_i64()
@@ -88,10 +103,12 @@ pub fn said(status: u16, body: &str) -> Reply {
 impl Asked for Live {
     /// Panics when the node cannot be reached.
     async fn ask(&self, token: Token, method: &str, params: Value) -> Option<Reply> {
+        let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
         let header = match token {
-            Token::Good => format!("Authorization: Bearer {}\r\n", self.token),
+            Token::Good => bearer(&self.token),
+            Token::Read => bearer(&self.weak_token().await?),
             Token::None => String::new(),
-            Token::Bad => "Authorization: Bearer nonsense\r\n".to_owned(),
+            Token::Bad => bearer("nonsense"),
         };
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         match self.post(&header, &body.to_string()).await {

@@ -31,6 +31,8 @@ pub enum Token {
     #[default]
     Good,
     None,
+    /// One that allows to read.
+    Read,
     /// One that is not the node's.
     Bad,
 }

@@ -4,23 +4,19 @@ use std::time::Duration;
 
 use damocles_node::W;
 use damocles_node::devnet::{MessageRecord, PostRecord};
-use fil_actor_miner_state::v18::{PreCommitSectorBatchParams2, ProveCommitSectors3Params};
-use fvm_ipld_encoding::RawBytes;
 use fvm_shared::MethodNum;
 use fvm_shared::address::Address;
-use fvm_shared::sector::SectorNumber;
 
 use super::call::{Answer, Params, RpcError, answer};
 use super::node::Node;
 use super::shapes;
 use crate::block::TipsetKey;
+use crate::message::named_sectors;
 use crate::network::BlockTime;
 use crate::view::StateError;
 
 /// Blocks that one call may ask for.
 pub(super) const MAX_MINE: u64 = 100_000;
-const PRE_COMMIT_SECTOR_BATCH_2: MethodNum = 28;
-const PROVE_COMMIT_SECTORS_3: MethodNum = 34;
 
 pub(super) fn mine(node: &Node, params: Params) -> Answer {
     let count: u64 = params.get(0)?;
@@ -103,56 +99,11 @@ pub(super) fn messages(node: &Node, params: Params) -> Answer {
                 value: message.value,
                 epoch: tipset.height,
                 exit_code: i64::from(receipt.exit_code.value()),
-                sectors: sectors(message.method_num, &message.params),
+                sectors: named_sectors(message.method_num, &message.params),
             });
         }
         child = tipset;
     }
     records.reverse();
     answer(records)
-}
-
-/// The sectors that the parameters of a message name; none where they cannot be read.
-fn sectors(method: MethodNum, params: &RawBytes) -> Vec<SectorNumber> {
-    match method {
-        PRE_COMMIT_SECTOR_BATCH_2 => params
-            .deserialize::<PreCommitSectorBatchParams2>()
-            .map(|p| p.sectors.iter().map(|s| s.sector_number).collect()),
-        PROVE_COMMIT_SECTORS_3 => params.deserialize::<ProveCommitSectors3Params>().map(|p| {
-            p.sector_activations
-                .iter()
-                .map(|s| s.sector_number)
-                .collect()
-        }),
-        _ => Ok(Vec::new()),
-    }
-    .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use fil_actor_miner_state::v18::SectorActivationManifest;
-
-    use super::*;
-
-    #[test]
-    fn sectors_are_read_from_parameters() {
-        let params = ProveCommitSectors3Params {
-            sector_activations: [4, 2]
-                .map(|sector_number| SectorActivationManifest {
-                    sector_number,
-                    pieces: Vec::new(),
-                })
-                .to_vec(),
-            sector_proofs: vec![RawBytes::new(vec![1]); 2],
-            aggregate_proof: RawBytes::default(),
-            aggregate_proof_type: None,
-            require_activation_success: true,
-            require_notification_success: false,
-        };
-        let bytes = RawBytes::serialize(&params).unwrap();
-        assert_eq!(sectors(PROVE_COMMIT_SECTORS_3, &bytes), [4, 2]);
-        assert!(sectors(5, &bytes).is_empty());
-        assert!(sectors(PRE_COMMIT_SECTOR_BATCH_2, &RawBytes::new(vec![0xff])).is_empty());
-    }
 }

@@ -2,6 +2,7 @@
 //! up, and leaves nothing behind.
 
 use crate::{
+    alone,
     demo::{
         screen::Screen,
         summary::{SectorSummary, Summary},
@@ -12,9 +13,8 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use damocles_node::DeadlineInfo;
-use rustix::fs::{FlockOperation, flock};
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -48,7 +48,7 @@ pub enum End {
 pub async fn run(options: &Options) -> Result<End> {
     fs::create_dir_all(&options.out)
         .with_context(|| format!("{} cannot be made", options.out.display()))?;
-    let _lock = only_one(&options.out)?;
+    let _lock = alone::hold(&options.out)?;
     let home = options.out.join("home");
     if home.exists() {
         fs::remove_dir_all(&home)
@@ -97,20 +97,6 @@ pub async fn run(options: &Options) -> Result<End> {
     let end = result.with_context(|| format!("the demo failed; logs: {}", demo.logs()))?;
     closed?;
     Ok(end)
-}
-
-/// Two demos in one folder would remove each other's files.
-fn only_one(out: &Path) -> Result<File> {
-    let path = out.join("lock");
-    let file =
-        File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!(
-            "another demo runs in {}. hint: end it first, or use another checkout",
-            out.display()
-        );
-    }
-    Ok(file)
 }
 
 struct Demo<'a> {

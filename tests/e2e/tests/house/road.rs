@@ -2,7 +2,8 @@
 //! is called, and that they are proven in the end.
 
 use anyhow::{Result, bail, ensure};
-use damocles_api::{damocles::DamoclesClient, worker::ThreadState};
+use damocles_api::damocles::DamoclesClient;
+pub(crate) use damocles_e2e::unaided::until;
 use damocles_e2e::{
     house::{House, MINER},
     node::{Node, PROVE_COMMIT},
@@ -31,33 +32,6 @@ impl Sectors {
     pub(crate) fn ids(self) -> impl Iterator<Item = SectorId> {
         self.numbers().map(|number| SectorId::new(MINER, number))
     }
-}
-
-/// [`House::until`], which ends at once when a thread stands and waits for a person.
-pub(crate) async fn until<T>(
-    house: &House,
-    what: &str,
-    limit: Duration,
-    mut probe: impl AsyncFnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    house
-        .until(what, limit, async || {
-            if let Some(called) = person_called(house).await? {
-                return Ok(Some(Err(called)));
-            }
-            Ok(probe().await?.map(Ok))
-        })
-        .await?
-}
-
-/// The first thread that has stopped until a person resumes it, as an error.
-async fn person_called(house: &House) -> Result<Option<anyhow::Error>> {
-    let threads = house.threads().await?;
-    let stands = |state: &ThreadState| matches!(state, ThreadState::Paused { .. });
-    Ok(threads
-        .into_iter()
-        .find(|thread| stands(&thread.thread_state))
-        .map(|thread| anyhow::anyhow!("a person is needed: {thread:#?}")))
 }
 
 /// The message of a sector that succeeded on the chain as it stands now.
