@@ -25,6 +25,9 @@ pub mod economy;
 /// The state tree and the addresses in it.
 pub mod tree;
 
+/// Actor codes of an older network version.
+pub mod codes;
+
 /// Claimed power and the cron queue.
 pub mod power;
 

@@ -163,7 +163,7 @@ impl Network {
     }
 
     /// From the epoch `height` on (None: the next one) the network is of that version. The
-    /// actors' state goes on as it is.
+    /// actors' state goes on as it is; their codes are those of the version (see [`crate::codes`]).
     pub fn upgrade(&self, version: u32, height: Option<ChainEpoch>) -> anyhow::Result<ChainEpoch> {
         ensure!(
             VERSIONS.contains(&version),

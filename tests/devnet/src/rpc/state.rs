@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::call::{Answer, Params, RpcError, answer};
 use super::node::Node;
 use super::{chain, shapes};
+use crate::codes;
 use crate::view::{StateError, StateView};
 
 /// Upgrades before genesis: all of them, as on Lotus' 2k network (`params_2k.go`).
@@ -134,7 +135,11 @@ fn actor_state(view: &StateView, address: &Address) -> Result<ActorState, RpcErr
 
 pub(super) fn actor(node: &Node, params: Params) -> Answer {
     let W(address) = params.get(0)?;
-    answer(actor_state(&view(node, &params, 1)?, &address)?)
+    let view = view(node, &params, 1)?;
+    let mut actor = actor_state(&view, &address)?;
+    let version = node.network.version_at(view.tipset.height);
+    actor.code = codes::as_of(version, actor.code);
+    answer(actor)
 }
 
 /// The decoded state: of miners and accounts. Others have nothing here that a storage

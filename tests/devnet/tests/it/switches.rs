@@ -249,3 +249,23 @@ async fn an_upgrade_changes_the_version_from_its_epoch_on() {
     );
     net.fails("Devnet.UpgradeNetwork", json!([30, 2])).await;
 }
+
+/// A program that knows no later version takes actors for what their codes say.
+#[tokio::test]
+async fn a_network_of_the_version_before_has_its_actors() {
+    let net = Net::new(0);
+    net.mine(1).await;
+    let miner = async || {
+        let actor = net.call("Filecoin.StateGetActor", json!(["t01000", []]));
+        actor.await
+    };
+    let newest = miner().await;
+    net.call("Devnet.UpgradeNetwork", json!([27, null])).await;
+    net.mine(1).await;
+    let older = miner().await;
+    assert_ne!(older["Code"], newest["Code"]);
+    assert_eq!(older["Balance"], newest["Balance"]);
+    net.call("Devnet.UpgradeNetwork", json!([28, null])).await;
+    net.mine(1).await;
+    assert_eq!(miner().await["Code"], newest["Code"]);
+}
