@@ -336,6 +336,13 @@ impl House {
         Ok(())
     }
 
+    /// Starts another program, marked as one of this house, with a log of that name. It must be
+    /// stopped before the house is closed.
+    pub fn start_beside(&self, name: &str, command: Command) -> Result<Daemon> {
+        let log = self.home.join("logs").join(format!("{name}.log"));
+        Daemon::start(name, &self.id, command, &log)
+    }
+
     fn daemon(&self, role: Role) -> &RefCell<Option<Daemon>> {
         &self.daemons[role as usize]
     }

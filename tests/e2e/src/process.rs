@@ -62,6 +62,41 @@ pub fn typed(line: &str) -> Command {
     command
 }
 
+/// A command for a program that is not of this workspace.
+pub fn foreign(program: &Path) -> Command {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the house under test is tried beside foreign programs; nothing here runs inside a daemon"
+    )]
+    Command::new(program)
+}
+
+/// What a program that has ended left behind.
+#[derive(Debug)]
+pub struct Said {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a program to its end without holding up this thread, which may have to answer it; one
+/// that has not ended in time is killed, and that is an error.
+pub async fn run(mut command: Command, limit: Duration) -> Result<Said> {
+    command.stdin(Stdio::null());
+    let what = format!("{command:?}");
+    let mut command = tokio::process::Command::from(command);
+    let output = command.kill_on_drop(true).output();
+    let output = match tokio::time::timeout(limit, output).await {
+        Ok(output) => output.with_context(|| format!("{what} cannot be started"))?,
+        Err(_) => bail!("{what} has not ended within {} s", limit.as_secs()),
+    };
+    Ok(Said {
+        status: output.status,
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
 /// A running daemon. Dropped: its whole group is killed.
 #[derive(Debug)]
 pub struct Daemon {
