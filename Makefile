@@ -71,13 +71,7 @@ bench-kernels: deps ## our kernels against the proofs library (an hour the first
 mutants: deps ## break each law by a small patch and see that its guard fails; LAW=3 for one (hours for all, the first time)
 	@scripts/mutants.sh $(LAW)
 
-test-test-lotus: build params ## the house on a private network of real Lotus nodes; LOTUS=DIR holds a 2k build (half an hour)
-	@"$(bin)/damocles-peers" lotus
-
-test-upstream: build params ## our daemons with upstream's, each in the place of the other; UPSTREAM=DIR holds theirs
-	@"$(bin)/damocles-peers" upstream
-
-slow: build params ## a house under siege: crowds, liars, damaged files (twenty minutes; SIEGE_CASES=word for some)
+test-slow: build params ## a house under siege: crowds, liars, damaged files (twenty minutes; SIEGE_CASES=word for some)
 	$(cargo) test $(cargo_flags) --workspace --test siege -- --ignored --nocapture
 
 test-lotus: build params ## the house on a private network of real Lotus nodes; LOTUS=DIR holds a 2k build (half an hour)

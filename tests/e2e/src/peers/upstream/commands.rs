@@ -1,0 +1,85 @@
+//! The commands of upstream's `util` that read, and what is known of those that our manager
+//! refuses.
+
+/// One command, as it is typed after `util`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Command {
+    pub(super) words: &'static str,
+    /// The method that our manager does not serve and the command asks for.
+    pub(super) refused: Option<&'static str>,
+    /// What may differ: beginnings of lines that only one of the two prints, and why is said where
+    /// the command stands in the table.
+    pub(super) may_differ: &'static [&'static str],
+}
+
+const fn same(words: &'static str) -> Command {
+    Command {
+        words,
+        refused: None,
+        may_differ: &[],
+    }
+}
+
+const fn refused(words: &'static str, method: &'static str) -> Command {
+    Command {
+        words,
+        refused: Some(method),
+        may_differ: &[],
+    }
+}
+
+/// Sector 1 of the miner 1000 is sealed and proven when they are tried, and the worker is there.
+pub(super) const COMMANDS: &[Command] = &[
+    same("sealer sectors list"),
+    same("sealer sectors list --offline"),
+    same("sealer sectors list --offline --miner t01000"),
+    same("sealer sectors list --offline --miner t01001"),
+    same("sealer sectors state 1000 1"),
+    same("sealer sectors state t01000 1"),
+    same("sealer sectors state 1000 77"),
+    same("sealer sectors state export-json 1000 1"),
+    refused("sealer sectors find-deal 7", "FindSectorsWithDeal"),
+    refused(
+        "sealer sectors find-deal --offline 7",
+        "FindSectorsWithDeal",
+    ),
+    same("sealer sectors check-expire --miner t01000 --cutoff 100000000"),
+    same("sealer sectors expired --miner t01000"),
+    refused(
+        "sealer sectors terminate --actor 1000 query 1",
+        "PollTerminateSectorState",
+    ),
+    same("sealer sectors resend-pre 1000 1"),
+    same("sealer sectors resend-prove 1000 1"),
+    same("sealer proving --miner t01000 info"),
+    same("sealer proving --miner t01000 faults"),
+    same("sealer proving --miner t01000 deadlines"),
+    same("sealer proving --miner t01000 deadlines --all"),
+    same("sealer proving --miner t01000 deadline @DEADLINE@"),
+    same("sealer proving --miner t01000 deadline -n -b @DEADLINE@"),
+    refused(
+        "sealer proving --miner t01000 check @DEADLINE@",
+        "CheckProvable",
+    ),
+    refused(
+        "sealer proving --miner t01000 check --slow --detail @DEADLINE@",
+        "CheckProvable",
+    ),
+    refused(
+        "sealer proving --miner t01000 sector-info 1",
+        "ProvingSectorInfo",
+    ),
+    same("sealer actor --miner t01000 balance"),
+    refused("sealer actor --miner t01000 control list", "GetMinerConfig"),
+    refused("sealer snap candidates t01000", "SnapUpCandidates"),
+    same("storage list"),
+    same("storage release-reserved 1000 1"),
+    same("worker list"),
+    same("worker info demo-worker"),
+    same("worker info nobody.invalid"),
+    same("worker wdpost list"),
+    same("miner info t01000"),
+    same("chain head"),
+    same("chain pci t01000 1"),
+    same("message search nothing"),
+];
