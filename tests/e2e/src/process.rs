@@ -62,15 +62,6 @@ pub fn typed(line: &str) -> Command {
     command
 }
 
-/// A command for a program that is not of this workspace.
-pub fn foreign(program: &Path) -> Command {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the house under test is tried beside foreign programs; nothing here runs inside a daemon"
-    )]
-    Command::new(program)
-}
-
 /// What a program that has ended left behind.
 #[derive(Debug)]
 pub struct Said {

@@ -18,6 +18,8 @@ use fvm_shared::econ::TokenAmount;
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 
+/// Deeper than the confidence of the manager's config.
+const DEEP: Epoch = 8;
 /// How long the node is away.
 const AWAY: Duration = Duration::from_secs(60);
 /// No window is waited for longer.
@@ -69,11 +71,15 @@ impl Trial<'_> {
         Ok(format!("nonce {nonce} was lost; {}", at(&landed)))
     }
 
-    /// The chain goes back to before the first of the messages.
+    /// The chain goes back to before the first of the messages, which lies deep by then.
     pub(super) async fn branch_below(&mut self, method: u64, pool: Pool) -> Result<String> {
         let before = self.done(method).await?;
         let count = before.len();
         let first = before.iter().map(|e| e.epoch).min().context("messages")?;
+        self.until("the messages to lie deep", SOON, async |s| {
+            Ok((s.chain.height().await? >= first + DEEP).then_some(()))
+        })
+        .await?;
         self.network.hold();
         let head = self.chain.height().await?;
         self.kill()?;

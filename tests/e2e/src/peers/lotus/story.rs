@@ -24,8 +24,7 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_secs(3600);
 /// How long everything before the last proof takes, by experience.
 const SEALING: Duration = Duration::from_secs(1200);
-/// Deeper than the confidence of the manager's config, and less deep.
-const DEEP: Epoch = 12;
+/// Less deep than the confidence of the manager's config.
 const SHALLOW: Epoch = 2;
 
 /// Tells the story. Whatever happened is in the report.
@@ -145,16 +144,17 @@ impl<'a> Trial<'a> {
             async |s| s.branch_below(PRE_COMMIT, Pool::Emptied).await,
         )
         .await?;
+        self.step(
+            "a deep branch with precommits lost, the pool kept",
+            async |s| s.branch_below(PRE_COMMIT, Pool::Kept).await,
+        )
+        .await?;
         self.step("a shallow branch lost", async |s| {
             s.branch_by(SHALLOW).await
         })
         .await?;
         self.step("the node killed for a minute", Self::node_away)
             .await?;
-        self.step("a deep branch lost, the pool kept", async |s| {
-            s.branch_by(DEEP).await
-        })
-        .await?;
         self.step("a network upgrade", Self::upgraded).await?;
         self.step("the wallet empty, and filled", Self::no_funds)
             .await?;
