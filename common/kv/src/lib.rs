@@ -1,21 +1,29 @@
-//! Durable key-value tables with atomic batches; the only crate that names rocksdb.
+//! Durable key-value tables; the only crate that names a database.
 //!
 //! ```text
-//! Schema ──open──► Kv ── get · scan · update(batch) ──► RocksDB, or the same in memory
+//! Kv::open ──► Kv ── store() ──► Store ── transact(|t| …) ──► RocksDB, or the same in memory
+//!              └─ get · scan · update(batch): the older way, on the same records
 //! ```
 //! A daemon says in a [`Schema`] who it is and which [`Table`]s it has; [`Kv::open`] refuses a
-//! database of somebody else or of a newer version before anything is changed. Both kinds of
-//! store pass the same suite (`tests/conformance.rs`). [`Kv::open_existing`] makes none: where
-//! there was a database, an empty directory is a disk that is not mounted.
+//! database of somebody else or of a newer version before anything is changed.
+//! [`Kv::open_existing`] makes none: where there was a database, an empty directory is a disk
+//! that is not mounted.
+//!
+//! New code goes through [`Store::transact`]: serialisable transactions that may run again, on
+//! every engine the same, as one suite shows (`tests/transactions`). See
+//! `docs/decisions/0006-transactions-that-run-again.md`.
 //!
 //! This crate knows nothing of what is stored: keys are bytes, values are bytes or JSON.
 
 mod table;
 mod batch;
 mod health;
+mod transaction;
+mod recent;
+mod ledger;
 mod mem;
 mod rocks;
-mod store;
+mod kv;
 mod schema;
 mod refusal;
 mod look;
@@ -23,7 +31,8 @@ mod open;
 
 pub use batch::{Batch, Durability};
 pub use health::Trouble;
+pub use kv::{Entry, Kv};
 pub use refusal::{ACCEPT_CUT, OpenError};
 pub use schema::{Migration, Schema};
-pub use store::{Entry, Kv};
 pub use table::{KvError, Table};
+pub use transaction::{Record, Span, Store, StoreError, Transaction, Version};

@@ -8,8 +8,7 @@ use crate::{
     refusal::{OpenError, classify, stranger},
     rocks::{Glimpse, families},
     schema::{STAMP_KEY, Stamp},
-    store::decode,
-    table::META,
+    table::{META, decode},
 };
 use std::{fs, io, path::Path};
 

@@ -1,17 +1,42 @@
-//! The store in memory: the twin of RocksDB for tests.
+//! The store in memory: the twin of RocksDB for tests. Records keep what they were as long as a
+//! transaction runs that may look at it.
 
-use crate::{Batch, KvError, Table, batch::Change, health::Trouble};
+use crate::{
+    Batch, Durability, KvError, Table,
+    batch::Change,
+    health::Trouble,
+    ledger::{Commit, Ledger},
+    recent::Footprint,
+    transaction::{Attempt, End, Engine, Failure, Range, Stored, Version, View},
+};
 use parking_lot::{Mutex, RwLock};
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, ControlFlow},
+};
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+/// What a record was from each commit on; the oldest first.
+type Past = Vec<(u64, Option<Stored>)>;
+type Rows = BTreeMap<Vec<u8>, Past>;
+type Entry = (Vec<u8>, Vec<u8>);
+type Tables = BTreeMap<Table, Rows>;
 
 #[derive(Debug)]
 pub(crate) struct Mem {
-    tables: RwLock<BTreeMap<Table, Rows>>,
+    tables: RwLock<Tables>,
     /// What a test has every write fail with.
     broken: Mutex<Option<String>>,
     trouble: Mutex<Option<Trouble>>,
+    pub(crate) ledger: Ledger,
+}
+
+fn at(past: &Past, commit: u64) -> Option<&Stored> {
+    let known = past.iter().rev().find(|(since, _)| *since <= commit);
+    known.and_then(|(_, stored)| stored.as_ref())
+}
+
+fn rows(tables: &Tables, table: Table) -> Result<&Rows, KvError> {
+    tables.get(&table).ok_or(KvError::UnknownTable(table.0))
 }
 
 impl Mem {
@@ -20,6 +45,7 @@ impl Mem {
             tables: RwLock::new(tables.into_iter().map(|t| (t, Rows::new())).collect()),
             broken: Mutex::new(None),
             trouble: Mutex::new(None),
+            ledger: Ledger::new(0),
         }
     }
 
@@ -32,20 +58,21 @@ impl Mem {
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        let all = self.tables.read();
-        let rows = all.get(&table).ok_or(KvError::UnknownTable(table.0))?;
-        Ok(rows.get(key).cloned())
+        let tables = self.tables.read();
+        let past = rows(&tables, table)?.get(key);
+        Ok(past
+            .and_then(|past| at(past, u64::MAX))
+            .map(|stored| stored.value.clone()))
     }
 
     /// A copy of the rows under a prefix, so that the reader may write meanwhile.
-    fn rows(&self, table: Table, prefix: &[u8], from: &[u8]) -> Result<Rows, KvError> {
-        let all = self.tables.read();
-        let rows = all.get(&table).ok_or(KvError::UnknownTable(table.0))?;
+    fn copy(&self, table: Table, prefix: &[u8], from: &[u8]) -> Result<Vec<Entry>, KvError> {
+        let tables = self.tables.read();
         let start = from.max(prefix).to_vec();
-        Ok(rows
+        Ok(rows(&tables, table)?
             .range(start..)
             .take_while(|(k, _)| k.starts_with(prefix))
-            .map(|(k, v)| (k.clone(), v.clone()))
+            .filter_map(|(k, past)| Some((k.clone(), at(past, u64::MAX)?.value.clone())))
             .collect())
     }
 
@@ -56,7 +83,7 @@ impl Mem {
         from: &[u8],
         mut see: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), KvError> {
-        for (key, value) in self.rows(table, prefix, from)? {
+        for (key, value) in self.copy(table, prefix, from)? {
             if see(&key, &value).is_break() {
                 break;
             }
@@ -70,7 +97,7 @@ impl Mem {
         prefix: &[u8],
         mut see: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), KvError> {
-        for (key, value) in self.rows(table, prefix, prefix)?.into_iter().rev() {
+        for (key, value) in self.copy(table, prefix, prefix)?.into_iter().rev() {
             if see(&key, &value).is_break() {
                 break;
             }
@@ -78,9 +105,36 @@ impl Mem {
         Ok(())
     }
 
-    pub(crate) fn write(&self, batch: Batch) -> Result<(), KvError> {
-        let mut all = self.tables.write();
-        for change in &batch.changes {
+    pub(crate) fn write(&self, batch: &Batch, durability: Durability) -> Result<(), KvError> {
+        self.commit(None, &batch.changes, durability).map(|_| ())
+    }
+
+    /// False: what it has read was written since.
+    fn commit(
+        &self,
+        read: Option<(u64, &Footprint)>,
+        changes: &[Change],
+        durability: Durability,
+    ) -> Result<bool, KvError> {
+        let commit = Commit {
+            read,
+            changes,
+            durability,
+            on_disk: u64::MAX,
+        };
+        let done = self.ledger.commit(&commit, |_, number, oldest| {
+            self.apply(changes, number, oldest)
+        })?;
+        *self.trouble.lock() = None;
+        if done.is_some() && durability == Durability::Synced {
+            self.ledger.count_synced();
+        }
+        Ok(done.is_some())
+    }
+
+    fn apply(&self, changes: &[Change], number: u64, oldest: u64) -> Result<(), KvError> {
+        let mut tables = self.tables.write();
+        for change in changes {
             let (Change::Put(table, ..) | Change::Delete(table, _)) = change;
             if let Some(reason) = self.broken.lock().clone() {
                 self.trouble
@@ -92,21 +146,97 @@ impl Mem {
                     reason,
                 });
             }
-            if !all.contains_key(table) {
-                return Err(KvError::UnknownTable(table.0));
-            }
+            rows(&tables, *table)?;
         }
-        for change in batch.changes {
-            match change {
+        for change in changes {
+            let (table, key, stored) = match change {
                 Change::Put(table, key, value) => {
-                    all.entry(table).or_default().insert(key, value);
+                    let version = Version(number);
+                    let value = value.clone();
+                    (table, key, Some(Stored { version, value }))
                 }
-                Change::Delete(table, key) => {
-                    all.entry(table).or_default().remove(&key);
-                }
+                Change::Delete(table, key) => (table, key, None),
+            };
+            let rows = tables.entry(*table).or_default();
+            let past = rows.entry(key.clone()).or_default();
+            past.retain(|(since, _)| *since != number);
+            past.push((number, stored));
+            // of what was before the oldest transaction began, it sees the last
+            let seen = past.partition_point(|(since, _)| *since <= oldest);
+            past.drain(..seen.saturating_sub(1));
+            if matches!(past.as_slice(), [(_, None)]) {
+                rows.remove(key);
             }
         }
-        *self.trouble.lock() = None;
         Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Moment<'a> {
+    tables: &'a RwLock<Tables>,
+    commit: u64,
+    read: Footprint,
+}
+
+impl View for Moment<'_> {
+    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Stored>, Failure> {
+        self.read.keys.push((table, key.to_vec()));
+        let tables = self.tables.read();
+        let past = rows(&tables, table)?.get(key);
+        Ok(past.and_then(|past| at(past, self.commit)).cloned())
+    }
+
+    fn scan(
+        &mut self,
+        table: Table,
+        range: &Range,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Stored)>, Failure> {
+        let tables = self.tables.read();
+        let high = match &range.high {
+            Some(high) => Bound::Excluded(high.clone()),
+            None => Bound::Unbounded,
+        };
+        let within = rows(&tables, table)?.range((Bound::Included(range.low.clone()), high));
+        let present =
+            |(key, past): (&Vec<u8>, &Past)| Some((key.clone(), at(past, self.commit)?.clone()));
+        let found: Vec<_> = if backwards {
+            within.rev().filter_map(present).take(limit).collect()
+        } else {
+            within.filter_map(present).take(limit).collect()
+        };
+        self.read.saw(table, range, backwards, limit, &found);
+        Ok(found)
+    }
+}
+
+impl Engine for Mem {
+    fn attempt(
+        &self,
+        attempt: Attempt,
+        body: &mut dyn FnMut(&mut dyn View) -> End,
+    ) -> Result<(), Failure> {
+        let alone = self.ledger.alone_after(attempt.number);
+        let running = self.ledger.begin();
+        let mut view = Moment {
+            tables: &self.tables,
+            commit: running.began,
+            read: Footprint::default(),
+        };
+        let changes = match body(&mut view) {
+            End::Failed(failure) => return Err(failure),
+            End::Refused => return Ok(()),
+            End::Commit(changes) if changes.is_empty() => return Ok(()),
+            End::Commit(changes) => changes,
+        };
+        let _alone = alone.unwrap_or_else(|| self.ledger.alone());
+        let read = Some((running.began, &view.read));
+        if self.commit(read, &changes, attempt.durability)? {
+            Ok(())
+        } else {
+            Err(Failure::conflict())
+        }
     }
 }

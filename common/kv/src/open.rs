@@ -3,22 +3,22 @@
 use crate::{
     Batch, Durability, Kv, KvError, Schema,
     health::{Cause, cause},
+    kv::Kind,
     look::{Seen, judge, look},
     mem::Mem,
     refusal::{ACCEPT_CUT, OpenError, classify, stranger},
     rocks::{Log, Rocks, db_options},
     schema::{STAMP_KEY, Stamp},
-    store::Engine,
     table::META,
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 use uuid::Uuid;
 
 impl Kv {
     /// The same in memory, for tests; nothing is on disk.
     pub fn in_memory(schema: &Schema) -> Self {
         let tables = schema.tables.iter().copied().chain([META]);
-        Self::from_engine(Engine::Mem(Mem::new(tables)), Uuid::new_v4())
+        Self::of(Kind::Mem(Arc::new(Mem::new(tables))), Uuid::new_v4())
     }
 
     /// Opens the database in `dir`, creating directory and database when there is none: for
@@ -120,7 +120,10 @@ fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Kv, OpenErro
     let found = stamp.map(|bytes| judge(dir, schema, &bytes)).transpose()?;
     rocks.add_tables(tables).map_err(|e| classify(dir, &e))?;
     let id = found.as_ref().and_then(|stamp| stamp.id);
-    let kv = Kv::from_engine(Engine::Rocks(rocks), id.unwrap_or_else(Uuid::new_v4));
+    let kv = Kv::of(
+        Kind::Rocks(Arc::new(rocks)),
+        id.unwrap_or_else(Uuid::new_v4),
+    );
     if found.is_none() {
         refuse_records(dir, schema, &kv)?;
     }

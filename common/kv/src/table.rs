@@ -1,5 +1,7 @@
 //! A table by name, and how reading or writing one can fail.
 
+use serde::de::DeserializeOwned;
+
 /// A table, by name. Names are stored; never reuse one for another thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Table(pub &'static str);
@@ -39,4 +41,16 @@ pub enum KvError {
 /// Keys in messages: as text where it is text.
 pub(crate) fn show(key: &[u8]) -> String {
     key.escape_ascii().to_string()
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(
+    table: Table,
+    key: &[u8],
+    value: &[u8],
+) -> Result<T, KvError> {
+    serde_json::from_slice(value).map_err(|source| KvError::Decode {
+        table: table.0,
+        key: show(key),
+        source,
+    })
 }

@@ -1,39 +1,31 @@
-//! The store as its users see it, whatever lies below.
+//! Single reads and atomic batches: the older way to a database, beside the transactions of
+//! [`Store`]. Both may be used on one.
 
 use crate::{
-    Batch, Durability, KvError, Table,
+    Batch, Durability, KvError, Store, Table,
     health::Trouble,
+    ledger::Ledger,
     mem::Mem,
     rocks::Rocks,
-    table::{META, PROBE_KEY, show},
+    table::{META, PROBE_KEY, decode},
 };
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use std::{
-    ops::ControlFlow,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{ops::ControlFlow, sync::Arc};
 use uuid::Uuid;
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
 #[derive(Debug)]
-pub(crate) enum Engine {
-    Rocks(Rocks),
-    Mem(Mem),
+pub(crate) enum Kind {
+    Rocks(Arc<Rocks>),
+    Mem(Arc<Mem>),
 }
 
 #[derive(Debug)]
 struct Inner {
-    engine: Engine,
-    /// Held from the first read to the write of an [`Kv::update`].
-    writer: Mutex<()>,
+    kind: Kind,
     id: Uuid,
-    synced: AtomicU64,
 }
 
 /// A database; clones share it. Calls block for the time of a disk access: from async code
@@ -42,13 +34,23 @@ struct Inner {
 pub struct Kv(Arc<Inner>);
 
 impl Kv {
-    pub(crate) fn from_engine(engine: Engine, id: Uuid) -> Self {
-        Self(Arc::new(Inner {
-            engine,
-            writer: Mutex::new(()),
-            id,
-            synced: AtomicU64::new(0),
-        }))
+    pub(crate) fn of(kind: Kind, id: Uuid) -> Self {
+        Self(Arc::new(Inner { kind, id }))
+    }
+
+    /// The same database, read and written by transactions.
+    pub fn store(&self) -> Store {
+        match &self.0.kind {
+            Kind::Rocks(r) => Store::new(r.clone(), self.id()),
+            Kind::Mem(m) => Store::new(m.clone(), self.id()),
+        }
+    }
+
+    fn ledger(&self) -> &Ledger {
+        match &self.0.kind {
+            Kind::Rocks(r) => &r.ledger,
+            Kind::Mem(m) => &m.ledger,
+        }
     }
 
     /// The database's own name: made with it, never changed, and no other database has it.
@@ -58,9 +60,9 @@ impl Kv {
 
     /// The value of a key.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        match &self.0.engine {
-            Engine::Rocks(r) => r.get(table, key),
-            Engine::Mem(m) => m.get(table, key),
+        match &self.0.kind {
+            Kind::Rocks(r) => r.get(table, key),
+            Kind::Mem(m) => m.get(table, key),
         }
     }
 
@@ -84,9 +86,9 @@ impl Kv {
         from: &[u8],
         see: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), KvError> {
-        match &self.0.engine {
-            Engine::Rocks(r) => r.walk(table, prefix, from, see),
-            Engine::Mem(m) => m.walk(table, prefix, from, see),
+        match &self.0.kind {
+            Kind::Rocks(r) => r.walk(table, prefix, from, see),
+            Kind::Mem(m) => m.walk(table, prefix, from, see),
         }
     }
 
@@ -97,9 +99,9 @@ impl Kv {
         prefix: &[u8],
         see: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), KvError> {
-        match &self.0.engine {
-            Engine::Rocks(r) => r.walk_back(table, prefix, see),
-            Engine::Mem(m) => m.walk_back(table, prefix, see),
+        match &self.0.kind {
+            Kind::Rocks(r) => r.walk_back(table, prefix, see),
+            Kind::Mem(m) => m.walk_back(table, prefix, see),
         }
     }
 
@@ -145,27 +147,22 @@ impl Kv {
         if batch.is_empty() {
             return Ok(());
         }
-        let written = match &self.0.engine {
-            Engine::Rocks(r) => r.write(&batch, durability),
-            Engine::Mem(m) => m.write(batch),
-        };
-        written?;
-        if durability == Durability::Synced {
-            self.0.synced.fetch_add(1, Ordering::Relaxed);
+        match &self.0.kind {
+            Kind::Rocks(r) => r.write(&batch.changes, durability),
+            Kind::Mem(m) => m.write(&batch, durability),
         }
-        Ok(())
     }
 
     /// How many writes were asked to be on the disk, and are.
     pub fn synced_writes(&self) -> u64 {
-        self.0.synced.load(Ordering::Relaxed)
+        self.ledger().synced_writes()
     }
 
     /// Why writes fail; None when the last one succeeded.
     pub fn trouble(&self) -> Option<Trouble> {
-        match &self.0.engine {
-            Engine::Rocks(r) => r.trouble(),
-            Engine::Mem(m) => m.trouble(),
+        match &self.0.kind {
+            Kind::Rocks(r) => r.trouble(),
+            Kind::Mem(m) => m.trouble(),
         }
     }
 
@@ -179,34 +176,23 @@ impl Kv {
     /// For tests of what follows: from now on writes to a database in memory fail for this
     /// reason, or succeed again.
     pub fn fail_writes(&self, reason: Option<&str>) {
-        if let Engine::Mem(m) = &self.0.engine {
+        if let Kind::Mem(m) = &self.0.kind {
             m.fail_writes(reason);
         }
     }
 
-    /// Reads, decides and writes with no other `update` in between. `plan` sees the store as it
-    /// was before; an error from it writes nothing. It must not call `update` itself.
+    /// Reads, decides and writes with no other `update` and no transaction in between. `plan` sees
+    /// the store as it was before; an error from it writes nothing. It must not call `update`
+    /// itself, nor begin a transaction.
     pub fn update<T, E: From<KvError>>(
         &self,
         durability: Durability,
         plan: impl FnOnce(&Self, &mut Batch) -> Result<T, E>,
     ) -> Result<T, E> {
-        let _alone = self.0.writer.lock();
+        let _alone = self.ledger().alone();
         let mut batch = Batch::new();
         let out = plan(self, &mut batch)?;
         self.write(batch, durability)?;
         Ok(out)
     }
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(
-    table: Table,
-    key: &[u8],
-    value: &[u8],
-) -> Result<T, KvError> {
-    serde_json::from_slice(value).map_err(|source| KvError::Decode {
-        table: table.0,
-        key: show(key),
-        source,
-    })
 }

@@ -1,0 +1,171 @@
+//! The store as its users see it: it runs a closure as a transaction, again while others are in
+//! its way.
+
+use super::{
+    access::Transaction,
+    engine::{Attempt, End, Engine, Failure},
+    error::StoreError,
+};
+use crate::{Durability, KvError, table::META};
+use rand::Rng as _;
+use std::{cell::RefCell, sync::Arc, thread, time::Duration};
+use uuid::Uuid;
+
+/// So often a transaction is tried before its caller hears of the conflict. With the pauses in
+/// between that is about a second.
+const ATTEMPTS: u32 = 50;
+/// Of them, so many on a database that cannot be reached.
+const AWAY: u32 = 4;
+/// The longest pause between two attempts; each is a random part of a doubling one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+
+thread_local! {
+    /// The stores of which this thread is inside a transaction.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A database that is read and written by transactions; clones share it. Calls block: from async
+/// code make them on a blocking thread.
+#[derive(Clone, Debug)]
+pub struct Store {
+    engine: Arc<dyn Engine>,
+    id: Uuid,
+    attempts: u32,
+}
+
+impl Store {
+    pub(crate) fn new(engine: Arc<dyn Engine>, id: Uuid) -> Self {
+        Self {
+            engine,
+            id,
+            attempts: ATTEMPTS,
+        }
+    }
+
+    /// The database's own name: made with it, never changed, and no other database has it.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The same store, that tries a transaction so often and not more.
+    #[must_use]
+    pub fn with_attempts(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// Runs `body` as a transaction: what it reads and writes through `t` happens at one moment,
+    /// with no other transaction in between, whole or not at all. When this returns `Ok`, it is
+    /// as durable as `durability` says, and so is everything that it has read.
+    ///
+    /// `body` may run again from its beginning when others wrote what it had read, so it must
+    /// have no effect but through `t`. An error of it writes nothing, and is returned as it is:
+    /// it, too, was decided on records of one moment.
+    ///
+    /// # Errors
+    /// Those of `body`. [`StoreError::Conflict`] after many attempts and [`StoreError::Away`] are
+    /// waits ([`StoreError::is_wait`]); [`StoreError::UnknownOutcome`] only where a network lies
+    /// between; [`StoreError::Nested`] inside another transaction of this store.
+    pub fn transact<T, E: From<StoreError>>(
+        &self,
+        durability: Durability,
+        body: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run(durability, false, body)
+    }
+
+    /// [`Self::transact`] for a closure that writes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Self::transact`]; [`StoreError::ReadOnly`] when it writes.
+    pub fn read<T, E: From<StoreError>>(
+        &self,
+        body: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run(Durability::Synced, true, body)
+    }
+
+    fn run<T, E: From<StoreError>>(
+        &self,
+        durability: Durability,
+        read_only: bool,
+        mut body: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _inside = Inside::enter(&self.engine)?;
+        let (mut number, mut away) = (0, 0);
+        loop {
+            number += 1;
+            let attempt = Attempt { number, durability };
+            let mut outcome = None;
+            let done = self.engine.attempt(attempt, &mut |view| {
+                let mut t = Transaction::new(view, read_only);
+                let result = body(&mut t);
+                let end = t.end();
+                let refused = result.is_err();
+                outcome = Some(result);
+                match end {
+                    End::Commit(_) if refused => End::Refused,
+                    end => end,
+                }
+            });
+            match (done, outcome) {
+                (Ok(()), Some(outcome)) => return outcome,
+                (Ok(()), None) => return Err(StoreError::Kv(never_ran()).into()),
+                (Err(Failure::Final(error)), _) => return Err(error.into()),
+                (Err(Failure::Again(error)), _) => {
+                    away += u32::from(matches!(error, StoreError::Away { .. }));
+                    if number >= self.attempts || away >= AWAY {
+                        return Err(after(error, number).into());
+                    }
+                    pause(number);
+                }
+            }
+        }
+    }
+}
+
+/// What is told when there is no other attempt.
+fn after(error: StoreError, attempts: u32) -> StoreError {
+    match error {
+        StoreError::Conflict { .. } => StoreError::Conflict { attempts },
+        other => other,
+    }
+}
+
+/// Two that met try again at different times, or they would meet again.
+fn pause(attempt: u32) {
+    let longest = FIRST_PAUSE
+        .saturating_mul(1 << attempt.min(16))
+        .min(LONGEST_PAUSE);
+    thread::sleep(rand::thread_rng().gen_range(Duration::ZERO..=longest));
+}
+
+fn never_ran() -> KvError {
+    KvError::Storage {
+        doing: "reading",
+        table: META.0,
+        reason: "the transaction was not run".to_owned(),
+    }
+}
+
+/// While it lives, this thread is inside a transaction of the store.
+struct Inside;
+
+impl Inside {
+    fn enter(engine: &Arc<dyn Engine>) -> Result<Self, StoreError> {
+        let name = Arc::as_ptr(engine).cast::<()>() as usize;
+        INSIDE.with_borrow_mut(|inside| {
+            if inside.contains(&name) {
+                return Err(StoreError::Nested);
+            }
+            inside.push(name);
+            Ok(Self)
+        })
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(|inside| inside.pop());
+    }
+}
