@@ -13,12 +13,19 @@
 //! every engine the same, as one suite shows (`tests/transactions`). See
 //! `docs/decisions/0006-transactions-that-run-again.md`.
 //!
+//! On the transactions stand, the same on every engine: [`Leases`] with fences, [`Queues`] from
+//! which many claim, [`Feeds`] of what happened.
+//!
 //! This crate knows nothing of what is stored: keys are bytes, values are bytes or JSON.
 
 mod table;
 mod batch;
 mod health;
 mod transaction;
+mod named;
+mod lease;
+mod queue;
+mod feed;
 mod recent;
 mod ledger;
 mod mem;
@@ -30,8 +37,11 @@ mod look;
 mod open;
 
 pub use batch::{Batch, Durability};
+pub use feed::Feeds;
 pub use health::Trouble;
 pub use kv::{Entry, Kv};
+pub use lease::{Fence, Lease, Leases};
+pub use queue::{Claim, Item, Queues};
 pub use refusal::{ACCEPT_CUT, OpenError};
 pub use schema::{Migration, Schema};
 pub use table::{KvError, Table};

@@ -4,9 +4,12 @@ use damocles_kv::{Kv, Schema, Store, Table};
 
 pub(crate) const A: Table = Table("a");
 pub(crate) const B: Table = Table("b");
+pub(crate) const LEASES: Table = Table("leases");
+pub(crate) const QUEUES: Table = Table("queues");
+pub(crate) const FEEDS: Table = Table("feeds");
 pub(crate) const SCHEMA: Schema = Schema {
     owner: "transactions",
-    tables: &[A, B],
+    tables: &[A, B, LEASES, QUEUES, FEEDS],
     migrations: &[],
 };
 

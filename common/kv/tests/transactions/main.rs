@@ -4,6 +4,7 @@ mod engines;
 mod records;
 mod isolation;
 mod histories;
+mod roles;
 mod beside;
 mod crash;
 mod speed;

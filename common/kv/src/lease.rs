@@ -1,0 +1,133 @@
+//! Leases: who has a role, for how long, and a fence by which one that lost it is kept from
+//! writing.
+//!
+//! The clock only decides when another one may take a role. What keeps two from acting at once is
+//! the fence: a number that rises with every new holder. A holder's transactions
+//! [`check`](Leases::check) theirs, so one that was overtaken, by a long pause or a wrong clock,
+//! writes nothing any more.
+
+use crate::{StoreError, Table, Transaction, named::named};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Leases, kept in this table.
+#[derive(Clone, Copy, Debug)]
+pub struct Leases(pub Table);
+
+/// What a holder shows when it writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    pub role: String,
+    /// Of what it has the role, e.g. a miner.
+    pub scope: String,
+    pub holder: String,
+    /// Higher than that of everybody who had the role before.
+    pub number: u64,
+}
+
+/// The answer to one that wants a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// It has it.
+    Granted(Fence),
+    /// Another one has it.
+    Held {
+        by: String,
+        /// In ms since 1970; it may be longer when that one renews it.
+        until_ms: u64,
+    },
+}
+
+/// Written when the role changes hands. Renewals are kept apart: who checks a fence is not in
+/// their way.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    holder: String,
+    fence: u64,
+}
+
+impl Leases {
+    /// Takes the role, or renews it, until `ttl` after `now_ms` (ms since 1970). `holder` must be
+    /// a name that no other process has had, also not this one before a restart. Take it anew
+    /// when a third of `ttl` is over.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn take(
+        self,
+        t: &mut Transaction<'_>,
+        role: &str,
+        scope: &str,
+        holder: &str,
+        ttl: Duration,
+        now_ms: u64,
+    ) -> Result<Lease, StoreError> {
+        let seen = t.get(self.0, &holder_key(role, scope))?;
+        let last: Option<Holder> = seen.json()?;
+        let until = t.get(self.0, &until_key(role, scope))?;
+        let until_ms: u64 = until.json()?.unwrap_or(0);
+        let fence = match last {
+            Some(last) if until_ms > 0 && last.holder == holder => last.fence,
+            Some(last) if until_ms > now_ms => {
+                return Ok(Lease::Held {
+                    by: last.holder,
+                    until_ms,
+                });
+            }
+            last => {
+                let fence = last.map_or(0, |last| last.fence) + 1;
+                let holder = holder.to_owned();
+                t.put_json(&seen, &Holder { holder, fence })?;
+                fence
+            }
+        };
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        t.put_json(&until, &now_ms.saturating_add(ttl_ms).max(1))?;
+        Ok(Lease::Granted(Fence {
+            role: role.to_owned(),
+            scope: scope.to_owned(),
+            holder: holder.to_owned(),
+            number: fence,
+        }))
+    }
+
+    /// Sees to it that nothing of this transaction is written unless the fence is still in force:
+    /// the first line of everything that a holder writes.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when another one has the role, or had it meanwhile.
+    pub fn check(self, t: &mut Transaction<'_>, fence: &Fence) -> Result<(), StoreError> {
+        let key = holder_key(&fence.role, &fence.scope);
+        let last: Option<Holder> = t.get_json(self.0, &key)?;
+        let current = last.map_or(0, |last| last.fence);
+        if current == fence.number {
+            return Ok(());
+        }
+        Err(StoreError::Fenced {
+            role: fence.role.clone(),
+            scope: fence.scope.clone(),
+            holder: fence.holder.clone(),
+            fence: fence.number,
+            current,
+        })
+    }
+
+    /// Gives the role back, so that another one need not wait for its end.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it was lost already.
+    pub fn release(self, t: &mut Transaction<'_>, fence: &Fence) -> Result<(), StoreError> {
+        self.check(t, fence)?;
+        let until = t.get(self.0, &until_key(&fence.role, &fence.scope))?;
+        // the fence stays, for it must rise for ever
+        t.put_json(&until, &0_u64)
+    }
+}
+
+fn holder_key(role: &str, scope: &str) -> Vec<u8> {
+    named(&[role, scope], b'h')
+}
+
+fn until_key(role: &str, scope: &str) -> Vec<u8> {
+    named(&[role, scope], b'u')
+}
