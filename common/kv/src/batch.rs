@@ -9,6 +9,7 @@ pub enum Durability {
     /// On the disk: survives a power cut. For everything that somebody acts upon.
     Synced,
     /// With the operating system: survives the death of the process. For pings and the like.
+    /// PostgreSQL brings it to the disk as well.
     Buffered,
 }
 

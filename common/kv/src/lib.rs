@@ -3,6 +3,7 @@
 //! ```text
 //! Kv::open ──► Kv ── store() ──► Store ── transact(|t| …) ──► RocksDB, or the same in memory
 //!              └─ get · scan · update(batch): the older way, on the same records
+//! Store::postgres ─────────────► Store ── transact(|t| …) ──► PostgreSQL
 //! ```
 //! A daemon says in a [`Schema`] who it is and which [`Table`]s it has; [`Kv::open`] refuses a
 //! database of somebody else or of a newer version before anything is changed.
@@ -35,12 +36,14 @@ mod schema;
 mod refusal;
 mod look;
 mod open;
+mod postgres;
 
 pub use batch::{Batch, Durability};
 pub use feed::Feeds;
 pub use health::Trouble;
 pub use kv::{Entry, Kv};
 pub use lease::{Fence, Lease, Leases};
+pub use postgres::{ConnectError, Postgres};
 pub use queue::{Claim, Item, Queues};
 pub use refusal::{ACCEPT_CUT, OpenError};
 pub use schema::{Migration, Schema};

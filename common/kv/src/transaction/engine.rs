@@ -10,6 +10,7 @@ pub(crate) struct Attempt {
     /// Counted from 1.
     pub(crate) number: u32,
     pub(crate) durability: Durability,
+    pub(crate) read_only: bool,
 }
 
 /// Why an attempt did not succeed. Nothing of it was written.

@@ -43,6 +43,10 @@ impl Store {
         }
     }
 
+    pub(crate) fn with_id(self, id: Uuid) -> Self {
+        Self { id, ..self }
+    }
+
     /// The database's own name: made with it, never changed, and no other database has it.
     pub fn id(&self) -> Uuid {
         self.id
@@ -95,7 +99,11 @@ impl Store {
         let (mut number, mut away) = (0, 0);
         loop {
             number += 1;
-            let attempt = Attempt { number, durability };
+            let attempt = Attempt {
+                number,
+                durability,
+                read_only,
+            };
             let mut outcome = None;
             let done = self.engine.attempt(attempt, &mut |view| {
                 let mut t = Transaction::new(view, read_only);

@@ -1,5 +1,6 @@
 //! The stores on which everything is tried.
 
+use crate::server;
 use damocles_kv::{Kv, Schema, Store, Table};
 
 pub(crate) const A: Table = Table("a");
@@ -34,6 +35,10 @@ pub(crate) fn everywhere(check: impl Fn(&Store)) {
         let _on = On("RocksDB");
         let dir = tempfile::tempdir().unwrap();
         check(&Kv::open(dir.path(), &SCHEMA).unwrap().store());
+    }
+    if let Some(server) = server::shared() {
+        let _on = On("PostgreSQL");
+        check(&server.empty());
     }
 }
 

@@ -1,5 +1,7 @@
-//! What the door promises, on every engine: each test runs on the one in memory and on RocksDB.
+//! What the door promises, on every engine: each test runs on the one in memory, on RocksDB, and
+//! on a PostgreSQL that the tests start where it is installed.
 
+mod server;
 mod engines;
 mod records;
 mod isolation;
@@ -7,4 +9,5 @@ mod histories;
 mod roles;
 mod beside;
 mod crash;
+mod postgres;
 mod speed;

@@ -52,12 +52,16 @@ fn one_crate_names_the_database() {
     let mut faults = Vec::new();
     for member in crates().iter().filter(|member| *member != "common/kv") {
         let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
-        if manifest.lines().any(|line| line.starts_with("rocksdb")) {
-            faults.push(format!("{member} depends on rocksdb"));
+        for database in ["rocksdb", "tokio-postgres"] {
+            if manifest.lines().any(|line| line.starts_with(database)) {
+                faults.push(format!("{member} depends on {database}"));
+            }
         }
         for source in sources(member) {
-            if uses_crate(source.tokens(), "rocksdb") {
-                faults.push(format!("{} names rocksdb", source.path));
+            for database in ["rocksdb", "tokio_postgres"] {
+                if uses_crate(source.tokens(), database) {
+                    faults.push(format!("{} names {database}", source.path));
+                }
             }
         }
     }

@@ -1,0 +1,194 @@
+//! What is said to the database, and what its refusals mean.
+
+use crate::{KvError, StoreError, Table, transaction::Failure};
+use tokio_postgres::error::SqlState;
+
+/// Each connection keeps here the number of its last commit.
+const COMMITS: &str = "_commits";
+
+/// The statements, for one schema.
+#[derive(Clone, Debug)]
+pub(super) struct Sql {
+    schema: String,
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Sql {
+    pub(super) fn of(schema: &str) -> Self {
+        Self {
+            schema: quoted(schema),
+        }
+    }
+
+    fn table(&self, name: &str) -> String {
+        format!("{}.{}", self.schema, quoted(name))
+    }
+
+    pub(super) fn make_schema(&self) -> String {
+        format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema)
+    }
+
+    pub(super) fn make_table(&self, table: Table) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (key BYTEA PRIMARY KEY, version BIGINT NOT NULL, value BYTEA NOT NULL)",
+            self.table(table.0)
+        )
+    }
+
+    pub(super) fn make_commits(&self) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (connection BYTEA PRIMARY KEY, number BIGINT NOT NULL, at TIMESTAMPTZ NOT NULL)",
+            self.table(COMMITS)
+        )
+    }
+
+    /// Which tables there are. $1: the schema, as it is named.
+    pub(super) const TABLES: &str =
+        "SELECT table_name::TEXT FROM information_schema.tables WHERE table_schema = $1";
+
+    /// Whether it is there. $1: the schema, as it is named.
+    pub(super) const SCHEMAS: &str =
+        "SELECT 1::BIGINT FROM information_schema.schemata WHERE schema_name = $1";
+
+    pub(super) const COMMITS: &str = COMMITS;
+
+    /// $1: key.
+    pub(super) fn get(&self, table: Table) -> String {
+        format!(
+            "SELECT version, value FROM {} WHERE key = $1",
+            self.table(table.0)
+        )
+    }
+
+    /// $1: lowest key, $2: limit, $3: the key above all, if `bounded`.
+    pub(super) fn scan(&self, table: Table, bounded: bool, backwards: bool) -> String {
+        let high = if bounded { " AND key < $3" } else { "" };
+        let order = if backwards { "DESC" } else { "ASC" };
+        format!(
+            "SELECT key, version, value FROM {} WHERE key >= $1{high} ORDER BY key {order} LIMIT $2",
+            self.table(table.0)
+        )
+    }
+
+    /// $1: key, $2: version, $3: value.
+    pub(super) fn put(&self, table: Table) -> String {
+        format!(
+            "INSERT INTO {} (key, version, value) VALUES ($1, $2, $3) ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value",
+            self.table(table.0)
+        )
+    }
+
+    /// $1: key.
+    pub(super) fn delete(&self, table: Table) -> String {
+        format!("DELETE FROM {} WHERE key = $1", self.table(table.0))
+    }
+
+    /// $1: connection, $2: number.
+    pub(super) fn number(&self) -> String {
+        format!(
+            "INSERT INTO {} (connection, number, at) VALUES ($1, $2, now()) ON CONFLICT (connection) DO UPDATE SET number = excluded.number, at = excluded.at",
+            self.table(COMMITS)
+        )
+    }
+
+    /// $1: connection. Waits for a transaction that is writing the row.
+    pub(super) fn last_number(&self) -> String {
+        format!(
+            "SELECT number FROM {} WHERE connection = $1 FOR UPDATE",
+            self.table(COMMITS)
+        )
+    }
+
+    /// Of connections that have written nothing for long: those of processes that are gone.
+    pub(super) fn forget_numbers(&self) -> String {
+        format!(
+            "DELETE FROM {} WHERE at < now() - INTERVAL '2 days'",
+            self.table(COMMITS)
+        )
+    }
+}
+
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+pub(super) const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY";
+/// What a new connection is told where it is known: a transaction whose client is gone ends; a
+/// scan goes by the index, for one of the whole table would conflict with every write into it.
+pub(super) const HABITS: [&str; 3] = [
+    "SET idle_in_transaction_session_timeout = '10s'",
+    "SET statement_timeout = '25s'",
+    "SET enable_seqscan = off",
+];
+
+/// Why the database did not do as it was told.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// Another transaction was in the way; this one was not applied.
+    Conflict,
+    /// There is no connection any more, or the database stops or starts.
+    Lost(String),
+    /// It does not want to.
+    Refused(String),
+}
+
+impl Fault {
+    /// Of a transaction that was not told to commit.
+    pub(super) fn before_commit(self, doing: &'static str, table: Table) -> Failure {
+        match self {
+            Self::Conflict => Failure::conflict(),
+            Self::Lost(reason) => Failure::Again(StoreError::Away { reason }),
+            Self::Refused(reason) => Failure::Final(StoreError::Kv(KvError::Storage {
+                doing,
+                table: table.0,
+                reason,
+            })),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(told) = error.as_db_error() else {
+            let mut reason = error.to_string();
+            if let Some(cause) = error.into_source() {
+                reason = format!("{reason}: {cause}");
+            }
+            return Self::Lost(reason);
+        };
+        let code = told.code();
+        let reason = format!("{} ({})", told.message(), code.code());
+        match code {
+            &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => {
+                Self::Conflict
+            }
+            // CockroachDB's word for a commit of which it does not know the end
+            &SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+            | &SqlState::ADMIN_SHUTDOWN
+            | &SqlState::CRASH_SHUTDOWN
+            | &SqlState::CANNOT_CONNECT_NOW
+            | &SqlState::TOO_MANY_CONNECTIONS
+            | &SqlState::QUERY_CANCELED
+            | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+            // a standby, as after a switch to another server
+            | &SqlState::READ_ONLY_SQL_TRANSACTION => Self::Lost(reason),
+            // connection exceptions
+            other if other.code().starts_with("08") => Self::Lost(reason),
+            _ => Self::Refused(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_break_out_of_a_statement() {
+        let sql = Sql::of("a\"; DROP");
+        assert_eq!(
+            sql.get(Table("t\"x")),
+            "SELECT version, value FROM \"a\"\"; DROP\".\"t\"\"x\" WHERE key = $1"
+        );
+    }
+}
