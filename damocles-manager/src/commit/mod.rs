@@ -90,7 +90,7 @@ impl CommitError {
             Self::Chain(_) | Self::Behind { .. } | Self::NotSeen(_) | Self::Unsure(_) => true,
             // what the manager lacks for it is its operator's to bring
             Self::Verify(_) => true,
-            Self::Db(error) => matches!(error, DbError::Changed(_) | DbError::Interrupted),
+            Self::Db(error) => error.is_wait(),
             Self::Engine(error) => error.is_wait(),
             Self::NoSector(_) | Self::NoMiner(_) | Self::Lost { .. } | Self::Encode(_) => false,
         }

@@ -21,7 +21,7 @@ mod versions;
 
 use damocles_api::caller::Caller;
 use damocles_daemon::belongs::Highest;
-use damocles_kv::{Durability, Kv, KvError, OpenError, Trouble};
+use damocles_kv::{Durability, Kv, KvError, OpenError, Store, StoreError, Trouble};
 use damocles_types::SectorId;
 use std::{path::Path, sync::Arc};
 
@@ -30,6 +30,9 @@ use std::{path::Path, sync::Arc};
 pub enum DbError {
     #[error(transparent)]
     Kv(#[from] KvError),
+    /// Of a transaction, and none of [`Self::Kv`].
+    #[error(transparent)]
+    Store(StoreError),
     /// The record says that the sector is over. On the wire code 11001, on which workers may
     /// clear it: never said of a sector that there is merely no record of.
     #[error("sector {0} is not online any more")]
@@ -68,6 +71,26 @@ pub enum DbError {
     Interrupted,
 }
 
+impl From<StoreError> for DbError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Kv(error) => Self::Kv(error),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl DbError {
+    /// Somebody else was in the way, or the database is away: the caller looks again.
+    pub fn is_wait(&self) -> bool {
+        match self {
+            Self::Changed(_) | Self::Interrupted => true,
+            Self::Store(error) => error.is_wait(),
+            _ => false,
+        }
+    }
+}
+
 fn not_owner(sector: SectorId, taken: bool, owner: &Caller) -> String {
     let SectorId { miner, number } = sector;
     let command = format!("damocles-manager util sealer sectors hand-over {miner} {number}");
@@ -100,6 +123,8 @@ fn readable<T>(found: Result<Option<T>, KvError>) -> Result<Option<T>, KvError> 
 #[derive(Clone, Debug)]
 pub struct Db {
     kv: Kv,
+    /// The same database.
+    store: Store,
     /// For whom the verbs on sectors are called.
     speaker: owner::Speaker,
     /// Where the highest numbers are kept besides.
@@ -143,6 +168,7 @@ impl Db {
 
     fn of(kv: Kv) -> Self {
         Self {
+            store: kv.store(),
             kv,
             speaker: owner::Speaker::Manager,
             highest: None,
@@ -174,12 +200,18 @@ impl Db {
     pub fn for_worker(&self, caller: Option<Caller>) -> Self {
         Self {
             kv: self.kv.clone(),
+            store: self.store.clone(),
             highest: self.highest.clone(),
             speaker: owner::Speaker::worker(caller),
         }
     }
 
-    /// The tables below, for the verbs of this room.
+    /// The door to the tables below, for the verbs of this room.
+    pub(in crate::db) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The older way to them, for verbs that have not moved over yet.
     pub(in crate::db) fn kv(&self) -> &Kv {
         &self.kv
     }

@@ -18,10 +18,18 @@ use std::ops::ControlFlow;
 pub(crate) const SCHEMA: Schema = Schema {
     owner: "damocles-manager",
     tables: TABLES,
-    migrations: &[Migration {
-        what: "messages that ended on chain lately are watched until they are final",
-        run: watch_lately,
-    }],
+    migrations: &[
+        Migration {
+            what: "messages that ended on chain lately are watched until they are final",
+            run: watch_lately,
+        },
+        // nothing is to be done: a record without a version gets one when it is written. But a
+        // program of before would take a record with one for damage
+        Migration {
+            what: "records of workers carry a version",
+            run: |_, _| Ok(()),
+        },
+    ],
 };
 
 /// Messages that ended on chain within so many milliseconds may not be final yet, on the slowest

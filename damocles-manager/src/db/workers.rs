@@ -1,63 +1,77 @@
 //! Workers: who has called, and when last.
 
 use crate::db::{Db, DbError, record::WorkerRecord, schema::WORKERS};
-use damocles_kv::{Batch, Durability, Kv, KvError};
-use std::ops::ControlFlow;
+use damocles_kv::{Durability, Span, Transaction};
 
 /// So many are remembered. More come from no fleet.
 const MOST: usize = 10_000;
 
 impl Db {
-    /// Stores a worker's record under its name.
-    pub fn put_worker(&self, record: &WorkerRecord) -> Result<(), DbError> {
-        let mut batch = Batch::new();
-        batch.put_json(WORKERS, record.ping.name.as_bytes(), record)?;
-        Ok(self.kv().write(batch, Durability::Buffered)?)
-    }
-
-    /// Changes what is known of a worker with nobody else in between.
+    /// Changes what is known of a worker. `change` may be asked more than once, when others
+    /// change the same.
     ///
     /// # Errors
     /// [`DbError::TooManyWorkers`] for a new one too many.
     pub fn change_worker<T>(
         &self,
         name: &str,
-        change: impl FnOnce(Option<WorkerRecord>) -> (WorkerRecord, T),
+        change: impl Fn(Option<WorkerRecord>) -> (WorkerRecord, T),
     ) -> Result<T, DbError> {
-        self.kv().update(Durability::Buffered, |kv, batch| {
-            let before: Option<WorkerRecord> = kv.get_json(WORKERS, name.as_bytes())?;
-            if before.is_none() && count(kv)? >= MOST {
+        // a bound, not a law: not in the transaction, or every ping would be in its way
+        let full = self.worker(name)?.is_none() && self.workers_are(MOST)?;
+        self.store().transact(Durability::Buffered, |t| {
+            let seen = t.get(WORKERS, name.as_bytes())?;
+            let before: Option<WorkerRecord> = seen.json()?;
+            if before.is_none() && full {
                 return Err(DbError::TooManyWorkers);
             }
             let (after, out) = change(before);
-            batch.put_json(WORKERS, name.as_bytes(), &after)?;
+            t.put_json(&seen, &after)?;
             Ok(out)
+        })
+    }
+
+    /// Notes that a worker stopped in order, with no ping in between. One that never called is
+    /// no error.
+    pub fn worker_left(&self, name: &str) -> Result<(), DbError> {
+        self.store().transact(Durability::Buffered, |t| {
+            let seen = t.get(WORKERS, name.as_bytes())?;
+            if let Some(mut record) = seen.json::<WorkerRecord>()? {
+                record.left = true;
+                record.ping.summary = Default::default();
+                t.put_json(&seen, &record)?;
+            }
+            Ok(())
         })
     }
 
     /// The worker of that name.
     pub fn worker(&self, name: &str) -> Result<Option<WorkerRecord>, DbError> {
-        Ok(self.kv().get_json(WORKERS, name.as_bytes())?)
+        self.store()
+            .read(|t| Ok(t.get_json(WORKERS, name.as_bytes())?))
     }
 
     /// All workers, by name.
     pub fn workers(&self) -> Result<Vec<WorkerRecord>, DbError> {
-        Ok(self.kv().scan_json(WORKERS, b"")?)
+        self.store().read(|t| {
+            let all = t.scan(WORKERS, &Span::all(), MOST)?;
+            let mut records = Vec::with_capacity(all.len());
+            for seen in all {
+                records.extend(seen.json()?);
+            }
+            Ok(records)
+        })
     }
 
     /// Forgets a worker; one that is not known is no error.
     pub fn remove_worker(&self, name: &str) -> Result<(), DbError> {
-        let mut batch = Batch::new();
-        batch.delete(WORKERS, name.as_bytes());
-        Ok(self.kv().write(batch, Durability::Synced)?)
+        let forget = |t: &mut Transaction<'_>| Ok(t.erase(WORKERS, name)?);
+        self.store().transact(Durability::Synced, forget)
     }
-}
 
-fn count(kv: &Kv) -> Result<usize, KvError> {
-    let mut n = 0;
-    kv.walk(WORKERS, b"", b"", |_, _| {
-        n += 1;
-        ControlFlow::Continue(())
-    })?;
-    Ok(n)
+    /// Whether there are so many.
+    fn workers_are(&self, many: usize) -> Result<bool, DbError> {
+        self.store()
+            .read(|t| Ok(t.scan(WORKERS, &Span::all(), many)?.len() >= many))
+    }
 }

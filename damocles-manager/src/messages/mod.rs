@@ -133,7 +133,7 @@ impl EngineError {
     pub fn is_wait(&self) -> bool {
         match self {
             Self::Chain(_) | Self::NoSender { .. } => true,
-            Self::Db(error) => matches!(error, DbError::Changed(_) | DbError::Interrupted),
+            Self::Db(error) => error.is_wait(),
         }
     }
 }

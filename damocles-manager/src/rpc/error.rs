@@ -84,9 +84,8 @@ impl ToRpc for DbError {
             Self::Unknown(sector) => Meaning::Unknown(*sector),
             Self::NotOwner { sector, .. } => Meaning::NotOwner(*sector),
             // a full disk, say: the sector has nothing to do with it
-            Self::Changed(_) | Self::Interrupted | Self::Kv(KvError::Storage { .. }) => {
-                Meaning::NotNow
-            }
+            Self::Kv(KvError::Storage { .. }) => Meaning::NotNow,
+            other if other.is_wait() => Meaning::NotNow,
             _ => Meaning::Failed,
         }
     }

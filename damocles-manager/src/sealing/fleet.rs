@@ -70,12 +70,13 @@ impl Sealing {
         bounds::word(&mut ping.version);
         let (name, dest) = (ping.name.clone(), ping.dest.clone());
         let store = move |db: &Db| {
-            db.change_worker(&ping.name.clone(), |before| {
+            let heard_at = now();
+            db.change_worker(&ping.name, |before| {
                 let knew = before
                     .as_ref()
                     .and_then(|b| b.twin.as_ref())
                     .is_some_and(|t| t.certain);
-                let after = heard(before, ping, now());
+                let after = heard(before, ping.clone(), heard_at);
                 let news = after.twin.clone().filter(|t| t.certain && !knew);
                 (after, news)
             })
@@ -96,15 +97,7 @@ impl Sealing {
     /// # Errors
     /// A failing database.
     pub async fn worker_leaves(&self, name: String) -> Result<(), SealingError> {
-        let store = move |db: &Db| -> Result<(), SealingError> {
-            if let Some(mut record) = db.worker(&name)? {
-                record.left = true;
-                record.ping.summary = Default::default();
-                db.put_worker(&record)?;
-            }
-            Ok(())
-        };
-        self.db.call(store).await
+        Ok(self.db.call(move |db| db.worker_left(&name)).await?)
     }
 
     /// All workers that ever called, by name.
