@@ -48,7 +48,7 @@ fn of_shape<Tree: MerkleTreeTrait + 'static>(
     let circuits = vanilla.iter().enumerate().map(|(partition, vanilla)| {
         StackedCompound::<Tree, DefaultPieceHasher>::circuit(
             &inputs,
-            Default::default(),
+            (),
             vanilla,
             &public,
             Some(partition),

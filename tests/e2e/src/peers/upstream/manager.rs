@@ -128,11 +128,11 @@ pub(super) async fn mock(program: &Path, house: &House) -> Result<Result<String,
     let door = Rpc::new(&format!("http://{address}/rpc/v0"), None)?;
     house
         .until("upstream's mock to answer or to end", START, async || {
-            let mut daemon = daemon.borrow_mut();
-            if daemon.ended()?.is_some() {
-                return Ok(Some(Err(daemon.tail(1).trim().to_owned())));
+            let ended = daemon.borrow_mut().ended()?;
+            if ended.is_some() {
+                let words = daemon.borrow().tail(1);
+                return Ok(Some(Err(words.trim().to_owned())));
             }
-            drop(daemon);
             Ok(Some(Ok(door.call("Venus.Version", []).await?)))
         })
         .await

@@ -219,9 +219,7 @@ impl Scene {
         let sectors = self.sectors;
         let door = house.worker()?;
         let done = house.until(what, limit, async || {
-            let mut foreign = foreign.borrow_mut();
-            let alive = foreign.iter_mut().try_for_each(Daemon::check_alive);
-            drop(foreign);
+            let alive = (foreign.borrow_mut().iter_mut()).try_for_each(Daemon::check_alive);
             if let Err(dead) = alive {
                 return Ok(Some(Err(dead)));
             }
