@@ -18,12 +18,12 @@ const AHEAD: usize = 16;
 /// A point in affine coordinates; infinity is (0, 0), which is on neither curve.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Point<F> {
+pub(crate) struct AffinePoint<F> {
     pub(crate) x: F,
     pub(crate) y: F,
 }
 
-impl<F: Coordinate> Point<F> {
+impl<F: Coordinate> AffinePoint<F> {
     pub(crate) const INFINITY: Self = Self {
         x: F::ZERO,
         y: F::ZERO,
@@ -37,7 +37,7 @@ impl<F: Coordinate> Point<F> {
 
 /// What an addition leaves for after the inversion.
 #[derive(Clone, Copy, Debug)]
-struct Pending<F> {
+struct Slope<F> {
     x1: F,
     x2: F,
     y1: F,
@@ -51,16 +51,16 @@ struct Pending<F> {
 
 /// Memory of one thread, for runs of up to so many points together.
 #[derive(Debug)]
-pub(crate) struct Adder<F> {
+pub(crate) struct AffineAdder<F> {
     pairs: Vec<[u32; 3]>,
-    pending: Vec<Pending<F>>,
-    levels: [Vec<Point<F>>; 2],
+    pending: Vec<Slope<F>>,
+    levels: [Vec<AffinePoint<F>>; 2],
 }
 
-impl<F: Coordinate> Adder<F> {
+impl<F: Coordinate> AffineAdder<F> {
     /// For runs of up to `most` points together.
     pub(crate) fn new(most: usize) -> Self {
-        let level = || vec![Point::INFINITY; most];
+        let level = || vec![AffinePoint::INFINITY; most];
         Self {
             pairs: Vec::with_capacity(PAIRS),
             pending: Vec::with_capacity(PAIRS),
@@ -72,10 +72,10 @@ impl<F: Coordinate> Adder<F> {
     /// `lengths` says how many each has, at least one. Gives the runs' sums in their order.
     pub(crate) fn sums(
         &mut self,
-        bases: &[Point<F>],
+        bases: &[AffinePoint<F>],
         indices: &[u32],
         lengths: &mut [u32],
-    ) -> &[Point<F>] {
+    ) -> &[AffinePoint<F>] {
         let [mut to, mut other] = std::mem::take(&mut self.levels);
         self.level(bases, |at| indices[at as usize], lengths, &mut to);
         while lengths.iter().any(|length| *length > 1) {
@@ -89,10 +89,10 @@ impl<F: Coordinate> Adder<F> {
     /// Adds neighbours of each run.
     fn level(
         &mut self,
-        points: &[Point<F>],
+        points: &[AffinePoint<F>],
         name: impl Fn(u32) -> u32,
         lengths: &mut [u32],
-        to: &mut [Point<F>],
+        to: &mut [AffinePoint<F>],
     ) {
         let (mut from, mut next) = (0, 0);
         for length in lengths {
@@ -115,7 +115,7 @@ impl<F: Coordinate> Adder<F> {
     }
 
     /// Adds the pairs that have come together.
-    fn add(&mut self, points: &[Point<F>], to: &mut [Point<F>]) {
+    fn add(&mut self, points: &[AffinePoint<F>], to: &mut [AffinePoint<F>]) {
         self.pending.clear();
         // two chains of products, so that one goes on while the other one waits
         let mut products = [F::ONE; 2];
@@ -132,7 +132,7 @@ impl<F: Coordinate> Adder<F> {
             let (mut over, mut under) = (q.y.minus(&p.y), q.x.minus(&p.x));
             if under.is_zero() {
                 if !over.is_zero() || p.y.is_zero() {
-                    to[*sum as usize] = Point::INFINITY;
+                    to[*sum as usize] = AffinePoint::INFINITY;
                     continue;
                 }
                 let square = p.x.square();
@@ -140,7 +140,7 @@ impl<F: Coordinate> Adder<F> {
                 under = p.y.plus(&p.y);
             }
             let product = &mut products[self.pending.len() % 2];
-            self.pending.push(Pending {
+            self.pending.push(Slope {
                 x1: p.x,
                 x2: q.x,
                 y1: p.y,
@@ -160,14 +160,14 @@ impl<F: Coordinate> Adder<F> {
             *inverse = inverse.times(&pending.under);
             let x = slope.square().minus(&pending.x1).minus(&pending.x2);
             let y = slope.times(&pending.x1.minus(&x)).minus(&pending.y1);
-            to[pending.sum as usize] = Point { x, y };
+            to[pending.sum as usize] = AffinePoint { x, y };
         }
     }
 }
 
 /// A point by its index, with the index's sign.
 #[inline]
-fn named<F: Coordinate>(points: &[Point<F>], index: u32) -> Point<F> {
+fn named<F: Coordinate>(points: &[AffinePoint<F>], index: u32) -> AffinePoint<F> {
     let mut point = points[(index & !NEGATIVE) as usize];
     if index & NEGATIVE != 0 {
         point.y = F::ZERO.minus(&point.y);
@@ -178,14 +178,14 @@ fn named<F: Coordinate>(points: &[Point<F>], index: u32) -> Point<F> {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[expect(unsafe_code, reason = "the instruction belongs to SSE")]
-fn prefetch<F>(point: &Point<F>) {
+fn prefetch<F>(point: &AffinePoint<F>) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     let begin = std::ptr::from_ref(point).cast::<i8>();
-    for line in (0..size_of::<Point<F>>()).step_by(64) {
+    for line in (0..size_of::<AffinePoint<F>>()).step_by(64) {
         // SAFETY: all x86-64 CPUs have SSE, and asking for memory reads none
         unsafe { _mm_prefetch::<_MM_HINT_T0>(begin.wrapping_add(line)) };
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn prefetch<F>(_: &Point<F>) {}
+fn prefetch<F>(_: &AffinePoint<F>) {}

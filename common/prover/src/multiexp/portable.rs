@@ -2,7 +2,7 @@
 //! proof's points lie there).
 
 use super::{
-    affine::{Adder, Point},
+    affine::{AffineAdder, AffinePoint},
     digits::Sorted,
     rounds::{self, Sums},
 };
@@ -24,8 +24,8 @@ pub(super) trait Curve {
     type Field: Coordinate;
     type Affine;
     type Sum: Group + for<'a> AddAssign<&'a Self::Affine> + Send;
-    fn point(affine: &Self::Affine) -> Point<Self::Field>;
-    fn affine(point: &Point<Self::Field>) -> Self::Affine;
+    fn point(affine: &Self::Affine) -> AffinePoint<Self::Field>;
+    fn affine(point: &AffinePoint<Self::Field>) -> Self::Affine;
 }
 
 #[derive(Debug)]
@@ -36,17 +36,17 @@ impl Curve for G1 {
     type Affine = G1Affine;
     type Sum = G1Projective;
 
-    fn point(affine: &G1Affine) -> Point<Fp> {
+    fn point(affine: &G1Affine) -> AffinePoint<Fp> {
         match bool::from(affine.is_identity()) {
-            true => Point::INFINITY,
-            false => Point {
+            true => AffinePoint::INFINITY,
+            false => AffinePoint {
                 x: affine.x(),
                 y: affine.y(),
             },
         }
     }
 
-    fn affine(point: &Point<Fp>) -> G1Affine {
+    fn affine(point: &AffinePoint<Fp>) -> G1Affine {
         G1Affine::from_raw_unchecked(point.x, point.y, point.is_infinity())
     }
 }
@@ -59,23 +59,23 @@ impl Curve for G2 {
     type Affine = G2Affine;
     type Sum = G2Projective;
 
-    fn point(affine: &G2Affine) -> Point<Fp2> {
+    fn point(affine: &G2Affine) -> AffinePoint<Fp2> {
         match bool::from(affine.is_identity()) {
-            true => Point::INFINITY,
-            false => Point {
+            true => AffinePoint::INFINITY,
+            false => AffinePoint {
                 x: affine.x(),
                 y: affine.y(),
             },
         }
     }
 
-    fn affine(point: &Point<Fp2>) -> G2Affine {
+    fn affine(point: &AffinePoint<Fp2>) -> G2Affine {
         G2Affine::from_raw_unchecked(point.x, point.y, point.is_infinity())
     }
 }
 
 #[derive(Debug)]
-pub(super) struct InWords<C: Curve>(Vec<Point<C::Field>>);
+pub(super) struct InWords<C: Curve>(Vec<AffinePoint<C::Field>>);
 
 impl<C: Curve> InWords<C> {
     pub(super) fn new(points: &[C::Affine]) -> Self {
@@ -90,7 +90,7 @@ impl<C: Curve> InWords<C> {
         rounds::multiexp(scalars, &[], BUCKET, run, || Thread::<C> {
             points: &self.0,
             sorted: Sorted::default(),
-            adder: Adder::new(GROUP),
+            adder: AffineAdder::new(GROUP),
             lengths: Vec::new(),
             digits: Vec::new(),
             sums: Vec::new(),
@@ -102,14 +102,14 @@ impl<C: Curve> InWords<C> {
 /// One that sums. Of a digit's points, `sums` has what the first group has come to, `more` what
 /// the others have.
 struct Thread<'a, C: Curve> {
-    points: &'a [Point<C::Field>],
+    points: &'a [AffinePoint<C::Field>],
     sorted: Sorted,
-    adder: Adder<C::Field>,
+    adder: AffineAdder<C::Field>,
     /// The runs in work: how many points, and of which digit, from 0 on.
     lengths: Vec<u32>,
     digits: Vec<usize>,
-    sums: Vec<Point<C::Field>>,
-    more: Vec<(usize, Point<C::Field>)>,
+    sums: Vec<AffinePoint<C::Field>>,
+    more: Vec<(usize, AffinePoint<C::Field>)>,
 }
 
 impl<C: Curve> Sums for Thread<'_, C> {
@@ -132,7 +132,7 @@ impl<C: Curve> Sums for Thread<'_, C> {
             counts, indices, ..
         } = std::mem::take(&mut self.sorted);
         self.sums.clear();
-        self.sums.resize(counts.len(), Point::INFINITY);
+        self.sums.resize(counts.len(), AffinePoint::INFINITY);
         let (mut begin, mut end) = (0, 0);
         for (digit, count) in counts.iter().enumerate() {
             let mut left = *count as usize;
