@@ -2,12 +2,14 @@
 //! randomness is the same, several times faster. Pure computation on memory and files; the
 //! numbers in vector lanes, the threads and what the CPU has come from `damocles-kernels`.
 //!
-//! Rooms from the ground up: `run` who works, until when · `fp` the base field ·
-//! `multiexp` sums of multiples of points · `fft` transforms over the scalar field, and the
-//! quotient polynomial h · `synthesis` a circuit's witness · `parameters` decoded once · `prove`
-//! a proof.
+//! Rooms from the ground up: `run` who works, until when · `kept` numbers in memory or in a
+//! mapped file · `fp` the base field · `multiexp` sums of multiples of points · `fft` transforms over the scalar field, and the
+//! quotient polynomial h · `synthesis` a circuit's witness · `parameters` decoded once · `stored`
+//! these in a file · `prove` a proof.
 
 pub mod run;
+
+mod kept;
 
 mod fp;
 
@@ -18,5 +20,7 @@ pub mod fft;
 pub mod synthesis;
 
 pub mod parameters;
+
+pub mod stored;
 
 pub mod prove;

@@ -3,11 +3,12 @@
 //! calling them would cost as much as they do.
 
 use super::limbs::{MODULUS, Words, element, words};
+use crate::kept::Plain;
 use blstrs::{Fp, Fp2};
 use ff::Field;
 
 /// Elements, all reduced.
-pub(crate) trait Coordinate: Copy + Send + Sync + PartialEq + std::fmt::Debug {
+pub(crate) trait Coordinate: Plain + Send + Sync + PartialEq + std::fmt::Debug {
     const ZERO: Self;
     const ONE: Self;
     fn is_zero(&self) -> bool;
@@ -18,6 +19,15 @@ pub(crate) trait Coordinate: Copy + Send + Sync + PartialEq + std::fmt::Debug {
     /// 1/x; of zero anything.
     fn inverse(&self) -> Self;
 }
+
+#[expect(unsafe_code, reason = "points may lie in a file")]
+// SAFETY: transparently blst's six numbers of 64 bits; blst calculates with numbers that are not
+// reduced as well, only not right
+unsafe impl Plain for Fp {}
+
+#[expect(unsafe_code, reason = "points may lie in a file")]
+// SAFETY: transparently blst's two of these
+unsafe impl Plain for Fp2 {}
 
 impl Coordinate for Fp {
     const ZERO: Self = <Self as Field>::ZERO;

@@ -8,7 +8,7 @@
 //! two equal ones (λ = 3·x²/(2·y)), and a point and its negative.
 
 use super::digits::NEGATIVE;
-use crate::fp::coordinate::Coordinate;
+use crate::{fp::coordinate::Coordinate, kept::Plain};
 
 /// Pairs that are added with one inversion: what is remembered of them stays in the second cache.
 const PAIRS: usize = 512;
@@ -22,6 +22,10 @@ pub(crate) struct AffinePoint<F> {
     pub(crate) x: F,
     pub(crate) y: F,
 }
+
+#[expect(unsafe_code, reason = "points may lie in a file")]
+// SAFETY: two elements one after the other, and these are `Plain`
+unsafe impl<F: Plain> Plain for AffinePoint<F> {}
 
 impl<F: Coordinate> AffinePoint<F> {
     pub(crate) const INFINITY: Self = Self {

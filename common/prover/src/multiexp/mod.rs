@@ -17,7 +17,7 @@ mod points;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
-use crate::run::Run;
+use crate::{kept::Section, run::Run};
 use blstrs::{G1Affine, G1Projective, G2Affine, G2Projective};
 use damocles_kernels::{cpu::Cpu, crew::Cancelled, field::limbs::Words};
 
@@ -41,6 +41,32 @@ impl Bases {
         }
         let _ = cpu;
         Self(Form::Portable(portable::InWords::new(points)))
+    }
+
+    pub(crate) fn are_in_lanes(&self) -> bool {
+        !matches!(self.0, Form::Portable(_))
+    }
+
+    /// What a file keeps of them: the points, and the numbers of those at infinity where they
+    /// stand apart.
+    pub(crate) fn sections(&self) -> [&[u8]; 2] {
+        match &self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Form::Vector(bases) => bases.sections(),
+            Form::Portable(bases) => [bases.section(), &[]],
+        }
+    }
+
+    /// Out of a file that was written where the CPU had lanes as this one has, or had none.
+    pub(crate) fn mapped(cpu: Cpu, points: &Section<'_>, infinite: &Section<'_>) -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if cpu.here().ifma {
+            let bases = vector::InLanes::mapped(points.numbers()?, infinite.numbers()?);
+            return Some(Self(Form::Vector(bases)));
+        }
+        let _ = (cpu, infinite);
+        let bases = portable::InWords::mapped(points.numbers()?);
+        Some(Self(Form::Portable(bases)))
     }
 
     pub fn len(&self) -> usize {
@@ -83,6 +109,15 @@ impl G2Bases {
     /// Converts points. They may be at infinity, and repeat.
     pub fn new(points: &[G2Affine]) -> Self {
         Self(portable::InWords::new(points))
+    }
+
+    /// What a file keeps of them.
+    pub(crate) fn section(&self) -> &[u8] {
+        self.0.section()
+    }
+
+    pub(crate) fn mapped(points: &Section<'_>) -> Option<Self> {
+        Some(Self(portable::InWords::mapped(points.numbers()?)))
     }
 
     pub fn len(&self) -> usize {

@@ -4,6 +4,7 @@ use crate::fp::{
     lanes::Lanes,
     limbs::{INTO_LANES, INTO_WORDS, Limbs, element, join, split, subtract_once, words},
 };
+use crate::kept::Plain;
 use blstrs::G1Affine;
 use group::prime::PrimeCurveAffine;
 
@@ -14,6 +15,10 @@ pub(crate) struct Point {
     pub(crate) x: Limbs,
     pub(crate) y: Limbs,
 }
+
+#[expect(unsafe_code, reason = "points may lie in a file")]
+// SAFETY: twice eight numbers of 64 bits, which fill two lines
+unsafe impl Plain for Point {}
 
 impl Point {
     pub(crate) const ZERO: Self = Self {

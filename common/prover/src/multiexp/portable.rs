@@ -6,7 +6,11 @@ use super::{
     digits::Sorted,
     rounds::{self, Sums},
 };
-use crate::{fp::coordinate::Coordinate, run::Run};
+use crate::{
+    fp::coordinate::Coordinate,
+    kept::{Kept, Mapped, bytes},
+    run::Run,
+};
 use blstrs::{Fp, Fp2, G1Affine, G1Projective, G2Affine, G2Projective};
 use damocles_kernels::{crew::Cancelled, field::limbs::Words};
 use group::{Group, prime::PrimeCurveAffine};
@@ -75,11 +79,20 @@ impl Curve for G2 {
 }
 
 #[derive(Debug)]
-pub(super) struct InWords<C: Curve>(Vec<AffinePoint<C::Field>>);
+pub(super) struct InWords<C: Curve>(Kept<AffinePoint<C::Field>>);
 
 impl<C: Curve> InWords<C> {
     pub(super) fn new(points: &[C::Affine]) -> Self {
-        Self(points.iter().map(C::point).collect())
+        Self(Kept::Here(points.iter().map(C::point).collect()))
+    }
+
+    /// As `section` gave them.
+    pub(super) fn mapped(points: Mapped<AffinePoint<C::Field>>) -> Self {
+        Self(Kept::Mapped(points))
+    }
+
+    pub(super) fn section(&self) -> &[u8] {
+        bytes(&self.0)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -6,7 +6,10 @@ use super::{
     points::{Point, converted},
     rounds::{self, Sums},
 };
-use crate::run::Run;
+use crate::{
+    kept::{Kept, Mapped, bytes},
+    run::Run,
+};
 use blstrs::{G1Affine, G1Projective};
 use damocles_kernels::{crew::Cancelled, field::limbs::Words};
 use group::prime::PrimeCurveAffine;
@@ -16,9 +19,9 @@ const BUCKET: usize = 14;
 
 #[derive(Debug)]
 pub(super) struct InLanes {
-    points: Vec<Point>,
+    points: Kept<Point>,
     /// Those at infinity, in order: they count as if their scalars were 0.
-    infinite: Vec<u32>,
+    infinite: Kept<u32>,
 }
 
 impl InLanes {
@@ -29,9 +32,21 @@ impl InLanes {
             .zip(points)
             .filter(|(_, p)| bool::from(p.is_identity()));
         Self {
-            points: into,
-            infinite: infinite.map(|(i, _)| i).collect(),
+            points: Kept::Here(into),
+            infinite: Kept::Here(infinite.map(|(i, _)| i).collect()),
         }
+    }
+
+    /// As `sections` gave them.
+    pub(super) fn mapped(points: Mapped<Point>, infinite: Mapped<u32>) -> Self {
+        Self {
+            points: Kept::Mapped(points),
+            infinite: Kept::Mapped(infinite),
+        }
+    }
+
+    pub(super) fn sections(&self) -> [&[u8]; 2] {
+        [bytes(&self.points), bytes(&self.infinite)]
     }
 
     pub(super) fn len(&self) -> usize {
