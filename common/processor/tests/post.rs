@@ -143,13 +143,15 @@ fn timed<T: damocles_processor::Task>(pool: &Pool, kernel: &str, task: &T) -> f6
 #[ignore = "prints how fast it is, beside the library; needs the parameters of 2KiB"]
 fn the_provers_side_by_side() {
     let dir = tempfile::tempdir().unwrap();
-    let ours = pool();
-    let raw = serde_json::json!({
-        "window_post": [{ "kernel": "filecoin-proofs" }],
-        "winning_post": [{ "kernel": "filecoin-proofs" }],
+    // children that stay: one that nobody asked for ends when it has had nothing to do for a while
+    let [ours, library] = ["auto", "filecoin-proofs"].map(|kernel| {
+        let raw = serde_json::json!({
+            "window_post": [{ "kernel": kernel }],
+            "winning_post": [{ "kernel": kernel }],
+        });
+        let raw: RawProcessors = serde_json::from_value(raw).unwrap();
+        start(&raw.check().unwrap())
     });
-    let raw: RawProcessors = serde_json::from_value(raw).unwrap();
-    let library = start(&raw.check().unwrap());
     let kernel = match damocles_kernels::cpu::Cpu::detect().ifma {
         true => "groth-ifma",
         false => "groth-portable",

@@ -5,7 +5,7 @@ use super::say;
 use clap::Subcommand;
 use damocles_daemon::exit::{Exit, Fatal};
 use damocles_processor::params::{self, DEFAULT_GATEWAY, ParamsError, show::Terminal};
-use damocles_types::SectorSize;
+use damocles_types::{ByteSize, SectorSize};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -13,7 +13,8 @@ Examples:
   damocles-worker params generate --sector-size 2KiB         about 9 minutes on 2 cores, once
   damocles-worker params generate --sector-size 2KiB --snap  for snap upgrades too
   damocles-worker params fetch --sector-size 32GiB           about 100 GiB; may be interrupted
-  damocles-worker params check --sector-size 2KiB")]
+  damocles-worker params check --sector-size 2KiB
+  damocles-worker params convert --sector-size 2KiB          what the first proof would do otherwise")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +34,12 @@ enum Command {
     },
     /// Compare the files with their digests
     Check(Which),
+    /// Decode parameters for our prover, into files beside them
+    Convert {
+        /// 2KiB, 8MiB or 512MiB; several may be given
+        #[arg(short, long, required = true, num_args = 1.., value_name = "SIZE")]
+        sector_size: Vec<SectorSize>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +78,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
         Command::Check(which) => check(which, &watcher)?,
+        Command::Convert { sector_size } => {
+            for file in params::convert_all(sector_size, &watcher).map_err(fatal)? {
+                say(format_args!("{}  {}", ByteSize(file.bytes), file.name))?;
+            }
+        }
     }
     Ok(())
 }
@@ -112,12 +124,13 @@ fn check(which: &Which, watcher: &Terminal) -> anyhow::Result<()> {
 fn fatal(error: ParamsError) -> Fatal {
     let exit = match &error {
         ParamsError::Missing(_) => Exit::Parameters,
-        ParamsError::NotMadeHere(_) => Exit::Refused,
+        ParamsError::NotMadeHere(_) | ParamsError::NotConverted(_) => Exit::Refused,
         ParamsError::Fetch { .. } => Exit::Unreachable,
         ParamsError::Digest { .. } => Exit::Data,
-        ParamsError::Disk(_) | ParamsError::Library(_) | ParamsError::Make { .. } => {
-            Exit::Unexpected
-        }
+        ParamsError::Disk(_)
+        | ParamsError::Library(_)
+        | ParamsError::Make { .. }
+        | ParamsError::Convert { .. } => Exit::Unexpected,
     };
     let hint = error.hint();
     let fatal = Fatal::new(exit, &error);

@@ -1,11 +1,14 @@
 //! Compares the parameter files with the official digests and with what was made here.
 
 use super::{
-    ParamSet, ParamsError, circuits, directory,
+    ParamSet, ParamsError, circuits,
+    converted::{self, Found, LARGEST},
+    directory,
     manifest::{Manifest, digest},
     show::{Event, Watcher},
 };
-use crate::disk::at;
+use crate::{disk::at, task::Circuit};
+use damocles_kernels::cpu::Cpu;
 use damocles_types::SectorSize;
 use std::{fmt, path::Path};
 use storage_proofs_core::parameter_cache::PARAMETERS;
@@ -22,6 +25,12 @@ pub enum FileState {
     Differs {
         found: String,
     },
+    /// Decoded from the file beside it, as that is now.
+    Converted,
+    /// To be decoded again by who needs it next.
+    NotUsed {
+        why: String,
+    },
 }
 
 impl fmt::Display for FileState {
@@ -31,6 +40,8 @@ impl fmt::Display for FileState {
             Self::MadeHere => f.pad("made here"),
             Self::Missing => f.pad("missing"),
             Self::Differs { found } => f.pad(&format!("differs ({found})")),
+            Self::Converted => f.pad("converted"),
+            Self::NotUsed { why } => f.pad(&format!("not used ({why}; it is made anew)")),
         }
     }
 }
@@ -38,7 +49,10 @@ impl fmt::Display for FileState {
 impl FileState {
     /// Whether proofs can be made with it.
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Official | Self::MadeHere)
+        match self {
+            Self::Official | Self::MadeHere | Self::Converted | Self::NotUsed { .. } => true,
+            Self::Missing | Self::Differs { .. } => false,
+        }
     }
 }
 
@@ -49,7 +63,8 @@ pub struct FileCheck {
     pub state: FileState,
 }
 
-/// Checks the parameters and verifying keys of these sizes; reads every byte of them.
+/// Checks the parameters and verifying keys of these sizes, and what of them is converted for this
+/// CPU; reads every byte of them.
 pub fn check(
     sizes: &[SectorSize],
     snap: bool,
@@ -75,9 +90,29 @@ pub fn check_in(
                 let state = state(dir, &name, &manifest)?;
                 found.push(FileCheck { name, state });
             }
+            found.extend(converted(dir, &set, watcher));
         }
     }
     Ok(found)
+}
+
+/// The file that our prover maps, where there is one.
+fn converted(dir: &Path, set: &ParamSet, watcher: &dyn Watcher) -> Option<FileCheck> {
+    if set.circuit == Circuit::SnapUpdate || set.size > LARGEST {
+        return None;
+    }
+    let (params, cpu) = (dir.join(set.params()), Cpu::detect());
+    let name = converted::beside(Path::new(&set.params()), cpu);
+    let name = name.display().to_string();
+    watcher.event(Event::Checking { name: name.clone() });
+    let state = match converted::look(&params, cpu) {
+        Found::Missing => return None,
+        Found::Good => FileState::Converted,
+        Found::Unusable(error) => FileState::NotUsed {
+            why: error.to_string(),
+        },
+    };
+    Some(FileCheck { name, state })
 }
 
 fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, ParamsError> {
@@ -111,7 +146,7 @@ fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, Param
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{params::show::Silent, task::Circuit};
+    use crate::params::show::Silent;
     use std::fs;
 
     #[test]

@@ -1,14 +1,17 @@
 //! Groth parameters: which files a circuit needs, whether they are there, and (in the rooms
-//! below) making, fetching and checking them. The proofs library looks for them by file name
+//! below) making, fetching, checking and converting them. The proofs library looks for them by file name
 //! in one directory per process (`FIL_PROOFS_PARAMETER_CACHE`).
 
 mod check;
+mod converted;
 mod fetch;
 mod generate;
 mod manifest;
 pub mod show;
 
 pub use check::{FileCheck, FileState, check, check_in};
+pub use converted::{Converted, convert_all, convert_all_in};
+pub(crate) use converted::{LARGEST, parameters};
 pub use fetch::{DEFAULT_GATEWAY, fetch, fetch_files};
 pub use generate::{generate, generate_in, make};
 
@@ -53,6 +56,10 @@ pub enum ParamsError {
     Library(String),
     #[error("making the {circuit} parameters failed: {reason}")]
     Make { circuit: Circuit, reason: String },
+    #[error("parameters of {0} sectors are used by the library as they are")]
+    NotConverted(SectorSize),
+    #[error("{name} cannot be converted: {reason}")]
+    Convert { name: String, reason: String },
     #[error("{name} cannot be fetched: {reason}")]
     Fetch { name: String, reason: String },
     #[error("{name} as fetched has digest {found} instead of {wanted}; it was thrown away")]
@@ -76,7 +83,8 @@ impl ParamsError {
             }
             Self::Digest { .. } => Some("try another gateway".to_owned()),
             Self::Disk(_) => Some(format!("{DIR_ENV} names the directory of the parameters")),
-            Self::Library(_) | Self::Make { .. } => None,
+            Self::NotConverted(_) => Some(format!("our prover takes sectors up to {LARGEST}")),
+            Self::Library(_) | Self::Make { .. } | Self::Convert { .. } => None,
         }
     }
 }

@@ -45,6 +45,10 @@ pub enum Event {
     Checking {
         name: String,
     },
+    /// Decoding, and writing what came out.
+    Converting {
+        name: String,
+    },
     Got {
         name: String,
     },
@@ -170,6 +174,7 @@ impl Watcher for Terminal {
                 ));
             }
             Event::Checking { name } => self.spin(format!("checking {name}")),
+            Event::Converting { name } => self.spin(format!("converting {name}")),
             Event::Got { name } => self.line(&format!("fetched {name}")),
         }
     }

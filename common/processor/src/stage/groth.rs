@@ -4,7 +4,7 @@
 
 use super::context::Context;
 use crate::{params, task::Circuit};
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use blstrs::Scalar;
 use damocles_kernels::cpu::Cpu;
 use damocles_prover::{
@@ -18,12 +18,7 @@ use ff::Field;
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
-use storage_proofs_core::parameter_cache::{parameter_cache_params_path, read_cached_params};
-
-/// The largest sectors that are proven so. Their circuits have a few million constraints and take
-/// 3 GiB; those of 32GiB have 130 million, ten at a time, and stay with the library as long as
-/// their memory has no ceiling.
-const LARGEST: SectorSize = SectorSize::MiB512;
+use storage_proofs_core::parameter_cache::parameter_cache_params_path;
 
 /// What the prover calls itself on a CPU.
 pub(super) fn name(cpu: Cpu) -> &'static str {
@@ -36,7 +31,7 @@ pub(super) fn name(cpu: Cpu) -> &'static str {
 /// What may be used for a sector of that size: none leaves it to the library.
 pub(super) fn for_size(context: &Context<'_>, size: SectorSize) -> Option<Cpu> {
     let cpu = context.own_kernels()?;
-    (size.bytes() <= LARGEST.bytes()).then_some(cpu)
+    (size <= params::LARGEST).then_some(cpu)
 }
 
 /// A new one for every proof.
@@ -64,25 +59,23 @@ pub(super) fn prove_all<C: synthesis::Circuit<Scalar>>(
     Ok(proofs)
 }
 
-/// The parameters of a circuit for sectors of that size, decoded once for all tasks of this
-/// process.
+/// The parameters of a circuit for sectors of that size, mapped or decoded once for all tasks of
+/// this process.
 pub(super) fn parameters(
     circuit: Circuit,
     size: SectorSize,
     cpu: Cpu,
     context: &Context<'_>,
 ) -> anyhow::Result<Arc<Parameters>> {
-    static DECODED: Mutex<BTreeMap<PathBuf, Arc<Parameters>>> = Mutex::new(BTreeMap::new());
+    static KNOWN: Mutex<BTreeMap<PathBuf, Arc<Parameters>>> = Mutex::new(BTreeMap::new());
     let file = parameter_cache_params_path(&params::identify(circuit, size)?);
     // whoever comes meanwhile waits for it
-    let mut decoded = DECODED.lock();
-    if let Some(parameters) = decoded.get(&file) {
+    let mut known = KNOWN.lock();
+    if let Some(parameters) = known.get(&file) {
         return Ok(Arc::clone(parameters));
     }
-    context.note("decoding the parameters");
-    let mapped = read_cached_params(&file)
-        .with_context(|| format!("reading the parameters {}", file.display()))?;
-    let parameters = Arc::new(Parameters::of(cpu, &mapped)?);
-    decoded.insert(file, Arc::clone(&parameters));
+    let parameters = params::parameters(&file, cpu, &|text| context.note(text))?;
+    let parameters = Arc::new(parameters);
+    known.insert(file, Arc::clone(&parameters));
     Ok(parameters)
 }
