@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::shape::ANYTHING;
 use super::{Asked, Recorded, Reply, Said, fault, recorded, same_words};
 
 /// What stands for a `$name`, without the `$`.
@@ -99,6 +100,17 @@ fn fill(value: &mut Value, scene: &Scene) -> bool {
     }
 }
 
+/// The recorded result, with what depends on the moment left open.
+fn without_what_varies(known: &Recorded, result: &Value) -> Value {
+    let mut result = result.clone();
+    for key in &known.varies {
+        if let Some(value) = result.get_mut(key) {
+            *value = ANYTHING.into();
+        }
+    }
+    result
+}
+
 fn compare(known: &Recorded, told: &Reply) -> Option<String> {
     if let Some(http) = told.http
         && http != known.http
@@ -107,7 +119,7 @@ fn compare(known: &Recorded, told: &Reply) -> Option<String> {
     }
     match &told.said {
         Said::Result(value) => match &known.result {
-            Some(result) => fault(result, value, "result"),
+            Some(result) => fault(&without_what_varies(known, result), value, "result"),
             None => Some(format!("{value} where a node refuses: {:?}", known.error)),
         },
         Said::Error { code, message } => {

@@ -21,6 +21,9 @@ pub struct Recorded {
     pub http: u16,
     #[serde(default, deserialize_with = "present")]
     pub result: Option<Value>,
+    /// Keys of the result whose value depends on when it is asked.
+    #[serde(default)]
+    pub varies: Vec<String>,
     #[serde(default)]
     pub error: Option<Value>,
     #[serde(default)]

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 /// Stands for anything, in words and as a value.
-const ANYTHING: &str = "…";
+pub(super) const ANYTHING: &str = "…";
 
 /// Why `told` is not of the kind of `known`, if it is not.
 pub fn fault(known: &Value, told: &Value, at: &str) -> Option<String> {
