@@ -128,14 +128,20 @@ pub(super) async fn mock(program: &Path, house: &House) -> Result<Result<String,
     let door = Rpc::new(&format!("http://{address}/rpc/v0"), None)?;
     house
         .until("upstream's mock to answer or to end", START, async || {
-            let ended = daemon.borrow_mut().ended()?;
+let ended = daemon.borrow_mut().ended()?;
             if ended.is_some() {
                 let words = daemon.borrow().tail(1);
-                return Ok(Some(Err(words.trim().to_owned())));
+                return Ok(Some(Err(words_of(&words))));
             }
             Ok(Some(Ok(door.call("Venus.Version", []).await?)))
         })
         .await
+}
+
+/// A line of its log without time, level and place, which stand before it in columns.
+fn words_of(line: &str) -> String {
+    let words = line.rsplit_once('\t').map_or(line, |(_, words)| words);
+    words.trim().to_owned()
 }
 
 /// `/ip4/127.0.0.1/tcp/81/http` for `127.0.0.1:81`.

@@ -104,7 +104,7 @@ impl Scene {
         };
         children::template(cast, &worker, &template)?;
         let files = Files {
-            devnet: config.join("devnet.day.toml"),
+            devnet: config.join("devnet.upstream.toml"),
             worker: template.clone(),
             ..Files::demo(&checkout())
         };
