@@ -1,7 +1,11 @@
 //! `Venus.*` as operators' commands call it.
 
-use crate::{sector::SectorState, store::StoreDetailedInfo, workers::WorkerPingInfo};
-use damocles_types::SectorId;
+use crate::{
+    sector::{CidJson, SectorState, TerminateInfo},
+    store::StoreDetailedInfo,
+    workers::WorkerPingInfo,
+};
+use damocles_types::{ActorId, SectorId};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 
 /// Read side of the operators' interface that this version serves.
@@ -18,6 +22,28 @@ pub trait SealerCli {
     /// The record of a sector, wherever it stands.
     #[method(name = "FindSectorInAllStates")]
     async fn find_sector_in_all_states(&self, sector: SectorId) -> RpcResult<SectorState>;
+
+    /// Sectors that are `"online"` or `"offline"` and hold a deal of the builtin market.
+    #[method(name = "FindSectorsWithDeal")]
+    async fn find_sectors_with_deal(&self, state: String, deal: u64)
+    -> RpcResult<Vec<SectorState>>;
+
+    /// A sector that is `"online"` or `"offline"` and holds the piece; null: none does.
+    #[method(name = "FindSectorWithPiece")]
+    async fn find_sector_with_piece(
+        &self,
+        state: String,
+        piece: CidJson,
+    ) -> RpcResult<Option<SectorState>>;
+
+    /// How far the termination of a sector is, from its record.
+    #[method(name = "PollTerminateSectorState")]
+    async fn poll_terminate_sector_state(&self, sector: SectorId) -> RpcResult<TerminateInfo>;
+
+    /// Sectors of a miner that may be upgraded, by deadline; null: none, for this version
+    /// upgrades none.
+    #[method(name = "SnapUpCandidates")]
+    async fn snap_up_candidates(&self, miner: ActorId) -> RpcResult<Option<Vec<()>>>;
 
     /// The last ping of a worker; null: the manager never heard of it.
     #[method(name = "WorkerGetPingInfo")]

@@ -2,10 +2,12 @@
 
 use super::{error::ToRpc, rooms::Rooms};
 use damocles_api::{
-    sealer_cli::SealerCliServer, sector::SectorState, store::StoreDetailedInfo,
+    sealer_cli::SealerCliServer,
+    sector::{CidJson, SectorState, TerminateInfo},
+    store::StoreDetailedInfo,
     workers::WorkerPingInfo,
 };
-use damocles_types::SectorId;
+use damocles_types::{ActorId, SectorId};
 use jsonrpsee::core::{RpcResult, async_trait};
 
 #[async_trait]
@@ -29,6 +31,38 @@ impl SealerCliServer for Rooms {
             .find(None, sector)
             .await
             .map_err(ToRpc::to_operator)
+    }
+
+    async fn find_sectors_with_deal(
+        &self,
+        state: String,
+        deal: u64,
+    ) -> RpcResult<Vec<SectorState>> {
+        self.sealing
+            .with_deal(&state, deal)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn find_sector_with_piece(
+        &self,
+        state: String,
+        piece: CidJson,
+    ) -> RpcResult<Option<SectorState>> {
+        self.sealing
+            .with_piece(&state, piece)
+            .await
+            .map_err(ToRpc::to_operator)
+    }
+
+    async fn poll_terminate_sector_state(&self, sector: SectorId) -> RpcResult<TerminateInfo> {
+        let record = self.sealing.find(None, sector).await;
+        let record = record.map_err(ToRpc::to_operator)?;
+        Ok(record.terminate_info)
+    }
+
+    async fn snap_up_candidates(&self, _: ActorId) -> RpcResult<Option<Vec<()>>> {
+        Ok(None)
     }
 
     async fn worker_get_ping_info(&self, name: String) -> RpcResult<Option<WorkerPingInfo>> {

@@ -102,6 +102,17 @@ fn state(
     }
 }
 
+fn has_deal(sector: &SectorState, deal: u64) -> bool {
+    let pieces = sector.pieces.as_deref().unwrap_or_default();
+    let mut deals = pieces.iter().filter_map(|piece| piece.deal_info.as_ref());
+    deals.any(|info| info.is_builtin_market && info.deal_id == deal && deal != 0)
+}
+
+fn has_piece(sector: &SectorState, cid: CidJson) -> bool {
+    let pieces = sector.pieces.as_deref().unwrap_or_default();
+    pieces.iter().any(|piece| piece.piece.cid == cid)
+}
+
 fn in_words(kind: Commitment) -> &'static str {
     match kind {
         Commitment::PreCommit => "precommit",
@@ -138,6 +149,35 @@ impl Sealing {
         self.db.call(load).await
     }
 
+    /// Sectors in that state that hold a deal of the builtin market. Deal 0 is none: fillers
+    /// have it.
+    ///
+    /// # Errors
+    /// [`SealingError::NotAState`] for another word.
+    pub async fn with_deal(
+        &self,
+        state: &str,
+        deal: u64,
+    ) -> Result<Vec<SectorState>, SealingError> {
+        let mut all = self.sectors(state, 0).await?;
+        all.retain(|sector| has_deal(sector, deal));
+        Ok(all)
+    }
+
+    /// The last sector in that state that holds the piece.
+    ///
+    /// # Errors
+    /// [`SealingError::NotAState`] for another word.
+    pub async fn with_piece(
+        &self,
+        state: &str,
+        piece: CidJson,
+    ) -> Result<Option<SectorState>, SealingError> {
+        let all = self.sectors(state, 0).await?;
+        let mut holders = all.into_iter().filter(|sector| has_piece(sector, piece));
+        Ok(holders.next_back())
+    }
+
     /// One sector; with a state given, only if it is in that one.
     ///
     /// # Errors
@@ -166,6 +206,7 @@ mod tests {
         db::record::LeftChain,
         sealing::tests::{given, in_store, room},
     };
+    use damocles_api::sector::{DealInfo, Piece, SectorPiece};
     use damocles_kv::Durability;
 
     #[tokio::test]
@@ -189,6 +230,44 @@ mod tests {
         assert!(room.find(Some("online"), a).await.is_ok());
         let not_there = room.find(Some("offline"), a).await;
         assert!(matches!(not_there, Err(SealingError::NoSector(_))));
+    }
+
+    #[tokio::test]
+    async fn sectors_are_found_by_what_they_hold() {
+        let (room, _) = room(1000);
+        let (with, without) = (given(&room).await, given(&room).await);
+        let piece = |number: u64, deal_id, is_builtin_market| SectorPiece {
+            piece: Piece {
+                size: 1024,
+                cid: damocles_types::Commitment([number as u8; 32]).unsealed_cid().into(),
+            },
+            deal_info: Some(DealInfo {
+                deal_id,
+                allocation_id: 0,
+                payload_size: 1000,
+                is_builtin_market,
+                rest: serde_json::Map::new(),
+            }),
+        };
+        let pieces = vec![piece(1, 7, true), piece(2, 8, false), piece(3, 0, true)];
+        let cids: Vec<CidJson> = pieces.iter().map(|piece| piece.piece.cid).collect();
+        let hold = |record: &mut SectorRecord| {
+            record.pieces = Some(pieces);
+            Ok::<_, SealingError>(())
+        };
+        room.db.change(with, Durability::Synced, hold).unwrap();
+        let found = async |deal| {
+            let found = room.with_deal("online", deal).await.unwrap();
+            found.into_iter().map(|s| s.id).collect::<Vec<_>>()
+        };
+        assert_eq!(found(7).await, [with]);
+        assert!(found(8).await.is_empty(), "of another market");
+        assert!(found(0).await.is_empty(), "a filler");
+        assert!(room.with_deal("offline", 7).await.unwrap().is_empty());
+        let holder = room.with_piece("online", cids[1]).await.unwrap();
+        assert_eq!(holder.unwrap().id, with);
+        assert!(room.with_piece("offline", cids[1]).await.unwrap().is_none());
+        assert_ne!(with, without);
     }
 
     #[tokio::test]
