@@ -239,7 +239,9 @@ mod tests {
         let piece = |number: u64, deal_id, is_builtin_market| SectorPiece {
             piece: Piece {
                 size: 1024,
-                cid: damocles_types::Commitment([number as u8; 32]).unsealed_cid().into(),
+                cid: damocles_types::Commitment([number as u8; 32])
+                    .unsealed_cid()
+                    .into(),
             },
             deal_info: Some(DealInfo {
                 deal_id,

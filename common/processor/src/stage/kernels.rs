@@ -119,7 +119,7 @@ fn hashes(cpu: Cpu) -> Found {
 fn proofs(cpu: Cpu) -> Found {
     const WANTED: &[Missing] = &[Missing {
         feature: "avx512ifma",
-        brings: "eight points at a time, proofs three times as fast",
+        brings: "eight points at a time",
     }];
     let why = if cpu.ifma {
         "avx512ifma: eight points at a time, for sectors up to 512MiB; above by filecoin-proofs"

@@ -128,7 +128,7 @@ pub(super) async fn mock(program: &Path, house: &House) -> Result<Result<String,
     let door = Rpc::new(&format!("http://{address}/rpc/v0"), None)?;
     house
         .until("upstream's mock to answer or to end", START, async || {
-let ended = daemon.borrow_mut().ended()?;
+            let ended = daemon.borrow_mut().ended()?;
             if ended.is_some() {
                 let words = daemon.borrow().tail(1);
                 return Ok(Some(Err(words_of(&words))));
