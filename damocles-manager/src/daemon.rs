@@ -13,17 +13,16 @@ use crate::{
     commit::{Commit, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
-    db::Db,
     messages::Engine,
     post::{self, PoolProver},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
     sealing::Sealing,
+    state,
     storage::Stores,
 };
 use anyhow::Context;
 use damocles_daemon::{
     auth::{Guard, Secret},
-    belongs::{DatabaseId, Highest},
     build, database,
     exit::{Exit, Fatal},
     file,
@@ -33,7 +32,6 @@ use damocles_daemon::{
     services::Services,
     signals, systemd,
 };
-use damocles_kv::OpenError;
 use damocles_processor::{KernelChoice, Pool, Processors, Stage, StartOptions, stage};
 use std::{
     collections::BTreeMap,
@@ -44,12 +42,8 @@ use std::{
 };
 
 const PROGRAM: &str = "damocles-manager";
-/// Where the database is unless the operator says otherwise.
-const DATABASE: &str = "state";
 /// Threads of the runtime on which callers are answered.
 const RPC_THREADS: usize = 4;
-/// A database that cannot be written for so long ends the daemon: a start may heal it.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 /// Services are given this long to end; a message or proof under way is resumed at the next start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -79,18 +73,9 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     runtime::raise_descriptors();
     tracing::info!("effective configuration:\n{}", config.effective);
 
-    const ANOTHER_HOME: &str = "let the upstream manager finish its sectors, and give this one a home of its own with --home";
-    refuse_upstreams_database(&home, ANOTHER_HOME)?;
-    if let Some(dir) = &config.upstream_database {
-        const TAKE_OUT: &str = "let the upstream manager finish its sectors, then take Common.DB.Badger.BaseDir out of this one's configuration";
-        refuse_upstreams_database(dir, TAKE_OUT)?;
-    }
+    state::refuse_upstreams(&home, config.upstream_database.as_deref())?;
     let home = Home::acquire(&home, PROGRAM)?;
-    let database = config
-        .database
-        .clone()
-        .unwrap_or_else(|| home.path().join(DATABASE));
-    let db = open_database(home.path(), &database)?;
+    let db = state::open(home.path().to_owned(), config.database.clone()).await?;
     let secret = Secret::load_or_create(&home.path().join(SECRET_FILE))?;
     let (listener, address) = net::bind(args.listen).await?;
 
@@ -156,7 +141,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     services.spawn(
         "database",
         database::watch(
-            watched(db.clone()),
+            state::watched(db.clone()),
             readiness.condition("database"),
             stop.clone(),
         ),
@@ -276,93 +261,6 @@ fn notices(config: &Config) -> Vec<String> {
         .into_iter()
         .map(|(what, keys)| format!("{}: {what}", keys.join(", ")))
         .collect()
-}
-
-/// Upstream kept its state in Badger databases in the home. Beginning anew beside them would
-/// lose every sector on its way.
-fn refuse_upstreams_database(home: &Path, hint: &str) -> Result<(), Fatal> {
-    let old = ["meta", "offline_meta", "common"].map(|name| home.join(name).join("MANIFEST"));
-    match old.iter().find(|manifest| manifest.exists()) {
-        None => Ok(()),
-        Some(manifest) => Err(Fatal::new(
-            Exit::Data,
-            format!(
-                "{} holds the state of an upstream manager ({}), which this version cannot take over",
-                home.display(),
-                manifest.display()
-            ),
-        )
-        .hint(hint)),
-    }
-}
-
-/// Opens the database that belongs to the home. Only a home that `daemon init` has begun gets a
-/// new one: an empty directory in its place is a disk that is not mounted, and a new database
-/// would hand out every number again.
-fn open_database(home: &Path, dir: &Path) -> Result<Db, anyhow::Error> {
-    let id = DatabaseId::of(home);
-    let opened = if id.may_be_made()? {
-        Db::open(dir)
-    } else {
-        Db::open_existing(dir)
-    };
-    let db = match opened {
-        Err(OpenError::Missing { .. }) => {
-            let init = format!("{PROGRAM} --home {} daemon init", home.display());
-            return Err(id.missing(dir, &init).into());
-        }
-        opened => opened.map_err(open_error)?,
-    };
-    id.check(dir, &db.id().to_string())?;
-    let highest = Highest::of(home)?;
-    let known = Db::numbers_of(&db.highest_numbers()?);
-    let forgotten = highest.check(dir, |kind| known.get(kind).copied().unwrap_or(0))?;
-    if !forgotten.is_empty() {
-        db.raise_numbers(&forgotten)?;
-        highest.settled()?;
-        tracing::warn!(
-            ?forgotten,
-            "an older database is used, as was allowed; numbers go on after the highest that was handed out"
-        );
-    }
-    Ok(db.with_highest(Arc::new(highest))?)
-}
-
-fn watched(db: Db) -> database::Watched {
-    let probed = db.clone();
-    database::Watched {
-        trouble: Arc::new(move || {
-            db.trouble().map(|trouble| database::Trouble {
-                since: trouble.since,
-                reason: trouble.reason,
-                full: trouble.full,
-            })
-        }),
-        probe: Arc::new(move || {
-            if let Err(error) = probed.probe() {
-                tracing::debug!("{error}");
-            }
-        }),
-        patience: Some(DATABASE_PATIENCE),
-    }
-}
-
-fn open_error(error: OpenError) -> Fatal {
-    let exit = match &error {
-        OpenError::Busy { .. } => Exit::Occupied,
-        OpenError::Unwritable { .. } | OpenError::Failing { .. } => Exit::Refused,
-        OpenError::Missing { .. }
-        | OpenError::Foreign { .. }
-        | OpenError::Newer { .. }
-        | OpenError::Damaged { .. }
-        | OpenError::DamagedLog { .. }
-        | OpenError::Migration { .. } => Exit::Data,
-    };
-    // the sentence ends in what to do; here it stands in a line of its own
-    match error.to_string().rsplit_once("; ") {
-        Some((what, hint)) => Fatal::new(exit, what).hint(hint),
-        None => Fatal::new(exit, error),
-    }
 }
 
 /// Writes where the daemon listens, as a multiaddr that a program on this host can dial.

@@ -13,5 +13,6 @@ pub mod post;
 pub mod contact;
 pub mod config;
 pub mod rpc;
+pub mod state;
 pub mod cli;
 pub mod daemon;

@@ -1,6 +1,7 @@
 //! What the operator decided, per miner: checked values that the rooms act upon.
 //! `config` builds them from the TOML file; nothing here knows how they were written.
 
+use damocles_kv::Postgres;
 use damocles_processor::KernelChoice;
 use damocles_types::{ActorId, Epoch};
 use fvm_shared::{address::Address, econ::TokenAmount};
@@ -173,6 +174,59 @@ pub fn without_secrets(url: &str) -> String {
         None => authority.to_owned(),
     };
     format!("{scheme}://{host}{path}{query}")
+}
+
+/// Where the manager keeps its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabasePlace {
+    /// A directory; None: `state` in the home.
+    Directory(Option<PathBuf>),
+    /// A server that several managers share.
+    Server(PostgresPolicy),
+}
+
+impl std::fmt::Display for DatabasePlace {
+    /// Without what may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(Some(dir)) => write!(f, "{}", dir.display()),
+            Self::Directory(None) => f.write_str("the home"),
+            Self::Server(server) => f.write_str(&server.postgres(None).place()),
+        }
+    }
+}
+
+/// How a PostgreSQL server is reached.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresPolicy {
+    /// May hold a password.
+    pub dsn: String,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    pub schema: String,
+    pub connections: usize,
+    /// File with the certificates that are trusted; None: those of the system.
+    pub authorities: Option<PathBuf>,
+}
+
+impl PostgresPolicy {
+    /// As the store wants it, with the password from its file.
+    pub fn postgres(&self, password: Option<String>) -> Postgres {
+        Postgres {
+            dsn: self.dsn.clone(),
+            password,
+            schema: self.schema.clone(),
+            connections: self.connections,
+            authorities: self.authorities.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for PostgresPolicy {
+    /// The password stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.postgres(None).fmt(f)
+    }
 }
 
 impl std::fmt::Debug for NodeEndpoint {

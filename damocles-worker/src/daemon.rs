@@ -242,7 +242,7 @@ fn databases(seats: Arc<Vec<Seat>>) -> database::Watched {
             look().map(|(trouble, _)| database::Trouble {
                 since: trouble.since,
                 reason: trouble.reason,
-                full: trouble.full,
+                heals: trouble.full.then_some(database::Cure::Room),
             })
         }),
         probe: Arc::new(move || {

@@ -87,15 +87,12 @@ impl DatabaseId {
     ///
     /// # Errors
     /// [`Exit::Data`] for another one.
-    pub fn check(&self, database: &Path, id: &str) -> Result<(), Fatal> {
+    pub fn check(&self, database: &str, id: &str) -> Result<(), Fatal> {
         match read(&self.0)? {
             Some(known) if known.trim() == id => Ok(()),
             Some(known) if known.trim() != NEW => Err(Fatal::new(
                 Exit::Data,
-                format!(
-                    "the database in {} is not the one that this home had",
-                    database.display()
-                ),
+                format!("the database in {database} is not the one that this home had"),
             )
             .hint(format!(
                 "mount or restore the right one; or, if this one is to be used from now on, remove {}",
@@ -106,8 +103,7 @@ impl DatabaseId {
     }
 
     /// There is no database, and none may be made. `init` is the command that begins a home.
-    pub fn missing(&self, database: &Path, init: &str) -> Fatal {
-        let place = database.display();
+    pub fn missing(&self, place: &str, init: &str) -> Fatal {
         if self.0.exists() {
             return Fatal::new(
                 Exit::Data,
@@ -188,7 +184,7 @@ impl Highest {
     /// [`Exit::Data`] for a database that has forgotten numbers.
     pub fn check(
         &self,
-        database: &Path,
+        database: &str,
         known: impl Fn(&str) -> u64,
     ) -> Result<BTreeMap<String, u64>, Fatal> {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,8 +203,7 @@ impl Highest {
         Err(Fatal::new(
             Exit::Data,
             format!(
-                "the database in {} is older than this home: number {number} of {kind} was given out, and it knows no more than {}",
-                database.display(),
+                "the database in {database} is older than this home: number {number} of {kind} was given out, and it knows no more than {}",
                 known(kind)
             ),
         )
@@ -236,7 +231,7 @@ mod tests {
     #[test]
     fn a_home_knows_its_database() {
         let home = tempfile::tempdir().unwrap();
-        let at = Path::new("/somewhere");
+        let at = "/somewhere";
         let id = DatabaseId::of(home.path());
         assert!(!id.may_be_made().unwrap());
         let never = id.missing(at, "begin it").hint.unwrap();
@@ -259,7 +254,7 @@ mod tests {
     #[test]
     fn an_older_database_is_refused_until_a_person_accepts_it() {
         let home = tempfile::tempdir().unwrap();
-        let at = Path::new("/somewhere");
+        let at = "/somewhere";
         let highest = Highest::of(home.path()).unwrap();
         highest.raise("t01000", 7).unwrap();
         highest.raise("t01000", 5).unwrap();

@@ -24,8 +24,17 @@ const PROBE: Duration = Duration::from_secs(5);
 pub struct Trouble {
     pub since: Instant,
     pub reason: String,
-    /// It ends by itself when the disk has room again; ending the daemon would not help.
-    pub full: bool,
+    /// What it ends with by itself, so that ending the daemon would not help; None: it may not.
+    pub heals: Option<Cure>,
+}
+
+/// What a database that fails is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// For room on its disk.
+    Room,
+    /// Its server is away.
+    Return,
 }
 
 /// A database as it is watched.
@@ -71,7 +80,7 @@ fn judge(
         (Some(trouble), true) => {
             let long = now.saturating_duration_since(trouble.since);
             match patience {
-                Some(patience) if !trouble.full && long >= patience => Verdict::Lost,
+                Some(patience) if trouble.heals.is_none() && long >= patience => Verdict::Lost,
                 _ => Verdict::Ill,
             }
         }
@@ -115,11 +124,15 @@ pub async fn watch(
                 .into());
             }
             Verdict::Fallen => {
-                if let Some(Trouble { reason, full, .. }) = trouble {
-                    let hint = if full {
-                        "make room on its disk; writes go on by themselves then"
-                    } else {
-                        "see `dmesg` for the disk; it is tried again every few seconds"
+                if let Some(Trouble { reason, heals, .. }) = trouble {
+                    let hint = match heals {
+                        Some(Cure::Room) => {
+                            "make room on its disk; writes go on by themselves then"
+                        }
+                        Some(Cure::Return) => {
+                            "see that its server runs and can be reached; writes go on by themselves then"
+                        }
+                        None => "see `dmesg` for the disk; it is tried again every few seconds",
                     };
                     tracing::error!(hint, "the database cannot write: {reason}");
                     condition.wait_for(format!("the database cannot write: {reason}"));
@@ -148,20 +161,33 @@ mod tests {
     fn a_full_disk_is_waited_for_and_a_dead_one_is_not() {
         let since = Instant::now();
         let minute = Duration::from_secs(60);
-        let ill = |full| Trouble {
+        let ill = |heals| Trouble {
             since,
             reason: "why".into(),
-            full,
+            heals,
         };
         let limit = Some(minute);
         for (trouble, said, patience, after, expected) in [
             (None, false, limit, minute, Verdict::Well),
             (None, true, limit, minute, Verdict::Healed),
-            (Some(ill(false)), false, limit, minute, Verdict::Fallen),
-            (Some(ill(false)), true, limit, minute / 2, Verdict::Ill),
-            (Some(ill(false)), true, limit, minute, Verdict::Lost),
-            (Some(ill(true)), true, limit, minute * 99, Verdict::Ill),
-            (Some(ill(false)), true, None, minute * 99, Verdict::Ill),
+            (Some(ill(None)), false, limit, minute, Verdict::Fallen),
+            (Some(ill(None)), true, limit, minute / 2, Verdict::Ill),
+            (Some(ill(None)), true, limit, minute, Verdict::Lost),
+            (
+                Some(ill(Some(Cure::Room))),
+                true,
+                limit,
+                minute * 99,
+                Verdict::Ill,
+            ),
+            (
+                Some(ill(Some(Cure::Return))),
+                true,
+                limit,
+                minute * 99,
+                Verdict::Ill,
+            ),
+            (Some(ill(None)), true, None, minute * 99, Verdict::Ill),
         ] {
             let got = judge(trouble.as_ref(), said, patience, since + after);
             assert_eq!(got, expected, "{trouble:?} {said} {patience:?} {after:?}");
@@ -185,7 +211,7 @@ mod tests {
         *state.lock().unwrap() = Some(Trouble {
             since: Instant::now(),
             reason: "Input/output error".into(),
-            full: false,
+            heals: None,
         });
         while readiness.reason().is_none() {
             sleep(LOOK).await;
@@ -205,7 +231,7 @@ mod tests {
         let dead = Trouble {
             since: Instant::now(),
             reason: "Input/output error".into(),
-            full: false,
+            heals: None,
         };
         let database = Watched {
             trouble: Arc::new(move || Some(dead.clone())),

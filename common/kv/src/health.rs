@@ -8,10 +8,12 @@ use std::time::Instant;
 pub struct Trouble {
     /// Since the first that failed.
     pub since: Instant,
-    /// What RocksDB said then.
+    /// What the database said then.
     pub reason: String,
     /// The disk is full: writes go on by themselves when there is room.
     pub full: bool,
+    /// The server is away: writes go on by themselves when it is back.
+    pub away: bool,
 }
 
 impl Trouble {
@@ -20,6 +22,14 @@ impl Trouble {
             since: Instant::now(),
             reason: reason.to_owned(),
             full: heals_by_itself(reason),
+            away: false,
+        }
+    }
+
+    pub(crate) fn away(reason: &str) -> Self {
+        Self {
+            away: true,
+            ..Self::new(reason)
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     Durability,
-    batch::Change,
+    change::Change,
     recent::{Footprint, Place, Recent},
 };
 use parking_lot::{Mutex, MutexGuard};
@@ -17,8 +17,8 @@ const PATIENCE: u32 = 6;
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// Held by who must have no transaction beside: [`Kv::update`](crate::Kv::update), and one
-    /// that met others too often. Every transaction takes it for its commit.
+    /// Held by who must have no transaction beside: one that met others too often. Every
+    /// transaction takes it for its commit.
     alone: Mutex<()>,
     line: Mutex<Line>,
     /// The last commit that readers see.
@@ -40,8 +40,9 @@ pub(crate) struct Line {
 /// What a commit is, apart from what it writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Commit<'a> {
-    /// When it began, and what it has read; None: it has read nothing.
-    pub(crate) read: Option<(u64, &'a Footprint)>,
+    /// When it began, and what it has read.
+    pub(crate) began: u64,
+    pub(crate) read: &'a Footprint,
     pub(crate) changes: &'a [Change],
     pub(crate) durability: Durability,
     /// What is on the disk: younger commits are remembered until they are, too.
@@ -111,9 +112,7 @@ impl Ledger {
         apply: impl FnOnce(&mut Line, u64, u64) -> Result<(), E>,
     ) -> Result<Option<u64>, E> {
         let mut line = self.line.lock();
-        if let Some((began, read)) = commit.read
-            && line.recent.touched(began, read)
-        {
+        if line.recent.touched(commit.began, commit.read) {
             return Ok(None);
         }
         let oldest = self.oldest();

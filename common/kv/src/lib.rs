@@ -1,17 +1,17 @@
 //! Durable key-value tables; the only crate that names a database.
 //!
 //! ```text
-//! Kv::open ──► Kv ── store() ──► Store ── transact(|t| …) ──► RocksDB, or the same in memory
-//!              └─ get · scan · update(batch): the older way, on the same records
-//! Store::postgres ─────────────► Store ── transact(|t| …) ──► PostgreSQL
+//! Store::open ───────► Store ── transact(|t| …) ──► RocksDB
+//! Store::in_memory ──► Store ── transact(|t| …) ──► the same in memory, for tests
+//! Store::postgres ───► Store ── transact(|t| …) ──► PostgreSQL
 //! ```
-//! A daemon says in a [`Schema`] who it is and which [`Table`]s it has; [`Kv::open`] refuses a
+//! A daemon says in a [`Schema`] who it is and which [`Table`]s it has; [`Store::open`] refuses a
 //! database of somebody else or of a newer version before anything is changed.
-//! [`Kv::open_existing`] makes none: where there was a database, an empty directory is a disk
+//! [`Store::open_existing`] makes none: where there was a database, an empty directory is a disk
 //! that is not mounted.
 //!
-//! New code goes through [`Store::transact`]: serialisable transactions that may run again, on
-//! every engine the same, as one suite shows (`tests/transactions`). See
+//! Records are read and written through [`Store::transact`]: serialisable transactions that may
+//! run again, on every engine the same, as one suite shows (`tests/transactions`). See
 //! `docs/decisions/0006-transactions-that-run-again.md`.
 //!
 //! On the transactions stand, the same on every engine: [`Leases`] with fences, [`Queues`] from
@@ -20,7 +20,7 @@
 //! This crate knows nothing of what is stored: keys are bytes, values are bytes or JSON.
 
 mod table;
-mod batch;
+mod change;
 mod health;
 mod transaction;
 mod named;
@@ -31,21 +31,20 @@ mod recent;
 mod ledger;
 mod mem;
 mod rocks;
-mod kv;
 mod schema;
+mod migrate;
 mod refusal;
 mod look;
 mod open;
 mod postgres;
 
-pub use batch::{Batch, Durability};
+pub use change::Durability;
 pub use feed::Feeds;
 pub use health::Trouble;
-pub use kv::{Entry, Kv};
 pub use lease::{Fence, Lease, Leases};
 pub use postgres::{ConnectError, Postgres};
 pub use queue::{Claim, Item, Queues};
 pub use refusal::{ACCEPT_CUT, OpenError};
-pub use schema::{Migration, Schema};
+pub use schema::{Migration, Schema, Work};
 pub use table::{KvError, Table};
 pub use transaction::{Record, Span, Store, StoreError, Transaction, Version};

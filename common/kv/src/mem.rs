@@ -2,23 +2,19 @@
 //! transaction runs that may look at it.
 
 use crate::{
-    Batch, Durability, KvError, Table,
-    batch::Change,
+    Durability, KvError, Table,
+    change::Change,
     health::Trouble,
     ledger::{Commit, Ledger},
     recent::Footprint,
     transaction::{Attempt, End, Engine, Failure, Range, Stored, Version, View},
 };
 use parking_lot::{Mutex, RwLock};
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, ControlFlow},
-};
+use std::{collections::BTreeMap, ops::Bound};
 
 /// What a record was from each commit on; the oldest first.
 type Past = Vec<(u64, Option<Stored>)>;
 type Rows = BTreeMap<Vec<u8>, Past>;
-type Entry = (Vec<u8>, Vec<u8>);
 type Tables = BTreeMap<Table, Rows>;
 
 #[derive(Debug)]
@@ -49,74 +45,16 @@ impl Mem {
         }
     }
 
-    pub(crate) fn fail_writes(&self, reason: Option<&str>) {
-        *self.broken.lock() = reason.map(str::to_owned);
-    }
-
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
-        self.trouble.lock().clone()
-    }
-
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        let tables = self.tables.read();
-        let past = rows(&tables, table)?.get(key);
-        Ok(past
-            .and_then(|past| at(past, u64::MAX))
-            .map(|stored| stored.value.clone()))
-    }
-
-    /// A copy of the rows under a prefix, so that the reader may write meanwhile.
-    fn copy(&self, table: Table, prefix: &[u8], from: &[u8]) -> Result<Vec<Entry>, KvError> {
-        let tables = self.tables.read();
-        let start = from.max(prefix).to_vec();
-        Ok(rows(&tables, table)?
-            .range(start..)
-            .take_while(|(k, _)| k.starts_with(prefix))
-            .filter_map(|(k, past)| Some((k.clone(), at(past, u64::MAX)?.value.clone())))
-            .collect())
-    }
-
-    pub(crate) fn walk(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        mut see: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), KvError> {
-        for (key, value) in self.copy(table, prefix, from)? {
-            if see(&key, &value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn walk_back(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        mut see: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), KvError> {
-        for (key, value) in self.copy(table, prefix, prefix)?.into_iter().rev() {
-            if see(&key, &value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn write(&self, batch: &Batch, durability: Durability) -> Result<(), KvError> {
-        self.commit(None, &batch.changes, durability).map(|_| ())
-    }
-
     /// False: what it has read was written since.
     fn commit(
         &self,
-        read: Option<(u64, &Footprint)>,
+        began: u64,
+        read: &Footprint,
         changes: &[Change],
         durability: Durability,
     ) -> Result<bool, KvError> {
         let commit = Commit {
+            began,
             read,
             changes,
             durability,
@@ -232,11 +170,22 @@ impl Engine for Mem {
             End::Commit(changes) => changes,
         };
         let _alone = alone.unwrap_or_else(|| self.ledger.alone());
-        let read = Some((running.began, &view.read));
-        if self.commit(read, &changes, attempt.durability)? {
+        if self.commit(running.began, &view.read, &changes, attempt.durability)? {
             Ok(())
         } else {
             Err(Failure::conflict())
         }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().clone()
+    }
+
+    fn synced_writes(&self) -> Option<u64> {
+        Some(self.ledger.synced_writes())
+    }
+
+    fn fail_writes(&self, reason: Option<&str>) {
+        *self.broken.lock() = reason.map(str::to_owned);
     }
 }

@@ -1,11 +1,11 @@
 //! Opening a database: whose it is and how old is settled before anything in it changes.
 
 use crate::{
-    Batch, Durability, Kv, KvError, Schema,
+    Durability, KvError, Schema, Span, Store, StoreError,
     health::{Cause, cause},
-    kv::Kind,
     look::{Seen, judge, look},
     mem::Mem,
+    migrate::migrate,
     refusal::{ACCEPT_CUT, OpenError, classify, stranger},
     rocks::{Log, Rocks, db_options},
     schema::{STAMP_KEY, Stamp},
@@ -14,11 +14,11 @@ use crate::{
 use std::{fs, path::Path, sync::Arc};
 use uuid::Uuid;
 
-impl Kv {
-    /// The same in memory, for tests; nothing is on disk.
+impl Store {
+    /// A database in memory, for tests; nothing is on disk.
     pub fn in_memory(schema: &Schema) -> Self {
         let tables = schema.tables.iter().copied().chain([META]);
-        Self::of(Kind::Mem(Arc::new(Mem::new(tables))), Uuid::new_v4())
+        Self::new(Arc::new(Mem::new(tables)), Uuid::new_v4())
     }
 
     /// Opens the database in `dir`, creating directory and database when there is none: for
@@ -49,7 +49,7 @@ impl Kv {
     }
 }
 
-fn open(dir: &Path, schema: &Schema, seen: Seen) -> Result<Kv, OpenError> {
+fn open(dir: &Path, schema: &Schema, seen: Seen) -> Result<Store, OpenError> {
     check_writable(dir)?;
     let make = matches!(seen, Seen::Nothing);
     let whole = matches!(seen, Seen::Ours(_));
@@ -104,7 +104,7 @@ fn cut(dir: &Path, families: &[String], reason: &str) -> Result<Rocks, OpenError
 
 /// Looks at the stamp again, now that nobody else can change it, and brings everything up to
 /// date.
-fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Kv, OpenError> {
+fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Store, OpenError> {
     let tables = schema.tables.iter().copied().chain([META]);
     let stamp = match rocks.get(META, STAMP_KEY) {
         Ok(found) => found,
@@ -120,32 +120,39 @@ fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Kv, OpenErro
     let found = stamp.map(|bytes| judge(dir, schema, &bytes)).transpose()?;
     rocks.add_tables(tables).map_err(|e| classify(dir, &e))?;
     let id = found.as_ref().and_then(|stamp| stamp.id);
-    let kv = Kv::of(
-        Kind::Rocks(Arc::new(rocks)),
-        id.unwrap_or_else(Uuid::new_v4),
-    );
-    if found.is_none() {
-        refuse_records(dir, schema, &kv)?;
+    let store = Store::new(Arc::new(rocks), id.unwrap_or_else(Uuid::new_v4));
+    let damaged = |e: StoreError| OpenError::Damaged {
+        dir: dir.to_owned(),
+        reason: e.to_string(),
+    };
+    // what has records and no stamp is not ours, or has lost it
+    if found.is_none() && has_records(&store, schema).map_err(damaged)? {
+        return Err(stranger(dir, schema));
     }
-    migrate(dir, schema, &kv, found)?;
-    Ok(kv)
+    let start = found.as_ref().map_or(0, |stamp| stamp.version);
+    let up = |source| OpenError::Migration {
+        dir: dir.to_owned(),
+        from: start,
+        to: schema.version(),
+        source: Box::new(source),
+    };
+    let version = found.as_ref().map_or(schema.version(), |s| s.version);
+    if id.is_none() {
+        stamp_it(&store, schema, version).map_err(up)?;
+    }
+    migrate(&store, schema, version).map_err(up)?;
+    Ok(store)
 }
 
-/// What has records and no stamp is not ours, or has lost it.
-fn refuse_records(dir: &Path, schema: &Schema, kv: &Kv) -> Result<(), OpenError> {
-    for table in schema.tables {
-        match kv.scan(*table, b"", 1) {
-            Ok(rows) if rows.is_empty() => {}
-            Ok(_) => return Err(stranger(dir, schema)),
-            Err(e) => {
-                return Err(OpenError::Damaged {
-                    dir: dir.to_owned(),
-                    reason: e.to_string(),
-                });
+fn has_records(store: &Store, schema: &Schema) -> Result<bool, StoreError> {
+    store.read(|t| {
+        for table in schema.tables {
+            if !t.scan(*table, &Span::all(), 1)?.is_empty() {
+                return Ok(true);
             }
         }
-    }
-    Ok(())
+        Ok(false)
+    })
 }
 
 fn check_writable(dir: &Path) -> Result<(), OpenError> {
@@ -160,34 +167,15 @@ fn check_writable(dir: &Path) -> Result<(), OpenError> {
     fs::remove_file(&probe).map_err(unwritable)
 }
 
-/// A new database gets its stamp; an older one goes up step by step, each step with its new
-/// version in one batch. One that has no id yet gets it.
-fn migrate(dir: &Path, schema: &Schema, kv: &Kv, found: Option<Stamp>) -> Result<(), OpenError> {
-    let start = found.as_ref().map_or(0, |stamp| stamp.version);
-    let wrap = |source| OpenError::Migration {
-        dir: dir.to_owned(),
-        from: start,
-        to: schema.version(),
-        source,
-    };
-    let Some(found) = found else {
-        return stamp(schema, kv, Batch::new(), schema.version()).map_err(wrap);
-    };
-    if found.id.is_none() {
-        stamp(schema, kv, Batch::new(), start).map_err(wrap)?;
-    }
-    let done = (start as usize).saturating_sub(1);
-    for (migration, to) in schema.migrations.iter().skip(done).zip(start + 1..) {
-        let mut batch = Batch::new();
-        (migration.run)(kv, &mut batch).map_err(wrap)?;
-        stamp(schema, kv, batch, to).map_err(wrap)?;
-    }
-    Ok(())
-}
-
-fn stamp(schema: &Schema, kv: &Kv, mut batch: Batch, version: u32) -> Result<(), KvError> {
-    let owner = schema.owner.to_owned();
-    let id = Some(kv.id());
-    batch.put_json(META, STAMP_KEY, &Stamp { owner, version, id })?;
-    kv.write(batch, Durability::Synced)
+/// A new database gets its stamp, and an older one its id.
+fn stamp_it(store: &Store, schema: &Schema, version: u32) -> Result<(), StoreError> {
+    store.transact(Durability::Synced, |t| {
+        let at = t.get(META, STAMP_KEY)?;
+        let stamp = Stamp {
+            owner: schema.owner.to_owned(),
+            version,
+            id: Some(store.id()),
+        };
+        t.put_json(&at, &stamp)
+    })
 }

@@ -1,7 +1,7 @@
 //! Why a database was not opened, in sentences that say what to do next.
 
 use crate::{
-    KvError, Schema,
+    Schema, StoreError,
     health::{Cause, cause},
 };
 use std::{
@@ -63,7 +63,7 @@ pub enum OpenError {
         from: u32,
         to: u32,
         #[source]
-        source: KvError,
+        source: Box<StoreError>,
     },
 }
 

@@ -1,7 +1,7 @@
 //! What a database is made of: whose it is, which tables it has, and how an older one is
 //! brought up to date.
 
-use crate::{Batch, Kv, KvError, Table};
+use crate::{Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
 /// Brings a database one version further.
@@ -9,8 +9,31 @@ use serde::{Deserialize, Serialize};
 pub struct Migration {
     /// What changes, in one sentence, for the log.
     pub what: &'static str,
-    /// Reads from the store, writes to the batch; batch and new version number go down together.
-    pub run: fn(&Kv, &mut Batch) -> Result<(), KvError>,
+    pub work: Work,
+}
+
+/// What a migration has to do.
+#[derive(Clone, Copy)]
+pub enum Work {
+    /// Nothing: the records are good as they are, but an older program would misread what this
+    /// one writes.
+    Nothing,
+    /// Every record of the table is shown once, in the order of keys, a page in one transaction
+    /// that also keeps the place: a kill costs a page, and memory is that of a page. It may
+    /// write what it likes, but no record of the same table that comes later.
+    Each(
+        Table,
+        fn(&mut Transaction<'_>, &Record) -> Result<(), StoreError>,
+    ),
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Each(table, _) => write!(f, "Each({table:?})"),
+        }
+    }
 }
 
 /// A database as this program knows it.

@@ -268,7 +268,7 @@ impl Commit {
         let change = move |db: &crate::db::Db| {
             db.change(id, Durability::Synced, |record| {
                 if let Some(carriage @ Carriage::Ready { .. }) = record.carriage_mut(kind) {
-                    *carriage = to;
+                    *carriage = to.clone();
                 }
                 Ok::<_, DbError>(())
             })

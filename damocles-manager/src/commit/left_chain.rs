@@ -143,11 +143,11 @@ impl Commit {
                 if *record != before {
                     return Err(CommitError::from(DbError::Changed(id)));
                 }
-                match left {
+                match &left {
                     None => record.left_chain = None,
                     Some((why, stays)) => {
                         if let Some(noted) = &mut record.left_chain {
-                            (noted.why, noted.stays) = (why, stays);
+                            (noted.why, noted.stays) = (why.clone(), *stays);
                         }
                     }
                 }

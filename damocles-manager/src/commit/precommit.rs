@@ -96,7 +96,7 @@ impl Commit {
                     comm_r: info.comm_r,
                     comm_d: info.comm_d,
                     ticket: info.ticket,
-                    carriage,
+                    carriage: carriage.clone(),
                 });
                 Ok(())
             })

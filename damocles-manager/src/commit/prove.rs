@@ -78,8 +78,8 @@ impl Commit {
                     return Err(CommitError::from(DbError::Changed(sector)));
                 }
                 record.proof = Some(Proof {
-                    bytes: proof.proof,
-                    carriage,
+                    bytes: proof.proof.clone(),
+                    carriage: carriage.clone(),
                 });
                 Ok(())
             })

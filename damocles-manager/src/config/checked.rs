@@ -1,7 +1,7 @@
 //! From the file's image to policies: every value checked, all faults at once.
 
 use super::{
-    endpoint,
+    database, endpoint,
     fil::{AddressText, Fil},
     home::expand,
     legacy::RULES,
@@ -9,8 +9,8 @@ use super::{
     stores,
 };
 use crate::policy::{
-    BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy, SectorPolicy,
-    SendPolicy, StorePolicy, without_secrets,
+    BatchPolicy, DatabasePlace, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy,
+    SectorPolicy, SendPolicy, StorePolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Notice, Report, parse, parse_file},
@@ -36,8 +36,7 @@ pub struct Config {
     pub nodes: Vec<NodeEndpoint>,
     /// A head that is older is not believed; None: every head is.
     pub max_head_age: Option<Duration>,
-    /// Where the database is; None: `state` in the home.
-    pub database: Option<PathBuf>,
+    pub database: DatabasePlace,
     /// Where upstream's manager kept its state, if the file says so.
     pub upstream_database: Option<PathBuf>,
     pub stores: Vec<StorePolicy>,
@@ -86,7 +85,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
     let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
     let nodes = nodes(&mut report, api);
-    let (database, upstream_database) = database(&mut report, db);
+    let (database, upstream_database) = database::place(&mut report, db);
     let stores = all_stores(&mut report, persist_stores);
     let store_scans = store_scans(&mut report, scan_persist_stores);
     let proving = proving_policy(&mut report, proving);
@@ -145,6 +144,8 @@ fn masked(mut raw: Raw) -> String {
     api.market.iter_mut().for_each(mask);
     api.gateway.iter_mut().for_each(mask);
     api.chain_fallbacks.iter_mut().for_each(mask);
+    let dsn = &mut raw.common.db.postgres.dsn;
+    *dsn = database::without_password(dsn);
     // what holds when a key is left out, where that depends on another key or on the place
     for store in &mut raw.common.persist_stores {
         store.weight = store.weight.max(1);
@@ -205,37 +206,7 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
     nodes
 }
 
-/// Where our state is, and where upstream's was.
-fn database(report: &mut Report, db: raw::Db) -> (Option<PathBuf>, Option<PathBuf>) {
-    let raw::Db {
-        driver,
-        rocksdb,
-        badger,
-    } = db;
-    match driver.to_ascii_lowercase().as_str() {
-        "rocksdb" => {}
-        "badger" => report.notice(
-            "Common.DB.Driver",
-            "is \"badger\", upstream's local database; this manager keeps its state in RocksDB instead",
-        ),
-        "mongo" | "plugin" => report.fault(
-            "Common.DB.Driver",
-            format!("{driver:?} is not supported by this version; write \"rocksdb\""),
-        ),
-        _ => report.fault("Common.DB.Driver", format!("{driver:?} is not a database driver; write \"rocksdb\"")),
-    }
-    let given = |dir: PathBuf| (!dir.as_os_str().is_empty()).then(|| here(&dir));
-    let upstream = given(badger.base_dir);
-    if upstream.is_some() {
-        report.notice(
-            "Common.DB.Badger.BaseDir",
-            "is upstream's database; this manager keeps its state in RocksDB, and looks there only so as not to begin anew beside it",
-        );
-    }
-    (given(rocksdb.base_dir), upstream)
-}
-
-fn here(path: &Path) -> PathBuf {
+pub(super) fn here(path: &Path) -> PathBuf {
     expand(path, &|name| std::env::var(name).ok())
 }
 

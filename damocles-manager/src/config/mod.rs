@@ -5,6 +5,7 @@
 //! finds all faults at once. Nothing outside this room knows how a policy was written.
 
 mod checked;
+mod database;
 mod duration;
 mod endpoint;
 mod fil;

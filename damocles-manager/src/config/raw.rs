@@ -70,9 +70,10 @@ section! {
 section! {
     /// Where the manager keeps its state.
     pub(super) struct Db {
-        /// `rocksdb`. (`badger`, upstream's word for "a local directory", is taken to mean the same; `mongo` and `plugin` are not supported.)
+        /// `"rocksdb"`, a directory that one manager has for itself; or `"postgres"`, a database that several managers share. (`badger`, upstream's word for "a local directory", is taken to mean `rocksdb`; `mongo` and `plugin` are not supported.)
         "Driver" driver: String = "rocksdb".into();
         "RocksDB" rocksdb: RocksDb = RocksDb::default();
+        "Postgres" postgres: Postgres = Postgres::default();
         "Badger" badger: Badger = Badger::default();
     }
 }
@@ -89,6 +90,22 @@ section! {
     pub(super) struct RocksDb {
         /// Directory of the database; empty: `state` in the home.
         "BaseDir" base_dir: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// A database that speaks PostgreSQL's protocol. New; upstream has no such table.
+    pub(super) struct Postgres {
+        /// Where it is: `postgres://user:password@host:5432/database?sslmode=require`, or the same as `host=… user=…`. With `sslmode=require` the server's certificate is checked. Required with `Driver = "postgres"`.
+        "DSN" dsn: String = String::new();
+        /// File whose first line is the password, for a `DSN` without one: this file may be read by more people than that one.
+        "PasswordFile" password_file: PathBuf = PathBuf::new();
+        /// The schema of the database that holds this manager's tables and nothing else. It is made when it is not there.
+        "Schema" schema: String = "damocles".into();
+        /// So many connections at most.
+        "Connections" connections: u64 = 16;
+        /// File with the certificates (PEM) that are trusted; empty: those of the system.
+        "Authorities" authorities: PathBuf = PathBuf::new();
     }
 }
 

@@ -4,50 +4,81 @@ use crate::{
     db::{
         keys, readable,
         record::{Carriage, LeftChain, MessageRecord, SectorRecord},
-        schema::{LEFT_CHAIN, READY, SECTORS},
+        schema::{DONE, IN_WORK, LEFT_CHAIN, READY, SECTORS},
     },
     model::{Commitment, unix_ms},
 };
-use damocles_kv::{Batch, Kv, KvError};
+use damocles_kv::{Record, StoreError, Table, Transaction};
+use damocles_types::SectorId;
+use std::collections::BTreeSet;
 
-/// Writes a record, and what is listed because of it.
-pub(in crate::db) fn put(batch: &mut Batch, record: &SectorRecord) -> Result<(), KvError> {
-    batch.put_json(SECTORS, keys::sector(record.id), record)?;
-    for kind in Commitment::ALL {
-        let key = keys::ready(kind, record.id);
-        if record.in_work() && matches!(record.carriage(kind), Some(Carriage::Ready { .. })) {
-            batch.put(READY, key, Vec::new());
-        } else {
-            batch.delete(READY, key);
-        }
-    }
+/// The lists, and the keys in them, in which a sector stands. Pure.
+pub(in crate::db) fn lists(record: &SectorRecord) -> BTreeSet<(Table, Vec<u8>)> {
     let key = keys::sector(record.id);
-    if record.left_chain.is_some() {
-        batch.put(LEFT_CHAIN, key, Vec::new());
+    let mut lists = BTreeSet::new();
+    if record.in_work() {
+        lists.insert((IN_WORK, key.clone()));
+        for kind in Commitment::ALL {
+            if matches!(record.carriage(kind), Some(Carriage::Ready { .. })) {
+                lists.insert((READY, keys::ready(kind, record.id)));
+            }
+        }
     } else {
-        batch.delete(LEFT_CHAIN, key);
+        lists.insert((DONE, key.clone()));
+    }
+    if record.left_chain.is_some() {
+        lists.insert((LEFT_CHAIN, key));
+    }
+    lists
+}
+
+/// The record of a sector, and what it says; none if there is none.
+pub(in crate::db) fn seen_sector(
+    t: &mut Transaction<'_>,
+    id: SectorId,
+) -> Result<(Record, Option<SectorRecord>), StoreError> {
+    let seen = t.get(SECTORS, &keys::sector(id))?;
+    let record = seen.json()?;
+    Ok((seen, record))
+}
+
+/// Writes a record in the place of what was seen there, and what is listed because of it.
+pub(in crate::db) fn put(
+    t: &mut Transaction<'_>,
+    seen: &Record,
+    before: Option<&SectorRecord>,
+    record: &SectorRecord,
+) -> Result<(), StoreError> {
+    t.put_json(seen, record)?;
+    let (was, is) = (before.map(lists).unwrap_or_default(), lists(record));
+    for (table, key) in was.difference(&is) {
+        t.erase(*table, key.clone())?;
+    }
+    for (table, key) in is.difference(&was) {
+        t.overwrite(*table, key.clone(), [])?;
     }
     Ok(())
 }
 
 /// Notes of those sectors of a message that are finished that they are not on chain any more.
 pub(in crate::db) fn leave_chain(
-    kv: &Kv,
-    batch: &mut Batch,
+    t: &mut Transaction<'_>,
     message: &MessageRecord,
-) -> Result<(), KvError> {
+) -> Result<(), StoreError> {
     let Some(kind) = message.kind.commitment() else {
         return Ok(());
     };
     for id in &message.sectors {
-        let record: Option<SectorRecord> = readable(kv.get_json(SECTORS, &keys::sector(*id)))?;
-        if let Some(mut record) = record.filter(SectorRecord::is_finished) {
+        let seen = t.get(SECTORS, &keys::sector(*id))?;
+        let before: Option<SectorRecord> = readable(seen.json())?;
+        if let Some(before) = before.filter(SectorRecord::is_finished) {
+            let mut record = before.clone();
             record.left_chain = Some(LeftChain {
                 since: unix_ms(),
                 why: format!("its {kind} left the chain with a branch"),
                 stays: false,
             });
-            put(batch, &record)?;
+            put(t, &seen, Some(&before), &record)?;
         }
     }
     Ok(())

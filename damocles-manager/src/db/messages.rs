@@ -4,9 +4,8 @@ use crate::{
     db::{
         Db, DbError, keys,
         listed::leave_chain,
-        readable,
         record::{Landing, MessageRecord},
-        schema::{MESSAGES, MESSAGES_OPEN, SECTOR_MESSAGES},
+        schema::{MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
     },
     model::MessageId,
 };
@@ -14,10 +13,9 @@ use damocles_flow::{
     message::{MessageEvent, MessageFlow},
     table::Table as _,
 };
-use damocles_kv::{Batch, Durability, KvError};
+use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
 use damocles_node::TipSetKey;
 use damocles_types::{Epoch, SectorId};
-use std::ops::ControlFlow;
 
 /// What is known of a message that ended on chain without reading all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,47 +25,70 @@ pub struct Watched {
     pub tipset: Option<TipSetKey>,
 }
 
-/// Adds a wanted message to the batch of whoever wants it, so that the two are stored together.
-pub(in crate::db) fn put_wanted(batch: &mut Batch, record: &MessageRecord) -> Result<(), KvError> {
-    for sector in &record.sectors {
-        let key = keys::sector_message(*sector, record.id);
-        batch.put(SECTOR_MESSAGES, key, Vec::new());
-    }
-    put(batch, record)
+/// The record of a message, and what it says; none if there is none.
+pub(in crate::db) fn seen_message(
+    t: &mut Transaction<'_>,
+    id: MessageId,
+) -> Result<(Record, Option<MessageRecord>), StoreError> {
+    let seen = t.get(MESSAGES, &keys::message(id))?;
+    let record = seen.json()?;
+    Ok((seen, record))
 }
 
-pub(in crate::db) fn put(batch: &mut Batch, record: &MessageRecord) -> Result<(), KvError> {
-    let key = keys::message(record.id);
-    match record.state {
-        state if state.is_watched() => {
-            let landing = Landing {
-                epoch: record.epoch,
-                tipset: record.tipset.clone(),
-            };
-            batch.put_json(MESSAGES_OPEN, key, &landing)?;
-        }
-        state if state.is_final() => batch.delete(MESSAGES_OPEN, key),
-        _ => batch.put(MESSAGES_OPEN, key, Vec::new()),
+/// Stores a wanted message in the transaction of whoever wants it.
+pub(in crate::db) fn put_wanted(
+    t: &mut Transaction<'_>,
+    record: &MessageRecord,
+) -> Result<(), StoreError> {
+    for sector in &record.sectors {
+        let key = keys::sector_message(*sector, record.id);
+        t.overwrite(SECTOR_MESSAGES, key, [])?;
     }
-    batch.put_json(MESSAGES, keys::message(record.id), record)
+    let (seen, _) = seen_message(t, record.id)?;
+    put(t, &seen, record)
+}
+
+/// Writes a message in the place of what was seen there, and what is listed because of it.
+pub(in crate::db) fn put(
+    t: &mut Transaction<'_>,
+    seen: &Record,
+    record: &MessageRecord,
+) -> Result<(), StoreError> {
+    let key = keys::message(record.id);
+    let watched = record.state.is_watched();
+    if watched {
+        let landing = Landing {
+            epoch: record.epoch,
+            tipset: record.tipset.clone(),
+        };
+        t.overwrite_json(MESSAGES_WATCHED, key.clone(), &landing)?;
+    } else {
+        t.erase(MESSAGES_WATCHED, key.clone())?;
+    }
+    if watched || record.state.is_final() {
+        t.erase(MESSAGES_OPEN, key)?;
+    } else {
+        t.overwrite(MESSAGES_OPEN, key, [])?;
+    }
+    t.put_json(seen, record)
 }
 
 impl Db {
     /// Stores a wanted message that nothing else goes with. One with the same id is left as it
     /// is, and comes back.
     pub fn want(&self, record: MessageRecord) -> Result<MessageRecord, DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
-            if let Some(known) = kv.get_json(MESSAGES, &keys::message(record.id))? {
+        self.write(Durability::Synced, |t| {
+            if let (_, Some(known)) = seen_message(t, record.id)? {
                 return Ok(known);
             }
-            put_wanted(batch, &record)?;
-            Ok(record)
+            put_wanted(t, &record)?;
+            Ok(record.clone())
         })
     }
 
     /// The message of that id.
     pub fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, DbError> {
-        Ok(self.kv().get_json(MESSAGES, &keys::message(id))?)
+        self.read(|t| Ok(seen_message(t, id)?.1))
     }
 
     /// All messages that are on their way, oldest first. Those that ended and are watched are not
@@ -78,32 +99,17 @@ impl Db {
 
     /// All messages that ended on chain and are not final yet.
     pub fn watched_messages(&self) -> Result<Vec<Watched>, DbError> {
-        let mut out = Vec::new();
-        self.kv().walk(MESSAGES_OPEN, b"", b"", |key, value| {
-            if let (Some(id), Ok(landing)) = (
-                keys::read_message(key),
-                serde_json::from_slice::<Landing>(value),
-            ) {
-                let Landing { epoch, tipset } = landing;
-                out.push(Watched { id, epoch, tipset });
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(out)
+        self.all_of(MESSAGES_WATCHED, Span::all(), |entry| {
+            // what cannot be read is said where the message is wanted
+            let landing = entry.bytes().and_then(|v| serde_json::from_slice(v).ok());
+            let watched = |(id, Landing { epoch, tipset })| Watched { id, epoch, tipset };
+            Ok(keys::read_message(entry.key()).zip(landing).map(watched))
+        })
     }
 
     /// Whether there is any of those.
     pub fn watches_messages(&self) -> Result<bool, DbError> {
-        let mut any = false;
-        self.kv().walk(MESSAGES_OPEN, b"", b"", |_, value| {
-            any = !value.is_empty();
-            if any {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        Ok(any)
+        self.read(|t| Ok(!t.scan(MESSAGES_WATCHED, &Span::all(), 1)?.is_empty()))
     }
 
     /// All messages that carry or carried the sector, oldest first.
@@ -111,19 +117,11 @@ impl Db {
         self.load(SECTOR_MESSAGES, &keys::sector(sector))
     }
 
-    fn load(&self, list: damocles_kv::Table, prefix: &[u8]) -> Result<Vec<MessageRecord>, DbError> {
-        let mut ids = Vec::new();
-        self.kv().walk(list, prefix, prefix, |key, value| {
-            // in the list of open ones those that landed have a value
-            if value.is_empty() {
-                ids.extend(keys::read_message(key));
-            }
-            ControlFlow::Continue(())
-        })?;
-        let mut out = Vec::with_capacity(ids.len());
-        for id in ids {
-            out.extend(readable(self.kv().get_json(MESSAGES, &keys::message(id)))?);
-        }
+    fn load(&self, list: Table, prefix: &[u8]) -> Result<Vec<MessageRecord>, DbError> {
+        let mut out: Vec<MessageRecord> =
+            self.listed_in(list, Span::prefix(prefix), MESSAGES, |entry| {
+                keys::read_message(entry.key()).map(keys::message)
+            })?;
         // An id that was derived from something else does not tell its time.
         out.sort_by_key(|m: &MessageRecord| m.wanted_at);
         Ok(out)
@@ -138,10 +136,10 @@ impl Db {
         &self,
         id: MessageId,
         event: MessageEvent,
-        learn: impl FnOnce(&mut MessageRecord),
+        learn: impl Fn(&mut MessageRecord),
     ) -> Result<MessageRecord, DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
-            let record: Option<MessageRecord> = kv.get_json(MESSAGES, &keys::message(id))?;
+        self.write(Durability::Synced, |t| {
+            let (seen, record) = seen_message(t, id)?;
             let mut record = record.ok_or(DbError::NoMessage(id))?;
             let state = record.state;
             record.state =
@@ -152,7 +150,7 @@ impl Db {
             record.error = None;
             record.failing_since = None;
             learn(&mut record);
-            put(batch, &record)?;
+            put(t, &seen, &record)?;
             if matches!(
                 event,
                 MessageEvent::Unpack
@@ -160,7 +158,7 @@ impl Db {
                     | MessageEvent::Lose
                     | MessageEvent::Refuse
             ) {
-                leave_chain(kv, batch, &record)?;
+                leave_chain(t, &record)?;
             }
             Ok(record)
         })
@@ -170,15 +168,15 @@ impl Db {
     pub fn note_message(
         &self,
         id: MessageId,
-        note: impl FnOnce(&mut MessageRecord),
+        note: impl Fn(&mut MessageRecord),
     ) -> Result<MessageRecord, DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
-            let record: Option<MessageRecord> = kv.get_json(MESSAGES, &keys::message(id))?;
+        self.write(Durability::Synced, |t| {
+            let (seen, record) = seen_message(t, id)?;
             let mut record = record.ok_or(DbError::NoMessage(id))?;
             let state = record.state;
             note(&mut record);
             record.state = state;
-            put(batch, &record)?;
+            put(t, &seen, &record)?;
             Ok(record)
         })
     }

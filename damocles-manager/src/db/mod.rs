@@ -1,6 +1,6 @@
 //! What is stored, and the verbs that store it. The only room that knows keys and records.
 //!
-//! A verb is one atomic batch: either all of it is on disk or nothing. Verbs are plain calls
+//! A verb is one transaction: either all of it is on disk or nothing. Verbs are plain calls
 //! that take a disk access; async code calls them through [`Db::call`], which keeps the
 //! runtime's threads free.
 
@@ -8,6 +8,7 @@ pub(crate) mod schema;
 pub(crate) mod keys;
 pub mod record;
 mod listed;
+mod pages;
 pub mod messages;
 pub mod owner;
 pub mod strays;
@@ -19,9 +20,13 @@ pub mod posts;
 pub mod stores;
 mod versions;
 
+pub use damocles_kv::ConnectError as ServerError;
+
 use damocles_api::caller::Caller;
 use damocles_daemon::belongs::Highest;
-use damocles_kv::{Durability, Kv, KvError, OpenError, Store, StoreError, Trouble};
+use damocles_kv::{
+    Durability, KvError, OpenError, Postgres, Store, StoreError, Transaction, Trouble,
+};
 use damocles_types::SectorId;
 use std::{path::Path, sync::Arc};
 
@@ -59,6 +64,11 @@ pub enum DbError {
     /// The record changed under the caller, who should look again.
     #[error("sector {0} changed meanwhile")]
     Changed(SectorId),
+    /// The same of a WindowPoSt.
+    #[error(
+        "the WindowPoSt of miner {} for the deadline that opens at {} changed meanwhile", .0.miner, .0.open
+    )]
+    PostChanged(posts::PostKey),
     #[error(
         "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
     )]
@@ -84,7 +94,7 @@ impl DbError {
     /// Somebody else was in the way, or the database is away: the caller looks again.
     pub fn is_wait(&self) -> bool {
         match self {
-            Self::Changed(_) | Self::Interrupted => true,
+            Self::Changed(_) | Self::PostChanged(_) | Self::Interrupted => true,
             Self::Store(error) => error.is_wait(),
             _ => false,
         }
@@ -109,9 +119,9 @@ fn not_owner(sector: SectorId, taken: bool, owner: &Caller) -> String {
 
 /// For lists of work: a record that cannot be read is said and passed over, so that it costs
 /// what is in it and nothing else. It stays in the database.
-fn readable<T>(found: Result<Option<T>, KvError>) -> Result<Option<T>, KvError> {
+fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
     match found {
-        Err(error @ KvError::Decode { .. }) => {
+        Err(StoreError::Kv(error @ KvError::Decode { .. })) => {
             tracing::error!(%error, "a damaged record is passed over; bring it back from a backup");
             Ok(None)
         }
@@ -122,8 +132,6 @@ fn readable<T>(found: Result<Option<T>, KvError>) -> Result<Option<T>, KvError> 
 /// The manager's database; clones share it.
 #[derive(Clone, Debug)]
 pub struct Db {
-    kv: Kv,
-    /// The same database.
     store: Store,
     /// For whom the verbs on sectors are called.
     speaker: owner::Speaker,
@@ -137,7 +145,7 @@ impl Db {
     /// # Errors
     /// [`OpenError`], whose kinds the daemon maps to exit codes.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Kv::open(dir, &versions::SCHEMA).map(Self::of)
+        Store::open(dir, &versions::SCHEMA).map(Self::of)
     }
 
     /// Opens the database in `dir`, and makes none.
@@ -145,31 +153,43 @@ impl Db {
     /// # Errors
     /// [`OpenError::Missing`] when there is none, and those of [`Self::open`].
     pub fn open_existing(dir: &Path) -> Result<Self, OpenError> {
-        Kv::open_existing(dir, &versions::SCHEMA).map(Self::of)
+        Store::open_existing(dir, &versions::SCHEMA).map(Self::of)
+    }
+
+    /// Opens the database on a server, or makes it there if it may be made.
+    ///
+    /// # Errors
+    /// [`ServerError`]; [`ServerError::Unreachable`] is a wait.
+    pub fn on_server(postgres: &Postgres, may_be_made: bool) -> Result<Self, ServerError> {
+        let opened = if may_be_made {
+            Store::postgres(postgres, &versions::SCHEMA)
+        } else {
+            Store::postgres_existing(postgres, &versions::SCHEMA)
+        };
+        opened.map(Self::of)
     }
 
     /// Why writes fail, if they do.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.kv.trouble()
+        self.store.trouble()
     }
 
     /// Tries to write.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub fn probe(&self) -> Result<(), KvError> {
-        self.kv.probe()
+    pub fn probe(&self) -> Result<(), DbError> {
+        Ok(self.store.probe()?)
     }
 
     /// A database in memory, for tests.
     pub fn in_memory() -> Self {
-        Self::of(Kv::in_memory(&versions::SCHEMA))
+        Self::of(Store::in_memory(&versions::SCHEMA))
     }
 
-    fn of(kv: Kv) -> Self {
+    fn of(store: Store) -> Self {
         Self {
-            store: kv.store(),
-            kv,
+            store,
             speaker: owner::Speaker::Manager,
             highest: None,
         }
@@ -177,20 +197,20 @@ impl Db {
 
     /// The database's own name: made with it, never changed.
     pub fn id(&self) -> uuid::Uuid {
-        self.kv.id()
+        self.store.id()
     }
 
     /// The genesis block's CID of the network that this database is of. None: it has met none.
     pub fn network(&self) -> Result<Option<String>, DbError> {
-        Ok(self.kv.get_json(schema::NETWORK, schema::NETWORK_KEY)?)
+        self.read(|t| Ok(t.get_json(schema::NETWORK, schema::NETWORK_KEY)?))
     }
 
     /// Says of which network the database is. Only once: the first word stays.
     pub fn set_network(&self, genesis: &str) -> Result<(), DbError> {
-        self.kv.update(Durability::Synced, |kv, batch| {
-            let known: Option<String> = kv.get_json(schema::NETWORK, schema::NETWORK_KEY)?;
-            if known.is_none() {
-                batch.put_json(schema::NETWORK, schema::NETWORK_KEY.to_vec(), &genesis)?;
+        self.write(Durability::Synced, |t| {
+            let seen = t.get(schema::NETWORK, schema::NETWORK_KEY)?;
+            if !seen.exists() {
+                t.put_json(&seen, genesis)?;
             }
             Ok(())
         })
@@ -199,21 +219,27 @@ impl Db {
     /// The same database, whose verbs on sectors are refused unless this worker has the sector.
     pub fn for_worker(&self, caller: Option<Caller>) -> Self {
         Self {
-            kv: self.kv.clone(),
             store: self.store.clone(),
             highest: self.highest.clone(),
             speaker: owner::Speaker::worker(caller),
         }
     }
 
-    /// The door to the tables below, for the verbs of this room.
-    pub(in crate::db) fn store(&self) -> &Store {
-        &self.store
+    /// A verb that writes: all of it happens at one moment, or nothing. `body` may run again.
+    pub(in crate::db) fn write<T, E: From<StoreError>>(
+        &self,
+        durability: Durability,
+        body: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.store.transact(durability, body)
     }
 
-    /// The older way to them, for verbs that have not moved over yet.
-    pub(in crate::db) fn kv(&self) -> &Kv {
-        &self.kv
+    /// A verb that only reads: what it reads is of one moment.
+    pub(in crate::db) fn read<T, E: From<StoreError>>(
+        &self,
+        body: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.store.read(body)
     }
 
     /// Runs verbs on a thread that may block.
@@ -240,13 +266,11 @@ impl Db {
 mod tests {
     use super::*;
     use crate::model::{Commitment, MessageId};
-    use damocles_kv::Batch;
     use posts::{PostKey, PostRecord};
 
     #[test]
     fn a_damaged_record_does_not_hold_up_the_others() {
         let db = Db::in_memory();
-        let mut batch = Batch::new();
         let sector = SectorId::new(1000, 1);
         let id = MessageId::new();
         let lists = [
@@ -258,14 +282,17 @@ mod tests {
                 key
             }),
         ];
-        for (list, table, key) in lists {
-            batch.put(list, key.clone(), Vec::new());
-            batch.put(table, key, *b"{\"v\":1,");
-        }
-        let ready = keys::ready(Commitment::Proof, sector);
-        batch.put(schema::READY, ready, Vec::new());
-        batch.put(schema::SECTORS, keys::sector(sector), *b"");
-        db.kv().write(batch, Durability::Synced).unwrap();
+        let damage = |t: &mut Transaction<'_>| {
+            for (list, table, key) in &lists {
+                t.overwrite(*list, key.clone(), [])?;
+                t.overwrite(*table, key.clone(), *b"{\"v\":1,")?;
+            }
+            let ready = keys::ready(Commitment::Proof, sector);
+            t.overwrite(schema::READY, ready, [])?;
+            t.overwrite(schema::SECTORS, keys::sector(sector), [])
+        };
+        db.write::<_, StoreError>(Durability::Synced, damage)
+            .unwrap();
 
         assert!(db.open_messages().unwrap().is_empty());
         assert!(db.ready(Commitment::Proof).unwrap().is_empty());
@@ -284,7 +311,7 @@ mod tests {
             partitions: vec![p],
             ..PostRecord::planned(key(p), 1, 40, 120)
         });
-        assert_eq!(db.plan_posts(planned.to_vec()).unwrap(), 2);
+        assert_eq!(db.plan_posts(&planned).unwrap(), 2);
         assert_eq!(db.unfinished_posts(1000).unwrap(), planned);
     }
 }

@@ -3,9 +3,9 @@
 
 use crate::db::{Db, DbError, keys, schema::NUMBERS};
 use damocles_daemon::{belongs::Highest, seldom::Seldom};
-use damocles_kv::{Batch, Durability};
+use damocles_kv::{Durability, Span};
 use damocles_types::{ActorId, SectorNumber};
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 fn name(miner: ActorId) -> String {
     format!("t0{miner}")
@@ -28,25 +28,14 @@ impl Db {
 
     /// The highest number of every miner that has one, as the database knows it.
     pub fn highest_numbers(&self) -> Result<BTreeMap<ActorId, SectorNumber>, DbError> {
-        let mut all = BTreeMap::new();
-        let mut wrong = None;
-        self.kv().walk(NUMBERS, b"", b"", |key, value| {
-            let miner = <[u8; 8]>::try_from(key).map(u64::from_be_bytes);
-            match (miner, serde_json::from_slice(value)) {
-                (Ok(miner), Ok(number)) => {
-                    all.insert(miner, number);
-                    ControlFlow::Continue(())
-                }
-                _ => {
-                    wrong = Some(key.escape_ascii().to_string());
-                    ControlFlow::Break(())
-                }
+        let all = self.all_of(NUMBERS, Span::all(), |seen| {
+            let miner = <[u8; 8]>::try_from(seen.key()).map(u64::from_be_bytes);
+            match (miner, seen.json()) {
+                (Ok(miner), Ok(Some(number))) => Ok(Some((miner, number))),
+                _ => Err(DbError::Number(seen.key().escape_ascii().to_string())),
             }
         })?;
-        match wrong {
-            None => Ok(all),
-            Some(key) => Err(DbError::Number(key)),
-        }
+        Ok(all.into_iter().collect())
     }
 
     /// How the file of highest numbers names the miner.
@@ -56,14 +45,21 @@ impl Db {
 
     /// Raises numbers that the database has forgotten, by the names of the file.
     pub fn raise_numbers(&self, forgotten: &BTreeMap<String, SectorNumber>) -> Result<(), DbError> {
-        let mut batch = Batch::new();
-        for (name, number) in forgotten {
-            let Some(miner) = name.strip_prefix("t0").and_then(|n| n.parse().ok()) else {
-                continue;
-            };
-            batch.put_json(NUMBERS, keys::miner(miner), number)?;
-        }
-        Ok(self.kv().write(batch, Durability::Synced)?)
+        self.write(Durability::Synced, |t| {
+            for (name, number) in forgotten {
+                let Some(miner) = name.strip_prefix("t0").and_then(|n| n.parse().ok()) else {
+                    continue;
+                };
+                let seen = t.get(NUMBERS, &keys::miner(miner))?;
+                if seen
+                    .json::<SectorNumber>()?
+                    .is_none_or(|known| known < *number)
+                {
+                    t.put_json(&seen, number)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// The highest number of the miner that the file knows, 0 if none.

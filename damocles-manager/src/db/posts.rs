@@ -11,10 +11,12 @@ use crate::{
     model::MessageId,
 };
 use damocles_flow::post::PostState;
-use damocles_kv::{Batch, Durability, KvError};
+use damocles_kv::{Durability, Record, Span, StoreError, Transaction};
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
+
+/// So many records are forgotten in one transaction; a window brings fewer.
+const FORGOTTEN: usize = 1000;
 
 /// Names a WindowPoSt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,6 +74,9 @@ pub struct PostRecord {
     pub retry_at: Option<Epoch>,
     /// What the last failed attempt said.
     pub error: Option<String>,
+    /// How often it was written: who writes it must have seen the last time.
+    #[serde(default)]
+    pub writes: u64,
 }
 
 impl PostRecord {
@@ -95,6 +100,7 @@ impl PostRecord {
             tries: 0,
             retry_at: None,
             error: None,
+            writes: 0,
         }
     }
 }
@@ -111,28 +117,46 @@ fn post_key(key: PostKey) -> Vec<u8> {
     out
 }
 
-fn put(batch: &mut Batch, record: &PostRecord) -> Result<(), KvError> {
-    let key = post_key(record.key);
+/// Writes a record in the place of what was seen there.
+fn put(t: &mut Transaction<'_>, seen: &Record, record: &PostRecord) -> Result<(), StoreError> {
     if record.state.is_final() {
-        batch.delete(POSTS_OPEN, key.clone());
+        t.erase(POSTS_OPEN, seen.key())?;
     } else {
-        batch.put(POSTS_OPEN, key.clone(), []);
+        t.overwrite(POSTS_OPEN, seen.key(), [])?;
     }
-    batch.put_json(POSTS, key, record)
+    t.put_json(seen, record)
+}
+
+/// The record with one more write, if nobody has written it since the caller saw it.
+fn next(t: &mut Transaction<'_>, record: &PostRecord) -> Result<(Record, PostRecord), DbError> {
+    let seen = t.get(POSTS, &post_key(record.key))?;
+    let stored: Option<PostRecord> = seen.json()?;
+    if stored.is_some_and(|stored| stored.writes != record.writes) {
+        return Err(DbError::PostChanged(record.key));
+    }
+    let writes = record.writes + 1;
+    Ok((
+        seen,
+        PostRecord {
+            writes,
+            ..record.clone()
+        },
+    ))
 }
 
 impl Db {
     /// Writes the records of a window that was looked at for the first time. Partitions that a
     /// stored record of that window has already are left to that one. Returns how many records
     /// were new.
-    pub fn plan_posts(&self, records: Vec<PostRecord>) -> Result<usize, DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
+    pub fn plan_posts(&self, records: &[PostRecord]) -> Result<usize, DbError> {
+        self.write(Durability::Synced, |t| {
             let mut added = 0;
-            for mut record in records {
+            for record in records {
+                let mut record = record.clone();
                 let prefix = window(record.key.miner, record.key.open);
                 let mut stored: Vec<PostRecord> = Vec::new();
-                for (key, _) in kv.scan(POSTS, &prefix, usize::MAX)? {
-                    stored.extend(readable(kv.get_json(POSTS, &key))?);
+                for seen in t.scan(POSTS, &Span::prefix(prefix), usize::MAX)? {
+                    stored.extend(readable(seen.json())?);
                 }
                 let taken = |p: &u64| {
                     let has = |r: &PostRecord| r.key.first == *p || r.partitions.contains(p);
@@ -141,7 +165,8 @@ impl Db {
                 record.partitions.retain(|p| !taken(p));
                 if let Some(first) = record.partitions.first() {
                     record.key.first = *first;
-                    put(batch, &record)?;
+                    let seen = t.get(POSTS, &post_key(record.key))?;
+                    put(t, &seen, &record)?;
                     added += 1;
                 }
             }
@@ -149,92 +174,77 @@ impl Db {
         })
     }
 
-    /// Writes a record as it is now.
-    pub fn put_post(&self, record: &PostRecord) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |_, batch| {
-            put(batch, record)?;
-            Ok(())
+    /// Writes a record, which the caller has changed since it saw it, and returns it as it is
+    /// now.
+    ///
+    /// # Errors
+    /// [`DbError::PostChanged`] when somebody else has written it meanwhile.
+    pub fn put_post(&self, record: &PostRecord) -> Result<PostRecord, DbError> {
+        self.write(Durability::Synced, |t| {
+            let (seen, record) = next(t, record)?;
+            put(t, &seen, &record)?;
+            Ok(record)
         })
     }
 
     /// Writes a record together with the message that is to carry it: either both are stored
     /// or neither.
+    ///
+    /// # Errors
+    /// [`DbError::PostChanged`] when somebody else has written it meanwhile.
     pub fn submit_post(&self, record: &PostRecord, message: &MessageRecord) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |_, batch| {
-            put(batch, record)?;
-            super::messages::put_wanted(batch, message)?;
+        self.write(Durability::Synced, |t| {
+            let (seen, record) = next(t, record)?;
+            put(t, &seen, &record)?;
+            super::messages::put_wanted(t, message)?;
             Ok(())
         })
     }
 
     /// A record, if there is one.
     pub fn post(&self, key: PostKey) -> Result<Option<PostRecord>, DbError> {
-        Ok(self.kv().get_json(POSTS, &post_key(key))?)
+        self.read(|t| Ok(t.get_json(POSTS, &post_key(key))?))
     }
 
     /// A miner's records that are not final, oldest window first.
     pub fn unfinished_posts(&self, miner: ActorId) -> Result<Vec<PostRecord>, DbError> {
-        let open = self
-            .kv()
-            .scan(POSTS_OPEN, &keys::miner(miner), usize::MAX)?;
-        let mut out = Vec::with_capacity(open.len());
-        for (key, _) in open {
-            out.extend(readable(self.kv().get_json(POSTS, &key))?);
-        }
-        Ok(out)
+        let span = Span::prefix(keys::miner(miner));
+        self.listed_in(POSTS_OPEN, span, POSTS, |entry| Some(entry.key().to_vec()))
     }
 
     /// A miner's records, newest window first, at most `limit`.
     pub fn recent_posts(&self, miner: ActorId, limit: usize) -> Result<Vec<PostRecord>, DbError> {
-        let mut found = Vec::new();
-        self.kv().walk_back(POSTS, &keys::miner(miner), |key, _| {
-            if found.len() == limit {
-                return ControlFlow::Break(());
+        self.read(|t| {
+            let span = Span::prefix(keys::miner(miner)).backwards();
+            let found = t.scan(POSTS, &span, limit)?;
+            let mut out = Vec::with_capacity(found.len());
+            for seen in found {
+                out.extend(seen.json()?);
             }
-            found.push(key.to_vec());
-            ControlFlow::Continue(())
-        })?;
-        let mut out = Vec::with_capacity(found.len());
-        for key in found {
-            out.extend(self.kv().get_json(POSTS, &key)?);
-        }
-        Ok(out)
+            Ok(out)
+        })
     }
 
     /// Records that landed, of windows that opened at `open` or later.
     pub fn landed_posts(&self, miner: ActorId, open: Epoch) -> Result<Vec<PostRecord>, DbError> {
-        let mut keys_found = Vec::new();
-        let from = window(miner, open);
-        self.kv()
-            .walk(POSTS, &keys::miner(miner), &from, |key, _| {
-                keys_found.push(key.to_vec());
-                ControlFlow::Continue(())
-            })?;
-        let mut out: Vec<PostRecord> = Vec::new();
-        for key in keys_found {
-            out.extend(readable(self.kv().get_json(POSTS, &key))?);
-        }
-        out.retain(|record| record.state == PostState::Landed);
-        Ok(out)
+        let span = Span::prefix(keys::miner(miner)).from(window(miner, open));
+        let landed = |r: &PostRecord| r.state == PostState::Landed;
+        self.all_of(
+            POSTS,
+            span,
+            |seen| Ok(readable(seen.json())?.filter(landed)),
+        )
     }
 
-    /// Removes final records of windows that opened before `open`. Returns how many.
+    /// Removes final records of windows that opened before `open`, so many at a time. Returns
+    /// how many.
     pub fn forget_posts(&self, miner: ActorId, open: Epoch) -> Result<usize, DbError> {
-        self.kv().update(Durability::Buffered, |kv, batch| {
-            let end = window(miner, open);
-            let prefix = keys::miner(miner);
-            let mut old = Vec::new();
-            kv.walk(POSTS, &prefix, &prefix, |key, _| {
-                if key >= end.as_slice() {
-                    return ControlFlow::Break(());
-                }
-                old.push(key.to_vec());
-                ControlFlow::Continue(())
-            })?;
+        self.write(Durability::Buffered, |t| {
+            let span = Span::prefix(keys::miner(miner)).below(window(miner, open));
             let mut forgotten = 0;
-            for key in old {
-                if kv.get(POSTS_OPEN, &key)?.is_none() {
-                    batch.delete(POSTS, key);
+            for seen in t.scan(POSTS, &span, FORGOTTEN)? {
+                if !t.get(POSTS_OPEN, seen.key())?.exists() {
+                    t.delete(&seen)?;
                     forgotten += 1;
                 }
             }
@@ -247,7 +257,7 @@ impl Db {
 impl Db {
     /// Every message that was ever wanted, oldest first.
     pub(crate) fn every_message(&self) -> Result<Vec<MessageRecord>, DbError> {
-        Ok(self.kv().scan_json(super::schema::MESSAGES, &[])?)
+        self.all_of(super::schema::MESSAGES, Span::all(), super::pages::value)
     }
 }
 
@@ -271,16 +281,21 @@ mod tests {
     fn planning_twice_writes_once() {
         let db = Db::in_memory();
         let window = || vec![record(1000, 60, &[0, 1, 2]), record(1000, 60, &[3])];
-        assert_eq!(db.plan_posts(window()).unwrap(), 2);
+        assert_eq!(db.plan_posts(&window()).unwrap(), 2);
         let mut proved = window().remove(0);
         proved.state = PostState::Proved;
-        db.put_post(&proved).unwrap();
-        assert_eq!(db.plan_posts(window()).unwrap(), 0);
+        let stale = proved.clone();
+        let proved = db.put_post(&proved).unwrap();
+        assert!(matches!(
+            db.put_post(&stale),
+            Err(DbError::PostChanged(key)) if key == stale.key
+        ));
+        assert_eq!(db.plan_posts(&window()).unwrap(), 0);
         assert_eq!(db.post(proved.key).unwrap(), Some(proved));
         // another grouping after the operator changed the limit: nothing is proven twice, and
         // nothing is left out
         let regrouped = vec![record(1000, 60, &[1]), record(1000, 60, &[2, 4])];
-        assert_eq!(db.plan_posts(regrouped).unwrap(), 1);
+        assert_eq!(db.plan_posts(&regrouped).unwrap(), 1);
         let all = db.unfinished_posts(1000).unwrap();
         let partitions: Vec<_> = all.into_iter().map(|r| r.partitions).collect();
         assert_eq!(partitions, [vec![0, 1, 2], vec![3], vec![4]]);
@@ -290,9 +305,9 @@ mod tests {
     fn finished_records_leave_the_list_of_work_and_stay_in_the_history() {
         let db = Db::in_memory();
         for open in [-60, 0, 60] {
-            db.plan_posts(vec![record(1000, open, &[0])]).unwrap();
+            db.plan_posts(&[record(1000, open, &[0])]).unwrap();
         }
-        db.plan_posts(vec![record(1001, 60, &[0])]).unwrap();
+        db.plan_posts(&[record(1001, 60, &[0])]).unwrap();
         let mut done = record(1000, 0, &[0]);
         done.state = PostState::Landed;
         db.put_post(&done).unwrap();

@@ -12,6 +12,10 @@ pub(crate) const STRAYS: Table = Table("unknown-sectors");
 pub(crate) const SCANNED: Table = Table("scanned-stores");
 /// The marks that were seen in persist stores, by the store's name.
 pub(crate) const MARKS: Table = Table("store-marks");
+/// Sectors that are in work. Key: miner, number; no value.
+pub(crate) const IN_WORK: Table = Table("sectors-in-work");
+/// Sectors that are finished or given up. Key: miner, number; no value.
+pub(crate) const DONE: Table = Table("sectors-done");
 /// Sectors whose precommit or proof waits for a message. Key: commitment, miner, number; no value.
 pub(crate) const READY: Table = Table("ready");
 /// Finished sectors that the chain does not have any more. Key: miner, number; no value.
@@ -20,8 +24,10 @@ pub(crate) const LEFT_CHAIN: Table = Table("left-chain");
 pub(crate) const NUMBERS: Table = Table("sector-numbers");
 /// Message id → [`MessageRecord`](super::record::MessageRecord); ids are in the order of time.
 pub(crate) const MESSAGES: Table = Table("messages");
-/// Messages that are not final yet. Key: message id; where it landed, or no value.
+/// Messages that are on their way. Key: message id; no value.
 pub(crate) const MESSAGES_OPEN: Table = Table("messages-open");
+/// Messages that ended on chain and are not final yet. Key: message id; where they landed.
+pub(crate) const MESSAGES_WATCHED: Table = Table("messages-watched");
 /// Messages that carry a sector. Key: miner, number, message id; no value.
 pub(crate) const SECTOR_MESSAGES: Table = Table("sector-messages");
 /// Attempts at steps as workers reported them. Key: miner, number, seq.
@@ -47,11 +53,14 @@ pub(crate) const TABLES: &[Table] = &[
     STRAYS,
     SCANNED,
     MARKS,
+    IN_WORK,
+    DONE,
     READY,
     LEFT_CHAIN,
     NUMBERS,
     MESSAGES,
     MESSAGES_OPEN,
+    MESSAGES_WATCHED,
     SECTOR_MESSAGES,
     TIMELINES,
     WORKERS,

@@ -4,12 +4,11 @@
 use crate::{
     db::{
         Db, DbError, keys,
-        listed::put,
-        messages::{self, put_wanted},
+        listed::{put, seen_sector},
+        messages::{self, put_wanted, seen_message},
         owner::Speaker,
-        readable,
         record::{Carriage, Claimant, MessageRecord, SectorRecord},
-        schema::{LEFT_CHAIN, MESSAGES, NUMBERS, READY, REQUESTS, SECTORS},
+        schema::{DONE, IN_WORK, LEFT_CHAIN, NUMBERS, READY, REQUESTS, SECTORS},
         strays::{FRESH_MS, above_strays, is_known},
     },
     model::{Commitment, MessageId, UnixMs, unix_ms},
@@ -19,9 +18,8 @@ use damocles_flow::{
     message::{MessageEvent, MessageFlow, MessageState},
     table::Table as _,
 };
-use damocles_kv::{Durability, Kv, KvError, Table};
+use damocles_kv::{Durability, Span, StoreError, Table, Transaction};
 use damocles_types::{ActorId, SealProof, SectorId, SectorNumber};
-use std::ops::ControlFlow;
 
 impl Db {
     /// [`Self::allocate_for`] a request without an id.
@@ -53,17 +51,18 @@ impl Db {
         max: SectorNumber,
         free_from: impl Fn(SectorNumber) -> Option<SectorNumber>,
     ) -> Result<Option<SectorRecord>, DbError> {
-        let handed_out = self.kv().update(Durability::Synced, |kv, batch| {
-            if let Some(record) = self.requested_in(kv, request)? {
+        let handed_out = self.write(Durability::Synced, |t| {
+            if let Some(record) = self.requested_in(t, request)? {
                 return Ok(Some(record));
             }
-            let last: u64 = kv.get_json(NUMBERS, &keys::miner(miner))?.unwrap_or(0);
+            let counter = t.get(NUMBERS, &keys::miner(miner))?;
+            let last = counter.json::<u64>()?.unwrap_or(0);
             let last = last.max(min).max(self.highest(miner));
-            let last = above_strays(kv, miner, last, max)?;
+            let last = above_strays(t, miner, last, max)?;
             let mut next = last.checked_add(1).and_then(&free_from);
             while let Some(number) = next.filter(|n| *n <= max) {
                 let id = SectorId::new(miner, number);
-                if is_known(kv, id)? {
+                if is_known(t, id)? {
                     next = number.checked_add(1).and_then(&free_from);
                     continue;
                 }
@@ -75,10 +74,12 @@ impl Db {
                     .cloned();
                 if let Some(request) = request {
                     record.request = Some(request.to_owned());
-                    batch.put_json(REQUESTS, request.as_bytes().to_vec(), &id)?;
+                    let open = t.get(REQUESTS, request.as_bytes())?;
+                    t.put_json(&open, &id)?;
                 }
-                batch.put_json(NUMBERS, keys::miner(miner), &number)?;
-                put(batch, &record)?;
+                t.put_json(&counter, &number)?;
+                let (seen, _) = seen_sector(t, id)?;
+                put(t, &seen, None, &record)?;
                 return Ok(Some(record));
             }
             Ok::<_, DbError>(None)
@@ -94,21 +95,21 @@ impl Db {
     /// # Errors
     /// [`DbError::NotOwner`] when it is another one's.
     pub fn requested(&self, request: &str) -> Result<Option<SectorRecord>, DbError> {
-        self.requested_in(self.kv(), Some(request))
+        self.read(|t| self.requested_in(t, Some(request)))
     }
 
     fn requested_in(
         &self,
-        kv: &Kv,
+        t: &mut Transaction<'_>,
         request: Option<&str>,
     ) -> Result<Option<SectorRecord>, DbError> {
         let Some(request) = request else {
             return Ok(None);
         };
-        let Some(id) = kv.get_json::<SectorId>(REQUESTS, request.as_bytes())? else {
+        let Some(id) = t.get_json::<SectorId>(REQUESTS, request.as_bytes())? else {
             return Ok(None);
         };
-        let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(id))?;
+        let record: Option<SectorRecord> = t.get_json(SECTORS, &keys::sector(id))?;
         let Some(mut record) = record.filter(|r| r.online) else {
             return Ok(None);
         };
@@ -140,14 +141,17 @@ impl Db {
                 return Ok(false);
             }
             let news = record.claimant.as_ref().is_none_or(|c| c.caller != caller);
-            record.claimant = Some(Claimant { caller, at: now });
+            record.claimant = Some(Claimant {
+                caller: caller.clone(),
+                at: now,
+            });
             Ok::<_, DbError>(news)
         })
     }
 
     /// The record of a sector, online or offline.
     pub fn sector(&self, id: SectorId) -> Result<Option<SectorRecord>, DbError> {
-        Ok(self.kv().get_json(SECTORS, &keys::sector(id))?)
+        self.read(|t| Ok(t.get_json(SECTORS, &keys::sector(id))?))
     }
 
     /// The record of a sector, which must have one.
@@ -175,18 +179,22 @@ impl Db {
 
     /// Refuses who may not act on the sector, inside the transaction that is about to do so.
     /// The manager itself may do anything.
-    pub(in crate::db) fn guard(&self, kv: &Kv, id: SectorId) -> Result<(), DbError> {
+    pub(in crate::db) fn guard(
+        &self,
+        t: &mut Transaction<'_>,
+        id: SectorId,
+    ) -> Result<(), DbError> {
         if matches!(self.speaker, Speaker::Manager) {
             return Ok(());
         }
-        let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(id))?;
+        let record: Option<SectorRecord> = t.get_json(SECTORS, &keys::sector(id))?;
         self.admit(&mut record.ok_or(DbError::Unknown(id))?)
     }
 
     /// All sectors that are in work, or all that are not, in the order of their names.
     pub fn sectors(&self, in_work: bool) -> Result<Vec<SectorRecord>, DbError> {
-        let all: Vec<SectorRecord> = self.kv().scan_json(SECTORS, b"")?;
-        Ok(all.into_iter().filter(|r| r.in_work() == in_work).collect())
+        let list = if in_work { IN_WORK } else { DONE };
+        self.listed(list, b"")
     }
 
     /// Finished sectors that the chain does not have any more.
@@ -203,38 +211,42 @@ impl Db {
         &self,
         id: SectorId,
         durability: Durability,
-        change: impl FnOnce(&mut SectorRecord) -> Result<T, E>,
+        mut change: impl FnMut(&mut SectorRecord) -> Result<T, E>,
     ) -> Result<T, E> {
         // The store wants one error type that its own errors turn into.
         enum Stop<E> {
-            Kv(KvError),
+            Db(DbError),
             Other(E),
         }
-        impl<E> From<KvError> for Stop<E> {
-            fn from(e: KvError) -> Self {
-                Self::Kv(e)
+        impl<E> From<DbError> for Stop<E> {
+            fn from(e: DbError) -> Self {
+                Self::Db(e)
             }
         }
-        let done = self.kv().update(durability, |kv, batch| {
-            let mut record: SectorRecord = kv
-                .get_json(SECTORS, &keys::sector(id))?
-                .ok_or_else(|| Stop::Other(DbError::Unknown(id).into()))?;
-            let before = record.clone();
-            self.admit(&mut record).map_err(|e| Stop::Other(e.into()))?;
+        impl<E> From<StoreError> for Stop<E> {
+            fn from(e: StoreError) -> Self {
+                Self::Db(e.into())
+            }
+        }
+        let done = self.write(durability, |t| {
+            let (seen, before) = seen_sector(t, id)?;
+            let before = before.ok_or(DbError::Unknown(id))?;
+            let mut record = before.clone();
+            self.admit(&mut record)?;
             let out = change(&mut record).map_err(Stop::Other)?;
             if record != before {
-                put(batch, &record)?;
+                put(t, &seen, Some(&before), &record)?;
             }
             if before.online
                 && !record.online
                 && let Some(request) = &record.request
             {
-                batch.delete(REQUESTS, request.as_bytes().to_vec());
+                t.erase(REQUESTS, request.as_bytes())?;
             }
             Ok(out)
         });
         done.map_err(|stop| match stop {
-            Stop::Kv(e) => DbError::Kv(e).into(),
+            Stop::Db(e) => e.into(),
             Stop::Other(e) => e,
         })
     }
@@ -247,7 +259,7 @@ impl Db {
         &self,
         id: SectorId,
         durability: Durability,
-        change: impl FnOnce(&mut SectorRecord) -> Result<T, E>,
+        mut change: impl FnMut(&mut SectorRecord) -> Result<T, E>,
     ) -> Result<T, E> {
         self.change(id, durability, |record| {
             if !record.online {
@@ -262,17 +274,11 @@ impl Db {
         self.listed(READY, &keys::ready_kind(kind))
     }
 
+    /// The sectors of a list, a page at a time: each page is of one moment.
     fn listed(&self, list: Table, prefix: &[u8]) -> Result<Vec<SectorRecord>, DbError> {
-        let mut ids = Vec::new();
-        self.kv().walk(list, prefix, prefix, |key, _| {
-            ids.extend(keys::read_sector(key));
-            ControlFlow::Continue(())
-        })?;
-        let mut out = Vec::with_capacity(ids.len());
-        for id in ids {
-            out.extend(readable(self.kv().get_json(SECTORS, &keys::sector(id)))?);
-        }
-        Ok(out)
+        self.listed_in(list, Span::prefix(prefix), SECTORS, |entry| {
+            keys::read_sector(entry.key()).map(keys::sector)
+        })
     }
 
     /// Stores a message that carries the commitments of its sectors, and with it that they are
@@ -286,10 +292,11 @@ impl Db {
         kind: Commitment,
         message: &MessageRecord,
     ) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
+        self.write(Durability::Synced, |t| {
             for id in &message.sectors {
-                let record: Option<SectorRecord> = kv.get_json(SECTORS, &keys::sector(*id))?;
-                let mut record = record.ok_or(DbError::Unknown(*id))?;
+                let (seen, before) = seen_sector(t, *id)?;
+                let before = before.ok_or(DbError::Unknown(*id))?;
+                let mut record = before.clone();
                 // given up since it was listed: its deposit would be lost
                 let in_work = record.in_work();
                 match record.carriage_mut(kind) {
@@ -300,9 +307,10 @@ impl Db {
                     }
                     _ => return Err(DbError::Changed(*id)),
                 }
-                put(batch, &record)?;
+                put(t, &seen, Some(&before), &record)?;
             }
-            Ok(put_wanted(batch, message)?)
+            put_wanted(t, message)?;
+            Ok(())
         })
     }
 
@@ -323,18 +331,18 @@ impl Db {
     /// Ends a wanted message that has not left, if sectors of it were given up; the others wait
     /// for a message again. Returns those that were given up: none, and nothing is changed.
     pub fn withdraw_message(&self, id: MessageId) -> Result<Vec<SectorId>, DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
-            let record: Option<MessageRecord> = kv.get_json(MESSAGES, &keys::message(id))?;
-            let mut message = record.ok_or(DbError::NoMessage(id))?;
+        self.write(Durability::Synced, |t| {
+            let (at, message) = seen_message(t, id)?;
+            let mut message = message.ok_or(DbError::NoMessage(id))?;
             let Some(kind) = message.kind.commitment() else {
                 return Ok(Vec::new());
             };
             let mut given_up = Vec::new();
             let mut others = Vec::new();
             for sector in &message.sectors {
-                match kv.get_json::<SectorRecord>(SECTORS, &keys::sector(*sector))? {
-                    Some(r) if r.fate().aborted_by.is_some() => given_up.push(r.id),
-                    Some(r) if r.in_work() => others.push(r),
+                match seen_sector(t, *sector)? {
+                    (_, Some(r)) if r.fate().aborted_by.is_some() => given_up.push(r.id),
+                    (seen, Some(r)) if r.in_work() => others.push((seen, r)),
                     _ => {}
                 }
             }
@@ -342,7 +350,8 @@ impl Db {
             if given_up.is_empty() || state != MessageState::Wanted || message.gas.is_some() {
                 return Ok(Vec::new());
             }
-            for mut record in others {
+            for (seen, before) in others {
+                let mut record = before.clone();
                 if let Some(carriage) = record.carriage_mut(kind)
                     && *carriage == (Carriage::In { message: id })
                 {
@@ -351,7 +360,7 @@ impl Db {
                         alone: false,
                         error: None,
                     };
-                    put(batch, &record)?;
+                    put(t, &seen, Some(&before), &record)?;
                 }
             }
             let event = MessageEvent::Refuse;
@@ -360,7 +369,7 @@ impl Db {
             message.error =
                 Some("withdrawn before it was sent: a sector of it was given up".into());
             message.retry_at = None;
-            messages::put(batch, &message)?;
+            messages::put(t, &at, &message)?;
             Ok(given_up)
         })
     }

@@ -2,15 +2,15 @@
 
 use crate::{
     db::{
-        Db, DbError, keys, readable,
+        Db, DbError, keys, pages, readable,
         schema::{MARKS, REPLICAS, RESERVATIONS, SCANNED},
     },
     policy::StorePolicy,
 };
-use damocles_kv::{Batch, Durability};
+use damocles_kv::{Durability, Span};
 use damocles_types::SectorId;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::collections::BTreeMap;
 
 /// Which replica of a sector is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct Scanned {
 impl Db {
     /// All reservations, in the order of sectors.
     pub fn reservations(&self) -> Result<Vec<Reservation>, DbError> {
-        Ok(self.kv().scan_json(RESERVATIONS, &[])?)
+        self.all_of(RESERVATIONS, Span::all(), pages::value)
     }
 
     /// Keeps room for a sector; an earlier reservation of the same sector is replaced.
@@ -72,22 +72,21 @@ impl Db {
     /// # Errors
     /// [`DbError::NotOwner`] and [`DbError::Unknown`] for a worker that has it not.
     pub fn put_reservation(&self, reservation: &Reservation) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
-            self.guard(kv, reservation.sector)?;
-            batch.put_json(RESERVATIONS, keys::sector(reservation.sector), reservation)?;
-            Ok(())
+        self.write(Durability::Synced, |t| {
+            self.guard(t, reservation.sector)?;
+            let seen = t.get(RESERVATIONS, &keys::sector(reservation.sector))?;
+            Ok(t.put_json(&seen, reservation)?)
         })
     }
 
     /// Gives the room of a sector back; what it was.
     pub fn remove_reservation(&self, sector: SectorId) -> Result<Option<Reservation>, DbError> {
-        let key = keys::sector(sector);
-        self.kv().update(Durability::Synced, |kv, batch| {
-            let held = kv.get_json(RESERVATIONS, &key)?;
-            if held.is_some() {
-                batch.delete(RESERVATIONS, key.clone());
+        self.write(Durability::Synced, |t| {
+            let seen = t.get(RESERVATIONS, &keys::sector(sector))?;
+            if seen.exists() {
+                t.delete(&seen)?;
             }
-            Ok(held)
+            Ok(seen.json()?)
         })
     }
 
@@ -97,9 +96,7 @@ impl Db {
         sector: SectorId,
         replica: Replica,
     ) -> Result<Option<Location>, DbError> {
-        Ok(self
-            .kv()
-            .get_json(REPLICAS, &replica_key(sector, replica))?)
+        self.read(|t| Ok(t.get_json(REPLICAS, &replica_key(sector, replica))?))
     }
 
     /// Writes where replicas lie, all or none of them. Their numbers are not handed out any more.
@@ -107,11 +104,11 @@ impl Db {
     /// # Errors
     /// [`DbError::NotOwner`] and [`DbError::Unknown`] for a worker that has them not.
     pub fn put_locations(&self, locations: &[Location]) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
+        self.write(Durability::Synced, |t| {
             for location in locations {
-                self.guard(kv, location.sector)?;
-                let key = replica_key(location.sector, location.replica);
-                batch.put_json(REPLICAS, key, location)?;
+                self.guard(t, location.sector)?;
+                let seen = t.get(REPLICAS, &replica_key(location.sector, location.replica))?;
+                t.put_json(&seen, location)?;
             }
             Ok(())
         })
@@ -121,36 +118,28 @@ impl Db {
 impl Db {
     /// Stores that scans found last, by name, those that cannot be read left out.
     pub fn scanned(&self) -> Result<Vec<Scanned>, DbError> {
-        let mut names = Vec::new();
-        self.kv().walk(SCANNED, b"", b"", |key, _| {
-            names.push(key.to_vec());
-            ControlFlow::Continue(())
-        })?;
-        let mut out = Vec::new();
-        for name in names {
-            out.extend(readable(self.kv().get_json(SCANNED, &name))?);
-        }
-        Ok(out)
+        self.all_of(SCANNED, Span::all(), |seen| Ok(readable(seen.json())?))
     }
 
     /// Remembers a store that a scan found.
     pub fn remember_scanned(&self, scanned: &Scanned) -> Result<(), DbError> {
-        self.kv().update(Durability::Synced, |_, batch| {
-            batch.put_json(SCANNED, scanned.store.name.as_bytes(), scanned)?;
-            Ok(())
+        self.write(Durability::Synced, |t| {
+            let seen = t.get(SCANNED, scanned.store.name.as_bytes())?;
+            Ok(t.put_json(&seen, scanned)?)
         })
     }
 
     /// Forgets it.
     pub fn forget_scanned(&self, name: &str) -> Result<(), DbError> {
-        let mut batch = Batch::new();
-        batch.delete(SCANNED, name.as_bytes());
-        Ok(self.kv().write(batch, Durability::Synced)?)
+        self.write(Durability::Synced, |t| {
+            let seen = t.get(SCANNED, name.as_bytes())?;
+            Ok(t.delete(&seen)?)
+        })
     }
 
     /// The marks that were seen in stores: the store's name → the mark's id.
     pub fn store_marks(&self) -> Result<BTreeMap<String, String>, DbError> {
-        let all: Vec<SeenMark> = self.kv().scan_json(MARKS, b"")?;
+        let all: Vec<SeenMark> = self.all_of(MARKS, Span::all(), pages::value)?;
         Ok(all.into_iter().map(|m| (m.store, m.id)).collect())
     }
 
@@ -160,17 +149,18 @@ impl Db {
             store: store.to_owned(),
             id: id.to_owned(),
         };
-        self.kv().update(Durability::Synced, |_, batch| {
-            batch.put_json(MARKS, store.as_bytes(), &mark)?;
-            Ok(())
+        self.write(Durability::Synced, |t| {
+            let seen = t.get(MARKS, store.as_bytes())?;
+            Ok(t.put_json(&seen, &mark)?)
         })
     }
 
     /// Forgets it.
     pub fn remove_store_mark(&self, store: &str) -> Result<(), DbError> {
-        let mut batch = Batch::new();
-        batch.delete(MARKS, store.as_bytes());
-        Ok(self.kv().write(batch, Durability::Synced)?)
+        self.write(Durability::Synced, |t| {
+            let seen = t.get(MARKS, store.as_bytes())?;
+            Ok(t.delete(&seen)?)
+        })
     }
 }
 

@@ -3,17 +3,16 @@
 
 use crate::{
     db::{
-        Db, DbError, keys,
+        Db, DbError, keys, pages,
         record::VERSION,
         schema::{REPLICAS, SECTORS, STRAYS},
     },
     model::UnixMs,
 };
 use damocles_api::caller::Caller;
-use damocles_kv::{Durability, Kv, KvError};
+use damocles_kv::{Durability, Span, StoreError, Transaction};
 use damocles_types::{ActorId, SectorId, SectorNumber};
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
 
 /// New numbers lie above one that was heard of, unless it lies further away than this: one wrong
 /// word of a worker must not use up all numbers. Further ones are passed over one by one.
@@ -53,35 +52,33 @@ fn lifted(last: SectorNumber, rising: impl IntoIterator<Item = SectorNumber>) ->
 /// The number above which a new one is to be looked for, so that it lies above every stray in
 /// `last..=max`: others of its time may exist that nobody spoke of yet.
 pub(in crate::db) fn above_strays(
-    kv: &Kv,
+    t: &mut Transaction<'_>,
     miner: ActorId,
     last: SectorNumber,
     max: SectorNumber,
-) -> Result<SectorNumber, KvError> {
-    let mut rising = Vec::new();
-    let (prefix, from) = (keys::miner(miner), keys::sector(SectorId::new(miner, last)));
-    kv.walk(STRAYS, &prefix, &from, |key, _| {
-        match keys::read_sector(key).filter(|id| id.number <= max) {
-            Some(id) => {
-                rising.push(id.number);
-                ControlFlow::Continue(())
-            }
-            None => ControlFlow::Break(()),
-        }
-    })?;
+) -> Result<SectorNumber, StoreError> {
+    let span = Span::prefix(keys::miner(miner)).from(keys::sector(SectorId::new(miner, last)));
+    let heard = t.scan(STRAYS, &span, MOST_STRAYS)?;
+    let numbers = heard
+        .iter()
+        .filter_map(|seen| keys::read_sector(seen.key()));
+    let rising = numbers.map(|id| id.number).take_while(|n| *n <= max);
     Ok(lifted(last, rising))
 }
 
 /// Whether anything is known of the sector, so that its number cannot be a new one's.
-pub(in crate::db) fn is_known(kv: &Kv, sector: SectorId) -> Result<bool, KvError> {
+pub(in crate::db) fn is_known(
+    t: &mut Transaction<'_>,
+    sector: SectorId,
+) -> Result<bool, StoreError> {
     let key = keys::sector(sector);
     for table in [SECTORS, STRAYS] {
-        if kv.get(table, &key)?.is_some() {
+        if t.get(table, &key)?.exists() {
             return Ok(true);
         }
     }
     for kind in keys::REPLICA_KINDS {
-        if kv.get(REPLICAS, &keys::replica(kind, sector))?.is_some() {
+        if t.get(REPLICAS, &keys::replica(kind, sector))?.exists() {
             return Ok(true);
         }
     }
@@ -98,10 +95,15 @@ impl Db {
         given_up: bool,
         now: UnixMs,
     ) -> Result<bool, DbError> {
-        self.kv().update(Durability::Synced, |kv, batch| {
-            let key = keys::sector(sector);
-            let known: Option<Stray> = kv.get_json(STRAYS, &key)?;
-            if known.is_none() && count(kv)? >= MOST_STRAYS {
+        // a bound, not a law: not in the transaction, or every stray would be in its way
+        let full = self.read(|t| {
+            let all = t.scan(STRAYS, &Span::all(), MOST_STRAYS)?;
+            Ok::<_, DbError>(all.len() >= MOST_STRAYS)
+        })?;
+        self.write(Durability::Synced, |t| {
+            let seen = t.get(STRAYS, &keys::sector(sector))?;
+            let known: Option<Stray> = seen.json()?;
+            if known.is_none() && full {
                 return Ok(false);
             }
             let news = known.is_none();
@@ -110,8 +112,12 @@ impl Db {
                 sector,
                 first: known.as_ref().map_or(now, |s| s.first),
                 last: now,
-                caller: caller.or_else(|| known.as_ref().and_then(|s| s.caller.clone())),
-                state: state.or_else(|| known.as_ref().and_then(|s| s.state.clone())),
+                caller: caller
+                    .clone()
+                    .or_else(|| known.as_ref().and_then(|s| s.caller.clone())),
+                state: state
+                    .clone()
+                    .or_else(|| known.as_ref().and_then(|s| s.state.clone())),
                 given_up: given_up || known.as_ref().is_some_and(|s| s.given_up),
             };
             let same = |s: &Stray| {
@@ -119,7 +125,7 @@ impl Db {
                     && now.saturating_sub(s.last) < FRESH_MS
             };
             if !known.as_ref().is_some_and(same) {
-                batch.put_json(STRAYS, key, &stray)?;
+                t.put_json(&seen, &stray)?;
             }
             Ok(news)
         })
@@ -127,17 +133,8 @@ impl Db {
 
     /// All sectors without a record that were spoken of, in the order of their names.
     pub fn strays(&self) -> Result<Vec<Stray>, DbError> {
-        Ok(self.kv().scan_json(STRAYS, b"")?)
+        self.all_of(STRAYS, Span::all(), pages::value)
     }
-}
-
-fn count(kv: &Kv) -> Result<usize, KvError> {
-    let mut n = 0;
-    kv.walk(STRAYS, b"", b"", |_, _| {
-        n += 1;
-        ControlFlow::Continue(())
-    })?;
-    Ok(n)
 }
 
 #[cfg(test)]

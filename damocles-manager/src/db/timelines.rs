@@ -1,8 +1,8 @@
 //! Timelines: what workers report of the steps that they attempted.
 
-use crate::db::{Db, DbError, keys, schema::TIMELINES};
+use crate::db::{Db, DbError, keys, pages, schema::TIMELINES};
 use damocles_api::timeline::TimelineEntry;
-use damocles_kv::Durability;
+use damocles_kv::{Durability, Span};
 use damocles_types::SectorId;
 use serde::{Deserialize, Serialize};
 
@@ -23,19 +23,19 @@ impl Db {
         &self,
         sector: SectorId,
         instance: &str,
-        entries: Vec<TimelineEntry>,
+        entries: &[TimelineEntry],
     ) -> Result<(), DbError> {
         // The worker keeps the original.
-        self.kv().update(Durability::Buffered, |kv, batch| {
-            self.guard(kv, sector)?;
+        self.write(Durability::Buffered, |t| {
+            self.guard(t, sector)?;
             for entry in entries {
-                let key = keys::timeline(sector, entry.seq);
+                let seen = t.get(TIMELINES, &keys::timeline(sector, entry.seq))?;
                 let stored = Stored {
                     v: super::record::VERSION,
                     instance: instance.to_owned(),
-                    entry,
+                    entry: entry.clone(),
                 };
-                batch.put_json(TIMELINES, key, &stored)?;
+                t.put_json(&seen, &stored)?;
             }
             Ok(())
         })
@@ -43,7 +43,8 @@ impl Db {
 
     /// The entries of a sector, in the order of `seq`.
     pub fn timeline(&self, sector: SectorId) -> Result<Vec<TimelineEntry>, DbError> {
-        let all: Vec<Stored> = self.kv().scan_json(TIMELINES, &keys::sector(sector))?;
+        let span = Span::prefix(keys::sector(sector));
+        let all: Vec<Stored> = self.all_of(TIMELINES, span, pages::value)?;
         Ok(all.into_iter().map(|s| s.entry).collect())
     }
 }
@@ -70,10 +71,10 @@ mod tests {
     fn entries_are_kept_per_sector_in_order_and_replaced_by_seq() {
         let db = Db::in_memory();
         let (a, b) = (SectorId::new(1000, 1), SectorId::new(1000, 2));
-        db.put_timeline(a, "w", vec![entry(256, "x"), entry(0, "old")])
+        db.put_timeline(a, "w", &[entry(256, "x"), entry(0, "old")])
             .unwrap();
-        db.put_timeline(b, "w", vec![entry(5, "b")]).unwrap();
-        db.put_timeline(a, "w", vec![entry(0, "new")]).unwrap();
+        db.put_timeline(b, "w", &[entry(5, "b")]).unwrap();
+        db.put_timeline(a, "w", &[entry(0, "new")]).unwrap();
         let states: Vec<_> = db
             .timeline(a)
             .unwrap()

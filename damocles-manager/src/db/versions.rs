@@ -3,17 +3,18 @@
 
 use crate::{
     db::{
-        record::Landing,
-        schema::{MESSAGES, MESSAGES_OPEN, TABLES},
+        listed::lists,
+        readable,
+        record::{Landing, SectorRecord},
+        schema::{MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTORS, TABLES},
     },
     model::{UnixMs, unix_ms},
 };
 use damocles_flow::message::MessageState;
-use damocles_kv::{Batch, Kv, KvError, Migration, Schema};
+use damocles_kv::{Migration, Record, Schema, StoreError, Transaction, Work};
 use damocles_node::TipSetKey;
 use damocles_types::Epoch;
 use serde::Deserialize;
-use std::ops::ControlFlow;
 
 pub(crate) const SCHEMA: Schema = Schema {
     owner: "damocles-manager",
@@ -21,13 +22,21 @@ pub(crate) const SCHEMA: Schema = Schema {
     migrations: &[
         Migration {
             what: "messages that ended on chain lately are watched until they are final",
-            run: watch_lately,
+            work: Work::Each(MESSAGES, watch_lately),
         },
-        // nothing is to be done: a record without a version gets one when it is written. But a
-        // program of before would take a record with one for damage
+        // a record without a version gets one when it is written. But a program of before would
+        // take a record with one for damage
         Migration {
             what: "records of workers carry a version",
-            run: |_, _| Ok(()),
+            work: Work::Nothing,
+        },
+        Migration {
+            what: "sectors are listed by whether they are in work; all records carry a version",
+            work: Work::Each(SECTORS, list),
+        },
+        Migration {
+            what: "messages that are watched have a list of their own",
+            work: Work::Each(MESSAGES_OPEN, part),
         },
     ],
 };
@@ -38,7 +47,7 @@ const LATELY: UnixMs = 48 * 60 * 60 * 1000;
 
 /// An older version did not watch what had ended on chain: what did so lately is watched from now
 /// on.
-fn watch_lately(kv: &Kv, batch: &mut Batch) -> Result<(), KvError> {
+fn watch_lately(t: &mut Transaction<'_>, message: &Record) -> Result<(), StoreError> {
     #[derive(Deserialize)]
     struct Ended {
         state: MessageState,
@@ -48,45 +57,76 @@ fn watch_lately(kv: &Kv, batch: &mut Batch) -> Result<(), KvError> {
         tipset: Option<TipSetKey>,
     }
     let after = unix_ms().saturating_sub(LATELY);
-    let mut ended = Vec::new();
-    kv.walk(MESSAGES, b"", b"", |key, value| {
-        // what cannot be read is said where it is wanted
-        if let Ok(message) = serde_json::from_slice::<Ended>(value)
-            && message.state.is_watched()
-            && message.wanted_at > after
-        {
-            let Ended { epoch, tipset, .. } = message;
-            ended.push((key.to_vec(), Landing { epoch, tipset }));
-        }
-        ControlFlow::Continue(())
-    })?;
-    for (key, landing) in ended {
-        batch.put_json(MESSAGES_OPEN, key, &landing)?;
+    // what cannot be read is said where it is wanted
+    if let Ok(Some(ended)) = message.json::<Ended>()
+        && ended.state.is_watched()
+        && ended.wanted_at > after
+    {
+        let Ended { epoch, tipset, .. } = ended;
+        let landing = Landing { epoch, tipset };
+        t.overwrite_json(MESSAGES_OPEN, message.key(), &landing)?;
     }
     Ok(())
+}
+
+/// A sector stands in the lists in which it would stand had it been written today.
+fn list(t: &mut Transaction<'_>, sector: &Record) -> Result<(), StoreError> {
+    if let Some(record) = readable(sector.json::<SectorRecord>())? {
+        for (table, key) in lists(&record) {
+            t.overwrite(table, key, [])?;
+        }
+    }
+    Ok(())
+}
+
+/// In the list of open messages those had a value that ended on chain.
+fn part(t: &mut Transaction<'_>, entry: &Record) -> Result<(), StoreError> {
+    match entry.bytes() {
+        Some(landing) if !landing.is_empty() => {
+            t.overwrite(MESSAGES_WATCHED, entry.key(), landing)?;
+            t.delete(entry)
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Commitment;
     use crate::{
         db::{Db, keys},
         messages::tests::intent,
         model::MessageId,
     };
-    use damocles_kv::Durability;
+    use damocles_kv::{Durability, Store};
+    use damocles_types::{SealProof, SectorId, SectorSize};
+    use std::path::Path;
+
+    /// The database of a program of that version.
+    fn older(dir: &Path, version: usize) -> Store {
+        let schema = Schema {
+            migrations: &SCHEMA.migrations[..version - 1],
+            ..SCHEMA
+        };
+        Store::open(dir, &schema).unwrap()
+    }
+
+    fn write(store: &Store, mut body: impl FnMut(&mut Transaction<'_>) -> Result<(), StoreError>) {
+        let done: Result<(), StoreError> = store.transact(Durability::Synced, |t| body(t));
+        done.unwrap();
+    }
 
     /// As the version before the watch left them: in no list.
     #[test]
     fn what_ended_lately_under_an_older_version_is_watched_again() {
-        let db = Db::in_memory();
+        let home = tempfile::tempdir().unwrap();
+        let store = older(home.path(), 1);
         let ended = |state, wanted_at| {
             let mut record = intent().record(MessageId::new());
             (record.state, record.wanted_at, record.epoch) = (state, wanted_at, Some(7));
-            let mut batch = Batch::new();
             let key = keys::message(record.id);
-            batch.put_json(MESSAGES, key, &record).unwrap();
-            db.kv().write(batch, Durability::Buffered).unwrap();
+            write(&store, |t| t.insert_json(MESSAGES, key.clone(), &record));
             record.id
         };
         let now = unix_ms();
@@ -94,10 +134,8 @@ mod tests {
         let failed = ended(MessageState::Failed, now - LATELY / 2);
         ended(MessageState::Landed, now - 2 * LATELY);
         ended(MessageState::Rejected, now);
-        assert!(db.watched_messages().unwrap().is_empty());
-        let mut batch = Batch::new();
-        watch_lately(db.kv(), &mut batch).unwrap();
-        db.kv().write(batch, Durability::Buffered).unwrap();
+        drop(store);
+        let db = Db::open(home.path()).unwrap();
         let watched = db.watched_messages().unwrap();
         let mut ids: Vec<_> = watched.iter().map(|watched| watched.id).collect();
         ids.sort();
@@ -105,5 +143,59 @@ mod tests {
         want.sort();
         assert_eq!(ids, want);
         assert!(watched.iter().all(|watched| watched.epoch == Some(7)));
+        assert!(db.open_messages().unwrap().is_empty());
+    }
+
+    /// More of them than fit into one transaction.
+    #[test]
+    fn sectors_of_an_older_version_are_listed_by_whether_they_are_in_work() {
+        let home = tempfile::tempdir().unwrap();
+        let store = older(home.path(), 3);
+        write(&store, |t| {
+            for number in 0..1200 {
+                let id = SectorId::new(1000, number);
+                let kind = SealProof::interactive(SectorSize::KiB2);
+                let mut record = SectorRecord::new(id, kind, 0);
+                record.online = number % 3 == 0;
+                t.insert_json(SECTORS, keys::sector(id), &record)?;
+            }
+            t.insert(SECTORS, keys::sector(SectorId::new(1001, 1)), *b"damaged")
+        });
+        drop(store);
+        let db = Db::open(home.path()).unwrap();
+        let in_work = db.sectors(true).unwrap();
+        assert_eq!(in_work.len(), 400);
+        assert!(in_work.iter().all(|r| r.online));
+        assert_eq!(db.sectors(false).unwrap().len(), 800);
+        assert!(db.ready(Commitment::Proof).unwrap().is_empty());
+        assert!(db.sector(SectorId::new(1001, 1)).is_err(), "it is kept");
+    }
+
+    #[test]
+    fn of_the_open_messages_of_an_older_version_those_that_landed_are_watched() {
+        let home = tempfile::tempdir().unwrap();
+        let store = older(home.path(), 4);
+        let mut open = intent().record(MessageId::new());
+        let mut landed = intent().record(MessageId::new());
+        open.state = MessageState::Pushed;
+        (landed.state, landed.epoch) = (MessageState::Landed, Some(9));
+        write(&store, |t| {
+            for record in [&open, &landed] {
+                t.insert_json(MESSAGES, keys::message(record.id), record)?;
+            }
+            t.insert(MESSAGES_OPEN, keys::message(open.id), [])?;
+            let landing = Landing {
+                epoch: Some(9),
+                tipset: None,
+            };
+            t.insert_json(MESSAGES_OPEN, keys::message(landed.id), &landing)
+        });
+        drop(store);
+        let db = Db::open(home.path()).unwrap();
+        let ids: Vec<_> = db.open_messages().unwrap().iter().map(|m| m.id).collect();
+        assert_eq!(ids, [open.id]);
+        let watched = db.watched_messages().unwrap();
+        assert_eq!(watched.len(), 1);
+        assert_eq!((watched[0].id, watched[0].epoch), (landed.id, Some(9)));
     }
 }

@@ -19,7 +19,7 @@ impl Db {
     ) -> Result<T, DbError> {
         // a bound, not a law: not in the transaction, or every ping would be in its way
         let full = self.worker(name)?.is_none() && self.workers_are(MOST)?;
-        self.store().transact(Durability::Buffered, |t| {
+        self.write(Durability::Buffered, |t| {
             let seen = t.get(WORKERS, name.as_bytes())?;
             let before: Option<WorkerRecord> = seen.json()?;
             if before.is_none() && full {
@@ -34,7 +34,7 @@ impl Db {
     /// Notes that a worker stopped in order, with no ping in between. One that never called is
     /// no error.
     pub fn worker_left(&self, name: &str) -> Result<(), DbError> {
-        self.store().transact(Durability::Buffered, |t| {
+        self.write(Durability::Buffered, |t| {
             let seen = t.get(WORKERS, name.as_bytes())?;
             if let Some(mut record) = seen.json::<WorkerRecord>()? {
                 record.left = true;
@@ -47,13 +47,12 @@ impl Db {
 
     /// The worker of that name.
     pub fn worker(&self, name: &str) -> Result<Option<WorkerRecord>, DbError> {
-        self.store()
-            .read(|t| Ok(t.get_json(WORKERS, name.as_bytes())?))
+        self.read(|t| Ok(t.get_json(WORKERS, name.as_bytes())?))
     }
 
     /// All workers, by name.
     pub fn workers(&self) -> Result<Vec<WorkerRecord>, DbError> {
-        self.store().read(|t| {
+        self.read(|t| {
             let all = t.scan(WORKERS, &Span::all(), MOST)?;
             let mut records = Vec::with_capacity(all.len());
             for seen in all {
@@ -66,12 +65,11 @@ impl Db {
     /// Forgets a worker; one that is not known is no error.
     pub fn remove_worker(&self, name: &str) -> Result<(), DbError> {
         let forget = |t: &mut Transaction<'_>| Ok(t.erase(WORKERS, name)?);
-        self.store().transact(Durability::Synced, forget)
+        self.write(Durability::Synced, forget)
     }
 
     /// Whether there are so many.
     fn workers_are(&self, many: usize) -> Result<bool, DbError> {
-        self.store()
-            .read(|t| Ok(t.scan(WORKERS, &Span::all(), many)?.len() >= many))
+        self.read(|t| Ok(t.scan(WORKERS, &Span::all(), many)?.len() >= many))
     }
 }

@@ -188,7 +188,7 @@ impl Engine {
         self.db
             .call(move |db| {
                 db.note_message(id, |m| {
-                    m.gas = Some(noted);
+                    m.gas = Some(noted.clone());
                     // what was sent under this id before may have run since then
                     m.pushed_at.get_or_insert(tip.height);
                 })
@@ -216,7 +216,7 @@ impl Engine {
                 db.step_message(id, MessageEvent::Push, |m| {
                     m.cid = Some(signed.cid());
                     m.nonce = Some(signed.message.nonce);
-                    m.signed = Some(signed);
+                    m.signed = Some(signed.clone());
                     m.pushed_at.get_or_insert(tip.height);
                     m.sent_at = Some(tip.height);
                     m.refusals = 0;
@@ -254,7 +254,9 @@ impl Engine {
             "a message is given up"
         );
         self.db
-            .call(move |db| db.step_message(id, MessageEvent::Refuse, |m| m.error = Some(why)))
+            .call(move |db| {
+                db.step_message(id, MessageEvent::Refuse, |m| m.error = Some(why.clone()))
+            })
             .await?;
         Ok(())
     }
@@ -293,7 +295,7 @@ impl Engine {
                     m.tries = m.tries.saturating_add(1);
                     m.refusals = refusals;
                     m.retry_at = Some(now + pause(m.tries, refused).as_millis() as u64);
-                    m.error = Some(text);
+                    m.error = Some(text.clone());
                     m.failing_since.get_or_insert(now);
                 })
             })

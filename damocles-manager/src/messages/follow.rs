@@ -180,7 +180,7 @@ impl Engine {
                 db.note_message(id, |m| {
                     m.pushed_at = m.pushed_at.map(|at| at.min(height));
                     m.sent_at = Some(height);
-                    m.error = said;
+                    m.error = said.clone();
                 })
             })
             .await?;
@@ -238,7 +238,7 @@ impl Engine {
             if record.epoch != Some(epoch) || record.cid != Some(cid) {
                 let note = move |db: &crate::db::Db| {
                     db.note_message(id, |m| {
-                        (m.epoch, m.cid, m.tipset) = (Some(epoch), Some(cid), Some(key));
+                        (m.epoch, m.cid, m.tipset) = (Some(epoch), Some(cid), Some(key.clone()));
                     })
                 };
                 self.db.call(note).await?;
@@ -248,7 +248,7 @@ impl Engine {
         self.db
             .call(move |db| {
                 db.step_message(id, MessageEvent::Pack, |m| {
-                    (m.epoch, m.cid, m.tipset) = (Some(epoch), Some(cid), Some(key));
+                    (m.epoch, m.cid, m.tipset) = (Some(epoch), Some(cid), Some(key.clone()));
                 })
             })
             .await?;
@@ -265,7 +265,7 @@ impl Engine {
         let learn = move |m: &mut MessageRecord| {
             m.cid = Some(found.message);
             m.epoch = Some(found.height);
-            m.tipset = Some(found.tip_set);
+            m.tipset = Some(found.tip_set.clone());
             m.exit_code = Some(code);
             m.return_value = Some(found.receipt.r#return.to_vec().into());
             m.gas_used = Some(found.receipt.gas_used);

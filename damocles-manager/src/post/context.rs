@@ -76,8 +76,10 @@ impl Context {
         Ok(false)
     }
 
-    pub(super) async fn store(&self, record: &PostRecord) -> Result<(), StepError> {
-        let record = record.clone();
-        Ok(self.parts.db.call(move |db| db.put_post(&record)).await?)
+    /// Stores the record, if nobody else has done so since it was read.
+    pub(super) async fn store(&self, record: &mut PostRecord) -> Result<(), StepError> {
+        let changed = record.clone();
+        *record = self.parts.db.call(move |db| db.put_post(&changed)).await?;
+        Ok(())
     }
 }

@@ -203,8 +203,7 @@ impl MinerLoop {
                 if advance(&mut record, PostEvent::Reopen).is_ok() {
                     record.landed_at = None;
                     record.error = Some("a reorganisation took it from the chain".to_owned());
-                    db.put_post(&record)?;
-                    out.push(record);
+                    out.push(db.put_post(&record)?);
                 }
             }
             Ok(out)
@@ -288,7 +287,11 @@ impl Context {
             })
             .collect();
         let batches = records.len();
-        let added = self.parts.db.call(move |db| db.plan_posts(records)).await?;
+        let added = self
+            .parts
+            .db
+            .call(move |db| db.plan_posts(&records))
+            .await?;
         let before = window.open.saturating_sub(KEPT_PERIODS * now.period);
         self.parts
             .db
@@ -345,7 +348,7 @@ impl Context {
         record
             .error
             .get_or_insert_with(|| "the deadline closed before the proof was ready".to_owned());
-        self.store(&record).await
+        self.store(&mut record).await
     }
 
     /// Writes a failed attempt into the record, as it is stored by now.
@@ -368,7 +371,7 @@ impl Context {
                     "a WindowPoSt could not be {}; trying again", action.in_words()
                 );
             }
-            self.store(&record).await
+            self.store(&mut record).await
         };
         let done: Result<(), StepError> = done.await;
         if let Err(error) = done {

@@ -52,12 +52,12 @@ impl Context {
             advance(&mut record, PostEvent::Again)?;
         }
         if head.height >= record.key.open && self.drop_covered(&mut record, head).await? {
-            return self.store(&record).await;
+            return self.store(&mut record).await;
         }
         let challenge = self.challenge(&record, head).await?;
         record.randomness = Some(challenge);
         advance(&mut record, PostEvent::Challenge)?;
-        self.store(&record).await?;
+        self.store(&mut record).await?;
 
         let miner = record.key.miner;
         let info = self.parts.chain.miner_info(miner, &head.key).await?;
@@ -66,14 +66,14 @@ impl Context {
         if due.is_empty() {
             advance(&mut record, PostEvent::Cover)?;
             record.error = Some("nothing in these partitions is due any more".to_owned());
-            return self.store(&record).await;
+            return self.store(&mut record).await;
         }
         let mut sorted = self.sort(&record, &due, proof_type.size(), head).await?;
         self.patience(&record, &mut sorted).await?;
         let Sorted { found, mut bad, .. } = sorted;
 
         advance(&mut record, PostEvent::Start)?;
-        self.store(&record).await?;
+        self.store(&mut record).await?;
         let (started, began) = (Instant::now(), self.height());
         let seed = challenge.as_field_element();
         loop {
@@ -84,7 +84,7 @@ impl Context {
                 .collect();
             if replicas.is_empty() {
                 record.skipped = bad.into_iter().collect();
-                self.store(&record).await?;
+                self.store(&mut record).await?;
                 return Err(StepError::NotNow(none_left(&record.skipped)));
             }
             let task = task(miner, proof_type, seed, &replicas);
@@ -116,7 +116,7 @@ impl Context {
         record.proving_epochs = began.zip(self.height()).map(|(from, to)| to - from + 1);
         (record.tries, record.retry_at, record.error) = (0, None, None);
         advance(&mut record, PostEvent::Prove)?;
-        self.store(&record).await?;
+        self.store(&mut record).await?;
         tracing::info!(
             miner, deadline = record.deadline, open = record.key.open, partitions = ?record.partitions,
             skipped = record.skipped.len(), ms = record.proving_ms,

@@ -32,15 +32,15 @@ impl Context {
                 deadline = record.deadline,
                 "a reorganisation drew another challenge; proving again"
             );
-            return self.store(&record).await;
+            return self.store(&mut record).await;
         }
         if self.drop_covered(&mut record, head).await? {
-            return self.store(&record).await;
+            return self.store(&mut record).await;
         }
         let Some(proof) = &record.proof else {
             // part of the batch was proven by another poster
             advance(&mut record, PostEvent::Again)?;
-            return self.store(&record).await;
+            return self.store(&mut record).await;
         };
         let chain = &self.parts.chain;
         let commit = chain
@@ -133,7 +133,7 @@ impl Context {
             partitions = ?record.partitions, epoch = at,
             "a WindowPoSt is on chain"
         );
-        self.store(&record).await
+        self.store(&mut record).await
     }
 
     /// The message did not do it: another one while there is time, else the deadline is missed.
@@ -149,7 +149,7 @@ impl Context {
         }
         if self.drop_covered(&mut record, head).await? {
             record.error = Some(why);
-            return self.store(&record).await;
+            return self.store(&mut record).await;
         }
         record.tries = record.tries.saturating_add(1);
         let at = timing.retry_at(head.height, record.tries, record.close);
@@ -167,7 +167,7 @@ impl Context {
         if record.proof.is_none() {
             advance(&mut record, PostEvent::Again)?;
         }
-        self.store(&record).await
+        self.store(&mut record).await
     }
 
     /// Nothing to do but to wait; when the deadline is closed for longer than the chain needs
@@ -203,7 +203,7 @@ impl Context {
         );
         record.error = Some(why);
         record.proof = None;
-        self.store(&record).await
+        self.store(&mut record).await
     }
 }
 

@@ -57,7 +57,7 @@ impl Sealing {
                     record.abort_reason = if reason.is_empty() {
                         "given up by the operator".to_owned()
                     } else {
-                        reason
+                        reason.clone()
                     };
                 }
                 // a worker that gave it up by itself and a person who agrees: the person decides

@@ -55,7 +55,7 @@ impl Sealing {
             // The worker keeps the truth; a report lost in a power cut is repeated by the next.
             db.change(sector, Durability::Buffered, |record| {
                 if record.online && !came_late(record.report.as_ref(), &report) {
-                    record.report = Some(report);
+                    record.report = Some(report.clone());
                     record.reported_at = Some(unix_ms());
                 }
                 Ok::<_, SealingError>(SectorStanding {
@@ -87,11 +87,13 @@ impl Sealing {
         }
         self.is_proven(&record).await?;
         let store = move |db: &Db| {
+            // what has a place keeps one, so it may be looked for before
+            let stored = db.location(sector, Replica::Normal)?.is_some();
             db.change(sector, Durability::Synced, |record| {
                 if !record.online && !record.finalized {
                     return Err(SealingError::NoSector(sector));
                 }
-                if db.location(sector, Replica::Normal)?.is_none() {
+                if !stored {
                     return Err(SealingError::NotStored(sector));
                 }
                 record.online = false;
@@ -144,7 +146,7 @@ impl Sealing {
                 }
                 record.online = false;
                 record.aborted_by = Some(AbortedBy::Worker);
-                record.abort_reason = said;
+                record.abort_reason = said.clone();
                 Ok(())
             });
             match given_up {
@@ -180,7 +182,7 @@ impl Sealing {
         entries.iter_mut().for_each(bounds::entry);
         let store = move |db: &Db| {
             db.known(sector)?;
-            Ok(db.put_timeline(sector, &instance, entries)?)
+            Ok(db.put_timeline(sector, &instance, &entries)?)
         };
         self.db.call(store).await
     }

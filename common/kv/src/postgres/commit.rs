@@ -11,7 +11,7 @@ use super::{
     pool::{Pool, Then},
     sql::{Fault, Sql},
 };
-use crate::{StoreError, batch::Change, table::META, transaction::Failure};
+use crate::{StoreError, change::Change, table::META, transaction::Failure};
 use futures::future::try_join_all;
 use rand::Rng as _;
 use std::{

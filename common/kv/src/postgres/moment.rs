@@ -7,11 +7,12 @@ use super::{
     sql::{BEGIN, BEGIN_READING, Fault, Sql},
 };
 use crate::{
-    KvError, StoreError, Table,
-    batch::Change,
+    KvError, StoreError, Table, Trouble,
+    change::Change,
     table::META,
     transaction::{Attempt, End, Engine, Failure, Range, Stored, Version, View},
 };
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use tokio_postgres::{
     Row,
@@ -23,6 +24,7 @@ pub(super) struct Server {
     pub(super) pool: Pool,
     pub(super) sql: Sql,
     pub(super) tables: BTreeSet<Table>,
+    pub(super) trouble: Mutex<Option<Trouble>>,
 }
 
 /// An open transaction.
@@ -92,6 +94,22 @@ impl Server {
                 Err(unknown) => undone(unknown.into()),
             },
         }
+    }
+
+    /// Keeps in mind whether the server answers, and whether it takes what is written.
+    fn told(&self, done: &Result<(), Failure>) {
+        let Err(Failure::Again(error) | Failure::Final(error)) = done else {
+            return *self.trouble.lock() = None;
+        };
+        let trouble = match error {
+            StoreError::Away { reason } | StoreError::UnknownOutcome { reason } => {
+                Trouble::away(reason)
+            }
+            StoreError::Kv(KvError::Storage { reason, .. }) => Trouble::new(reason),
+            // it answers
+            _ => return,
+        };
+        self.trouble.lock().get_or_insert(trouble);
     }
 
     fn all_known(&self, changes: &[Change]) -> Result<(), KvError> {
@@ -217,11 +235,19 @@ impl Engine for Server {
             let (ended, then) = self.run(connection, attempt.read_only, body);
             ((ended, connection.name, connection.commits), then)
         });
-        let (ended, name, number) = ran.map_err(|fault| fault.before_commit("reading", META))?;
-        match ended {
-            Ended::Applied => Ok(()),
-            Ended::Not(failure) => Err(failure),
-            Ended::Unknown { reason } => outcome(&self.pool, &self.sql, name, number, reason),
-        }
+        let done = match ran {
+            Err(fault) => Err(fault.before_commit("reading", META)),
+            Ok((Ended::Applied, ..)) => Ok(()),
+            Ok((Ended::Not(failure), ..)) => Err(failure),
+            Ok((Ended::Unknown { reason }, name, number)) => {
+                outcome(&self.pool, &self.sql, name, number, reason)
+            }
+        };
+        self.told(&done);
+        done
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().clone()
     }
 }

@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{
     Durability, Schema, Span, Store, StoreError, Table, Transaction,
+    migrate::migrate,
     schema::{STAMP_KEY, Stamp},
     table::META,
 };
+use parking_lot::Mutex;
 use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -24,6 +26,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Why a database was not opened. Each sentence says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    #[error(
+        "there are no records of {wanted} in {place}; bring the database back, or see that its address and schema are right"
+    )]
+    Missing { place: String, wanted: &'static str },
     #[error("the settings of the database {place} are wrong: {reason}")]
     Settings { place: String, reason: String },
     #[error(
@@ -43,9 +49,9 @@ pub enum ConnectError {
         wanted: &'static str,
     },
     #[error(
-        "the database {place} has version {found}, this program writes {known}; run the program that fits"
+        "the database {place} has version {found}, this program knows up to {known}; run a newer program on it"
     )]
-    OtherVersion {
+    Newer {
         place: String,
         found: u32,
         known: u32,
@@ -64,82 +70,129 @@ impl Store {
     /// # Errors
     /// [`ConnectError`]; [`ConnectError::Unreachable`] is a wait.
     pub fn postgres(postgres: &Postgres, schema: &Schema) -> Result<Self, ConnectError> {
-        let place = postgres.place();
-        let wrong = |reason| ConnectError::Settings {
-            place: place.clone(),
-            reason,
-        };
-        let driver = Driver::new(postgres).map_err(wrong)?;
-        let pool = Pool::new(driver, postgres.connections);
-        let sql = Sql::of(&postgres.schema);
-        let tables: BTreeSet<Table> = schema.tables.iter().copied().chain([META]).collect();
-        let mut attempt = 1;
-        loop {
-            let made = pool.with(|connection| {
-                let made = make(&pool.driver, connection, &sql, &postgres.schema, &tables);
-                let then = if made.is_ok() {
-                    Then::Keep
-                } else {
-                    Then::Close
-                };
-                (made, then)
-            });
-            match made.and_then(|made| made) {
-                Ok(()) => break,
-                Err(Fault::Lost(reason)) => {
-                    return Err(ConnectError::Unreachable { place, reason });
-                }
-                Err(Fault::Refused(reason)) if attempt >= ATTEMPTS => {
-                    return Err(ConnectError::Refused { place, reason });
-                }
-                Err(_) => thread::sleep(PAUSE),
-            }
-            attempt += 1;
-        }
-        let store = Self::new(Arc::new(Server { pool, sql, tables }), Uuid::nil());
-        let stamp = store.transact(Durability::Synced, |t| stamp(t, schema));
-        let stamp = match stamp {
-            Ok(Ok(stamp)) => stamp,
-            Ok(Err(Strangers)) => {
-                return Err(ConnectError::Foreign {
-                    place,
-                    found: "records of another program".to_owned(),
-                    wanted: schema.owner,
-                });
-            }
-            Err(source) => return Err(ConnectError::Store { place, source }),
-        };
-        if stamp.owner != schema.owner {
-            return Err(ConnectError::Foreign {
-                place,
-                found: format!("a database of {}", stamp.owner),
-                wanted: schema.owner,
-            });
-        }
-        if stamp.version != schema.version() {
-            return Err(ConnectError::OtherVersion {
-                place,
-                found: stamp.version,
-                known: schema.version(),
-            });
-        }
-        Ok(store.with_id(stamp.id.unwrap_or_default()))
+        open(postgres, schema, true)
+    }
+
+    /// Opens the database, and makes none: what is not there is lost, or somewhere else.
+    ///
+    /// # Errors
+    /// [`ConnectError::Missing`] when there is none; those of [`Self::postgres`].
+    pub fn postgres_existing(postgres: &Postgres, schema: &Schema) -> Result<Self, ConnectError> {
+        open(postgres, schema, false)
     }
 }
 
-/// There are records, and nothing says whose.
-struct Strangers;
+fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, ConnectError> {
+    let place = postgres.place();
+    let wrong = |reason| ConnectError::Settings {
+        place: place.clone(),
+        reason,
+    };
+    let driver = Driver::new(postgres).map_err(wrong)?;
+    let pool = Pool::new(driver, postgres.connections);
+    let sql = Sql::of(&postgres.schema);
+    let tables: BTreeSet<Table> = schema.tables.iter().copied().chain([META]).collect();
+    let mut attempt = 1;
+    loop {
+        let made = pool.with(|connection| {
+            let made = make(
+                &pool.driver,
+                connection,
+                &sql,
+                &postgres.schema,
+                &tables,
+                may_make,
+            );
+            let then = if made.is_ok() {
+                Then::Keep
+            } else {
+                Then::Close
+            };
+            (made, then)
+        });
+        match made.and_then(|made| made) {
+            Ok(true) => break,
+            Ok(false) => {
+                let wanted = schema.owner;
+                return Err(ConnectError::Missing { place, wanted });
+            }
+            Err(Fault::Lost(reason)) => {
+                return Err(ConnectError::Unreachable { place, reason });
+            }
+            Err(Fault::Refused(reason)) if attempt >= ATTEMPTS => {
+                return Err(ConnectError::Refused { place, reason });
+            }
+            Err(_) => thread::sleep(PAUSE),
+        }
+        attempt += 1;
+    }
+    let store = Store::new(
+        Arc::new(Server {
+            pool,
+            sql,
+            tables,
+            trouble: Mutex::default(),
+        }),
+        Uuid::nil(),
+    );
+    let stamp = store.transact(Durability::Synced, |t| stamp(t, schema, may_make));
+    let stamp = match stamp {
+        Ok(Found::Ours(stamp)) => stamp,
+        Ok(Found::Nothing) => {
+            let wanted = schema.owner;
+            return Err(ConnectError::Missing { place, wanted });
+        }
+        Ok(Found::Strangers) => {
+            return Err(ConnectError::Foreign {
+                place,
+                found: "records of another program".to_owned(),
+                wanted: schema.owner,
+            });
+        }
+        Err(source) => return Err(ConnectError::Store { place, source }),
+    };
+    if stamp.owner != schema.owner {
+        return Err(ConnectError::Foreign {
+            place,
+            found: format!("a database of {}", stamp.owner),
+            wanted: schema.owner,
+        });
+    }
+    if stamp.version > schema.version() {
+        return Err(ConnectError::Newer {
+            place,
+            found: stamp.version,
+            known: schema.version(),
+        });
+    }
+    if let Err(source) = migrate(&store, schema, stamp.version) {
+        return Err(ConnectError::Store { place, source });
+    }
+    Ok(store.with_id(stamp.id.unwrap_or_default()))
+}
+
+/// Whose the records are.
+enum Found {
+    Ours(Stamp),
+    /// There are records, and nothing says whose.
+    Strangers,
+    /// There are none, and none may be made.
+    Nothing,
+}
 
 /// The stamp of the database; a new one gets its own.
-fn stamp(t: &mut Transaction<'_>, schema: &Schema) -> Result<Result<Stamp, Strangers>, StoreError> {
+fn stamp(t: &mut Transaction<'_>, schema: &Schema, may_make: bool) -> Result<Found, StoreError> {
     let record = t.get(META, STAMP_KEY)?;
     if let Some(stamp) = record.json()? {
-        return Ok(Ok(stamp));
+        return Ok(Found::Ours(stamp));
     }
     for table in schema.tables {
         if !t.scan(*table, &Span::all(), 1)?.is_empty() {
-            return Ok(Err(Strangers));
+            return Ok(Found::Strangers);
         }
+    }
+    if !may_make {
+        return Ok(Found::Nothing);
     }
     let stamp = Stamp {
         owner: schema.owner.to_owned(),
@@ -147,18 +200,19 @@ fn stamp(t: &mut Transaction<'_>, schema: &Schema) -> Result<Result<Stamp, Stran
         id: Some(Uuid::new_v4()),
     };
     t.put_json(&record, &stamp)?;
-    Ok(Ok(stamp))
+    Ok(Found::Ours(stamp))
 }
 
 /// Makes what is missing only: a user that may not make tables can work with those that are
-/// there.
+/// there. False: there is nothing, and nothing may be made.
 fn make(
     driver: &Driver,
     connection: &Connection,
     sql: &Sql,
     schema: &str,
     tables: &BTreeSet<Table>,
-) -> Result<(), Fault> {
+    may_make: bool,
+) -> Result<bool, Fault> {
     let name = schema.to_owned();
     let (there, known) = driver.ask(connection, |client| async move {
         let named: [(&(dyn ToSql + Sync), Type); 1] = [(&name, Type::TEXT)];
@@ -168,6 +222,9 @@ fn make(
         let names = names.collect::<Result<BTreeSet<String>, _>>()?;
         Ok((there, names))
     })?;
+    if !may_make && !known.contains(META.0) {
+        return Ok(false);
+    }
     let mut orders = Vec::new();
     if !there {
         orders.push(sql.make_schema());
@@ -193,5 +250,5 @@ fn make(
             client.batch_execute(&order).await
         })?;
     }
-    Ok(())
+    Ok(true)
 }

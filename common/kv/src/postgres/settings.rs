@@ -16,6 +16,8 @@ pub struct Postgres {
     /// `postgres://user:password@host:5432/database?sslmode=require`, or the same as
     /// `host=… user=…`. With `sslmode=require` the server's certificate is checked.
     pub dsn: String,
+    /// For an address without one.
+    pub password: Option<String>,
     /// The schema of the database in which the tables are, of which nobody else has any.
     pub schema: String,
     /// So many connections at most, and so many transactions at a time.
@@ -37,7 +39,7 @@ impl std::fmt::Debug for Postgres {
 
 impl Postgres {
     /// For messages: host, database and schema, without user and password.
-    pub(super) fn place(&self) -> String {
+    pub fn place(&self) -> String {
         let Ok(config) = self.dsn.parse::<Config>() else {
             return format!("(unreadable), schema {}", self.schema);
         };
@@ -50,8 +52,19 @@ impl Postgres {
         format!("{}/{database}, schema {}", hosts.join(","), self.schema)
     }
 
+    /// Whether the address can be understood.
+    ///
+    /// # Errors
+    /// Why not, without what may be secret.
+    pub fn check(&self) -> Result<(), String> {
+        self.config().map(|_| ())
+    }
+
     pub(super) fn config(&self) -> Result<Config, String> {
         let mut config: Config = self.dsn.parse().map_err(|e| format!("its address: {e}"))?;
+        if let Some(password) = &self.password {
+            config.password(password);
+        }
         config
             .application_name("damocles")
             .connect_timeout(CONNECT)
@@ -75,6 +88,7 @@ mod tests {
     fn a_password_is_not_told() {
         let postgres = Postgres {
             dsn: "postgres://damocles:secret@db.example.org/power?sslmode=require".into(),
+            password: Some("secret too".into()),
             schema: "damocles".into(),
             connections: 4,
             authorities: None,

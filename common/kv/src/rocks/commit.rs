@@ -3,7 +3,7 @@
 use super::state::{Reopened, State};
 use crate::{
     Durability, KvError, Table,
-    batch::Change,
+    change::Change,
     health::{Trouble, heals_by_itself},
     ledger::{Commit, Ledger, Line},
     recent::Footprint,
@@ -73,16 +73,8 @@ impl Rocks {
     }
 
     /// Why the last write failed, until one succeeds.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(super) fn last_trouble(&self) -> Option<Trouble> {
         self.trouble.lock().clone()
-    }
-
-    /// Writes changes of somebody who has looked at nothing, without a version.
-    pub(crate) fn write(&self, changes: &[Change], durability: Durability) -> Result<(), KvError> {
-        match self.append(None, changes, durability, false)? {
-            Some(number) if durability == Durability::Synced => self.acknowledge(number),
-            _ => Ok(()),
-        }
     }
 
     /// Returns when a commit of the caller is on the disk.
@@ -96,19 +88,20 @@ impl Rocks {
     /// since.
     pub(super) fn append(
         &self,
-        read: Option<(u64, &Footprint)>,
+        began: u64,
+        read: &Footprint,
         changes: &[Change],
         durability: Durability,
-        versioned: bool,
     ) -> Result<Option<u64>, KvError> {
         let commit = Commit {
+            began,
             read,
             changes,
             durability,
             on_disk: self.on_disk(),
         };
         let done = self.ledger.commit(&commit, |line, number, _| {
-            let version = versioned.then_some(Version(number));
+            let version = Version(number);
             let (first, opening) = {
                 let state = self.state.read_recursive();
                 (state.apply(changes, version), state.opening)

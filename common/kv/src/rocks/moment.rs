@@ -6,7 +6,7 @@ use super::{
     state::{failed, family},
 };
 use crate::{
-    Durability, Table,
+    Durability, Table, Trouble,
     recent::Footprint,
     transaction::{Attempt, End, Engine, Failure, Range, Stored, View, unpack},
 };
@@ -107,8 +107,7 @@ impl Engine for Rocks {
         }
         let number = {
             let _alone = alone.unwrap_or_else(|| self.ledger.alone());
-            let read = Some((running.began, &read));
-            self.append(read, &changes, attempt.durability, true)?
+            self.append(running.began, &read, &changes, attempt.durability)?
         };
         drop(running);
         match number {
@@ -118,5 +117,13 @@ impl Engine for Rocks {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.last_trouble()
+    }
+
+    fn synced_writes(&self) -> Option<u64> {
+        Some(self.ledger.synced_writes())
     }
 }

@@ -3,7 +3,7 @@
 use super::options::{Log, db_options, descriptors, families, table_options};
 use crate::{
     KvError, Table,
-    batch::Change,
+    change::Change,
     transaction::{Version, pack},
 };
 use rocksdb::{ColumnFamily, DB, Options, WriteBatch};
@@ -113,13 +113,9 @@ impl State {
         }
     }
 
-    /// Writes the changes as one, with this version if they have one. They are with the operating
-    /// system then, and not yet on the disk.
-    pub(super) fn apply(
-        &self,
-        changes: &[Change],
-        version: Option<Version>,
-    ) -> Result<(), KvError> {
+    /// Writes the changes as one, with this version. They are with the operating system then, and
+    /// not yet on the disk.
+    pub(super) fn apply(&self, changes: &[Change], version: Version) -> Result<(), KvError> {
         let last = match changes.last() {
             Some(Change::Put(table, ..) | Change::Delete(table, _)) => *table,
             None => return Ok(()),
@@ -130,10 +126,7 @@ impl State {
             match change {
                 Change::Put(table, key, value) => {
                     let family = family(db, *table)?;
-                    match version {
-                        Some(version) => out.put_cf(family, key, pack(version, value)),
-                        None => out.put_cf(family, key, value),
-                    }
+                    out.put_cf(family, key, pack(version, value));
                 }
                 Change::Delete(table, key) => out.delete_cf(family(db, *table)?, key),
             }

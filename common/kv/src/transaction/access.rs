@@ -6,7 +6,7 @@ use super::{
     record::{Record, Stored, Version},
     span::Span,
 };
-use crate::{KvError, Table, batch::Change, table::show};
+use crate::{KvError, Table, change::Change, table::show};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! What an engine does for the door: it runs one attempt of a transaction.
 
 use super::{error::StoreError, record::Stored, span::Range};
-use crate::{Durability, KvError, Table, batch::Change};
+use crate::{Durability, KvError, Table, Trouble, change::Change};
 use std::fmt;
 
 /// One attempt of a transaction.
@@ -74,4 +74,15 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
         attempt: Attempt,
         body: &mut dyn FnMut(&mut dyn View) -> End,
     ) -> Result<(), Failure>;
+
+    /// Why writes fail; None when the last one succeeded.
+    fn trouble(&self) -> Option<Trouble>;
+
+    /// How many writes were asked to be on the disk, and are; None: the engine cannot tell.
+    fn synced_writes(&self) -> Option<u64> {
+        None
+    }
+
+    /// For tests: from now on writes fail for this reason, or succeed again.
+    fn fail_writes(&self, _reason: Option<&str>) {}
 }

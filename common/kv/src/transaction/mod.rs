@@ -21,6 +21,6 @@ pub(crate) use engine::{Attempt, End, Engine, Failure, View};
 pub use error::StoreError;
 pub use record::{Record, Version};
 pub(crate) use record::{Stored, pack, unpack};
+pub(crate) use span::Range;
 pub use span::Span;
-pub(crate) use span::{Range, after_all};
 pub use store::Store;

@@ -6,7 +6,10 @@ use super::{
     engine::{Attempt, End, Engine, Failure},
     error::StoreError,
 };
-use crate::{Durability, KvError, table::META};
+use crate::{
+    Durability, KvError, Trouble,
+    table::{META, PROBE_KEY},
+};
 use rand::Rng as _;
 use std::{cell::RefCell, sync::Arc, thread, time::Duration};
 use uuid::Uuid;
@@ -50,6 +53,30 @@ impl Store {
     /// The database's own name: made with it, never changed, and no other database has it.
     pub fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// Why writes fail; None when the last one succeeded.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.engine.trouble()
+    }
+
+    /// Writes something that nobody reads, to see whether that can be done.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        self.transact(Durability::Synced, |t| t.overwrite(META, PROBE_KEY, []))
+    }
+
+    /// How many writes were asked to be on the disk, and are; None where a server counts them.
+    pub fn synced_writes(&self) -> Option<u64> {
+        self.engine.synced_writes()
+    }
+
+    /// For tests of what follows: from now on writes to a database in memory fail for this
+    /// reason, or succeed again.
+    pub fn fail_writes(&self, reason: Option<&str>) {
+        self.engine.fail_writes(reason);
     }
 
     /// The same store, that tries a transaction so often and not more.

@@ -17,7 +17,7 @@ async fn house(proving: Option<Epoch>) -> House {
         proving_epochs: proving,
         ..PostRecord::planned(before, 0, -20, 60)
     };
-    house.db.plan_posts(vec![record]).unwrap();
+    house.db.plan_posts(&[record]).unwrap();
     let root = house.dir.path().to_owned();
     put_sector(&root.join("b"), 2);
     let stores = ["a", "b"].map(|name| store(name, root.join(name)));

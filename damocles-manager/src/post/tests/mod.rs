@@ -460,7 +460,7 @@ async fn a_restart_before_the_prover_was_asked_goes_on() {
             state,
             ..PostRecord::planned(key, 1, 40, CLOSE)
         };
-        house.db.plan_posts(vec![record]).unwrap();
+        house.db.plan_posts(&[record]).unwrap();
         let mut poster = house.start();
         house.at(&mut poster, SEND).await;
         assert_eq!(house.states(), [PostState::Submitted], "killed in {state}");
