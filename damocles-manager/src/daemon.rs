@@ -13,8 +13,10 @@ use crate::{
     commit::{Commit, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
+    db::Db,
     messages::Engine,
     post::{self, PoolProver},
+    roles::{Role, Roles},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
     sealing::Sealing,
     state,
@@ -113,6 +115,8 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     );
     let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone());
 
+    let holder = format!("{}:{}", net::host_name(), address.port());
+    let roles = Roles::new(db.clone(), &holder, args.roles);
     let (engine, stamped) = (messages.clone(), db.clone());
     let mut services = Services::new(stop.clone());
     let rooms = Rooms {
@@ -124,10 +128,12 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         counts: Counts::register(&metrics),
     };
     let serve = rpc::Serve {
-        methods: rooms
-            .methods()
-            .context("two rooms serve the same method")?
-            .into(),
+        methods: if roles.has(Role::Rpc) {
+            rooms.methods().context("two rooms serve the same method")?
+        } else {
+            rpc::no_methods()
+        }
+        .into(),
         guard: Guard::new(secret, config.open_networks.clone()),
         metrics: metrics.clone(),
         readiness: readiness.clone(),
@@ -146,15 +152,30 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             stop.clone(),
         ),
     );
-    services.spawn("stores", stores.clone().run(stop.clone()));
+    if roles.has(Role::Stores) {
+        services.spawn("stores", stores.clone().run(stop.clone()));
+    }
     services.spawn("head", follower.run(stop.clone()));
-    services.spawn("messages", messages.clone().run(stop.clone()));
-    services.spawn("commit", commit.run(stop.clone()));
+    if roles.has(Role::Messages) {
+        let engine = messages.clone();
+        let work = move |db: Db, stop| engine.on(db).run(stop);
+        let held = roles
+            .clone()
+            .hold(Role::Messages, String::new(), work, stop.clone());
+        services.spawn("messages", held);
+    }
+    if roles.has(Role::Commit) {
+        let work = move |db: Db, stop| commit.on(db).run(stop);
+        let held = roles
+            .clone()
+            .hold(Role::Commit, String::new(), work, stop.clone());
+        services.spawn("commit", held);
+    }
     services.spawn(
         "workers",
         rpc::watch_workers(sealing, metrics, stop.clone()),
     );
-    let poster = args.poster && miners.iter().any(|m| m.post.enabled);
+    let poster = args.poster && roles.has(Role::Post) && miners.iter().any(|m| m.post.enabled);
     if poster {
         let parts = post::Parts {
             db,
@@ -167,11 +188,11 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         };
         services.spawn(
             "post",
-            post::run(parts, config.miners.clone(), stop.clone()),
+            post::run(parts, config.miners.clone(), roles, stop.clone()),
         );
     } else {
         tracing::warn!(
-            "this manager proves no sectors: it runs without --poster, or [Miners.PoSt] Enabled is false everywhere"
+            "this manager proves no sectors: it runs without --poster, its --roles leave post out, or [Miners.PoSt] Enabled is false everywhere"
         );
     }
     let contact = Contact {

@@ -4,6 +4,7 @@
 pub mod model;
 pub mod policy;
 pub mod db;
+pub mod roles;
 pub mod chain;
 pub mod messages;
 pub mod storage;

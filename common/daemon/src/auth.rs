@@ -277,8 +277,7 @@ fn host_is_here(headers: &HeaderMap) -> bool {
 }
 
 fn is_this_host(name: &str) -> bool {
-    let own = rustix::system::uname();
-    let own = own.nodename().to_string_lossy();
+    let own = crate::net::host_name();
     let first = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
     !own.is_empty() && first(&own) == first(name)
 }

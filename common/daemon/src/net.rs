@@ -151,6 +151,12 @@ pub fn with_port(host: &str, port: u16) -> String {
     }
 }
 
+/// What this host calls itself.
+pub fn host_name() -> String {
+    let names = rustix::system::uname();
+    names.nodename().to_string_lossy().into_owned()
+}
+
 /// How a program on the same machine reaches a bound address: a wildcard becomes loopback.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {

@@ -31,11 +31,19 @@ pub enum Lease {
     /// It has it.
     Granted(Fence),
     /// Another one has it.
-    Held {
-        by: String,
-        /// In ms since 1970; it may be longer when that one renews it.
-        until_ms: u64,
-    },
+    Held(Held),
+}
+
+/// A role in somebody's hands. Two looks at it that are equal say that it was not renewed in
+/// between.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub role: String,
+    pub scope: String,
+    pub by: String,
+    pub fence: u64,
+    /// In ms since 1970, by the holder's clock; 0: it was given back.
+    pub until_ms: u64,
 }
 
 /// Written when the role changes hands. Renewals are kept apart: who checks a fence is not in
@@ -69,10 +77,13 @@ impl Leases {
         let fence = match last {
             Some(last) if until_ms > 0 && last.holder == holder => last.fence,
             Some(last) if until_ms > now_ms => {
-                return Ok(Lease::Held {
+                return Ok(Lease::Held(Held {
+                    role: role.to_owned(),
+                    scope: scope.to_owned(),
                     by: last.holder,
+                    fence: last.fence,
                     until_ms,
-                });
+                }));
             }
             last => {
                 let fence = last.map_or(0, |last| last.fence) + 1;
@@ -81,13 +92,62 @@ impl Leases {
                 fence
             }
         };
-        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        t.put_json(&until, &now_ms.saturating_add(ttl_ms).max(1))?;
+        t.put_json(&until, &end(now_ms, ttl))?;
         Ok(Lease::Granted(Fence {
             role: role.to_owned(),
             scope: scope.to_owned(),
             holder: holder.to_owned(),
             number: fence,
+        }))
+    }
+
+    /// Takes a role from a holder that was seen, and has not renewed it since: however long that
+    /// was by the caller's own clock. So clocks of several hosts need not agree.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn take_over(
+        self,
+        t: &mut Transaction<'_>,
+        seen: &Held,
+        holder: &str,
+        ttl: Duration,
+        now_ms: u64,
+    ) -> Result<Lease, StoreError> {
+        let Held { role, scope, .. } = seen;
+        let after = match self.look(t, role, scope)? {
+            Some(now) if now == *seen => u64::MAX,
+            // it goes on, or another one was faster
+            _ => 0,
+        };
+        match self.take(t, role, scope, holder, ttl, after)? {
+            Lease::Granted(fence) => {
+                let until = t.get(self.0, &until_key(role, scope))?;
+                t.put_json(&until, &end(now_ms, ttl))?;
+                Ok(Lease::Granted(fence))
+            }
+            held => Ok(held),
+        }
+    }
+
+    /// Who has a role. None: nobody ever had it.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn look(
+        self,
+        t: &mut Transaction<'_>,
+        role: &str,
+        scope: &str,
+    ) -> Result<Option<Held>, StoreError> {
+        let last: Option<Holder> = t.get_json(self.0, &holder_key(role, scope))?;
+        let until = t.get_json(self.0, &until_key(role, scope))?;
+        Ok(last.map(|last| Held {
+            role: role.to_owned(),
+            scope: scope.to_owned(),
+            by: last.holder,
+            fence: last.fence,
+            until_ms: until.unwrap_or(0),
         }))
     }
 
@@ -122,6 +182,11 @@ impl Leases {
         // the fence stays, for it must rise for ever
         t.put_json(&until, &0_u64)
     }
+}
+
+fn end(now_ms: u64, ttl: Duration) -> u64 {
+    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+    now_ms.saturating_add(ttl_ms).max(1)
 }
 
 fn holder_key(role: &str, scope: &str) -> Vec<u8> {

@@ -41,7 +41,7 @@ mod postgres;
 pub use change::Durability;
 pub use feed::Feeds;
 pub use health::Trouble;
-pub use lease::{Fence, Lease, Leases};
+pub use lease::{Fence, Held, Lease, Leases};
 pub use postgres::{ConnectError, Postgres};
 pub use queue::{Claim, Item, Queues};
 pub use refusal::{ACCEPT_CUT, OpenError};

@@ -11,7 +11,7 @@ mod show;
 mod storage;
 mod workers;
 
-use crate::config;
+use crate::{config, roles::Role};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::Reach;
 use damocles_daemon::{
@@ -91,6 +91,17 @@ pub struct RunArgs {
     /// Prove the miners' sectors (WindowPoSt)
     #[arg(long)]
     pub poster: bool,
+    /// What this manager does; of several that share a database each role is one's at a time, and
+    /// the others stand by. `post` also needs --poster
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = Role::ALL,
+        value_name = "ROLES",
+        hide_default_value = true
+    )]
+    pub roles: Vec<Role>,
     /// Check the configuration, print what would hold, and start nothing
     #[arg(long)]
     pub config_check: bool,

@@ -23,6 +23,8 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two looks for what other managers accepted.
+const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 
 fn send_policy(miner: &MinerPolicy, kind: Commitment) -> &SendPolicy {
@@ -55,6 +57,12 @@ impl Commit {
             let left = due
                 .map(|at| at.saturating_sub(unix_ms()))
                 .filter(|ms| *ms > 0);
+            // what other managers accept they cannot tell this one
+            let interval = if self.db.is_shared() {
+                interval.min(LOOK)
+            } else {
+                interval
+            };
             let pause = left.map_or(interval, |ms| Duration::from_millis(ms).min(interval));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -140,9 +140,13 @@ impl Commit {
         }
     }
 
-    /// The same room on a database that speaks for a worker.
+    /// The same room on a database that speaks for a worker, or writes in a role.
     pub fn on(&self, db: Db) -> Self {
-        Self { db, ..self.clone() }
+        Self {
+            engine: self.engine.on(db.clone()),
+            db,
+            ..self.clone()
+        }
     }
 
     fn miner(&self, actor: u64) -> Result<&MinerPolicy, CommitError> {

@@ -5,7 +5,7 @@ use crate::{
         Db, DbError, keys,
         listed::leave_chain,
         record::{Landing, MessageRecord},
-        schema::{MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
+        schema::{LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
     },
     model::MessageId,
 };
@@ -56,6 +56,9 @@ pub(in crate::db) fn put(
 ) -> Result<(), StoreError> {
     let key = keys::message(record.id);
     let watched = record.state.is_watched();
+    if watched || record.state.is_final() {
+        t.erase(LOOKED, key.clone())?;
+    }
     if watched {
         let landing = Landing {
             epoch: record.epoch,
@@ -105,6 +108,25 @@ impl Db {
             let watched = |(id, Landing { epoch, tipset })| Watched { id, epoch, tipset };
             Ok(keys::read_message(entry.key()).zip(landing).map(watched))
         })
+    }
+
+    /// Notes up to which heads messages were looked for and not found.
+    pub fn put_looked(&self, looked: &[(MessageId, Epoch)]) -> Result<(), DbError> {
+        self.write(Durability::Buffered, |t| {
+            for (id, head) in looked {
+                let seen = t.get(LOOKED, &keys::message(*id))?;
+                if seen.json::<Epoch>()? != Some(*head) {
+                    t.put_json(&seen, head)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The head up to which a message was looked for and not found. None: it was not looked for,
+    /// or it is not in the pool of the node any more.
+    pub fn looked_at(&self, id: MessageId) -> Result<Option<Epoch>, DbError> {
+        self.read(|t| Ok(t.get_json(LOOKED, &keys::message(id))?))
     }
 
     /// Whether there is any of those.

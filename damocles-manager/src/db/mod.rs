@@ -17,6 +17,7 @@ pub mod sectors;
 pub mod timelines;
 pub mod workers;
 pub mod posts;
+pub mod roles;
 pub mod stores;
 mod versions;
 
@@ -25,7 +26,7 @@ pub use damocles_kv::ConnectError as ServerError;
 use damocles_api::caller::Caller;
 use damocles_daemon::belongs::Highest;
 use damocles_kv::{
-    Durability, KvError, OpenError, Postgres, Store, StoreError, Transaction, Trouble,
+    Durability, Fence, KvError, OpenError, Postgres, Store, StoreError, Transaction, Trouble,
 };
 use damocles_types::SectorId;
 use std::{path::Path, sync::Arc};
@@ -137,6 +138,8 @@ pub struct Db {
     speaker: owner::Speaker,
     /// Where the highest numbers are kept besides.
     highest: Option<Arc<Highest>>,
+    /// The roles in which verbs write.
+    fences: Arc<[Fence]>,
 }
 
 impl Db {
@@ -192,6 +195,7 @@ impl Db {
             store,
             speaker: owner::Speaker::Manager,
             highest: None,
+            fences: Arc::default(),
         }
     }
 
@@ -221,17 +225,24 @@ impl Db {
         Self {
             store: self.store.clone(),
             highest: self.highest.clone(),
+            fences: self.fences.clone(),
             speaker: owner::Speaker::worker(caller),
         }
     }
 
-    /// A verb that writes: all of it happens at one moment, or nothing. `body` may run again.
+    /// A verb that writes: all of it happens at one moment, or nothing; and nothing, when a role
+    /// in which it is done was lost. `body` may run again.
     pub(in crate::db) fn write<T, E: From<StoreError>>(
         &self,
         durability: Durability,
-        body: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
+        mut body: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.store.transact(durability, body)
+        self.store.transact(durability, |t| {
+            for fence in self.fences.iter() {
+                roles::ROLES.check(t, fence)?;
+            }
+            body(t)
+        })
     }
 
     /// A verb that only reads: what it reads is of one moment.

@@ -42,6 +42,11 @@ pub(crate) const REPLICAS: Table = Table("replicas");
 pub(crate) const POSTS: Table = Table("posts");
 /// WindowPoSts that are not final yet, same keys; no value.
 pub(crate) const POSTS_OPEN: Table = Table("posts-open");
+/// Who has which role: see [`Leases`](damocles_kv::Leases).
+pub(crate) const LEASES: Table = Table("leases");
+/// Up to which head the holder of the role looked for a message without finding it. Key: message
+/// id.
+pub(crate) const LOOKED: Table = Table("messages-looked-for");
 /// The network that the database is of: its genesis block's CID. One key, [`NETWORK_KEY`].
 pub(crate) const NETWORK: Table = Table("network");
 pub(crate) const NETWORK_KEY: &[u8] = b"genesis";
@@ -68,5 +73,7 @@ pub(crate) const TABLES: &[Table] = &[
     REPLICAS,
     POSTS,
     POSTS_OPEN,
+    LEASES,
+    LOOKED,
     NETWORK,
 ];

@@ -67,15 +67,32 @@ impl Db {
         self.all_of(RESERVATIONS, Span::all(), pages::value)
     }
 
-    /// Keeps room for a sector; an earlier reservation of the same sector is replaced.
+    /// Keeps room for a sector, if what others have of that store leaves it: `fits` is asked with
+    /// the sum of it. An earlier reservation of the same sector is replaced. False: others were
+    /// faster.
     ///
     /// # Errors
     /// [`DbError::NotOwner`] and [`DbError::Unknown`] for a worker that has it not.
-    pub fn put_reservation(&self, reservation: &Reservation) -> Result<(), DbError> {
+    pub fn put_reservation(
+        &self,
+        reservation: &Reservation,
+        fits: impl Fn(u64) -> bool,
+    ) -> Result<bool, DbError> {
         self.write(Durability::Synced, |t| {
             self.guard(t, reservation.sector)?;
+            let mut promised: u64 = 0;
+            for seen in t.scan(RESERVATIONS, &Span::all(), usize::MAX)? {
+                let other = seen.json::<Reservation>()?.filter(|other| {
+                    other.store == reservation.store && other.sector != reservation.sector
+                });
+                promised = promised.saturating_add(other.map_or(0, |other| other.size));
+            }
+            if !fits(promised) {
+                return Ok(false);
+            }
             let seen = t.get(RESERVATIONS, &keys::sector(reservation.sector))?;
-            Ok(t.put_json(&seen, reservation)?)
+            t.put_json(&seen, reservation)?;
+            Ok(true)
         })
     }
 
@@ -185,8 +202,16 @@ mod tests {
             size,
             at: 5,
         };
-        db.put_reservation(&reservation("a", 1)).unwrap();
-        db.put_reservation(&reservation("b", 2)).unwrap();
+        let put = |r: &Reservation| db.put_reservation(r, |promised| promised + r.size <= 10);
+        assert!(put(&reservation("a", 1)).unwrap());
+        assert!(put(&reservation("b", 2)).unwrap());
+        let next = |size| Reservation {
+            sector: SectorId::new(1000, 8),
+            ..reservation("b", size)
+        };
+        assert!(!put(&next(9)).unwrap(), "2 are promised");
+        assert!(put(&next(8)).unwrap());
+        db.remove_reservation(SectorId::new(1000, 8)).unwrap();
         assert_eq!(db.reservations().unwrap(), [reservation("b", 2)]);
         assert_eq!(
             db.remove_reservation(sector).unwrap(),

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Messages that are worked on at the same time.
 const AT_ONCE: usize = 8;
+/// Between two looks for what other managers want.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long to leave a database alone that could not be read.
 const AFTER_DB_ERROR: Duration = Duration::from_secs(5);
 /// Between two passes at least, if not woken: what is due already may be due because its record
@@ -119,6 +121,7 @@ impl Engine {
             .looked
             .lock()
             .retain(|id, _| left.iter().any(|m| m.id == *id));
+        self.tell_looked(&left).await?;
         let retry = left.iter().filter_map(|m| m.retry_at).min();
         let idle = left.is_empty() && !self.db.call(|db| db.watches_messages()).await?;
         Ok(match retry {
@@ -126,9 +129,28 @@ impl Engine {
                 let pause = at.saturating_sub(unix_ms()).max(SHORTEST_PAUSE_MS);
                 Next::In(Duration::from_millis(pause).min(LONGEST_PAUSE))
             }
+            // another manager may want one, and cannot wake this one
+            None if idle && self.db.is_shared() => Next::In(LOOK),
             None if idle => Next::Idle,
+            None if self.db.is_shared() => Next::In(LOOK),
             None => Next::AtHead,
         })
+    }
+
+    /// Stores up to which head messages of WindowPoSts were looked for: whoever proves may be
+    /// another manager.
+    async fn tell_looked(&self, left: &[MessageRecord]) -> Result<(), DbError> {
+        let looked: Vec<_> = {
+            let looked = self.seen.looked.lock();
+            left.iter()
+                .filter(|m| m.kind == MessageKind::WindowPost && m.state == MessageState::Pushed)
+                .filter_map(|m| Some((m.id, *looked.get(&m.id)?)))
+                .collect()
+        };
+        if looked.is_empty() {
+            return Ok(());
+        }
+        self.db.call(move |db| db.put_looked(&looked)).await
     }
 
     async fn advance(&self, record: MessageRecord, head: Option<&Head>) -> Result<(), EngineError> {

@@ -194,9 +194,19 @@ impl Engine {
         self
     }
 
-    /// The head at which this process looked for the message last, without finding it.
-    pub fn looked_at(&self, id: MessageId) -> Option<Epoch> {
-        self.seen.looked.lock().get(&id).copied()
+    /// The same engine on a database that writes in a role.
+    #[must_use]
+    pub fn on(&self, db: Db) -> Self {
+        Self { db, ..self.clone() }
+    }
+
+    /// The head at which the engine, here or in another manager, looked for a WindowPoSt's
+    /// message last, without finding it.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn looked_at(&self, id: MessageId) -> Result<Option<Epoch>, DbError> {
+        self.db.call(move |db| db.looked_at(id)).await
     }
 
     /// Tells the engine that a wanted message was stored.

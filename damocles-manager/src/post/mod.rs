@@ -29,6 +29,7 @@ use crate::{
     db::{Db, DbError, posts::PostRecord},
     messages::{Engine, EngineError},
     policy::{MinerPolicy, ProvingPolicy},
+    roles::{Role, Roles},
     storage::{StorageError, Stores},
 };
 use damocles_flow::{
@@ -51,6 +52,18 @@ pub struct Parts {
     pub proving: ProvingPolicy,
 }
 
+impl Parts {
+    /// The same on a database that writes in a role.
+    fn on(&self, db: Db) -> Self {
+        Self {
+            messages: self.messages.on(db.clone()),
+            stores: self.stores.on(db.clone()),
+            db,
+            ..self.clone()
+        }
+    }
+}
+
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Parts").finish_non_exhaustive()
@@ -65,21 +78,31 @@ impl std::fmt::Debug for Parts {
 pub async fn run(
     parts: Parts,
     miners: Vec<MinerPolicy>,
+    roles: Roles,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut loops = JoinSet::new();
     for miner in miners.into_iter().filter(|m| m.post.enabled) {
-        let (parts, stop) = (parts.clone(), stop.clone());
-        let actor = miner.actor;
-        loops.spawn(alive::kept_alive(actor, stop.clone(), move || {
-            miner::MinerLoop::new(parts.clone(), miner.clone()).run(stop.clone())
-        }));
+        let (parts, actor) = (parts.clone(), miner.actor);
+        let work = move |db: Db, stop: CancellationToken| {
+            let (parts, miner) = (parts.on(db), miner.clone());
+            async move {
+                alive::kept_alive(actor, stop.clone(), move || {
+                    miner::MinerLoop::new(parts.clone(), miner.clone()).run(stop.clone())
+                })
+                .await;
+                Ok(())
+            }
+        };
+        let scope = format!("t0{actor}");
+        let held = roles.clone().hold(Role::Post, scope, work, stop.clone());
+        loops.spawn(held);
     }
     if loops.is_empty() {
         tracing::info!("no miner has [Miners.PoSt] enabled; nothing is proven here");
     }
     while let Some(ended) = loops.join_next().await {
-        if let Err(error) = ended {
+        if let Err(error) = ended.map_err(anyhow::Error::from).flatten() {
             tracing::error!(%error, "a miner is not served any more; please report this");
         }
     }

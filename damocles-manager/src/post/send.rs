@@ -185,7 +185,7 @@ impl Context {
             return Ok(());
         }
         // After a pause of this program the message may be on chain, and nobody has looked yet.
-        let looked = self.parts.messages.looked_at(message.id);
+        let looked = self.parts.messages.looked_at(message.id).await?;
         if message.state == MessageState::Pushed && looked.is_none_or(|at| at < settled) {
             return Ok(());
         }

@@ -36,6 +36,11 @@ pub fn metrics_table() -> String {
     damocles_daemon::pages::metrics(&metrics)
 }
 
+/// What a manager serves that has another role only: its port tells health and metrics.
+pub fn no_methods() -> jsonrpsee::RpcModule<()> {
+    jsonrpsee::RpcModule::new(())
+}
+
 /// File in the home that tells the address on which the daemon listens, as a multiaddr.
 pub const API_FILE: &str = "api";
 /// File in the home with the secret that tokens are made with.

@@ -254,7 +254,7 @@ mod tests {
         let pieces = vec![piece(1, 7, true), piece(2, 8, false), piece(3, 0, true)];
         let cids: Vec<CidJson> = pieces.iter().map(|piece| piece.piece.cid).collect();
         let hold = |record: &mut SectorRecord| {
-            record.pieces = Some(pieces);
+            record.pieces = Some(pieces.clone());
             Ok::<_, SealingError>(())
         };
         room.db.change(with, Durability::Synced, hold).unwrap();

@@ -4,11 +4,18 @@
 use crate::{
     db::stores::Reservation,
     model::unix_ms,
-    storage::{StorageError, Stores, choose, choose::Refusal},
+    storage::{
+        StorageError, Store, Stores, choose,
+        choose::Refusal,
+        disk::{Space, Unreachable},
+    },
 };
 use damocles_api::store::StoreBasicInfo;
 use damocles_types::SectorId;
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+/// So often other managers may be faster before the sector waits.
+const TURNS: usize = 5;
 
 /// Answer to a wish for room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +34,14 @@ impl Reserve {
             Self::Nowhere(_) => None,
         }
     }
+}
+
+/// What came of one look at all stores.
+enum Promise {
+    Kept(StoreBasicInfo),
+    Nowhere(Vec<(String, Refusal)>),
+    /// Another manager has promised that room meanwhile.
+    Overtaken,
 }
 
 impl fmt::Display for Reserve {
@@ -74,35 +89,59 @@ impl Stores {
             return Ok(Reserve::In(store.basic()));
         }
         let spaces = self.spaces(&admitted).await;
+        // other managers may promise room of the same stores meanwhile
+        let mut full = Vec::new();
+        for _ in 0..TURNS {
+            match self.promise(sector, size, &admitted, &spaces).await? {
+                Promise::Kept(info) => return Ok(Reserve::In(info)),
+                Promise::Nowhere(why) => {
+                    full = why;
+                    break;
+                }
+                Promise::Overtaken => {}
+            }
+        }
+        refusals.extend(full);
+        Ok(Reserve::Nowhere(refusals))
+    }
 
+    /// Keeps room in one of the stores, of which the disks have this space.
+    async fn promise(
+        &self,
+        sector: SectorId,
+        size: u64,
+        admitted: &[Arc<Store>],
+        spaces: &[Result<Space, Unreachable>],
+    ) -> Result<Promise, StorageError> {
         let _turn = self.0.reserving.lock().await;
         let reservations = self.reservations().await?;
         let (mine, others): (Vec<_>, Vec<_>) =
             reservations.into_iter().partition(|r| r.sector == sector);
         let mine = mine.first();
-        let mut fitting = Vec::new();
-        for (store, space) in admitted.into_iter().zip(spaces) {
+        let (mut fitting, mut refusals) = (Vec::new(), Vec::new());
+        for (store, space) in admitted.iter().zip(spaces) {
             let name = &store.policy.name;
             let promised = others
                 .iter()
                 .filter(|r| r.store == *name)
                 .map(|r| r.size)
                 .fold(0, u64::saturating_add);
-            let fits = space
-                .map_err(|e| Refusal::Unreachable(e.to_string()))
-                .and_then(|space| choose::fits(space, promised, size));
+            let fits = match space {
+                Ok(space) => choose::fits(*space, promised, size).map(|()| *space),
+                Err(e) => Err(Refusal::Unreachable(e.to_string())),
+            };
             match fits {
-                Ok(()) => fitting.push(store),
+                Ok(space) => fitting.push((store, space)),
                 Err(refusal) => refusals.push((name.clone(), refusal)),
             }
         }
-        let stays = mine.and_then(|r| fitting.iter().position(|s| s.policy.name == r.store));
+        let stays = mine.and_then(|r| fitting.iter().position(|(s, _)| s.policy.name == r.store));
         let drawn = stays.or_else(|| {
-            let weights: Vec<u64> = fitting.iter().map(|s| s.policy.weight).collect();
+            let weights: Vec<u64> = fitting.iter().map(|(s, _)| s.policy.weight).collect();
             choose::draw(&mut *self.0.chance.lock(), &weights)
         });
-        let Some(store) = drawn.and_then(|at| fitting.get(at)) else {
-            return Ok(Reserve::Nowhere(refusals));
+        let Some((store, space)) = drawn.and_then(|at| fitting.get(at)) else {
+            return Ok(Promise::Nowhere(refusals));
         };
         let reservation = Reservation {
             sector,
@@ -110,9 +149,14 @@ impl Stores {
             size,
             at: i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX),
         };
-        self.db(move |db| db.put_reservation(&reservation)).await?;
+        let space = *space;
+        let fits = move |promised| choose::fits(space, promised, size).is_ok();
+        let kept = self.db(move |db| db.put_reservation(&reservation, fits));
+        if !kept.await? {
+            return Ok(Promise::Overtaken);
+        }
         tracing::info!(%sector, store = store.policy.name, size, "reserved room");
-        Ok(Reserve::In(store.basic()))
+        Ok(Promise::Kept(store.basic()))
     }
 
     /// Gives the sector's room back; false: there was none. To be called when the sector is

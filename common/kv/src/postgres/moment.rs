@@ -247,6 +247,10 @@ impl Engine for Server {
         done
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().clone()
     }

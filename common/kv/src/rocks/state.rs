@@ -4,6 +4,7 @@ use super::options::{Log, db_options, descriptors, families, table_options};
 use crate::{
     KvError, Table,
     change::Change,
+    table::META,
     transaction::{Version, pack},
 };
 use rocksdb::{ColumnFamily, DB, Options, WriteBatch};
@@ -126,7 +127,12 @@ impl State {
             match change {
                 Change::Put(table, key, value) => {
                     let family = family(db, *table)?;
-                    out.put_cf(family, key, pack(version, value));
+                    // older programs must be able to read whose it is, and that it is newer
+                    if *table == META {
+                        out.put_cf(family, key, value);
+                    } else {
+                        out.put_cf(family, key, pack(version, value));
+                    }
                 }
                 Change::Delete(table, key) => out.delete_cf(family(db, *table)?, key),
             }

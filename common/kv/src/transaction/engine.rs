@@ -78,6 +78,11 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
     /// Why writes fail; None when the last one succeeded.
     fn trouble(&self) -> Option<Trouble>;
 
+    /// Whether other processes may have the same database open.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// How many writes were asked to be on the disk, and are; None: the engine cannot tell.
     fn synced_writes(&self) -> Option<u64> {
         None

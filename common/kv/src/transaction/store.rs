@@ -60,6 +60,11 @@ impl Store {
         self.engine.trouble()
     }
 
+    /// Whether other processes may have the same database open.
+    pub fn is_shared(&self) -> bool {
+        self.engine.is_shared()
+    }
+
     /// Writes something that nobody reads, to see whether that can be done.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::{
     records::{Done, set, sure, value},
 };
 use damocles_kv::{
-    Claim, Durability::Synced, Feeds, Fence, Lease, Leases, Queues, Store, StoreError,
+    Claim, Durability::Synced, Feeds, Fence, Held, Lease, Leases, Queues, Store, StoreError,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,7 +25,7 @@ fn take(store: &Store, holder: &str, now: u64) -> Lease {
 fn fence(lease: Lease) -> Fence {
     match lease {
         Lease::Granted(fence) => fence,
-        Lease::Held { by, .. } => panic!("{by} has it"),
+        Lease::Held(held) => panic!("{} has it", held.by),
     }
 }
 
@@ -34,18 +34,21 @@ fn a_role_has_one_holder_and_its_fence_rises() {
     everywhere(|store| {
         let first = fence(take(store, "a", 1_000));
         assert_eq!(first.number, 1);
-        let held = Lease::Held {
+        let held = Lease::Held(Held {
+            role: "post".into(),
+            scope: "t01000".into(),
             by: "a".into(),
+            fence: 1,
             until_ms: 11_000,
-        };
+        });
         assert_eq!(take(store, "b", 10_999), held);
         assert_eq!(fence(take(store, "a", 5_000)), first, "renewed");
         assert!(matches!(
             take(store, "b", 14_999),
-            Lease::Held {
+            Lease::Held(Held {
                 until_ms: 15_000,
                 ..
-            }
+            })
         ));
         let second = fence(take(store, "b", 15_000));
         assert_eq!(second.number, 2);
@@ -55,6 +58,33 @@ fn a_role_has_one_holder_and_its_fence_rises() {
         sure(store, |t| ROLES.release(t, &second));
         let third = fence(take(store, "b", 15_001));
         assert_eq!(third.number, 3, "given back and taken anew");
+    });
+}
+
+/// Whose clocks differ by hours.
+#[test]
+fn a_role_is_taken_over_from_one_that_was_seen_not_to_renew_it() {
+    everywhere(|store| {
+        let look = || sure(store, |t| ROLES.look(t, "post", "t01000"));
+        let over = |seen: &Held| sure(store, |t| ROLES.take_over(t, seen, "b", TTL, 7));
+        assert_eq!(look(), None);
+        let hour = 3_600_000;
+        fence(take(store, "a", hour));
+        let seen = look().unwrap();
+        assert_eq!((seen.by.as_str(), seen.until_ms), ("a", hour + 10_000));
+        assert!(matches!(take(store, "b", 0), Lease::Held(_)));
+        fence(take(store, "a", hour + 1));
+        assert!(matches!(over(&seen), Lease::Held(_)), "it was renewed");
+        let seen = look().unwrap();
+        let won = fence(over(&seen));
+        assert_eq!((won.number, look().unwrap().until_ms), (2, 10_007));
+        assert!(matches!(
+            sure(store, |t| ROLES.take_over(t, &seen, "c", TTL, 7)),
+            Lease::Held(Held { fence: 2, .. })
+        ));
+        sure(store, |t| ROLES.release(t, &won));
+        assert_eq!(look().unwrap().until_ms, 0);
+        assert_eq!(fence(take(store, "c", 0)).number, 3, "given back");
     });
 }
 
