@@ -1,14 +1,17 @@
 //! The HTTP connection to the manager: which headers every call carries, and which answers are
 //! read. Nothing here knows what is asked.
 
-use crate::endpoint::ManagerAddr;
+use crate::managers::Managers;
 use axum::body::{Body, to_bytes};
 use damocles_api::caller::{CALLER_HEADER, Caller};
 use damocles_types::Hidden;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION};
-use jsonrpsee::http_client::{
-    HttpBackend, HttpBody, HttpClient, HttpClientBuilder, HttpRequest, HttpResponse, RpcService,
-    RpcServiceBuilder, transport::Error as TransportError,
+use jsonrpsee::{
+    core::http_helpers::HttpError,
+    http_client::{
+        HttpBackend, HttpBody, HttpClient, HttpClientBuilder, HttpRequest, HttpResponse,
+        RpcService, RpcServiceBuilder, transport::Error as TransportError,
+    },
 };
 use parking_lot::RwLock;
 use std::{
@@ -30,7 +33,7 @@ const LARGEST_ERROR: usize = 1 << 20;
 /// How the manager is spoken to. Prints without its secrets.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    pub addr: ManagerAddr,
+    pub addr: Managers,
     /// Their values may be secrets: operators put tokens of proxies here.
     pub headers: BTreeMap<String, Hidden>,
     pub token: Option<Hidden>,
@@ -67,10 +70,11 @@ impl Connection {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let speaker = speaker.clone();
+        let (speaker, managers) = (speaker.clone(), self.addr.clone());
         let courier = tower::layer::layer_fn(move |inner| Courier {
             inner,
             speaker: speaker.clone(),
+            managers: managers.clone(),
         });
         Ok(HttpClientBuilder::default()
             // the caller's own time is up first, and names the method
@@ -80,16 +84,18 @@ impl Connection {
             .set_headers(headers)
             .set_http_middleware(ServiceBuilder::new().layer(courier))
             .set_rpc_middleware(RpcServiceBuilder::new())
-            .build(self.addr.rpc_url())?)
+            .build(self.addr.now().0.rpc_url())?)
     }
 }
 
-/// Carries requests out with the caller's name and answers back. An answer that is JSON-RPC is
+/// Carries requests out with the caller's name, to the first manager that answers, and answers
+/// back. Every call may be made twice, so one that got no answer is. An answer that is JSON-RPC is
 /// one whatever the HTTP status: upstream's manager and Lotus put errors behind a 500.
 #[derive(Clone, Debug)]
 pub struct Courier {
     inner: HttpBackend,
     speaker: Speaker,
+    managers: Managers,
 }
 
 impl Service<HttpRequest> for Courier {
@@ -105,9 +111,10 @@ impl Service<HttpRequest> for Courier {
         if let Some(caller) = self.speaker.0.read().clone() {
             request.headers_mut().insert(CALLER_HEADER, caller);
         }
-        let answer = self.inner.call(request);
+        let (inner, managers) = (self.inner.clone(), self.managers.clone());
         Box::pin(async move {
-            let (mut head, body) = answer.await?.into_parts();
+            let answer = carried(inner, &managers, request).await?;
+            let (mut head, body) = answer.into_parts();
             if head.status.is_success() {
                 return Ok(HttpResponse::from_parts(head, HttpBody::new(body)));
             }
@@ -125,6 +132,39 @@ impl Service<HttpRequest> for Courier {
                 HttpBody::from(body.to_vec()),
             ))
         })
+    }
+}
+
+/// The answer of the first manager that gives one, beginning with the one that is spoken to.
+async fn carried(
+    mut inner: HttpBackend,
+    managers: &Managers,
+    request: HttpRequest,
+) -> Result<<HttpBackend as Service<HttpRequest>>::Response, TransportError> {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(Body::new(body), LARGEST_BODY as usize)
+        .await
+        .map_err(|error| TransportError::Http(HttpError::Stream(error.into())))?;
+    let mut left = managers.count();
+    loop {
+        left -= 1;
+        let (addr, turn) = managers.now();
+        let mut head = head.clone();
+        // as the client has checked it for the first of them
+        if let Ok(uri) = addr.rpc_url().parse() {
+            head.uri = uri;
+        }
+        let request = HttpRequest::from_parts(head, HttpBody::from(body.to_vec()));
+        let answer = inner.call(request).await;
+        let away = match &answer {
+            Err(_) => true,
+            // a proxy whose manager is away
+            Ok(answer) => matches!(answer.status().as_u16(), 502..=504),
+        };
+        if !away || left == 0 {
+            return answer;
+        }
+        managers.leave(turn);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     control::Control,
     greeting::Greeter,
     manager::{CallError, Connection, Manager},
+    managers::Managers,
     metadb::{MetaDb, MetaError},
     metrics, mounts,
     pieces::PieceSource,
@@ -204,7 +205,7 @@ fn connection(config: &Config) -> Result<Connection, Fatal> {
         })?),
     };
     Ok(Connection {
-        addr: manager.addr.clone(),
+        addr: Managers::new(manager.addr.clone(), manager.fallbacks.clone()),
         headers: manager.headers.clone(),
         token,
         timeout: manager.timeout,

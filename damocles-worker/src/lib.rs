@@ -11,6 +11,7 @@ pub mod giving_up;
 pub mod event;
 pub mod metadb;
 pub mod mounts;
+pub mod managers;
 pub mod manager;
 pub mod pieces;
 pub mod control;

@@ -156,8 +156,9 @@ impl Manager {
         });
     }
 
+    /// The manager that is spoken to now.
     pub fn addr(&self) -> &ManagerAddr {
-        &self.shared.connection.addr
+        self.shared.connection.addr.now().0
     }
 
     /// One call from a thread of its own (never from async code).
@@ -187,11 +188,15 @@ impl Manager {
         call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, CallError> {
         let timeout = self.shared.connection.timeout;
+        let managers = &self.shared.connection.addr;
         let answer = match tokio::time::timeout(timeout, call(&self.rpc)).await {
-            Err(_) => Err(CallError::Away {
-                addr: self.addr().to_string(),
-                reason: format!("no answer to {method} within {} s", timeout.as_secs_f32()),
-            }),
+            Err(_) => {
+                let (addr, turn) = managers.now();
+                let addr = addr.to_string();
+                managers.leave(turn);
+                let reason = format!("no answer to {method} within {} s", timeout.as_secs_f32());
+                Err(CallError::Away { addr, reason })
+            }
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.classify(method, error)),
         };

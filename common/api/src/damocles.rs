@@ -67,11 +67,30 @@ pub struct SectorFate {
     pub fence: u64,
 }
 
+/// A role of a manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RoleView {
+    /// `commit`, `messages` or `post`.
+    pub role: String,
+    /// Of what: for `post` the miner; else empty.
+    pub scope: String,
+    /// Host and port of the manager that has it, and a name of its process. None: it was given
+    /// back, and nobody has taken it yet.
+    pub by: Option<String>,
+    /// Grows each time that the role goes to another process.
+    pub fence: u64,
+}
+
 #[rpc(server, client, namespace = "Damocles", namespace_separator = ".")]
 pub trait Damocles {
     /// Which manager this is.
     #[method(name = "Identity")]
     async fn identity(&self) -> RpcResult<ManagerIdentity>;
+
+    /// What each of the managers on one database does.
+    #[method(name = "Roles")]
+    async fn roles(&self) -> RpcResult<Vec<RoleView>>;
 
     /// What became of a sector, as far as the manager's own record tells.
     #[method(name = "SectorFate")]

@@ -6,7 +6,7 @@
 //! [`check`](Leases::check) theirs, so one that was overtaken, by a long pause or a wrong clock,
 //! writes nothing any more.
 
-use crate::{StoreError, Table, Transaction, named::named};
+use crate::{Span, StoreError, Table, Transaction, named::named};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Held {
 /// their way.
 #[derive(Serialize, Deserialize)]
 struct Holder {
+    role: String,
+    scope: String,
     holder: String,
     fence: u64,
 }
@@ -87,8 +89,13 @@ impl Leases {
             }
             last => {
                 let fence = last.map_or(0, |last| last.fence) + 1;
-                let holder = holder.to_owned();
-                t.put_json(&seen, &Holder { holder, fence })?;
+                let now = Holder {
+                    role: role.to_owned(),
+                    scope: scope.to_owned(),
+                    holder: holder.to_owned(),
+                    fence,
+                };
+                t.put_json(&seen, &now)?;
                 fence
             }
         };
@@ -142,13 +149,25 @@ impl Leases {
     ) -> Result<Option<Held>, StoreError> {
         let last: Option<Holder> = t.get_json(self.0, &holder_key(role, scope))?;
         let until = t.get_json(self.0, &until_key(role, scope))?;
-        Ok(last.map(|last| Held {
-            role: role.to_owned(),
-            scope: scope.to_owned(),
-            by: last.holder,
-            fence: last.fence,
-            until_ms: until.unwrap_or(0),
-        }))
+        Ok(last.map(|last| last.held(until.unwrap_or(0))))
+    }
+
+    /// At most `limit` roles that were ever held, by role and scope.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn list(self, t: &mut Transaction<'_>, limit: usize) -> Result<Vec<Held>, StoreError> {
+        let mut roles = Vec::new();
+        // each has two records
+        for record in t.scan(self.0, &Span::all(), limit.saturating_mul(2))? {
+            if record.key().last() == Some(&HOLDER)
+                && let Some(last) = record.json::<Holder>()?
+            {
+                let until = t.get_json(self.0, &until_key(&last.role, &last.scope))?;
+                roles.push(last.held(until.unwrap_or(0)));
+            }
+        }
+        Ok(roles)
     }
 
     /// Sees to it that nothing of this transaction is written unless the fence is still in force:
@@ -189,10 +208,32 @@ fn end(now_ms: u64, ttl: Duration) -> u64 {
     now_ms.saturating_add(ttl_ms).max(1)
 }
 
+impl Holder {
+    fn held(self, until_ms: u64) -> Held {
+        let Self {
+            role,
+            scope,
+            holder: by,
+            fence,
+        } = self;
+        Held {
+            role,
+            scope,
+            by,
+            fence,
+            until_ms,
+        }
+    }
+}
+
+/// Kinds of keys.
+const HOLDER: u8 = b'h';
+const UNTIL: u8 = b'u';
+
 fn holder_key(role: &str, scope: &str) -> Vec<u8> {
-    named(&[role, scope], b'h')
+    named(&[role, scope], HOLDER)
 }
 
 fn until_key(role: &str, scope: &str) -> Vec<u8> {
-    named(&[role, scope], b'u')
+    named(&[role, scope], UNTIL)
 }

@@ -6,6 +6,7 @@ mod client;
 mod ending;
 mod init;
 mod posts;
+mod roles;
 mod sectors;
 mod show;
 mod storage;
@@ -133,6 +134,8 @@ enum UtilCommand {
     /// Persist stores
     #[command(subcommand)]
     Storage(storage::Storage),
+    /// What each of the managers on one database does
+    Roles(roles::RolesArgs),
     /// Tokens for callers on other hosts
     #[command(subcommand)]
     Auth(Auth),
@@ -200,6 +203,7 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
                 .ask(&home, async |m| posts::run(m, command).await)
                 .await
         }
+        UtilCommand::Roles(args) => reach.ask(&home, async |m| roles::run(m, args).await).await,
         UtilCommand::Worker(command) => {
             reach
                 .ask(&home, async |m| workers::run(m, command).await)
@@ -230,6 +234,8 @@ mod tests {
             "damocles-manager util sealer sectors abort 1000 7 --reason x --really-do-it --json",
             "damocles-manager util sealer sectors hand-over s-t01000-7",
             "damocles-manager util sealer sectors unknown --json",
+            "damocles-manager util roles --json",
+            "damocles-manager daemon run --roles rpc,post --poster",
             "damocles-manager util worker remove w1 --json",
             "damocles-manager util storage release-reserved 1000 7",
             "damocles-manager util storage accept hdd1",

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 pub(in crate::db) const ROLES: Leases = Leases(LEASES);
 
+/// More than the miners of any fleet.
+const MOST: usize = 10_000;
+
 impl Db {
     /// The same database, whose verbs write nothing once another one has the role.
     #[must_use]
@@ -70,6 +73,11 @@ impl Db {
         Ok(matches!(lease, Lease::Granted(again) if again.number == fence.number))
     }
 
+    /// Who has which role, and who had it before nobody did.
+    pub fn roles(&self) -> Result<Vec<Held>, DbError> {
+        self.read(|t| Ok(ROLES.list(t, MOST)?))
+    }
+
     /// Gives a role back. One that was lost is no error.
     pub fn give_role_back(&self, fence: &Fence) -> Result<(), DbError> {
         let done = self
@@ -118,8 +126,13 @@ mod tests {
         db.give_role_back(&mine).unwrap();
         assert!(db.renew_role(&theirs, TTL).unwrap(), "it was not its own");
         db.give_role_back(&theirs).unwrap();
+        assert_eq!(db.roles().unwrap()[0].until_ms, 0);
         let third = granted(take("a"));
         assert!(third.number > theirs.number);
+        let all = db.roles().unwrap();
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].role.as_str(), all[0].by.as_str()), ("commit", "a"));
+        assert!(all[0].until_ms > 0);
         // reads and the writes of others go on
         assert_eq!(holding.network().unwrap().as_deref(), Some("first"));
         db.remove_worker("w").unwrap();

@@ -1,9 +1,9 @@
 //! `Damocles.*`: what is new of ours.
 
 use super::{error::ToRpc, rooms::Rooms};
-use crate::{post, sealing::SealingError};
+use crate::{db::Db, post, sealing::SealingError};
 use damocles_api::{
-    damocles::{DamoclesServer, ManagerIdentity, MessageView, SectorFate},
+    damocles::{DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate},
     post::WindowPostRecord,
     timeline::TimelineEntry,
 };
@@ -17,6 +17,17 @@ const MOST_POSTS: u32 = 2000;
 impl DamoclesServer for Rooms {
     async fn identity(&self) -> RpcResult<ManagerIdentity> {
         self.sealing.identity().await.map_err(ToRpc::to_operator)
+    }
+
+    async fn roles(&self) -> RpcResult<Vec<RoleView>> {
+        let roles = self.db.call(Db::roles).await.map_err(ToRpc::to_operator)?;
+        let view = |held: damocles_kv::Held| RoleView {
+            by: (held.until_ms > 0).then_some(held.by),
+            role: held.role,
+            scope: held.scope,
+            fence: held.fence,
+        };
+        Ok(roles.into_iter().map(view).collect())
     }
 
     async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate> {

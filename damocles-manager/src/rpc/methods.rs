@@ -55,6 +55,7 @@ pub const METHODS: &[Method] = &[
     method("Venus.Version", 0, Read),
     // new of ours
     method("Damocles.Identity", 0, Read),
+    method("Damocles.Roles", 0, Read),
     method("Damocles.SectorFate", 1, Read),
     method("Damocles.AbortSector", 2, Admin),
     method("Damocles.HandOverSector", 1, Admin),

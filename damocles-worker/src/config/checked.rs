@@ -46,6 +46,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct ManagerConfig {
     pub addr: ManagerAddr,
+    /// Others on the same database.
+    pub fallbacks: Vec<ManagerAddr>,
     pub headers: BTreeMap<String, Hidden>,
     pub token_file: Option<PathBuf>,
     pub timeout: Duration,
@@ -285,6 +287,7 @@ fn positive(span: Option<Span>, default: Duration, key: &str, report: &mut Repor
 fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<ManagerConfig> {
     let RpcClient {
         addr,
+        fallbacks,
         headers,
         token_file,
         timeout,
@@ -316,8 +319,16 @@ fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<ManagerConfig> 
             None
         }
     };
+    let mut others = Vec::new();
+    for (i, text) in fallbacks.iter().enumerate() {
+        match text.parse::<ManagerAddr>() {
+            Ok(other) => others.push(other),
+            Err(error) => report.fault(&format!("{key}.fallbacks[{i}]"), error),
+        }
+    }
     Some(ManagerConfig {
         addr: addr?,
+        fallbacks: others,
         headers,
         token_file: token_file.clone(),
         timeout,

@@ -125,6 +125,8 @@ section! {
     pub struct RpcClient {
         /// Multiaddr (`/ip4/10.0.0.1/tcp/1789`) or URL (`http://10.0.0.1:1789`). Required.
         "addr" addr: Option<String> = None;
+        /// New: further managers on the same database, asked in turn when the one before does not answer.
+        "fallbacks" fallbacks: Vec<String> = vec![];
         /// Headers of every request.
         "headers" headers: Option<BTreeMap<String, Hidden>> = None;
         /// New: file with the manager's token; sent as `Authorization: Bearer …`.

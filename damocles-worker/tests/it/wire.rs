@@ -22,6 +22,7 @@ use damocles_types::{Failure, SealProof, SectorId, SectorSize};
 use damocles_worker::{
     document::{Document, Stopped},
     manager::{CallError, Connection, Manager},
+    managers::Managers,
     metadb::MetaDb,
 };
 use serde_json::{Value, json};
@@ -44,6 +45,35 @@ fn connection(address: SocketAddr) -> Connection {
 fn manager(address: SocketAddr) -> Manager {
     let runtime = runtime().handle().clone();
     Manager::new(&connection(address), runtime, CancellationToken::new()).unwrap()
+}
+
+/// Several managers on one database: whoever answers has the sector.
+#[test]
+fn a_manager_that_does_not_answer_is_left_for_the_next_one() {
+    let start = || runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0));
+    let (second, third) = (start(), start());
+    // nobody listens there any more
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = gone.local_addr().unwrap();
+    drop(gone);
+    let addr = |address: SocketAddr| format!("http://{address}").parse().unwrap();
+    let others = vec![addr(second.address), addr(third.address)];
+    let several = Connection {
+        addr: Managers::new(addr(first), others),
+        ..connection(first)
+    };
+    let manager = Manager::new(
+        &several,
+        runtime().handle().clone(),
+        CancellationToken::new(),
+    )
+    .unwrap();
+    let ask = || runtime().block_on(manager.store_basic_info("hdd".into()));
+    ask().unwrap();
+    ask().unwrap();
+    assert_eq!(*manager.addr(), addr(second.address));
+    assert_eq!(second.script().authorizations.len(), 2);
+    assert_eq!(third.script().authorizations.len(), 0);
 }
 
 #[test]
