@@ -4,6 +4,8 @@ use super::options::{Log, db_options, descriptors, families, table_options};
 use crate::{
     KvError, Table,
     change::Change,
+    schema::STAMP_KEY,
+    table::META,
     transaction::{Version, pack},
 };
 use rocksdb::{ColumnFamily, DB, Options, WriteBatch};
@@ -124,6 +126,11 @@ impl State {
         let mut out = WriteBatch::default();
         for change in changes {
             match change {
+                // programs of before the versions read it, too, and should find it newer, not
+                // damaged
+                Change::Put(META, key, value) if key == STAMP_KEY => {
+                    out.put_cf(family(db, META)?, key, value);
+                }
                 Change::Put(table, key, value) => {
                     let family = family(db, *table)?;
                     out.put_cf(family, key, pack(version, value));
