@@ -16,10 +16,11 @@ const SAID: Duration = Duration::from_secs(5);
 /// Where [`Place`] is kept, in [`META`].
 const PLACE_KEY: &[u8] = b"migration";
 
-/// How far a migration has come.
+/// How far a migration has come. While this is kept, it is not at its end.
 #[derive(Debug, Serialize, Deserialize)]
 struct Place {
-    /// The version that it leads to.
+    /// The version that it leads to. The stamp has it from the first page on: what an older
+    /// program wrote before the place would never be shown.
     to: u32,
     /// The last key that was shown.
     after: Vec<u8>,
@@ -36,9 +37,14 @@ enum Done {
 ///
 /// # Errors
 /// Of the database; those of a migration.
-pub(crate) fn migrate(store: &Store, schema: &Schema, from: u32) -> Result<(), StoreError> {
-    let done = (from as usize).saturating_sub(1);
-    for (migration, to) in schema.migrations.iter().skip(done).zip(from + 1..) {
+pub(crate) fn migrate(store: &Store, schema: &Schema, version: u32) -> Result<(), StoreError> {
+    let place: Option<Place> = store.read(|t| t.get_json(META, PLACE_KEY))?;
+    let next = match place {
+        Some(place) if place.to <= version => place.to,
+        _ => version + 1,
+    };
+    let done = (next as usize).saturating_sub(2);
+    for (migration, to) in schema.migrations.iter().skip(done).zip(next..) {
         let what = migration.what;
         tracing::info!(to, "the database is brought up to date: {what}");
         let (mut records, mut said) = (0, Instant::now());
@@ -55,27 +61,30 @@ pub(crate) fn migrate(store: &Store, schema: &Schema, from: u32) -> Result<(), S
 
 fn page(store: &Store, migration: &Migration, to: u32) -> Result<Done, StoreError> {
     store.transact(Durability::Synced, |t| {
-        let at = t.get(META, STAMP_KEY)?;
-        let Some(stamp) = at.json::<Stamp>()?.filter(|stamp| stamp.version < to) else {
+        let (at, kept) = (t.get(META, STAMP_KEY)?, t.get(META, PLACE_KEY)?);
+        let place = kept.json::<Place>()?.filter(|place| place.to == to);
+        let begun = place.is_some();
+        let Some(stamp) = at
+            .json::<Stamp>()?
+            .filter(|stamp| begun || stamp.version < to)
+        else {
             return Ok(Done::All);
         };
-        let place = t.get(META, PLACE_KEY)?;
         let shown = match migration.work {
             Work::Nothing => None,
-            Work::Each(table, change) => {
-                let after = place.json::<Place>()?.filter(|place| place.to == to);
-                some(t, table, after, change)?
-            }
+            Work::Each(table, change) => some(t, table, place, change)?,
         };
+        if !begun {
+            let version = to;
+            t.put_json(&at, &Stamp { version, ..stamp })?;
+        }
         match shown {
             Some((records, after)) => {
-                t.put_json(&place, &Place { to, after })?;
+                t.put_json(&kept, &Place { to, after })?;
                 Ok(Done::Page(records))
             }
             None => {
-                t.delete(&place)?;
-                let version = to;
-                t.put_json(&at, &Stamp { version, ..stamp })?;
+                t.delete(&kept)?;
                 Ok(Done::All)
             }
         }

@@ -129,10 +129,8 @@ fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Store, OpenE
     if found.is_none() && has_records(&store, schema).map_err(damaged)? {
         return Err(stranger(dir, schema));
     }
-    let start = found.as_ref().map_or(0, |stamp| stamp.version);
     let up = |source| OpenError::Migration {
         dir: dir.to_owned(),
-        from: start,
         to: schema.version(),
         source: Box::new(source),
     };

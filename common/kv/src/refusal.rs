@@ -57,10 +57,11 @@ pub enum OpenError {
         "the log of the database in {dir} is damaged ({reason}), and what was written last is not all there; restore a backup, or go on without it: `touch {file}` and start again", file = .dir.join(ACCEPT_CUT).display()
     )]
     DamagedLog { dir: PathBuf, reason: String },
-    #[error("the database in {dir} could not be brought from version {from} to {to}")]
+    #[error(
+        "the database in {dir} could not be brought to version {to}; start again when the cause is gone, and it goes on where it stopped"
+    )]
     Migration {
         dir: PathBuf,
-        from: u32,
         to: u32,
         #[source]
         source: Box<StoreError>,

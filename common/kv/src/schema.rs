@@ -53,7 +53,8 @@ impl Schema {
     }
 }
 
-/// Where [`Stamp`] is kept, in [`META`](crate::table::META).
+/// Where [`Stamp`] is kept, in [`META`](crate::table::META): as JSON and nothing else, so that
+/// every program since the first can read it.
 pub(crate) const STAMP_KEY: &[u8] = b"schema";
 
 /// What a database says of itself.

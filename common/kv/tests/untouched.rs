@@ -1,7 +1,7 @@
 //! What is not ours, or not whole, is left as it is to the last byte; and nothing is made where
 //! something should have been.
 
-use damocles_kv::{ACCEPT_CUT, Batch, Durability, Kv, OpenError, Schema, Table};
+use damocles_kv::{ACCEPT_CUT, Durability, OpenError, Schema, Span, Store, StoreError, Table};
 use rocksdb::{DB, Options};
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,14 @@ const SCHEMA: Schema = Schema {
     migrations: &[],
 };
 
-fn put(kv: &Kv, key: &str) {
-    let mut batch = Batch::new();
-    batch.put(A, key, "v");
-    kv.write(batch, Durability::Synced).unwrap();
+fn write(store: &Store, table: Table, key: &str, value: &[u8]) {
+    let done: Result<(), StoreError> =
+        store.transact(Durability::Synced, |t| t.overwrite(table, key, value));
+    done.unwrap();
+}
+
+fn put(store: &Store, key: &str) {
+    write(store, A, key, b"v");
 }
 
 /// Every file with its bytes.
@@ -71,8 +75,8 @@ fn another_programs_database_is_refused_and_not_a_byte_of_it_changes() {
         let dir = strangers(flushed);
         let before = files(dir.path());
         for opened in [
-            Kv::open(dir.path(), &SCHEMA),
-            Kv::open_existing(dir.path(), &SCHEMA),
+            Store::open(dir.path(), &SCHEMA),
+            Store::open_existing(dir.path(), &SCHEMA),
         ] {
             let e = opened.unwrap_err();
             assert!(matches!(e, OpenError::Foreign { .. }), "{e}");
@@ -87,7 +91,7 @@ fn another_programs_database_is_foreign_also_when_it_cannot_be_read() {
     let dir = strangers(true);
     fs::write(only(dir.path(), "sst"), [7; 4096]).unwrap();
     let before = files(dir.path());
-    let e = Kv::open(dir.path(), &SCHEMA).unwrap_err();
+    let e = Store::open(dir.path(), &SCHEMA).unwrap_err();
     assert!(matches!(e, OpenError::Foreign { .. }), "{e}");
     assert!(files(dir.path()) == before, "files have changed");
 }
@@ -98,10 +102,10 @@ fn one_that_was_just_begun_is_finished() {
     let mut options = Options::default();
     options.create_if_missing(true);
     drop(DB::open(&options, dir.path()).unwrap());
-    let e = Kv::open_existing(dir.path(), &SCHEMA).unwrap_err();
+    let e = Store::open_existing(dir.path(), &SCHEMA).unwrap_err();
     assert!(matches!(e, OpenError::Missing { .. }), "{e}");
-    put(&Kv::open(dir.path(), &SCHEMA).unwrap(), "k");
-    assert!(Kv::open_existing(dir.path(), &SCHEMA).is_ok());
+    put(&Store::open(dir.path(), &SCHEMA).unwrap(), "k");
+    assert!(Store::open_existing(dir.path(), &SCHEMA).is_ok());
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn where_a_database_was_none_is_made_in_its_place() {
     let empty = dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
     for place in [&gone, &empty] {
-        let e = Kv::open_existing(place, &SCHEMA).unwrap_err();
+        let e = Store::open_existing(place, &SCHEMA).unwrap_err();
         assert!(matches!(e, OpenError::Missing { .. }), "{e}");
     }
     assert!(!gone.exists());
@@ -121,15 +125,16 @@ fn where_a_database_was_none_is_made_in_its_place() {
 /// A database with records of which the log alone knows.
 fn with_a_log() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let kv = Kv::open(dir.path(), &SCHEMA).unwrap();
+    let store = Store::open(dir.path(), &SCHEMA).unwrap();
     for n in 0..200 {
-        put(&kv, &format!("{n:04}"));
+        put(&store, &format!("{n:04}"));
     }
     killed(dir.path())
 }
 
-fn count(kv: &Kv) -> usize {
-    kv.scan(A, b"", usize::MAX).unwrap().len()
+fn count(store: &Store) -> usize {
+    let all: Result<Vec<_>, StoreError> = store.read(|t| t.scan(A, &Span::all(), usize::MAX));
+    all.unwrap().len()
 }
 
 #[test]
@@ -141,24 +146,24 @@ fn a_rotten_byte_in_the_log_is_told_and_costs_nothing_until_a_person_agrees() {
     bytes[middle] ^= 1;
     fs::write(&log, &bytes).unwrap();
 
-    let e = Kv::open(dir.path(), &SCHEMA).unwrap_err();
+    let e = Store::open(dir.path(), &SCHEMA).unwrap_err();
     assert!(matches!(e, OpenError::DamagedLog { .. }), "{e}");
     assert_eq!(fs::read(&log).unwrap(), bytes, "the log is kept");
 
     let accept = dir.path().join(ACCEPT_CUT);
     assert!(e.to_string().contains(accept.to_str().unwrap()), "{e}");
     fs::write(&accept, "").unwrap();
-    let kv = Kv::open(dir.path(), &SCHEMA).unwrap();
-    let left = count(&kv);
+    let store = Store::open(dir.path(), &SCHEMA).unwrap();
+    let left = count(&store);
     assert!(left > 0 && left < 200, "{left}");
     assert!(!accept.exists(), "it is asked again the next time");
     assert_eq!(
         fs::read(log.with_extension("log-before-cut")).unwrap(),
         bytes
     );
-    drop(kv);
-    let kv = Kv::open_existing(dir.path(), &SCHEMA).unwrap();
-    assert_eq!(count(&kv), left);
+    drop(store);
+    let store = Store::open_existing(dir.path(), &SCHEMA).unwrap();
+    assert_eq!(count(&store), left);
 }
 
 #[test]
@@ -167,24 +172,22 @@ fn a_last_record_that_a_kill_cut_short_is_no_damage() {
     let log = only(dir.path(), "log");
     let bytes = fs::read(&log).unwrap();
     fs::write(&log, &bytes[..bytes.len() - 5]).unwrap();
-    assert_eq!(count(&Kv::open(dir.path(), &SCHEMA).unwrap()), 199);
+    assert_eq!(count(&Store::open(dir.path(), &SCHEMA).unwrap()), 199);
 }
 
 /// A log of which RocksDB wrote down that it is needed.
 #[test]
 fn a_log_that_is_gone_is_missed() {
     let dir = tempfile::tempdir().unwrap();
-    let kv = Kv::open(dir.path(), &SCHEMA).unwrap();
+    let store = Store::open(dir.path(), &SCHEMA).unwrap();
     // two tables fill at a different pace, so an older log stays needed
-    put(&kv, "kept in the first log");
+    put(&store, "kept in the first log");
     let large = vec![b'x'; 64 << 10];
     for n in 0..80 {
-        let mut batch = Batch::new();
-        batch.put(Table("meta"), format!("filler {n}"), large.clone());
-        kv.write(batch, Durability::Synced).unwrap();
+        write(&store, Table("meta"), &format!("filler {n}"), &large);
     }
     let image = killed(dir.path());
-    drop(kv);
+    drop(store);
     let mut logs: Vec<_> = files(image.path())
         .into_keys()
         .filter(|p| p.extension().is_some_and(|e| e == "log"))
@@ -192,9 +195,9 @@ fn a_log_that_is_gone_is_missed() {
     logs.sort();
     assert!(logs.len() > 1, "{logs:?}");
     fs::remove_file(&logs[0]).unwrap();
-    let e = Kv::open(image.path(), &SCHEMA).unwrap_err();
+    let e = Store::open(image.path(), &SCHEMA).unwrap_err();
     assert!(matches!(e, OpenError::DamagedLog { .. }), "{e}");
     fs::write(image.path().join(ACCEPT_CUT), "").unwrap();
-    drop(Kv::open(image.path(), &SCHEMA).unwrap());
-    drop(Kv::open_existing(image.path(), &SCHEMA).unwrap());
+    drop(Store::open(image.path(), &SCHEMA).unwrap());
+    drop(Store::open_existing(image.path(), &SCHEMA).unwrap());
 }

@@ -18,8 +18,8 @@ use std::{
     time::Duration,
 };
 
-/// For readers to leave before it is opened anew. One that writes from within its walk waits
-/// for itself, and gives up here.
+/// For open transactions to end before it is opened anew. One that waits for who wants to open it
+/// is outwaited here.
 pub(super) const LEAVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]

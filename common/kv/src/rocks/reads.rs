@@ -13,7 +13,7 @@ impl Rocks {
         &self,
         see: impl FnOnce(&DB, u64) -> Result<T, E>,
     ) -> Result<T, E> {
-        // recursive: who walks may read from within
+        // recursive: not behind one that waits to open it anew, for that waits for readers
         let mut state = self.state.read_recursive();
         if state.db.is_err() {
             drop(state);

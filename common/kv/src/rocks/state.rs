@@ -4,6 +4,7 @@ use super::options::{Log, db_options, descriptors, families, table_options};
 use crate::{
     KvError, Table,
     change::Change,
+    schema::STAMP_KEY,
     table::META,
     transaction::{Version, pack},
 };
@@ -125,14 +126,14 @@ impl State {
         let mut out = WriteBatch::default();
         for change in changes {
             match change {
+                // programs of before the versions read it, too, and should find it newer, not
+                // damaged
+                Change::Put(META, key, value) if key == STAMP_KEY => {
+                    out.put_cf(family(db, META)?, key, value);
+                }
                 Change::Put(table, key, value) => {
                     let family = family(db, *table)?;
-                    // older programs must be able to read whose it is, and that it is newer
-                    if *table == META {
-                        out.put_cf(family, key, value);
-                    } else {
-                        out.put_cf(family, key, pack(version, value));
-                    }
+                    out.put_cf(family, key, pack(version, value));
                 }
                 Change::Delete(table, key) => out.delete_cf(family(db, *table)?, key),
             }

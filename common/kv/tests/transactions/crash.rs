@@ -2,7 +2,7 @@
 //! that fails costs nothing that was.
 
 use crate::engines::{A, B, SCHEMA};
-use damocles_kv::{Durability, Kv, Span, StoreError};
+use damocles_kv::{Durability, Span, Store, StoreError};
 use std::{
     collections::BTreeSet,
     fs,
@@ -21,7 +21,7 @@ fn writer() {
     let Some(dir) = std::env::var_os(PLACE) else {
         return;
     };
-    let store = Kv::open(Path::new(&dir), &SCHEMA).unwrap().store();
+    let store = Store::open(Path::new(&dir), &SCHEMA).unwrap();
     println!();
     thread::scope(|scope| {
         for thread in 0..4 {
@@ -69,7 +69,7 @@ fn a_killed_process_loses_no_acknowledged_transaction() {
         acknowledged.extend(lines.map_while(Result::ok).filter_map(done));
         child.wait().unwrap();
 
-        let store = Kv::open_existing(dir.path(), &SCHEMA).unwrap().store();
+        let store = Store::open_existing(dir.path(), &SCHEMA).unwrap();
         let all = |table| -> BTreeSet<String> {
             let found: Result<_, StoreError> =
                 store.read(|t| t.scan(table, &Span::all(), usize::MAX));
@@ -101,8 +101,7 @@ fn a_killed_process_loses_no_acknowledged_transaction() {
 fn a_store_whose_disk_failed_goes_on_and_has_lost_nothing() {
     let place = tempfile::tempdir().unwrap();
     let (dir, away) = (place.path().join("db"), place.path().join("away"));
-    let kv = Kv::open(&dir, &SCHEMA).unwrap();
-    let store = kv.store();
+    let store = Store::open(&dir, &SCHEMA).unwrap();
     let write = |key: &str| -> Result<(), StoreError> {
         store.transact(Durability::Synced, |t| {
             t.overwrite(A, key, vec![b'x'; 64 << 10])?;
@@ -125,15 +124,15 @@ fn a_store_whose_disk_failed_goes_on_and_has_lost_nothing() {
         let done = threads.into_iter().flat_map(|t| t.join().unwrap());
         done.collect()
     });
-    assert!(kv.trouble().is_some());
+    assert!(store.trouble().is_some());
     fs::rename(&away, &dir).unwrap();
     while write("last").is_err() {
         // it is not tried more than once a second
         thread::yield_now();
     }
-    assert!(kv.trouble().is_none());
-    drop((store, kv));
-    let store = Kv::open_existing(&dir, &SCHEMA).unwrap().store();
+    assert!(store.trouble().is_none());
+    drop(store);
+    let store = Store::open_existing(&dir, &SCHEMA).unwrap();
     let found: Result<_, StoreError> = store.read(|t| t.scan(B, &Span::all(), usize::MAX));
     let key = |r: &damocles_kv::Record| String::from_utf8(r.key().to_vec()).unwrap();
     let found: BTreeSet<String> = found.unwrap().iter().map(key).collect();

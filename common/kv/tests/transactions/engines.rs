@@ -1,7 +1,8 @@
 //! The stores on which everything is tried.
 
 use crate::server;
-use damocles_kv::{Kv, Schema, Store, Table};
+use damocles_kv::{ConnectError, OpenError, Postgres, Schema, Store, Table};
+use std::path::PathBuf;
 
 pub(crate) const A: Table = Table("a");
 pub(crate) const B: Table = Table("b");
@@ -29,12 +30,12 @@ impl Drop for On {
 pub(crate) fn everywhere(check: impl Fn(&Store)) {
     {
         let _on = On("in memory");
-        check(&Kv::in_memory(&SCHEMA).store());
+        check(&Store::in_memory(&SCHEMA));
     }
     {
         let _on = On("RocksDB");
         let dir = tempfile::tempdir().unwrap();
-        check(&Kv::open(dir.path(), &SCHEMA).unwrap().store());
+        check(&Store::open(dir.path(), &SCHEMA).unwrap());
     }
     if let Some(server) = server::shared() {
         let _on = On("PostgreSQL");
@@ -42,9 +43,38 @@ pub(crate) fn everywhere(check: impl Fn(&Store)) {
     }
 }
 
-/// Runs a check on those that have the older way beside.
-pub(crate) fn both(check: impl Fn(&Kv)) {
-    check(&Kv::in_memory(&SCHEMA));
-    let dir = tempfile::tempdir().unwrap();
-    check(&Kv::open(dir.path(), &SCHEMA).unwrap());
+/// Where a store is, that can be opened again.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Directory(PathBuf),
+    Server(Postgres),
+}
+
+/// Why it was not opened.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    Directory(OpenError),
+    Server(ConnectError),
+}
+
+impl Place {
+    pub(crate) fn open(&self, schema: &Schema) -> Result<Store, Refused> {
+        match self {
+            Self::Directory(dir) => Store::open(dir, schema).map_err(Refused::Directory),
+            Self::Server(server) => Store::postgres(server, schema).map_err(Refused::Server),
+        }
+    }
+}
+
+/// Runs a check on every engine that keeps what it has, each with a place where nothing is.
+pub(crate) fn wherever_it_stays(check: impl Fn(&Place)) {
+    {
+        let _on = On("RocksDB");
+        let dir = tempfile::tempdir().unwrap();
+        check(&Place::Directory(dir.path().to_owned()));
+    }
+    if let Some(server) = server::shared() {
+        let _on = On("PostgreSQL");
+        check(&Place::Server(server.another()));
+    }
 }

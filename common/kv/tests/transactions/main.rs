@@ -7,7 +7,7 @@ mod records;
 mod isolation;
 mod histories;
 mod roles;
-mod beside;
+mod migrations;
 mod crash;
 mod postgres;
 mod speed;

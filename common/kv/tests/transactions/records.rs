@@ -2,7 +2,8 @@
 
 use crate::engines::{A, B, everywhere};
 use damocles_kv::{
-    Durability::Synced, KvError, Record, Span, Store, StoreError, Table, Transaction,
+    Durability::{Buffered, Synced},
+    KvError, Record, Span, Store, StoreError, Table, Transaction,
 };
 use std::collections::BTreeMap;
 
@@ -55,6 +56,10 @@ fn what_was_written_is_there_and_tables_are_apart() {
             t.erase(A, "never there")
         });
         assert_eq!(value(store, "k"), None);
+        let beside: Done<Record> = store.read(|t| t.get(B, b"k"));
+        assert!(beside.unwrap().exists());
+        set(store, "\0", "replaced");
+        assert_eq!(value(store, "\0").as_deref(), Some("replaced"));
     });
 }
 
@@ -98,6 +103,68 @@ fn scans_go_both_ways_from_a_key_and_to_a_limit() {
                 .collect();
             assert_eq!(found.join(" "), want, "{span:?} {limit}");
         }
+    });
+}
+
+/// No key is above all that begin with 0xff, and a prefix may end anywhere.
+#[test]
+fn scans_keep_to_prefixes_of_the_lowest_and_the_highest_bytes() {
+    everywhere(|store| {
+        let all: [&[u8]; 10] = [
+            b"l",
+            b"m\0",
+            b"m\0\x01",
+            b"m\0\xff",
+            b"m\0\xff\xff",
+            b"m\x01",
+            b"\xfe",
+            b"\xff",
+            b"\xff\xff",
+            b"\xff\xff\x01",
+        ];
+        sure(store, |t| {
+            all.iter().try_for_each(|key| t.insert(A, *key, *key))
+        });
+        for prefix in [&b""[..], b"m\0", b"m\0\xff", b"\xff", b"\xff\xff", b"x"] {
+            for (backwards, limit) in [(false, 99), (true, 99), (false, 2), (true, 2)] {
+                let mut want: Vec<_> = all.iter().filter(|k| k.starts_with(prefix)).collect();
+                let mut span = Span::prefix(prefix);
+                if backwards {
+                    want.reverse();
+                    span = span.backwards();
+                }
+                want.truncate(limit);
+                let found = sure(store, |t| t.scan(A, &span, limit));
+                assert_eq!(keys(&found), want_keys(&want), "{span:?} {limit}");
+                assert!(found.iter().all(|r| r.bytes() == Some(r.key())));
+            }
+        }
+    });
+}
+
+fn want_keys(keys: &[&&[u8]]) -> Vec<Vec<u8>> {
+    keys.iter().map(|key| key.to_vec()).collect()
+}
+
+#[test]
+fn the_last_change_of_a_key_counts() {
+    everywhere(|store| {
+        set(store, "there", "before");
+        sure(store, |t| {
+            for key in ["new", "there"] {
+                t.overwrite(A, key, "1")?;
+                t.erase(A, key)?;
+                t.overwrite(A, key, "2")?;
+            }
+            let seen = t.get(A, b"there")?;
+            t.delete(&seen)?;
+            t.insert(A, "there", "3")?;
+            t.overwrite(A, "gone", "1")?;
+            t.erase(A, "gone")
+        });
+        assert_eq!(value(store, "new").as_deref(), Some("2"));
+        assert_eq!(value(store, "there").as_deref(), Some("3"));
+        assert_eq!(value(store, "gone"), None);
     });
 }
 
@@ -264,9 +331,30 @@ fn what_is_wrong_with_a_transaction_is_told_by_name() {
         let writes: Done = store.read(|t| t.overwrite(A, "k", "v"));
         assert!(matches!(writes, Err(StoreError::ReadOnly { table: "a" })));
         set(store, "k", "{");
+        set(store, "good", "7");
         let damaged: Done<Option<u64>> = store.read(|t| t.get_json(A, b"k"));
-        let told = damaged.unwrap_err().to_string();
-        assert!(told.contains("the record k of table \"a\""), "{told}");
+        let among: Done<Vec<Option<u64>>> = store.read(|t| {
+            let found = t.scan(A, &Span::all(), 9)?;
+            found.iter().map(Record::json).collect()
+        });
+        for told in [damaged.unwrap_err(), among.unwrap_err()] {
+            let told = told.to_string();
+            assert!(told.contains("the record k of table \"a\""), "{told}");
+        }
         sure(store, |_| Ok(()));
+    });
+}
+
+#[test]
+fn writes_that_are_on_the_disk_are_counted_and_reads_are_not() {
+    everywhere(|store| {
+        let before = store.synced_writes();
+        set(store, "k", "v");
+        assert_eq!(value(store, "k").as_deref(), Some("v"));
+        let buffered: Done = store.transact(Buffered, |t| t.overwrite(A, "k", "w"));
+        buffered.unwrap();
+        assert_eq!(value(store, "k").as_deref(), Some("w"));
+        // a server counts its own
+        assert_eq!(store.synced_writes(), before.map(|n| n + 1));
     });
 }

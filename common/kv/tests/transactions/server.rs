@@ -176,8 +176,8 @@ impl Server {
         }
     }
 
-    /// Says something to the server as its operator.
-    pub(crate) fn psql(&self, words: &str) {
+    /// Says something to the server as its operator, and returns what it answers.
+    pub(crate) fn psql(&self, words: &str) -> String {
         let done = self
             .run()
             .program("psql")
@@ -189,6 +189,7 @@ impl Server {
             .output()
             .unwrap();
         said(&done, "psql");
+        String::from_utf8(done.stdout).unwrap()
     }
 
     /// Starts it anew, encrypted by a certificate for 127.0.0.1. Returns the certificate of who
@@ -242,17 +243,22 @@ impl Server {
                 self.dir.display(),
                 self.port()
             ),
+            password: None,
             schema: schema.to_owned(),
             connections: 8,
             authorities: None,
         }
     }
 
+    /// A schema of it that is not there yet.
+    pub(crate) fn another(&self) -> Postgres {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        self.place(&format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
     /// An empty store in it.
     pub(crate) fn empty(&self) -> Store {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let schema = format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed));
-        open(&self.place(&schema)).unwrap()
+        open(&self.another()).unwrap()
     }
 }
 
