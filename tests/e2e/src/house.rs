@@ -84,6 +84,15 @@ impl Files {
         }
     }
 
+    /// Several managers on one database, and a worker that knows all of them.
+    pub fn shared() -> Self {
+        Self {
+            manager: config("manager.shared.cfg"),
+            worker: config("worker.shared.toml"),
+            ..Self::gated()
+        }
+    }
+
     /// The same with another worker, and a chain whose proving period is a day of 2,880 epochs:
     /// what befalls the sectors on their way meets no window of theirs.
     pub fn day(worker: &str) -> Self {
@@ -173,6 +182,11 @@ impl House {
     /// From its next start on, a daemon that needs this one is sent to `address` instead.
     pub fn stand_before(&self, role: Role, address: &str) {
         *self.fronts[role as usize].borrow_mut() = Some(address.to_owned());
+    }
+
+    /// Questions to the manager go to this `host:port` from now on: one of several that run beside.
+    pub fn ask_manager_at(&self, address: &str) {
+        *self.manager_address.borrow_mut() = Some(address.to_owned());
     }
 
     /// From the next start on, a place of the config files that the house itself knows nothing
@@ -308,7 +322,7 @@ impl House {
     }
 
     /// Fills in what is known by now: who has not been started yet has no address.
-    fn render(&self, from: &Path, to: &Path) -> Result<()> {
+    pub(crate) fn render(&self, from: &Path, to: &Path) -> Result<()> {
         let home = self.home.to_string_lossy();
         let sectors = self.sectors.to_string();
         let port = self.worker_port.get().to_string();

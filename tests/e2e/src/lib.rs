@@ -11,6 +11,7 @@ pub mod rpc;
 pub mod node;
 pub mod render;
 pub mod house;
+pub mod managers;
 pub mod unaided;
 pub mod scenario;
 pub mod demo;

@@ -39,7 +39,7 @@ pub(crate) fn everywhere(check: impl Fn(&Store)) {
     }
     if let Some(server) = server::shared() {
         let _on = On("PostgreSQL");
-        check(&server.empty());
+        check(&server::empty(server));
     }
 }
 
@@ -75,6 +75,6 @@ pub(crate) fn wherever_it_stays(check: impl Fn(&Place)) {
     }
     if let Some(server) = server::shared() {
         let _on = On("PostgreSQL");
-        check(&Place::Server(server.another()));
+        check(&Place::Server(server::another(server)));
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     engines::{A, B, Place, Refused, SCHEMA, wherever_it_stays},
     records::{Done, keys, sure, text, value},
-    server::{open, shared},
+    server::{another, open, shared},
 };
 use damocles_kv::{
     ConnectError, KvError, Migration, OpenError, Record, Schema, Span, Store, StoreError, Table,
@@ -246,7 +246,7 @@ fn a_table_that_came_with_a_newer_version_is_made() {
 #[test]
 fn several_that_open_an_older_database_at_a_time_share_the_work() {
     let Some(server) = shared() else { return };
-    let place = Place::Server(server.another());
+    let place = Place::Server(another(server));
     older(&place);
     let openers = 4;
     let ready = Barrier::new(openers);
@@ -286,7 +286,7 @@ fn on_a_server_none_is_made_where_one_must_be() {
             "SELECT 'schema ' || schema_name FROM information_schema.schemata WHERE {schema}"
         ))
     };
-    let place = server.another();
+    let place = another(server);
     missing(&place);
     assert!(!schemas(&place).contains("schema test"));
     // a schema may have been made for it, by somebody else

@@ -4,7 +4,7 @@
 use crate::{
     engines::{A, B, SCHEMA},
     records::{Done, sure, value},
-    server::{Server, open, shared},
+    server::{self, Server, open, place, shared},
 };
 use damocles_kv::{
     ConnectError, Durability::Synced, Postgres, Schema, Span, Store, StoreError, Transaction,
@@ -90,7 +90,7 @@ fn a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
     let Some(server) = Server::start("") else {
         return;
     };
-    let store = server.empty();
+    let store = server::empty(&server);
     under_stress(&store, || {
         server.kill();
         server.up("");
@@ -102,7 +102,7 @@ fn connections_that_end_at_any_time_lose_nothing_and_do_nothing_twice() {
     let Some(server) = Server::start("-F") else {
         return;
     };
-    let store = server.empty();
+    let store = server::empty(&server);
     under_stress(&store, || {
         for _ in 0..5 {
             server.psql(
@@ -186,7 +186,7 @@ fn a_commit_whose_answer_is_lost_is_applied_once() {
             "host=127.0.0.1 port={} user=damocles dbname=postgres",
             wire.port
         ),
-        ..server.place("cut")
+        ..place(&server, "cut")
     };
     let store = open(&place).unwrap();
     for (cut, runs, want) in [(Cut::After, 1, "1"), (Cut::Before, 2, "2")] {
@@ -207,7 +207,7 @@ fn a_commit_whose_answer_is_lost_is_applied_once() {
 #[test]
 fn several_open_one_database_and_it_stays_whose_it_is() {
     let Some(server) = shared() else { return };
-    let place = server.place("several");
+    let place = place(&server, "several");
     let ids: BTreeSet<_> = thread::scope(|scope| {
         let openers: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| open(&place).unwrap().id()))
@@ -236,7 +236,7 @@ fn a_server_that_is_not_there_is_a_wait_that_ends() {
     let Some(server) = Server::start("-F") else {
         return;
     };
-    let store = server.empty();
+    let store = server::empty(&server);
     server.kill();
     let away: Done = store.transact(Synced, |t| add(t, "n"));
     let away = away.unwrap_err();
@@ -244,7 +244,7 @@ fn a_server_that_is_not_there_is_a_wait_that_ends() {
         matches!(away, StoreError::Away { .. }) && away.is_wait(),
         "{away:?}"
     );
-    let refused = open(&server.place("later")).unwrap_err();
+    let refused = open(&place(&server, "later")).unwrap_err();
     assert!(
         matches!(refused, ConnectError::Unreachable { .. }),
         "{refused}"
@@ -258,7 +258,7 @@ fn a_server_that_is_not_there_is_a_wait_that_ends() {
 #[test]
 fn a_store_may_be_used_and_dropped_inside_a_runtime() {
     let Some(server) = shared() else { return };
-    let store = server.empty();
+    let store = server::empty(&server);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -282,7 +282,7 @@ fn a_connection_is_encrypted_and_the_servers_certificate_is_checked() {
             server.port()
         ),
         authorities: Some(authority),
-        ..server.place("encrypted")
+        ..place(&server, "encrypted")
     };
     let store = open(&known).unwrap();
     sure(&store, |t| add(t, "n"));

@@ -7,4 +7,5 @@ mod kill_manager;
 mod lost_manager;
 mod branches;
 mod outages;
+mod several_managers;
 mod demo;

@@ -1,0 +1,113 @@
+//! Three managers on one database, and whoever has the role that matters is killed when it
+//! matters; the database is killed as well. Nothing is done twice, and nothing is left undone.
+
+use crate::road::{
+    SOON, Sectors, all_finished, all_land, all_wait_in_the_pool, stay_proven, until,
+};
+use anyhow::{Context as _, Result, ensure};
+use damocles_e2e::{
+    house::{Files, House, MINER, Role},
+    managers::Managers,
+    node::{PRE_COMMIT, PROVE_COMMIT},
+    scenario::scenario,
+};
+use damocles_test_postgres::Server;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+const SECTORS: Sectors = Sectors(2);
+
+#[test]
+fn several_managers_on_one_database_seal_and_prove_as_one() {
+    // with its syncs: it is killed
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    let limit = Duration::from_secs(1800);
+    let files = Files::shared();
+    let config = files.manager.clone();
+    scenario("several-managers", files, SECTORS.0, limit, async |house| {
+        house.fill("DSN", &server.dsn());
+        let managers = Managers::new(house, config, 3)?;
+        house.start_devnet().await?;
+        for n in 0..managers.count() {
+            managers.start(n).await?;
+        }
+        let node = house.node()?;
+        node.hold_messages(true).await?;
+        house.start_worker().await?;
+
+        all_wait_in_the_pool(house, PRE_COMMIT, SECTORS).await?;
+        falls(house, &managers, "messages").await?;
+        node.hold_messages(false).await?;
+        all_land(house, PRE_COMMIT, SECTORS).await?;
+
+        falls(house, &managers, "commit").await?;
+        server.kill();
+        server.up("");
+        node.hold_messages(true).await?;
+        all_wait_in_the_pool(house, PROVE_COMMIT, SECTORS).await?;
+        falls(house, &managers, "messages").await?;
+        server.kill();
+        server.up("");
+        node.hold_messages(false).await?;
+        all_land(house, PROVE_COMMIT, SECTORS).await?;
+        all_finished(house, SECTORS, SOON).await?;
+
+        falls(house, &managers, "post").await?;
+        stay_proven(house, SECTORS).await?;
+        nothing_twice(house).await?;
+        house.stop(Role::Worker)?;
+        managers.stop()
+    });
+}
+
+/// Kills the manager that has the role, waits until another one has it, and starts the one
+/// again.
+async fn falls(house: &House, managers: &Managers<'_>, role: &str) -> Result<()> {
+    let (first, fence) = until(house, &format!("a holder of {role}"), SOON, async || {
+        managers.holder(role).await
+    })
+    .await?;
+    managers.kill9(first)?;
+    let killed = Instant::now();
+    let (next, higher) = until(
+        house,
+        &format!("another holder of {role}"),
+        SOON,
+        async || {
+            let holder = managers.holder(role).await?;
+            Ok(holder.filter(|(next, _)| *next != first))
+        },
+    )
+    .await?;
+    println!(
+        "{role}: manager {first} was killed, manager {next} had the role after {:.1} s",
+        killed.elapsed().as_secs_f64()
+    );
+    ensure!(
+        higher > fence,
+        "{role}: fence {fence} was followed by {higher}"
+    );
+    managers.start(first).await.context("started again")
+}
+
+/// One message of each kind for each sector, and every number once.
+async fn nothing_twice(house: &House) -> Result<()> {
+    let node = house.node()?;
+    for number in SECTORS.numbers() {
+        for method in [PRE_COMMIT, PROVE_COMMIT] {
+            let sent = node.messages(MINER, method, number).await?;
+            ensure!(sent.len() == 1, "method {method} of {number}: {sent:#?}");
+        }
+    }
+    let known = house.sectors().await?;
+    let numbers: BTreeSet<u64> = known.iter().map(|s| s.id.number).collect();
+    ensure!(
+        numbers == SECTORS.numbers().collect() && known.len() as u64 == SECTORS.0,
+        "sectors {numbers:?}"
+    );
+    Ok(())
+}
