@@ -18,6 +18,7 @@ pub mod sealer;
 pub mod sealer_cli;
 pub mod worker;
 pub mod damocles;
+pub mod lists;
 pub mod show;
 pub mod damocles_cli;
 

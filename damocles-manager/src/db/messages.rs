@@ -4,6 +4,8 @@ use crate::{
     db::{
         Db, DbError, keys,
         listed::leave_chain,
+        pages::{PageOf, Wanted},
+        readable,
         record::{Landing, MessageRecord},
         schema::{LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
     },
@@ -132,6 +134,25 @@ impl Db {
     /// Whether there is any of those.
     pub fn watches_messages(&self) -> Result<bool, DbError> {
         self.read(|t| Ok(!t.scan(MESSAGES_WATCHED, &Span::all(), 1)?.is_empty()))
+    }
+
+    /// A page of all messages, or of those that are on their way, newest first: those that `keep`
+    /// keeps.
+    pub fn messages_page(
+        &self,
+        open: bool,
+        want: &Wanted,
+        keep: impl Fn(&MessageRecord) -> bool,
+    ) -> Result<PageOf<MessageRecord>, DbError> {
+        let list = if open { MESSAGES_OPEN } else { MESSAGES };
+        self.page(list, Span::all().backwards(), want, |t, entry| {
+            let record = if open {
+                readable(t.get_json(MESSAGES, entry.key()))?
+            } else {
+                readable(entry.json())?
+            };
+            Ok(record.filter(&keep))
+        })
     }
 
     /// All messages that carry or carried the sector, oldest first.

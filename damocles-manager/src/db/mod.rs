@@ -8,7 +8,7 @@ pub(crate) mod schema;
 pub(crate) mod keys;
 pub mod record;
 mod listed;
-mod pages;
+pub mod pages;
 pub mod messages;
 pub mod owner;
 pub mod strays;

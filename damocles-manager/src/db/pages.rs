@@ -5,6 +5,63 @@ use crate::db::{Db, DbError, readable};
 use damocles_kv::{Record, Span, StoreError, Table, Transaction};
 use serde::de::DeserializeOwned;
 
+/// For a page with a filter so many records are looked at.
+const MOST_SEEN: usize = 5000;
+/// A page has so many items when nobody says how many.
+const USUAL: usize = 100;
+
+/// Which page is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The key after which it begins.
+    after: Option<Vec<u8>>,
+    limit: usize,
+}
+
+/// A cursor that no page ended with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a cursor; take Next of the page before, or none for the first page")]
+pub struct NoCursor(String);
+
+impl Wanted {
+    /// At most `limit` items, 0 for the usual number, from where the page ended that gave the
+    /// cursor.
+    ///
+    /// # Errors
+    /// [`NoCursor`].
+    pub fn new(cursor: Option<&str>, limit: usize) -> Result<Self, NoCursor> {
+        let after = cursor.map(|text| key_of(text).ok_or_else(|| NoCursor(text.to_owned())));
+        Ok(Self {
+            after: after.transpose()?,
+            limit: if limit == 0 { USUAL } else { limit },
+        })
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageOf<T> {
+    pub items: Vec<T>,
+    next: Option<Vec<u8>>,
+}
+
+impl<T> PageOf<T> {
+    /// The cursor of the next page, if there is one.
+    pub fn next(&self) -> Option<String> {
+        let text = |key: &Vec<u8>| key.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.next.as_ref().map(text)
+    }
+}
+
+/// Reads what [`PageOf::next`] wrote.
+fn key_of(cursor: &str) -> Option<Vec<u8>> {
+    if !cursor.is_ascii() || cursor.is_empty() || cursor.len() % 2 != 0 {
+        return None;
+    }
+    let byte = |at| u8::from_str_radix(cursor.get(at..at + 2)?, 16).ok();
+    (0..cursor.len()).step_by(2).map(byte).collect()
+}
+
 /// So many records are read in one transaction.
 const PAGE: usize = 500;
 
@@ -31,6 +88,43 @@ impl Db {
         self.paged(list, span, |t, entry| match named(entry) {
             Some(key) => Ok(readable(t.get_json(table, &key))?),
             None => Ok(None),
+        })
+    }
+
+    /// One page of what `of` makes of the records of a span. With a filter that few records pass
+    /// it may be short, and then there is a next one.
+    pub(in crate::db) fn page<T>(
+        &self,
+        table: Table,
+        span: Span,
+        want: &Wanted,
+        of: impl Fn(&mut Transaction<'_>, &Record) -> Result<Option<T>, DbError>,
+    ) -> Result<PageOf<T>, DbError> {
+        let span = match &want.after {
+            Some(after) => span.after(after.clone()),
+            None => span,
+        };
+        self.read(|t| {
+            let (mut items, mut seen, mut from) = (Vec::new(), 0, span.clone());
+            loop {
+                let entries = t.scan(table, &from, want.limit)?;
+                for entry in &entries {
+                    items.extend(of(t, entry)?);
+                    if items.len() == want.limit {
+                        let next = Some(entry.key().to_vec());
+                        return Ok(PageOf { items, next });
+                    }
+                }
+                seen += entries.len();
+                let Some(last) = entries.last().filter(|_| entries.len() == want.limit) else {
+                    return Ok(PageOf { items, next: None });
+                };
+                if seen >= MOST_SEEN {
+                    let next = Some(last.key().to_vec());
+                    return Ok(PageOf { items, next });
+                }
+                from = from.after(last.key());
+            }
         })
     }
 
@@ -64,4 +158,66 @@ impl Db {
 /// The value of a record, which is there; for [`Db::all_of`].
 pub(in crate::db) fn value<T: DeserializeOwned>(record: &Record) -> Result<Option<T>, DbError> {
     record.json().map_err(|error: StoreError| error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::schema::WORKERS;
+    use damocles_kv::Durability;
+
+    fn names(page: &PageOf<String>) -> Vec<&str> {
+        page.items.iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_a_gap_and_end() {
+        let db = Db::in_memory();
+        db.write::<_, StoreError>(Durability::Buffered, |t| {
+            (0..7).try_for_each(|n| t.insert(WORKERS, format!("w{n}"), *b"x"))
+        })
+        .unwrap();
+        let page = |cursor: Option<&str>, limit, span: &Span, keep: fn(&str) -> bool| {
+            let want = Wanted::new(cursor, limit).unwrap();
+            db.page(WORKERS, span.clone(), &want, |_, record| {
+                let name = String::from_utf8_lossy(record.key()).into_owned();
+                Ok(Some(name).filter(|name| keep(name)))
+            })
+            .unwrap()
+        };
+        for (span, all) in [
+            (Span::all(), ["w0", "w1", "w2", "w3", "w4", "w5", "w6"]),
+            (
+                Span::all().backwards(),
+                ["w6", "w5", "w4", "w3", "w2", "w1", "w0"],
+            ),
+        ] {
+            let (mut seen, mut cursor) = (Vec::new(), None);
+            loop {
+                let next = page(cursor.as_deref(), 3, &span, |_| true);
+                assert!(next.items.len() <= 3);
+                seen.extend(next.items.clone());
+                cursor = next.next();
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, all);
+        }
+        let even = |name: &str| name.ends_with(['0', '2', '4', '6']);
+        let first = page(None, 3, &Span::all(), even);
+        assert_eq!(names(&first), ["w0", "w2", "w4"]);
+        let rest = page(first.next().as_deref(), 3, &Span::all(), even);
+        assert_eq!(names(&rest), ["w6"]);
+        assert_eq!(rest.next(), None);
+        assert_eq!(page(None, 0, &Span::all(), |_| true).items.len(), 7);
+    }
+
+    #[test]
+    fn a_word_that_is_no_cursor_is_refused() {
+        for word in ["", "7", "zz", "+1", "é1", "0x"] {
+            assert!(Wanted::new(Some(word), 1).is_err(), "{word}");
+        }
+        assert!(Wanted::new(Some("00ff"), 1).is_ok());
+    }
 }

@@ -7,6 +7,8 @@ use crate::{
         listed::{put, seen_sector},
         messages::{self, put_wanted, seen_message},
         owner::Speaker,
+        pages::{PageOf, Wanted},
+        readable,
         record::{Carriage, Claimant, MessageRecord, SectorRecord},
         schema::{DONE, IN_WORK, LEFT_CHAIN, NUMBERS, READY, REQUESTS, SECTORS},
         strays::{FRESH_MS, above_strays, is_known},
@@ -195,6 +197,26 @@ impl Db {
     pub fn sectors(&self, in_work: bool) -> Result<Vec<SectorRecord>, DbError> {
         let list = if in_work { IN_WORK } else { DONE };
         self.listed(list, b"")
+    }
+
+    /// A page of the sectors that are in work, or of those that are not, in the order of their
+    /// names, of a miner or of all: those that `keep` keeps.
+    pub fn sectors_page(
+        &self,
+        in_work: bool,
+        miner: Option<ActorId>,
+        want: &Wanted,
+        keep: impl Fn(&SectorRecord) -> bool,
+    ) -> Result<PageOf<SectorRecord>, DbError> {
+        let list = if in_work { IN_WORK } else { DONE };
+        let span = Span::prefix(miner.map(keys::miner).unwrap_or_default());
+        self.page(list, span, want, |t, entry| {
+            let Some(id) = keys::read_sector(entry.key()) else {
+                return Ok(None);
+            };
+            let record: Option<SectorRecord> = readable(t.get_json(SECTORS, &keys::sector(id)))?;
+            Ok(record.filter(&keep))
+        })
     }
 
     /// Finished sectors that the chain does not have any more.

@@ -1,6 +1,10 @@
 //! Timelines: what workers report of the steps that they attempted.
 
-use crate::db::{Db, DbError, keys, pages, schema::TIMELINES};
+use crate::db::{
+    Db, DbError, keys,
+    pages::{self, PageOf, Wanted},
+    schema::TIMELINES,
+};
 use damocles_api::timeline::TimelineEntry;
 use damocles_kv::{Durability, Span};
 use damocles_types::SectorId;
@@ -38,6 +42,18 @@ impl Db {
                 t.put_json(&seen, &stored)?;
             }
             Ok(())
+        })
+    }
+
+    /// A page of the entries of a sector, in the order of `seq`.
+    pub fn timeline_page(
+        &self,
+        sector: SectorId,
+        want: &Wanted,
+    ) -> Result<PageOf<TimelineEntry>, DbError> {
+        let span = Span::prefix(keys::sector(sector));
+        self.page(TIMELINES, span, want, |_, seen| {
+            Ok(seen.json::<Stored>()?.map(|stored| stored.entry))
         })
     }
 

@@ -1,6 +1,11 @@
 //! Workers: who has called, and when last.
 
-use crate::db::{Db, DbError, record::WorkerRecord, schema::WORKERS};
+use crate::db::{
+    Db, DbError,
+    pages::{PageOf, Wanted},
+    record::WorkerRecord,
+    schema::WORKERS,
+};
 use damocles_kv::{Durability, Span, Transaction};
 
 /// So many are remembered. More come from no fleet.
@@ -60,6 +65,11 @@ impl Db {
             }
             Ok(records)
         })
+    }
+
+    /// A page of them.
+    pub fn workers_page(&self, want: &Wanted) -> Result<PageOf<WorkerRecord>, DbError> {
+        self.page(WORKERS, Span::all(), want, |_, seen| Ok(seen.json()?))
     }
 
     /// Forgets a worker; one that is not known is no error.

@@ -30,6 +30,7 @@ use crate::{
     chain::{Chain, ChainError, Head},
     db::{
         Db, DbError,
+        pages::NoCursor,
         record::{MessageRecord, VERSION},
     },
     model::{MessageId, MessageKind, unix_ms},
@@ -115,6 +116,8 @@ pub enum EngineError {
     Chain(#[from] ChainError),
     #[error(transparent)]
     Db(#[from] DbError),
+    #[error(transparent)]
+    Cursor(#[from] NoCursor),
     #[error(
         "none of the configured senders may act for miner {miner} ({}); use its owner, worker or a control address",
         reasons(.senders, .unknown)
@@ -134,6 +137,7 @@ impl EngineError {
         match self {
             Self::Chain(_) | Self::NoSender { .. } => true,
             Self::Db(error) => error.is_wait(),
+            Self::Cursor(_) => false,
         }
     }
 }

@@ -3,12 +3,17 @@
 use crate::{
     db::{
         Db, DbError,
+        pages::Wanted,
         record::{Carriage, MessageRecord, SectorRecord},
     },
     messages::{Engine, EngineError},
     model::Commitment,
 };
-use damocles_api::{damocles::MessageView, sector::CidJson};
+use damocles_api::{
+    damocles::MessageView,
+    lists::{self, MessageFilter, Page, Want},
+    sector::CidJson,
+};
 use damocles_types::SectorId;
 
 impl From<MessageRecord> for MessageView {
@@ -29,6 +34,32 @@ impl From<MessageRecord> for MessageView {
 }
 
 impl Engine {
+    /// A page of the messages that the filter asks for, newest first (`Damocles.Messages`).
+    ///
+    /// # Errors
+    /// [`EngineError::Cursor`]; a failing database.
+    pub async fn page(
+        &self,
+        filter: MessageFilter,
+        want: Want,
+    ) -> Result<Page<MessageView>, EngineError> {
+        let limit = want.limit.min(lists::MOST) as usize;
+        let wanted = Wanted::new(want.cursor.as_deref(), limit)?;
+        let load = move |db: &Db| {
+            db.messages_page(filter.open, &wanted, |message| {
+                filter.miner.is_none_or(|miner| message.miner == miner)
+                    && filter
+                        .kind
+                        .as_ref()
+                        .is_none_or(|kind| message.kind.to_string() == *kind)
+            })
+        };
+        let page = self.db.call(load).await?;
+        let next = page.next();
+        let items = page.items.into_iter().map(MessageView::from).collect();
+        Ok(Page { items, next })
+    }
+
     /// Messages that carry or carried the sector, oldest first (`Damocles.SectorMessages`); at
     /// their end what waits to be put into one, with no id and the state "Ready".
     ///

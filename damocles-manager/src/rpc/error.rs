@@ -141,6 +141,7 @@ impl ToRpc for EngineError {
             Self::Db(e) => e.meaning(),
             // its operator corrects it; nothing of a sector is wrong
             Self::NoSender { .. } => Meaning::NotNow,
+            Self::Cursor(_) => Meaning::Failed,
         }
     }
 }

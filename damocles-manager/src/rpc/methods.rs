@@ -68,6 +68,10 @@ pub const METHODS: &[Method] = &[
     method("Damocles.Timeline", 1, Read),
     method("Damocles.SectorMessages", 1, Read),
     method("Damocles.WindowPosts", 2, Read),
+    method("Damocles.Sectors", 2, Read),
+    method("Damocles.Messages", 2, Read),
+    method("Damocles.Workers", 1, Read),
+    method("Damocles.TimelinePage", 2, Read),
 ];
 
 /// The method of that name.

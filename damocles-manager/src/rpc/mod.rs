@@ -17,6 +17,7 @@ mod sealer;
 mod sealer_cli;
 mod damocles;
 mod damocles_cli;
+mod lists;
 mod workers;
 
 pub use methods::{METHODS, Method};

@@ -4,7 +4,7 @@ use super::caller;
 use crate::{commit::Commit, db::Db, messages::Engine, sealing::Sealing, storage::Stores};
 use damocles_api::{
     caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
-    sealer::SealerServer, sealer_cli::SealerCliServer,
+    lists::DamoclesListsServer, sealer::SealerServer, sealer_cli::SealerCliServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -103,6 +103,7 @@ impl Rooms {
         module.merge(SealerServer::into_rpc(self.clone()))?;
         module.merge(SealerCliServer::into_rpc(self.clone()))?;
         module.merge(DamoclesServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesListsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         Ok(module)
     }

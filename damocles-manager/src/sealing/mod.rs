@@ -30,7 +30,7 @@ mod view;
 
 use crate::{
     chain::{Chain, ChainError, Facts},
-    db::{Db, DbError},
+    db::{Db, DbError, pages::NoCursor},
     policy::MinerPolicy,
     sealing::bounds::TooLong,
 };
@@ -74,6 +74,8 @@ pub enum SealingError {
     NotPreCommitted(SectorId),
     #[error("{0} has no seed: sectors of this proof type are not sealed by this version")]
     NoSeed(SealProof),
+    #[error(transparent)]
+    Cursor(#[from] NoCursor),
     #[error("{0:?} is not a state of sectors; write \"online\" or \"offline\"")]
     NotAState(String),
     #[error("a worker's ping needs a name and a destination")]

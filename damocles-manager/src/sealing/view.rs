@@ -3,13 +3,17 @@
 use crate::{
     db::{
         Db,
+        pages::Wanted,
         record::{Carriage, MessageRecord, SectorRecord},
     },
     model::{Commitment, MessageId},
     sealing::{Sealing, SealingError},
 };
-use damocles_api::sector::{
-    CidJson, MessageInfo, PreCommitInfo, ProofInfo, SectorState, TerminateInfo,
+use damocles_api::{
+    lists::{self, Page, SectorFilter, Want},
+    sector::{CidJson, MessageInfo, PreCommitInfo, ProofInfo, SectorState, TerminateInfo},
+    timeline::TimelineEntry,
+    workers::WorkerPingInfo,
 };
 use damocles_flow::message::MessageState;
 use damocles_types::SectorId;
@@ -132,6 +136,11 @@ fn view(db: &Db, record: SectorRecord) -> Result<SectorState, SealingError> {
     }))
 }
 
+fn wanted(want: &Want) -> Result<Wanted, SealingError> {
+    let limit = want.limit.min(lists::MOST) as usize;
+    Ok(Wanted::new(want.cursor.as_deref(), limit)?)
+}
+
 impl Sealing {
     /// Sectors that are `"online"` or `"offline"`, of that job (0 all, 1 sealing).
     ///
@@ -147,6 +156,66 @@ impl Sealing {
             all.into_iter().map(|r| view(db, r)).collect()
         };
         self.db.call(load).await
+    }
+
+    /// A page of the sectors that the filter asks for.
+    ///
+    /// # Errors
+    /// [`SealingError::Cursor`]; a failing database.
+    pub async fn sectors_page(
+        &self,
+        filter: SectorFilter,
+        want: Want,
+    ) -> Result<Page<SectorState>, SealingError> {
+        let wanted = wanted(&want)?;
+        let load = move |db: &Db| {
+            let keep = |record: &SectorRecord| {
+                let report = record.report.as_ref();
+                let same = |word: &Option<String>, is: Option<&str>| {
+                    word.as_ref().is_none_or(|word| is == Some(word.as_str()))
+                };
+                same(&filter.state, report.map(|r| r.state_change.next.as_str()))
+                    && same(&filter.worker, report.map(|r| r.worker.instance.as_str()))
+            };
+            let page = db.sectors_page(filter.in_work, filter.miner, &wanted, keep)?;
+            let next = page.next();
+            let items = page.items.into_iter().map(|r| view(db, r));
+            let items = items.collect::<Result<_, SealingError>>()?;
+            Ok::<_, SealingError>(Page { items, next })
+        };
+        self.db.call(load).await
+    }
+
+    /// A page of the timeline of a sector.
+    ///
+    /// # Errors
+    /// [`SealingError::Cursor`]; one without a record.
+    pub async fn timeline_page(
+        &self,
+        sector: SectorId,
+        want: Want,
+    ) -> Result<Page<TimelineEntry>, SealingError> {
+        let wanted = wanted(&want)?;
+        let load = move |db: &Db| {
+            db.known(sector)?;
+            let page = db.timeline_page(sector, &wanted)?;
+            let next = page.next();
+            let items = page.items;
+            Ok::<_, SealingError>(Page { items, next })
+        };
+        self.db.call(load).await
+    }
+
+    /// A page of the workers.
+    ///
+    /// # Errors
+    /// [`SealingError::Cursor`]; a failing database.
+    pub async fn workers_page(&self, want: Want) -> Result<Page<WorkerPingInfo>, SealingError> {
+        let wanted = wanted(&want)?;
+        let page = self.db.call(move |db| db.workers_page(&wanted)).await?;
+        let next = page.next();
+        let items = page.items.into_iter().map(Into::into).collect();
+        Ok(Page { items, next })
     }
 
     /// Sectors in that state that hold a deal of the builtin market. Deal 0 is none: fillers
