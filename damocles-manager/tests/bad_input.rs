@@ -3,7 +3,7 @@
 
 mod house;
 
-use damocles_kv::{Kv, Migration, Schema};
+use damocles_kv::{Migration, Schema, Store, Work};
 use house::{Home, manager, refused, verdict};
 use std::{
     fs,
@@ -201,7 +201,7 @@ fn a_home_of_somebody_else() {
 fn a_database_of_a_newer_version_is_left_alone() {
     const STEP: Migration = Migration {
         what: "a step of the future",
-        run: |_, _| Ok(()),
+        work: Work::Nothing,
     };
     const FUTURE: Schema = Schema {
         owner: "damocles-manager",
@@ -209,7 +209,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
         migrations: &[STEP; 40],
     };
     let home = Home::good(NOWHERE, 1000);
-    drop(Kv::open(&home.path().join("state"), &FUTURE).unwrap());
+    drop(Store::open(&home.path().join("state"), &FUTURE).unwrap());
     for _ in 0..2 {
         let said = verdict(&home.run(&["daemon", "run", "--listen", "127.0.0.1:0"]));
         refused(said, 8, "has version 41", "newer program");

@@ -3,7 +3,7 @@
 
 mod house;
 
-use damocles_kv::{Kv, Schema};
+use damocles_kv::{Schema, Store};
 use house::{Home, manager, refused, verdict};
 use rustix::process::Signal;
 use std::{fs, process::ExitStatus};
@@ -73,7 +73,7 @@ fn another_database_in_its_place_is_refused() {
     let home = used();
     let state = home.path().join("state");
     fs::remove_dir_all(&state).unwrap();
-    drop(Kv::open(&state, &EMPTY).unwrap());
+    drop(Store::open(&state, &EMPTY).unwrap());
     let said = verdict(&home.run(&RUN));
     refused(said, 8, "is not the one that this home had", "database-id");
     // a person's word

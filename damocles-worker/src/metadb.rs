@@ -1,6 +1,10 @@
 //! The database of one sealing thread: the document of its sector, the large outputs, and the
-//! timeline. Every transition is one synced batch (law 1). Nothing here is ever wiped because
+//! timeline. Every transition is one synced transaction (law 1). Nothing here is ever wiped because
 //! it cannot be read: a damaged or newer document is reported, and stays.
+//!
+//! Two write here: the thread itself, and the reporter, which notes what the manager has heard of.
+//! What both write is read in the transaction that writes it; what the thread alone writes
+//! (document, outputs, timeline) goes down as the thread has it.
 
 use crate::{
     document::{Document, Output, VERSION},
@@ -10,14 +14,17 @@ use damocles_api::{
     sector::AllocateSectorSpec,
     timeline::{Ending, TimelineEntry},
 };
-use damocles_kv::{ACCEPT_CUT, Batch, Durability, Kv, KvError, OpenError, Schema, Table, Trouble};
+use damocles_kv::{
+    ACCEPT_CUT,
+    Durability::{Buffered, Synced},
+    KvError, Migration, OpenError, Record, Schema, Span, Store, StoreError as TransactionError,
+    Table, Transaction, Trouble, Work,
+};
 use damocles_processor::Opaque;
 use damocles_types::{Failure, SectorId};
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 use strum::IntoEnumIterator;
@@ -43,7 +50,12 @@ const MOST_FORMER: usize = 16;
 pub const SCHEMA: Schema = Schema {
     owner: "damocles-worker",
     tables: &[SECTOR, OUTPUT, TIMELINE, STORE],
-    migrations: &[],
+    // a record without a version gets one when it is written. But a program of before would take
+    // a record with one for damage
+    migrations: &[Migration {
+        what: "all records carry a version",
+        work: Work::Nothing,
+    }],
 };
 
 /// The sector whose timeline is kept; it may have ended already.
@@ -87,12 +99,32 @@ pub enum MetaError {
     #[error("the sector document in {dir} is damaged: {reason}")]
     Damaged { dir: PathBuf, reason: String },
     #[error("the database of the sealing thread failed: {0}")]
-    Kv(#[from] KvError),
+    Kv(KvError),
+    /// Of a transaction, and none of [`Self::Kv`].
+    #[error("the database of the sealing thread: {0}")]
+    Transaction(TransactionError),
+}
+
+impl From<TransactionError> for MetaError {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Kv(error) => Self::Kv(error),
+            other => Self::Transaction(other),
+        }
+    }
 }
 
 impl MetaError {
+    /// Others were in the way, and it is tried again: no failure, and nothing is counted.
+    pub fn is_wait(&self) -> bool {
+        matches!(self, Self::Transaction(error) if error.is_wait())
+    }
+
     /// What it means for the thread: it stops, everything stays as it is.
     pub fn failure(&self) -> Failure {
+        if self.is_wait() {
+            return Failure::temporary(damocles_types::chain(self));
+        }
         let hint = match self {
             Self::Store(error) => error.hint(),
             Self::Open(OpenError::Busy { .. }) => {
@@ -116,6 +148,7 @@ impl MetaError {
             Self::Open(OpenError::Failing { .. }) => {
                 "see `dmesg` for the disk and `ulimit -n` for the worker, then resume the thread; nothing was changed".to_owned()
             }
+            Self::Transaction(_) => "this is a fault in the program; report it".to_owned(),
             Self::Open(_) | Self::Kv(_) => {
                 "check the disk (dmesg, df), then resume the thread; nothing was changed".to_owned()
             }
@@ -132,10 +165,7 @@ impl MetaError {
 #[derive(Clone, Debug)]
 pub struct MetaDb {
     dir: PathBuf,
-    kv: Kv,
-    /// Held while what is unsent is looked through and written anew: the thread begins a sector,
-    /// the reporter notes what has arrived.
-    reported: Arc<Mutex<()>>,
+    records: Store,
 }
 
 /// What goes down together in a transition.
@@ -150,42 +180,79 @@ fn seq_key(seq: u64) -> [u8; 8] {
     seq.to_be_bytes()
 }
 
+fn note(t: &mut Transaction<'_>, entry: &TimelineEntry) -> Result<(), TransactionError> {
+    t.overwrite_json(TIMELINE, seq_key(entry.seq), entry)
+}
+
+/// All that a table has, in the order of its keys.
+fn all<T: DeserializeOwned>(
+    t: &mut Transaction<'_>,
+    table: Table,
+) -> Result<Vec<T>, TransactionError> {
+    let records = t.scan(table, &Span::all(), usize::MAX)?;
+    let values = records
+        .iter()
+        .map(Record::json)
+        .filter_map(Result::transpose);
+    values.collect()
+}
+
+fn former(record: &Record) -> Result<Vec<Unsent>, TransactionError> {
+    Ok(record.json()?.unwrap_or_default())
+}
+
+/// What the manager has not heard of the sector at work, or of the last one.
+fn present(t: &mut Transaction<'_>) -> Result<Option<Unsent>, TransactionError> {
+    let Some(last) = t.get_json::<Last>(SECTOR, LAST)? else {
+        return Ok(None);
+    };
+    let entries = all::<TimelineEntry>(t, TIMELINE)?.into_iter();
+    let entries: Vec<_> = entries
+        .skip_while(|e| e.seq < last.reported)
+        .take_while(|e| e.ending.is_some())
+        .collect();
+    let unsent = Unsent {
+        sector: last.sector,
+        manager: last.manager,
+        entries,
+    };
+    Ok(Some(unsent).filter(|unsent| !unsent.entries.is_empty()))
+}
+
 impl MetaDb {
     /// Opens the database in `dir`, or makes it.
     pub fn open(dir: &Path) -> Result<Self, MetaError> {
-        Self::with(dir, Kv::open(dir, &SCHEMA))
+        Self::with(dir, Store::open(dir, &SCHEMA))
     }
 
     /// One that is not on disk, for tests of what follows when it fails.
     pub fn in_memory() -> Self {
         Self {
             dir: PathBuf::from("(memory)"),
-            kv: Kv::in_memory(&SCHEMA),
-            reported: Arc::default(),
+            records: Store::in_memory(&SCHEMA),
         }
     }
 
     /// For tests: from now on writes to one in memory fail for this reason, or succeed again.
     pub fn fail_writes(&self, reason: Option<&str>) {
-        self.kv.fail_writes(reason);
+        self.records.fail_writes(reason);
     }
 
-    fn with(dir: &Path, opened: Result<Kv, OpenError>) -> Result<Self, MetaError> {
+    fn with(dir: &Path, opened: Result<Store, OpenError>) -> Result<Self, MetaError> {
         Ok(Self {
             dir: dir.to_owned(),
-            kv: opened.map_err(MetaError::Open)?,
-            reported: Arc::default(),
+            records: opened.map_err(MetaError::Open)?,
         })
     }
 
     /// Why it cannot be written, if it cannot.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.kv.trouble()
+        self.records.trouble()
     }
 
     /// Tries to write.
     pub fn probe(&self) -> Result<(), MetaError> {
-        Ok(self.kv.probe()?)
+        Ok(self.records.probe()?)
     }
 
     /// The database of a sealing store; made only where there never was one (see
@@ -194,7 +261,7 @@ impl MetaDb {
         let dir = store.meta();
         let meta = match store.database().map_err(MetaError::Store)? {
             Database::New => Self::open(&dir)?,
-            Database::There => Self::with(&dir, Kv::open_existing(&dir, &SCHEMA))?,
+            Database::There => Self::with(&dir, Store::open_existing(&dir, &SCHEMA))?,
         };
         store
             .belongs_to(&meta.id(), !meta.is_blank()?)
@@ -204,7 +271,8 @@ impl MetaDb {
 
     /// Whether it has never known a sector.
     pub fn is_blank(&self) -> Result<bool, MetaError> {
-        Ok(self.kv.get(SECTOR, NOW)?.is_none() && self.kv.get(SECTOR, LAST)?.is_none())
+        self.records
+            .read(|t| Ok(!t.get(SECTOR, NOW)?.exists() && !t.get(SECTOR, LAST)?.exists()))
     }
 
     /// The sealing store at a place and its database. A place that hangs is given up after
@@ -221,27 +289,29 @@ impl MetaDb {
 
     /// The database's own name.
     pub fn id(&self) -> String {
-        self.kv.id().to_string()
+        self.records.id().to_string()
     }
 
     /// The id of the mark with which an attached store was seen.
     pub fn seen(&self, store: &str) -> Result<Option<Seen>, MetaError> {
-        Ok(self.kv.get_json(STORE, store.as_bytes())?)
+        self.records
+            .read(|t| Ok(t.get_json(STORE, store.as_bytes())?))
     }
 
     /// All attached stores that were seen with a mark.
     pub fn all_seen(&self) -> Result<Vec<Seen>, MetaError> {
-        Ok(self.kv.scan_json(STORE, b"")?)
+        self.records.read(|t| Ok(all(t, STORE)?))
     }
 
     /// Remembers a store. Synced: what follows is that a sector is moved there.
     pub fn remember(&self, seen: &Seen) -> Result<(), MetaError> {
-        if self.seen(&seen.name)?.as_ref() == Some(seen) {
-            return Ok(());
-        }
-        let mut batch = Batch::new();
-        batch.put_json(STORE, seen.name.as_str(), seen)?;
-        Ok(self.kv.write(batch, Durability::Synced)?)
+        self.records.transact(Synced, |t| {
+            let known = t.get(STORE, seen.name.as_bytes())?;
+            if known.json()?.as_ref() != Some(seen) {
+                t.put_json(&known, seen)?;
+            }
+            Ok(())
+        })
     }
 
     /// The document, if a sector is at work.
@@ -250,7 +320,8 @@ impl MetaDb {
         struct Head {
             version: u32,
         }
-        let Some(bytes) = self.kv.get(SECTOR, NOW)? else {
+        let document = self.record(SECTOR, NOW)?;
+        let Some(bytes) = document.bytes() else {
             return Ok(None);
         };
         let damaged = |error: serde_json::Error| MetaError::Damaged {
@@ -258,22 +329,23 @@ impl MetaDb {
             reason: error.to_string(),
         };
         // the version first: a newer document may have any form
-        let head: Head = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let head: Head = serde_json::from_slice(bytes).map_err(damaged)?;
         if head.version > VERSION {
             return Err(MetaError::Newer {
                 dir: self.dir.clone(),
                 found: head.version,
             });
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+        serde_json::from_slice(bytes).map(Some).map_err(damaged)
     }
 
     /// A large output, if its step is done.
     pub fn output(&self, which: Output) -> Result<Option<Opaque>, MetaError> {
-        let Some(bytes) = self.kv.get(OUTPUT, which.key().as_bytes())? else {
+        let output = self.record(OUTPUT, which.key().as_bytes())?;
+        let Some(bytes) = output.bytes() else {
             return Ok(None);
         };
-        serde_json::from_slice(&bytes)
+        serde_json::from_slice(bytes)
             .map(Some)
             .map_err(|error| MetaError::Damaged {
                 dir: self.dir.clone(),
@@ -281,161 +353,145 @@ impl MetaDb {
             })
     }
 
+    fn record(&self, table: Table, key: &[u8]) -> Result<Record, MetaError> {
+        self.records.read(|t| Ok(t.get(table, key)?))
+    }
+
     /// The id of the question for a sector number: the same until a sector was begun.
     pub fn request_id(&self, spec: &AllocateSectorSpec) -> Result<String, MetaError> {
-        let open: Option<Request> = self.kv.get_json(SECTOR, REQUEST)?;
-        if let Some(open) = open.filter(|open| open.spec == *spec) {
-            return Ok(open.id);
-        }
-        let request = Request {
+        let new = Request {
             id: Uuid::new_v4().to_string(),
             spec: spec.clone(),
         };
-        let mut batch = Batch::new();
-        batch.put_json(SECTOR, REQUEST, &request)?;
-        self.kv.write(batch, Durability::Synced)?;
-        Ok(request.id)
+        self.records.transact(Synced, |t| {
+            let open = t.get(SECTOR, REQUEST)?;
+            match open.json::<Request>()? {
+                Some(open) if open.spec == *spec => Ok(open.id),
+                _ => {
+                    t.put_json(&open, &new)?;
+                    Ok(new.id.clone())
+                }
+            }
+        })
     }
 
     /// A new sector: the timeline of the one before goes, its first entries come.
     pub fn begin(&self, document: &Document, entry: &TimelineEntry) -> Result<(), MetaError> {
-        let _held = self.reported.lock();
-        let mut batch = Batch::new();
-        let mut former = self.former()?;
-        former.extend(self.present()?);
-        former.drain(..former.len().saturating_sub(MOST_FORMER));
-        batch.put_json(SECTOR, FORMER, &former)?;
-        for (key, _) in self.kv.scan(TIMELINE, b"", usize::MAX)? {
-            batch.delete(TIMELINE, key);
-        }
-        for output in Output::iter() {
-            batch.delete(OUTPUT, output.key());
-        }
-        let last = Last {
-            sector: document.sector(),
-            reported: 0,
-            manager: document.manager.clone(),
-        };
-        batch.delete(SECTOR, REQUEST);
-        batch.put_json(SECTOR, LAST, &last)?;
-        batch.put_json(TIMELINE, seq_key(entry.seq), entry)?;
-        batch.put_json(SECTOR, NOW, document)?;
-        Ok(self.kv.write(batch, Durability::Synced)?)
+        self.records.transact(Synced, |t| {
+            let kept = t.get(SECTOR, FORMER)?;
+            let mut unsent = former(&kept)?;
+            unsent.extend(present(t)?);
+            unsent.drain(..unsent.len().saturating_sub(MOST_FORMER));
+            t.put_json(&kept, &unsent)?;
+            for old in t.scan(TIMELINE, &Span::all(), usize::MAX)? {
+                t.delete(&old)?;
+            }
+            for output in Output::iter() {
+                t.erase(OUTPUT, output.key())?;
+            }
+            t.erase(SECTOR, REQUEST)?;
+            let last = t.get(SECTOR, LAST)?;
+            let this = Last {
+                sector: document.sector(),
+                reported: 0,
+                manager: document.manager.clone(),
+            };
+            t.put_json(&last, &this)?;
+            note(t, entry)?;
+            Ok(t.overwrite_json(SECTOR, NOW, document)?)
+        })
     }
 
     /// One transition, synced: when this returns, it has happened.
     pub fn commit(&self, document: &Document, with: &Transition<'_>) -> Result<(), MetaError> {
-        let mut batch = Batch::new();
-        if let Some((which, output)) = with.keep {
-            batch.put(OUTPUT, which.key(), output.text());
-        }
-        for which in with.drop {
-            batch.delete(OUTPUT, which.key());
-        }
-        if let Some(entry) = with.entry {
-            batch.put_json(TIMELINE, seq_key(entry.seq), entry)?;
-        }
-        batch.put_json(SECTOR, NOW, document)?;
-        Ok(self.kv.write(batch, Durability::Synced)?)
+        self.records.transact(Synced, |t| {
+            if let Some((which, output)) = with.keep {
+                t.overwrite(OUTPUT, which.key(), output.text())?;
+            }
+            for which in with.drop {
+                t.erase(OUTPUT, which.key())?;
+            }
+            if let Some(entry) = with.entry {
+                note(t, entry)?;
+            }
+            Ok(t.overwrite_json(SECTOR, NOW, document)?)
+        })
     }
 
     /// Notes an attempt that begins or goes on. Not synced: nobody acts upon it.
     pub fn note(&self, entry: &TimelineEntry) -> Result<(), MetaError> {
-        let mut batch = Batch::new();
-        batch.put_json(TIMELINE, seq_key(entry.seq), entry)?;
-        Ok(self.kv.write(batch, Durability::Buffered)?)
+        self.records.transact(Buffered, |t| Ok(note(t, entry)?))
     }
 
     /// The sector is done with. Its timeline stays until the next one begins.
     pub fn end(&self, entry: Option<&TimelineEntry>) -> Result<(), MetaError> {
-        let mut batch = Batch::new();
-        batch.delete(SECTOR, NOW);
-        for output in Output::iter() {
-            batch.delete(OUTPUT, output.key());
-        }
-        if let Some(entry) = entry {
-            batch.put_json(TIMELINE, seq_key(entry.seq), entry)?;
-        }
-        Ok(self.kv.write(batch, Durability::Synced)?)
+        self.records.transact(Synced, |t| {
+            t.erase(SECTOR, NOW)?;
+            for output in Output::iter() {
+                t.erase(OUTPUT, output.key())?;
+            }
+            Ok(entry.map_or(Ok(()), |entry| note(t, entry))?)
+        })
     }
 
     /// Attempts that were running when the daemon ended are marked as such.
     pub fn close_interrupted(&self) -> Result<(), MetaError> {
-        let mut batch = Batch::new();
-        for mut entry in self.timeline()? {
-            if entry.ending.is_none() {
-                entry.ending = Some(Ending::Interrupted);
-                batch.put_json(TIMELINE, seq_key(entry.seq), &entry)?;
+        self.records.transact(Buffered, |t| {
+            for record in t.scan(TIMELINE, &Span::all(), usize::MAX)? {
+                if let Some(mut entry) = record.json::<TimelineEntry>()?
+                    && entry.ending.is_none()
+                {
+                    entry.ending = Some(Ending::Interrupted);
+                    t.put_json(&record, &entry)?;
+                }
             }
-        }
-        Ok(self.kv.write(batch, Durability::Buffered)?)
+            Ok(())
+        })
     }
 
     /// The timeline of the sector at work, or of the last one.
     pub fn timeline(&self) -> Result<Vec<TimelineEntry>, MetaError> {
-        Ok(self.kv.scan_json(TIMELINE, b"")?)
+        self.records.read(|t| Ok(all(t, TIMELINE)?))
     }
 
     /// What the manager has not heard of, oldest first. An attempt that goes on holds back what
     /// came after it.
     pub fn unsent(&self) -> Result<Vec<Unsent>, MetaError> {
-        let _held = self.reported.lock();
-        let mut unsent = self.former()?;
-        unsent.extend(self.present()?);
-        Ok(unsent)
-    }
-
-    fn former(&self) -> Result<Vec<Unsent>, MetaError> {
-        Ok(self.kv.get_json(SECTOR, FORMER)?.unwrap_or_default())
-    }
-
-    fn present(&self) -> Result<Option<Unsent>, MetaError> {
-        let Some(last) = self.kv.get_json::<Last>(SECTOR, LAST)? else {
-            return Ok(None);
-        };
-        let entries = self.timeline()?.into_iter();
-        let entries: Vec<_> = entries
-            .skip_while(|e| e.seq < last.reported)
-            .take_while(|e| e.ending.is_some())
-            .collect();
-        let unsent = Unsent {
-            sector: last.sector,
-            manager: last.manager,
-            entries,
-        };
-        Ok(Some(unsent).filter(|unsent| !unsent.entries.is_empty()))
+        self.records.read(|t| {
+            let mut unsent = former(&t.get(SECTOR, FORMER)?)?;
+            unsent.extend(present(t)?);
+            Ok(unsent)
+        })
     }
 
     /// Entries of a sector below `next` have reached the manager.
     pub fn sent(&self, sector: SectorId, next: u64) -> Result<(), MetaError> {
-        let _held = self.reported.lock();
-        let mut batch = Batch::new();
-        match self.kv.get_json::<Last>(SECTOR, LAST)? {
-            Some(last) if last.sector == sector => {
-                let last = Last {
-                    reported: next,
-                    ..last
-                };
-                batch.put_json(SECTOR, LAST, &last)?;
+        self.records.transact(Buffered, |t| {
+            let last = t.get(SECTOR, LAST)?;
+            if let Some(mut of) = last.json::<Last>()?
+                && of.sector == sector
+            {
+                of.reported = next;
+                return Ok(t.put_json(&last, &of)?);
             }
-            _ => {
-                let mut former = self.former()?;
-                for unsent in former.iter_mut().filter(|u| u.sector == sector) {
-                    unsent.entries.retain(|e| e.seq >= next);
-                }
-                former.retain(|u| !u.entries.is_empty());
-                batch.put_json(SECTOR, FORMER, &former)?;
+            // another one was begun meanwhile
+            let kept = t.get(SECTOR, FORMER)?;
+            let mut unsent = former(&kept)?;
+            for of in unsent.iter_mut().filter(|u| u.sector == sector) {
+                of.entries.retain(|e| e.seq >= next);
             }
-        }
-        Ok(self.kv.write(batch, Durability::Buffered)?)
+            unsent.retain(|u| !u.entries.is_empty());
+            Ok(t.put_json(&kept, &unsent)?)
+        })
     }
 
     /// Puts raw bytes in the document's place.
     #[cfg(test)]
     pub(crate) fn damage(&self, bytes: &[u8]) {
-        let mut batch = Batch::new();
-        batch.put(SECTOR, NOW, bytes);
-        self.kv.write(batch, Durability::Synced).unwrap();
+        let done: Result<(), MetaError> = self
+            .records
+            .transact(Synced, |t| Ok(t.overwrite(SECTOR, NOW, bytes)?));
+        done.unwrap();
     }
 }
 

@@ -1,9 +1,11 @@
 //! A thread's database: what is written stays, what cannot be read is told.
 
 use super::*;
+use crate::plans::{Stop, stop::database_failed};
 use damocles_api::sector::AllocatedSector;
 use damocles_flow::{PlanName, State};
 use damocles_types::{Level, SealProof, SectorSize};
+use std::{sync::mpsc, thread};
 
 fn document() -> Document {
     let allocated = AllocatedSector {
@@ -27,6 +29,19 @@ fn entry(seq: u64) -> TimelineEntry {
     }
 }
 
+fn ended(seq: u64) -> TimelineEntry {
+    TimelineEntry {
+        ending: Some(Ending::Interrupted),
+        ..entry(seq)
+    }
+}
+
+/// The document as it lies there.
+fn raw(db: &MetaDb) -> String {
+    let record = db.record(SECTOR, NOW).unwrap();
+    String::from_utf8(record.bytes().unwrap().to_vec()).unwrap()
+}
+
 #[test]
 fn a_transition_survives_reopening_and_the_state_is_stored_by_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -43,12 +58,7 @@ fn a_transition_survives_reopening_and_the_state_is_stored_by_name() {
             ..Transition::default()
         };
         db.commit(&doc, &with).unwrap();
-        let bytes = db.kv.get(SECTOR, NOW).unwrap().unwrap();
-        assert!(
-            String::from_utf8(bytes)
-                .unwrap()
-                .contains("\"state\":\"PC1Done\"")
-        );
+        assert!(raw(&db).contains("\"state\":\"PC1Done\""));
     }
     let db = MetaDb::open(dir.path()).unwrap();
     assert_eq!(db.load().unwrap(), Some(doc));
@@ -163,10 +173,6 @@ fn a_question_keeps_its_id_until_a_sector_is_begun() {
 fn what_was_not_sent_outlasts_its_sector() {
     let dir = tempfile::tempdir().unwrap();
     let db = MetaDb::open(dir.path()).unwrap();
-    let ended = |seq| TimelineEntry {
-        ending: Some(Ending::Interrupted),
-        ..entry(seq)
-    };
     let unsent = || -> Vec<(u64, Vec<u64>)> {
         let all = db.unsent().unwrap().into_iter();
         all.map(|u| {
@@ -195,20 +201,102 @@ fn what_was_not_sent_outlasts_its_sector() {
     assert_eq!(unsent(), []);
 }
 
+/// The reporter notes what has arrived while sector after sector is begun: nothing that it has
+/// noted comes again, and nothing is passed over.
+#[test]
+fn the_thread_and_the_reporter_do_not_lose_what_the_other_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = MetaDb::open(dir.path()).unwrap();
+    let (sectors, attempts) = (100, 5);
+    let told = thread::scope(|scope| {
+        // a reporter that is far behind may lose sectors
+        let (ahead, room) = mpsc::sync_channel(MOST_FORMER / 2);
+        let db = &db;
+        let sealing = scope.spawn(move || {
+            for number in 1..=sectors {
+                ahead.send(()).unwrap();
+                let mut doc = document();
+                doc.allocated.id = SectorId::new(1000, number);
+                db.begin(&doc, &ended(0)).unwrap();
+                for seq in 1..attempts {
+                    db.note(&ended(seq)).unwrap();
+                }
+            }
+        });
+        let mut told = Vec::new();
+        loop {
+            let over = sealing.is_finished();
+            let unsent = db.unsent().unwrap();
+            if over && unsent.is_empty() {
+                return told;
+            }
+            for Unsent {
+                sector, entries, ..
+            } in unsent
+            {
+                for entry in entries {
+                    told.push((sector.number, entry.seq));
+                    db.sent(sector, entry.seq + 1).unwrap();
+                    if entry.seq == 0 {
+                        room.recv().unwrap();
+                    }
+                }
+            }
+        }
+    });
+    let all = (1..=sectors).flat_map(|n| (0..attempts).map(move |seq| (n, seq)));
+    assert_eq!(told, all.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_database_of_an_older_worker_is_taken_over_and_closed_to_it() {
+    const OLDER: Schema = Schema {
+        migrations: &[],
+        ..SCHEMA
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let older = Store::open(dir.path(), &OLDER).unwrap();
+    let done: Result<(), TransactionError> =
+        older.transact(Synced, |t| t.insert_json(SECTOR, NOW, &document()));
+    done.unwrap();
+    drop(older);
+    let db = MetaDb::open(dir.path()).unwrap();
+    assert_eq!(db.load().unwrap(), Some(document()));
+    drop(db);
+    let refused = Store::open(dir.path(), &OLDER).unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+}
+
+#[test]
+fn a_wait_is_no_failure_of_the_database() {
+    let wait = MetaError::from(TransactionError::Conflict { attempts: 50 });
+    assert_eq!(wait.failure().level, Level::Temporary);
+    assert!(matches!(database_failed(wait), Stop::NotNow(_)));
+    let broken = KvError::Storage {
+        doing: "writing",
+        table: "sector",
+        reason: "IO error: Input/output error".into(),
+    };
+    let broken = MetaError::from(TransactionError::Kv(broken));
+    assert_eq!(broken.failure().level, Level::Critical);
+    assert!(matches!(database_failed(broken), Stop::Failed(_)));
+}
+
 #[test]
 fn every_transition_is_on_the_disk_when_it_has_happened() {
     let dir = tempfile::tempdir().unwrap();
     let db = MetaDb::open(dir.path()).unwrap();
     let doc = document();
-    let before = db.kv.synced_writes();
+    let synced = || db.records.synced_writes().unwrap();
+    let before = synced();
     db.begin(&doc, &entry(0)).unwrap();
-    assert_eq!(db.kv.synced_writes(), before + 1);
+    assert_eq!(synced(), before + 1);
     db.commit(&doc, &Transition::default()).unwrap();
-    assert_eq!(db.kv.synced_writes(), before + 2);
+    assert_eq!(synced(), before + 2);
     db.note(&entry(1)).unwrap();
-    assert_eq!(db.kv.synced_writes(), before + 2, "nobody acts upon a note");
+    assert_eq!(synced(), before + 2, "nobody acts upon a note");
     db.end(None).unwrap();
-    assert_eq!(db.kv.synced_writes(), before + 3);
+    assert_eq!(synced(), before + 3);
 }
 
 #[test]
@@ -227,7 +315,7 @@ fn what_cannot_be_read_is_reported_and_stays() {
         assert_eq!(failure.level, Level::Critical);
         assert!(failure.message.contains(words), "{failure}");
         assert!(failure.hint.is_some());
-        assert_eq!(db.kv.get(SECTOR, NOW).unwrap().unwrap(), bytes);
+        assert_eq!(raw(&db).as_bytes(), bytes);
     }
     let busy = MetaDb::open(dir.path()).unwrap_err();
     assert!(

@@ -41,6 +41,9 @@ impl Stop {
 
 /// What a failed write of a step means for the sector.
 pub fn database_failed(error: MetaError) -> Stop {
+    if error.is_wait() {
+        return Stop::NotNow(error.failure());
+    }
     Stop::Failed(error.failure())
 }
 

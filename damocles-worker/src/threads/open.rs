@@ -29,6 +29,7 @@ impl Engine {
                 Err(MetaError::Store(error)) if !needs_a_person(&error) => {
                     Failure::temporary(&error).hint(error.hint())
                 }
+                Err(error) if error.is_wait() => error.failure(),
                 Err(error) => {
                     let mut failure = Some(error.failure());
                     self.until(|| failure.take().map_or(Ok(()), Err))?;

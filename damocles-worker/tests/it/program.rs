@@ -11,11 +11,10 @@ mod replaced;
 use crate::{
     NEVER,
     fake_manager::{FakeManager, nobody},
-    rig::runtime,
+    rig::{read_document, runtime, write_document},
     until,
 };
-use damocles_kv::{Batch, Durability, Kv, Table};
-use damocles_worker::{metadb::SCHEMA, stores::SealingStore};
+use damocles_worker::stores::SealingStore;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -466,10 +465,7 @@ fn a_truncated_document_stops_its_own_thread_only() {
     let bytes = br#"{"version":1,"plan":"sea"#;
     {
         SealingStore::init(&good).unwrap();
-        let kv = Kv::open(&bad.join("meta"), &SCHEMA).unwrap();
-        let mut batch = Batch::new();
-        batch.put(Table("sector"), "now", &bytes[..]);
-        kv.write(batch, Durability::Synced).unwrap();
+        write_document(&bad, bytes);
     }
     let manager = runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0));
     let more = format!(
@@ -501,11 +497,7 @@ fn a_truncated_document_stops_its_own_thread_only() {
         "{threads}"
     );
     assert_eq!(worker.terminate(), Some(0));
-    let kv = Kv::open(&bad.join("meta"), &SCHEMA).unwrap();
-    assert_eq!(
-        kv.get(Table("sector"), b"now").unwrap().as_deref(),
-        Some(&bytes[..])
-    );
+    assert_eq!(read_document(&bad).as_deref(), Some(&bytes[..]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::{NEVER, fake_manager::FakeManager, until};
 use damocles_api::timeline::{Ending, TimelineEntry};
 use damocles_daemon::clock::SystemClock;
 use damocles_flow::{PlanName, State};
-use damocles_kv::{Batch, Durability, Kv, Table};
+use damocles_kv::{Durability, Record, Store, StoreError, Table};
 use damocles_processor::{Pool, Processors, RawProcessors, Stage, StartOptions, fake};
 use damocles_types::SectorId;
 use damocles_worker::{
@@ -57,6 +57,22 @@ fn fake_processor() -> PathBuf {
         program.display()
     );
     program
+}
+
+/// What stands in the place of a sector's document in this sealing store, which nobody has open.
+pub(crate) fn read_document(location: &Path) -> Option<Vec<u8>> {
+    let records = Store::open(&location.join("meta"), &SCHEMA).unwrap();
+    let document: Result<Record, StoreError> = records.read(|t| t.get(Table("sector"), b"now"));
+    document.unwrap().bytes().map(<[u8]>::to_vec)
+}
+
+/// Puts bytes in that place.
+pub(crate) fn write_document(location: &Path, bytes: &[u8]) {
+    let records = Store::open(&location.join("meta"), &SCHEMA).unwrap();
+    let written: Result<(), StoreError> = records.transact(Durability::Synced, |t| {
+        t.overwrite(Table("sector"), "now", bytes)
+    });
+    written.unwrap();
 }
 
 /// A pool whose children obey files in `dir`.
@@ -311,10 +327,7 @@ impl Rig {
     /// Puts bytes in the place of the sector's document.
     pub(crate) fn put_document(&self, bytes: &[u8]) {
         SealingStore::open(&self.location()).unwrap();
-        let kv = Kv::open(&self.location().join("meta"), &SCHEMA).unwrap();
-        let mut batch = Batch::new();
-        batch.put(Table("sector"), "now", bytes);
-        kv.write(batch, Durability::Synced).unwrap();
+        write_document(&self.location(), bytes);
     }
 
     /// Changes the document as it lies on disk; the thread must not be running.
@@ -325,8 +338,7 @@ impl Rig {
     }
 
     pub(crate) fn document(&self) -> Option<Vec<u8>> {
-        let kv = Kv::open(&self.location().join("meta"), &SCHEMA).unwrap();
-        kv.get(Table("sector"), b"now").unwrap()
+        read_document(&self.location())
     }
 
     /// Files of a sector in the persist store.

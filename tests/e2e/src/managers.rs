@@ -4,7 +4,6 @@
 use crate::{
     house::{House, Role, free_port},
     process::{self, Daemon},
-    render,
     rpc::Rpc,
     wait,
 };

@@ -91,18 +91,10 @@ fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, C
     let driver = Driver::new(postgres).map_err(wrong)?;
     let pool = Pool::new(driver, postgres.connections);
     let sql = Sql::of(&postgres.schema);
-    let tables: BTreeSet<Table> = schema.tables.iter().copied().chain([META]).collect();
     let mut attempt = 1;
     loop {
         let made = pool.with(|connection| {
-            let made = make(
-                &pool.driver,
-                connection,
-                &sql,
-                &postgres.schema,
-                &tables,
-                may_make,
-            );
+            let made = make(&pool.driver, connection, &sql, postgres, schema, may_make);
             let then = if made.is_ok() {
                 Then::Keep
             } else {
@@ -111,11 +103,8 @@ fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, C
             (made, then)
         });
         match made.and_then(|made| made) {
-            Ok(true) => break,
-            Ok(false) => {
-                let wanted = schema.owner;
-                return Err(ConnectError::Missing { place, wanted });
-            }
+            Ok(Made::All) => break,
+            Ok(Made::Not(refused)) => return Err(refused),
             Err(Fault::Lost(reason)) => {
                 return Err(ConnectError::Unreachable { place, reason });
             }
@@ -130,7 +119,7 @@ fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, C
         Arc::new(Server {
             pool,
             sql,
-            tables,
+            tables: tables(schema).collect(),
             trouble: Mutex::default(),
         }),
         Uuid::nil(),
@@ -138,37 +127,49 @@ fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, C
     let stamp = store.transact(Durability::Synced, |t| stamp(t, schema, may_make));
     let stamp = match stamp {
         Ok(Found::Ours(stamp)) => stamp,
-        Ok(Found::Nothing) => {
-            let wanted = schema.owner;
-            return Err(ConnectError::Missing { place, wanted });
-        }
-        Ok(Found::Strangers) => {
-            return Err(ConnectError::Foreign {
-                place,
-                found: "records of another program".to_owned(),
-                wanted: schema.owner,
-            });
-        }
+        Ok(Found::Nothing) => return Err(missing(&place, schema)),
+        Ok(Found::Strangers) => return Err(strangers(&place, schema)),
         Err(source) => return Err(ConnectError::Store { place, source }),
     };
+    judge(&place, schema, &stamp)?;
+    if let Err(source) = migrate(&store, schema, stamp.version) {
+        return Err(ConnectError::Store { place, source });
+    }
+    Ok(store.with_id(stamp.id.unwrap_or_default()))
+}
+
+fn missing(place: &str, schema: &Schema) -> ConnectError {
+    ConnectError::Missing {
+        place: place.to_owned(),
+        wanted: schema.owner,
+    }
+}
+
+fn strangers(place: &str, schema: &Schema) -> ConnectError {
+    ConnectError::Foreign {
+        place: place.to_owned(),
+        found: "records of another program".to_owned(),
+        wanted: schema.owner,
+    }
+}
+
+/// Whether the stamp is one of this program's, of a version that it knows.
+fn judge(place: &str, schema: &Schema, stamp: &Stamp) -> Result<(), ConnectError> {
     if stamp.owner != schema.owner {
         return Err(ConnectError::Foreign {
-            place,
+            place: place.to_owned(),
             found: format!("a database of {}", stamp.owner),
             wanted: schema.owner,
         });
     }
     if stamp.version > schema.version() {
         return Err(ConnectError::Newer {
-            place,
+            place: place.to_owned(),
             found: stamp.version,
             known: schema.version(),
         });
     }
-    if let Err(source) = migrate(&store, schema, stamp.version) {
-        return Err(ConnectError::Store { place, source });
-    }
-    Ok(store.with_id(stamp.id.unwrap_or_default()))
+    Ok(())
 }
 
 /// Whose the records are.
@@ -203,17 +204,25 @@ fn stamp(t: &mut Transaction<'_>, schema: &Schema, may_make: bool) -> Result<Fou
     Ok(Found::Ours(stamp))
 }
 
+/// Whether all that is needed is there now.
+enum Made {
+    All,
+    /// It is somebody else's, or nothing is there and nothing may be made. Nothing was.
+    Not(ConnectError),
+}
+
 /// Makes what is missing only: a user that may not make tables can work with those that are
-/// there. False: there is nothing, and nothing may be made.
+/// there. Looks first whose they are.
 fn make(
     driver: &Driver,
     connection: &Connection,
     sql: &Sql,
-    schema: &str,
-    tables: &BTreeSet<Table>,
+    postgres: &Postgres,
+    schema: &Schema,
     may_make: bool,
-) -> Result<bool, Fault> {
-    let name = schema.to_owned();
+) -> Result<Made, Fault> {
+    let place = postgres.place();
+    let name = postgres.schema.clone();
     let (there, known) = driver.ask(connection, |client| async move {
         let named: [(&(dyn ToSql + Sync), Type); 1] = [(&name, Type::TEXT)];
         let there = !client.query_typed(Sql::SCHEMAS, &named).await?.is_empty();
@@ -222,8 +231,25 @@ fn make(
         let names = names.collect::<Result<BTreeSet<String>, _>>()?;
         Ok((there, names))
     })?;
-    if !may_make && !known.contains(META.0) {
-        return Ok(false);
+    if known.contains(META.0) {
+        let question = sql.get(META);
+        let stamp: Option<Vec<u8>> = driver.ask(connection, |client| async move {
+            let key: [(&(dyn ToSql + Sync), Type); 1] = [(&STAMP_KEY, Type::BYTEA)];
+            let row = client.query_typed_opt(&question, &key).await?;
+            row.map(|row| row.try_get(1)).transpose()
+        })?;
+        // what is no stamp is told by the transaction that wants one
+        let stamp = stamp.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let Some(Err(refused)) = stamp.map(|stamp| judge(&place, schema, &stamp)) {
+            return Ok(Made::Not(refused));
+        }
+    } else if !may_make {
+        return Ok(Made::Not(missing(&place, schema)));
+    }
+    let tables: BTreeSet<Table> = tables(schema).collect();
+    let ours = |name: &String| name == Sql::COMMITS || tables.iter().any(|t| t.0 == name);
+    if !known.contains(META.0) && !known.iter().all(ours) {
+        return Ok(Made::Not(strangers(&place, schema)));
     }
     let mut orders = Vec::new();
     if !there {
@@ -234,7 +260,7 @@ fn make(
     }
     for table in tables {
         if !known.contains(table.0) {
-            orders.push(sql.make_table(*table));
+            orders.push(sql.make_table(table));
         }
     }
     // where tables are spread by hash of the key unless one says otherwise; others know no such
@@ -250,5 +276,9 @@ fn make(
             client.batch_execute(&order).await
         })?;
     }
-    Ok(true)
+    Ok(Made::All)
+}
+
+fn tables(schema: &Schema) -> impl Iterator<Item = Table> {
+    schema.tables.iter().copied().chain([META])
 }

@@ -10,4 +10,5 @@ mod roles;
 mod migrations;
 mod crash;
 mod postgres;
+mod place;
 mod speed;

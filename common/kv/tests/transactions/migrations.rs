@@ -4,7 +4,7 @@
 use crate::{
     engines::{A, B, Place, Refused, SCHEMA, wherever_it_stays},
     records::{Done, keys, sure, text, value},
-    server::{another, open, shared},
+    server::{another, shared},
 };
 use damocles_kv::{
     ConnectError, KvError, Migration, OpenError, Record, Schema, Span, Store, StoreError, Table,
@@ -263,49 +263,4 @@ fn several_that_open_an_older_database_at_a_time_share_the_work() {
     });
     assert_eq!(ids.len(), 1);
     counted(&place.open(&FOUR).unwrap(), "once");
-}
-
-#[test]
-fn on_a_server_none_is_made_where_one_must_be() {
-    let Some(server) = shared() else { return };
-    let missing = |place: &_| {
-        let refused = Store::postgres_existing(place, &SCHEMA).unwrap_err();
-        assert!(matches!(refused, ConnectError::Missing { .. }), "{refused}");
-        let told = refused.to_string();
-        assert!(told.contains(&place.schema), "{told}");
-    };
-    let tables = |place: &damocles_kv::Postgres| {
-        let schema = format!("table_schema = '{}'", place.schema);
-        server.psql(&format!(
-            "SELECT 'table ' || table_name FROM information_schema.tables WHERE {schema}"
-        ))
-    };
-    let schemas = |place: &damocles_kv::Postgres| {
-        let schema = format!("schema_name = '{}'", place.schema);
-        server.psql(&format!(
-            "SELECT 'schema ' || schema_name FROM information_schema.schemata WHERE {schema}"
-        ))
-    };
-    let place = another(server);
-    missing(&place);
-    assert!(!schemas(&place).contains("schema test"));
-    // a schema may have been made for it, by somebody else
-    server.psql(&format!("CREATE SCHEMA \"{}\"", place.schema));
-    missing(&place);
-    assert!(schemas(&place).contains("schema test"));
-    assert!(!tables(&place).contains("table "));
-
-    let id = open(&place).unwrap().id();
-    let again = Store::postgres_existing(&place, &SCHEMA).unwrap();
-    assert_eq!(again.id(), id);
-    // all that a server may have lost at once
-    sure(&again, |t| t.overwrite(A, "k", "v"));
-    drop(again);
-    server.psql(&format!("TRUNCATE \"{}\".meta", place.schema));
-    let refused = Store::postgres_existing(&place, &SCHEMA).unwrap_err();
-    assert!(matches!(refused, ConnectError::Foreign { .. }), "{refused}");
-    server.psql(&format!("TRUNCATE \"{}\".a", place.schema));
-    missing(&place);
-    missing(&place);
-    open(&place).unwrap();
 }
