@@ -14,6 +14,7 @@ use damocles_manager::{
         SendPolicy, StorePolicy,
     },
     post::{self, Parts, PoolProver, Prover},
+    roles::{Role, Roles},
     storage::{Replica, Stores},
 };
 use damocles_node::{DeadlineInfo, TipSetKey};
@@ -142,7 +143,8 @@ impl House {
         let stop = CancellationToken::new();
         let mut set = JoinSet::new();
         set.spawn(engine.run(stop.clone()));
-        set.spawn(post::run(parts, vec![policy()], stop.clone()));
+        let roles = Roles::new(self.db.clone(), "this", Role::ALL);
+        set.spawn(post::run(parts, vec![policy()], roles, stop.clone()));
         Services { stop, set }
     }
 

@@ -3,7 +3,7 @@
 use damocles_api::{
     caller::{CALLER_HEADER, Caller},
     code,
-    damocles::{AbortedBy, DamoclesServer, ManagerIdentity, MessageView, SectorFate},
+    damocles::{AbortedBy, DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate},
     post::WindowPostRecord,
     sealer::SealerServer,
     sector::{
@@ -456,6 +456,10 @@ impl DamoclesServer for Fake {
             version: "fake".into(),
             miners: Vec::new(),
         })
+    }
+
+    async fn roles(&self) -> RpcResult<Vec<RoleView>> {
+        Ok(Vec::new())
     }
 
     async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate> {

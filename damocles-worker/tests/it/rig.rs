@@ -12,6 +12,7 @@ use damocles_worker::{
     config,
     control::{Control, Standing},
     manager::{Connection, Manager},
+    managers::Managers,
     metadb::{MetaDb, SCHEMA},
     pieces::PieceSource,
     plans::{Programs, World},
@@ -243,7 +244,7 @@ impl Rig {
         let attached = config::attached_stores(&config).unwrap().stores;
         let stop = CancellationToken::new();
         let connection = Connection {
-            addr: config.manager.addr.clone(),
+            addr: Managers::new(config.manager.addr.clone(), Vec::new()),
             headers: Default::default(),
             token: None,
             timeout: Duration::from_secs(20),
