@@ -4,6 +4,7 @@
 
 pub mod stores;
 pub mod endpoint;
+pub mod managers;
 pub mod connection;
 pub mod config;
 pub mod document;
@@ -11,7 +12,6 @@ pub mod giving_up;
 pub mod event;
 pub mod metadb;
 pub mod mounts;
-pub mod managers;
 pub mod manager;
 pub mod pieces;
 pub mod control;

@@ -3,7 +3,7 @@
 use super::{
     database, endpoint,
     fil::{AddressText, Fil},
-    home::expand,
+    home::here,
     legacy::RULES,
     raw::{self, Raw},
     stores,
@@ -204,10 +204,6 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
         }
     }
     nodes
-}
-
-pub(super) fn here(path: &Path) -> PathBuf {
-    expand(path, &|name| std::env::var(name).ok())
 }
 
 fn all_stores(report: &mut Report, given: Vec<raw::PersistStore>) -> Vec<StorePolicy> {

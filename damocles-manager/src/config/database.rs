@@ -1,6 +1,6 @@
 //! Where the manager keeps its state, as the file says it.
 
-use super::{checked::here, raw};
+use super::{home::here, raw};
 use crate::policy::{DatabasePlace, PostgresPolicy};
 use damocles_daemon::config::Report;
 use std::path::{Path, PathBuf};
@@ -76,10 +76,9 @@ fn server(report: &mut Report, postgres: raw::Postgres) -> PostgresPolicy {
         connections,
         authorities,
     } = postgres;
-    let at = |key: &str| format!("Common.DB.Postgres.{key}");
     if schema.is_empty() || schema.len() > LONGEST_NAME || schema.contains('\0') {
         report.fault(
-            &at("Schema"),
+            "Common.DB.Postgres.Schema",
             format!(
                 "a schema's name has 1 to {LONGEST_NAME} bytes; write for example \"damocles\""
             ),
@@ -87,7 +86,7 @@ fn server(report: &mut Report, postgres: raw::Postgres) -> PostgresPolicy {
     }
     if !(1..=MOST_CONNECTIONS).contains(&connections) {
         report.fault(
-            &at("Connections"),
+            "Common.DB.Postgres.Connections",
             format!("{connections} is not between 1 and {MOST_CONNECTIONS}"),
         );
     }
@@ -100,11 +99,11 @@ fn server(report: &mut Report, postgres: raw::Postgres) -> PostgresPolicy {
     };
     if policy.dsn.is_empty() {
         report.fault(
-            &at("DSN"),
+            "Common.DB.Postgres.DSN",
             "the address of the database is missing; write for example DSN = \"postgres://damocles@db.example.org/damocles?sslmode=require\"",
         );
     } else if let Err(what) = policy.postgres(None).check() {
-        report.fault(&at("DSN"), what);
+        report.fault("Common.DB.Postgres.DSN", what);
     }
     policy
 }

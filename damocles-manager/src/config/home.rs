@@ -57,6 +57,11 @@ pub(super) fn expand(path: &Path, env: Env<'_>) -> PathBuf {
     }
 }
 
+/// A path of the file, with the environment's words filled in.
+pub(super) fn here(path: &Path) -> PathBuf {
+    expand(path, &|name| std::env::var(name).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,8 @@
 
 use crate::{
     db::{
-        keys, readable,
+        damaged::readable,
+        keys,
         record::{Carriage, LeftChain, MessageRecord, SectorRecord},
         schema::{DONE, IN_WORK, LEFT_CHAIN, READY, SECTORS},
     },

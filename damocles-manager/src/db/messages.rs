@@ -2,10 +2,11 @@
 
 use crate::{
     db::{
-        Db, DbError, keys,
+        Db, DbError,
+        damaged::readable,
+        keys,
         listed::leave_chain,
         pages::{PageOf, Wanted},
-        readable,
         record::{Landing, MessageRecord},
         schema::{LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
     },

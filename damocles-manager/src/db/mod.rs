@@ -7,6 +7,7 @@
 pub(crate) mod schema;
 pub(crate) mod keys;
 pub mod record;
+mod damaged;
 mod listed;
 pub mod pages;
 pub mod messages;
@@ -67,9 +68,12 @@ pub enum DbError {
     Changed(SectorId),
     /// The same of a WindowPoSt.
     #[error(
-        "the WindowPoSt of miner {} for the deadline that opens at {} changed meanwhile", .0.miner, .0.open
+        "the WindowPoSt of miner {miner} for the deadline that opens at {open} changed meanwhile"
     )]
-    PostChanged(posts::PostKey),
+    PostChanged {
+        miner: damocles_types::ActorId,
+        open: damocles_types::Epoch,
+    },
     #[error(
         "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
     )]
@@ -95,7 +99,7 @@ impl DbError {
     /// Somebody else was in the way, or the database is away: the caller looks again.
     pub fn is_wait(&self) -> bool {
         match self {
-            Self::Changed(_) | Self::PostChanged(_) | Self::Interrupted => true,
+            Self::Changed(_) | Self::PostChanged { .. } | Self::Interrupted => true,
             Self::Store(error) => error.is_wait(),
             _ => false,
         }
@@ -115,18 +119,6 @@ fn not_owner(sector: SectorId, taken: bool, owner: &Caller) -> String {
             "sector {sector} belongs to {owner}, and another one may not act on it; \
              if that one has it no more, take it from there with `{command}`"
         )
-    }
-}
-
-/// For lists of work: a record that cannot be read is said and passed over, so that it costs
-/// what is in it and nothing else. It stays in the database.
-fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
-    match found {
-        Err(StoreError::Kv(error @ KvError::Decode { .. })) => {
-            tracing::error!(%error, "a damaged record is passed over; bring it back from a backup");
-            Ok(None)
-        }
-        other => other,
     }
 }
 
@@ -239,7 +231,7 @@ impl Db {
     ) -> Result<T, E> {
         self.store.transact(durability, |t| {
             for fence in self.fences.iter() {
-                roles::ROLES.check(t, fence)?;
+                schema::ROLES.check(t, fence)?;
             }
             body(t)
         })

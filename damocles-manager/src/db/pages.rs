@@ -1,7 +1,7 @@
 //! Lists of any length, read a page at a time: a transaction that reads a million records holds
 //! them all in memory, and is in everybody's way. Each page is of one moment, the whole is not.
 
-use crate::db::{Db, DbError, readable};
+use crate::db::{Db, DbError, damaged::readable};
 use damocles_kv::{Record, Span, StoreError, Table, Transaction};
 use serde::de::DeserializeOwned;
 
@@ -55,7 +55,8 @@ impl<T> PageOf<T> {
 
 /// Reads what [`PageOf::next`] wrote.
 fn key_of(cursor: &str) -> Option<Vec<u8>> {
-    if !cursor.is_ascii() || cursor.is_empty() || cursor.len() % 2 != 0 {
+    let digits = cursor.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !digits || cursor.is_empty() || cursor.len() % 2 != 0 {
         return None;
     }
     let byte = |at| u8::from_str_radix(cursor.get(at..at + 2)?, 16).ok();

@@ -4,7 +4,9 @@
 
 use crate::{
     db::{
-        Db, DbError, keys, readable,
+        Db, DbError,
+        damaged::readable,
+        keys,
         record::{MessageRecord, VERSION},
         schema::{POSTS, POSTS_OPEN},
     },
@@ -132,7 +134,10 @@ fn next(t: &mut Transaction<'_>, record: &PostRecord) -> Result<(Record, PostRec
     let seen = t.get(POSTS, &post_key(record.key))?;
     let stored: Option<PostRecord> = seen.json()?;
     if stored.is_some_and(|stored| stored.writes != record.writes) {
-        return Err(DbError::PostChanged(record.key));
+        return Err(DbError::PostChanged {
+            miner: record.key.miner,
+            open: record.key.open,
+        });
     }
     let writes = record.writes + 1;
     Ok((
@@ -288,7 +293,7 @@ mod tests {
         let proved = db.put_post(&proved).unwrap();
         assert!(matches!(
             db.put_post(&stale),
-            Err(DbError::PostChanged(key)) if key == stale.key
+            Err(DbError::PostChanged { open: 60, .. })
         ));
         assert_eq!(db.plan_posts(&window()).unwrap(), 0);
         assert_eq!(db.post(proved.key).unwrap(), Some(proved));

@@ -2,13 +2,11 @@
 //! from the moment on at which another one has the role.
 
 use crate::{
-    db::{Db, DbError, schema::LEASES},
+    db::{Db, DbError, schema::ROLES},
     model::unix_ms,
 };
-use damocles_kv::{Durability, Fence, Held, Lease, Leases, StoreError};
+use damocles_kv::{Durability, Fence, Held, Lease, StoreError};
 use std::time::Duration;
-
-pub(in crate::db) const ROLES: Leases = Leases(LEASES);
 
 /// More than the miners of any fleet.
 const MOST: usize = 10_000;

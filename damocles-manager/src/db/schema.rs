@@ -1,6 +1,6 @@
 //! The tables of the manager's database: one line each.
 
-use damocles_kv::Table;
+use damocles_kv::{Leases, Table};
 
 /// Sector → [`SectorRecord`](super::record::SectorRecord). Key: miner, number.
 pub(crate) const SECTORS: Table = Table("sectors");
@@ -44,6 +44,7 @@ pub(crate) const POSTS: Table = Table("posts");
 pub(crate) const POSTS_OPEN: Table = Table("posts-open");
 /// Who has which role: see [`Leases`](damocles_kv::Leases).
 pub(crate) const LEASES: Table = Table("leases");
+pub(crate) const ROLES: Leases = Leases(LEASES);
 /// Up to which head the holder of the role looked for a message without finding it. Key: message
 /// id.
 pub(crate) const LOOKED: Table = Table("messages-looked-for");

@@ -3,12 +3,13 @@
 
 use crate::{
     db::{
-        Db, DbError, keys,
+        Db, DbError,
+        damaged::readable,
+        keys,
         listed::{put, seen_sector},
         messages::{self, put_wanted, seen_message},
         owner::Speaker,
         pages::{PageOf, Wanted},
-        readable,
         record::{Carriage, Claimant, MessageRecord, SectorRecord},
         schema::{DONE, IN_WORK, LEFT_CHAIN, NUMBERS, READY, REQUESTS, SECTORS},
         strays::{FRESH_MS, above_strays, is_known},

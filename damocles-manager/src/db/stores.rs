@@ -2,7 +2,9 @@
 
 use crate::{
     db::{
-        Db, DbError, keys, pages, readable,
+        Db, DbError,
+        damaged::readable,
+        keys, pages,
         schema::{MARKS, REPLICAS, RESERVATIONS, SCANNED},
     },
     policy::StorePolicy,

@@ -3,8 +3,8 @@
 
 use crate::{
     db::{
+        damaged::readable,
         listed::lists,
-        readable,
         record::{Landing, SectorRecord},
         schema::{MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTORS, TABLES},
     },

@@ -2,6 +2,8 @@
 //! config files, stopped, killed and started again as a test or the demo likes. What they
 //! decide is theirs; a house only starts them and carries questions to them.
 
+pub use crate::files::{Files, checkout};
+
 use crate::{
     node::Node,
     process::{self, Daemon},
@@ -36,84 +38,6 @@ pub const MINER: ActorId = 1000;
 const START: Duration = Duration::from_secs(60);
 /// How long a daemon may take to end when asked to.
 const STOP: Duration = Duration::from_secs(30);
-
-/// Config files of the three daemons, with places to fill in (see [`render`]).
-#[derive(Clone, Debug)]
-pub struct Files {
-    pub devnet: PathBuf,
-    pub manager: PathBuf,
-    pub worker: PathBuf,
-}
-
-impl Files {
-    /// Those of `make demo`, in the checkout.
-    pub fn demo(checkout: &Path) -> Self {
-        let examples = checkout.join("config-examples");
-        Self {
-            devnet: examples.join("devnet.demo.toml"),
-            manager: examples.join("sector-manager.demo.cfg"),
-            worker: examples.join("worker.demo.toml"),
-        }
-    }
-
-    /// The demo's chain, and daemons with nothing to do.
-    pub fn idle(checkout: &Path) -> Self {
-        let config = checkout.join("tests/e2e/config");
-        Self {
-            manager: config.join("manager.idle.cfg"),
-            worker: config.join("worker.idle.toml"),
-            ..Self::demo(checkout)
-        }
-    }
-
-    /// Those of the scenario tests: PC2 and C2 behind gates.
-    pub fn gated() -> Self {
-        Self {
-            manager: config("manager.cfg"),
-            worker: config("worker.toml"),
-            ..Self::demo(&checkout())
-        }
-    }
-
-    /// Two threads with PC2 and C2 behind gates, two miners, and a chain that is not the house's.
-    pub fn elsewhere() -> Self {
-        Self {
-            manager: config("manager.elsewhere.cfg"),
-            worker: config("worker.elsewhere.toml"),
-            ..Self::gated()
-        }
-    }
-
-    /// Several managers on one database, and a worker that knows all of them.
-    pub fn shared() -> Self {
-        Self {
-            manager: config("manager.shared.cfg"),
-            worker: config("worker.shared.toml"),
-            ..Self::gated()
-        }
-    }
-
-    /// The same with another worker, and a chain whose proving period is a day of 2,880 epochs:
-    /// what befalls the sectors on their way meets no window of theirs.
-    pub fn day(worker: &str) -> Self {
-        Self {
-            devnet: config("devnet.day.toml"),
-            worker: config(worker),
-            ..Self::gated()
-        }
-    }
-}
-
-fn config(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("config")
-        .join(file)
-}
-
-/// The checkout that this crate was compiled in.
-pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 /// One of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ pub mod process;
 pub mod rpc;
 pub mod node;
 pub mod render;
+pub mod files;
 pub mod house;
 pub mod managers;
 pub mod unaided;

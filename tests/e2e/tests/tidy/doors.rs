@@ -5,9 +5,10 @@ use proc_macro2::{TokenStream, TokenTree};
 use std::fs;
 
 /// Where children may be spawned, with the reason. Tests may start the program under test.
-const SPAWNERS: [(&str, &str); 2] = [
+const SPAWNERS: [(&str, &str); 3] = [
     ("common/processor/src/parent/child.rs", "the one door"),
     ("tests/e2e/", "starts the daemons under test"),
+    ("tests/postgres/", "starts a database server for tests"),
 ];
 
 /// Whether the words stand next to each other somewhere, `::` between them left out.
