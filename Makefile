@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants test-slow test-lotus test-upstream slow deny deny-offline deps
+.PHONY: help demo test build check-fmt fmt lint docs params bench bench-kernels mutants test-slow drill test-lotus test-upstream slow deny deny-offline deps
 
 # Sectors that the demo seals; with KEEP=1 it stays up until Ctrl-C.
 SECTORS ?= 2
@@ -73,6 +73,9 @@ mutants: deps ## break each law by a small patch and see that its guard fails; L
 
 test-slow: build params ## a house under siege: crowds, liars, damaged files (twenty minutes; SIEGE_CASES=word for some)
 	$(cargo) test $(cargo_flags) --workspace --test siege -- --ignored --nocapture
+
+drill: build params ## several managers on one database, killed and cut off at random (ten minutes; needs PostgreSQL)
+	$(cargo) test $(cargo_flags) --workspace --test house -- --ignored --nocapture
 
 test-lotus: build params ## the house on a private network of real Lotus nodes; LOTUS=DIR holds a 2k build (half an hour)
 	@"$(bin)/damocles-peers" lotus

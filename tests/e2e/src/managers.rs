@@ -22,6 +22,8 @@ const START: Duration = Duration::from_secs(90);
 pub struct Managers<'a> {
     house: &'a House,
     config: PathBuf,
+    /// How each of them reaches the database, where that differs.
+    dsns: Vec<String>,
     all: Vec<Manager>,
 }
 
@@ -52,7 +54,29 @@ impl<'a> Managers<'a> {
             .map(|m| format!("\"http://{}\"", address(m)))
             .collect();
         house.fill("OTHERS", &others.join(", "));
-        Ok(Self { house, config, all })
+        Ok(Self {
+            house,
+            config,
+            dsns: Vec::new(),
+            all,
+        })
+    }
+
+    /// The same, each of which reaches the database in a way of its own.
+    #[must_use]
+    pub fn reaching(self, dsns: Vec<String>) -> Self {
+        Self { dsns, ..self }
+    }
+
+    /// From now on questions go to that one.
+    pub fn ask(&self, n: usize) {
+        self.house
+            .ask_manager_at(&format!("127.0.0.1:{}", self.all[n].port));
+    }
+
+    /// Whether that one runs.
+    pub fn runs(&self, n: usize) -> bool {
+        self.all[n].running.borrow().is_some()
     }
 
     pub fn count(&self) -> usize {
@@ -82,6 +106,9 @@ impl<'a> Managers<'a> {
                 "damocles-manager daemon init failed: {}",
                 String::from_utf8_lossy(&out.stderr).trim()
             );
+        }
+        if let Some(dsn) = self.dsns.get(n) {
+            self.house.fill("DSN", dsn);
         }
         self.house
             .render(&self.config, &home.join("sector-manager.cfg"))?;

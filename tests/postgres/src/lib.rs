@@ -1,6 +1,10 @@
 //! A PostgreSQL of the tests' own, in a directory of its own, where it is installed. It is
 //! started, stopped, killed and spoken to; who is tried on it is the tests' business.
 
+mod wire;
+
+pub use wire::Wire;
+
 use std::{
     fs,
     io::Write as _,
@@ -230,6 +234,11 @@ impl Server {
         let conf = fs::read_to_string(self.dir.join("data/postgresql.conf")).unwrap();
         let port = conf.lines().rev().find_map(|l| l.strip_prefix("port = "));
         port.unwrap().parse().unwrap()
+    }
+
+    /// How it is reached by TCP over that port of this host, be it its own or a [`Wire`]'s.
+    pub fn dsn_over(&self, port: u16) -> String {
+        format!("host=127.0.0.1 port={port} user=damocles dbname=postgres")
     }
 
     /// How it is reached, by the socket in its directory.

@@ -8,4 +8,5 @@ mod lost_manager;
 mod branches;
 mod outages;
 mod several_managers;
+mod drill;
 mod demo;

@@ -58,7 +58,7 @@ fn several_managers_on_one_database_seal_and_prove_as_one() {
 
         falls(house, &managers, "post").await?;
         stay_proven(house, SECTORS).await?;
-        nothing_twice(house).await?;
+        nothing_twice(house, SECTORS).await?;
         house.stop(Role::Worker)?;
         managers.stop()
     });
@@ -95,9 +95,9 @@ async fn falls(house: &House, managers: &Managers<'_>, role: &str) -> Result<()>
 }
 
 /// One message of each kind for each sector, and every number once.
-async fn nothing_twice(house: &House) -> Result<()> {
+pub(crate) async fn nothing_twice(house: &House, sectors: Sectors) -> Result<()> {
     let node = house.node()?;
-    for number in SECTORS.numbers() {
+    for number in sectors.numbers() {
         for method in [PRE_COMMIT, PROVE_COMMIT] {
             let sent = node.messages(MINER, method, number).await?;
             ensure!(sent.len() == 1, "method {method} of {number}: {sent:#?}");
@@ -106,7 +106,7 @@ async fn nothing_twice(house: &House) -> Result<()> {
     let known = house.sectors().await?;
     let numbers: BTreeSet<u64> = known.iter().map(|s| s.id.number).collect();
     ensure!(
-        numbers == SECTORS.numbers().collect() && known.len() as u64 == SECTORS.0,
+        numbers == sectors.numbers().collect() && known.len() as u64 == sectors.0,
         "sectors {numbers:?}"
     );
     Ok(())
