@@ -1,7 +1,7 @@
 //! What the operator decided, per miner: checked values that the rooms act upon.
 //! `config` builds them from the TOML file; nothing here knows how they were written.
 
-use damocles_kv::Postgres;
+use damocles_kv::{Memory, Postgres};
 use damocles_processor::KernelChoice;
 use damocles_types::{ActorId, Epoch};
 use fvm_shared::{address::Address, econ::TokenAmount};
@@ -180,7 +180,11 @@ pub fn without_secrets(url: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabasePlace {
     /// A directory; None: `state` in the home.
-    Directory(Option<PathBuf>),
+    Directory {
+        dir: Option<PathBuf>,
+        /// Bytes of memory for what was read, and for what was written lately.
+        memory: Memory,
+    },
     /// A server that several managers share.
     Server(PostgresPolicy),
 }
@@ -189,8 +193,8 @@ impl std::fmt::Display for DatabasePlace {
     /// Without what may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Directory(Some(dir)) => write!(f, "{}", dir.display()),
-            Self::Directory(None) => f.write_str("the home"),
+            Self::Directory { dir: Some(dir), .. } => write!(f, "{}", dir.display()),
+            Self::Directory { dir: None, .. } => f.write_str("the home"),
             Self::Server(server) => f.write_str(&server.postgres(None).place()),
         }
     }

@@ -45,7 +45,8 @@ fn of(home: &Path, place: &DatabasePlace) -> anyhow::Result<Db> {
     let may_be_made = id.may_be_made()?;
     let init = format!("{PROGRAM} --home {} daemon init", home.display());
     let (db, named) = match place {
-        DatabasePlace::Directory(dir) => {
+        DatabasePlace::Directory { dir, memory } => {
+            memory.set();
             let dir = dir.clone().unwrap_or_else(|| home.join(DIRECTORY));
             let named = dir.display().to_string();
             let opened = if may_be_made {

@@ -45,6 +45,7 @@ pub use lease::{Fence, Held, Lease, Leases};
 pub use postgres::{ConnectError, Postgres};
 pub use queue::{Claim, Item, Queues};
 pub use refusal::{ACCEPT_CUT, OpenError};
+pub use rocks::Memory;
 pub use schema::{Migration, Schema, Work};
 pub use table::{KvError, Table};
 pub use transaction::{Record, Span, Store, StoreError, Transaction, Version};

@@ -3,10 +3,13 @@
 use super::{home::here, raw};
 use crate::policy::{DatabasePlace, PostgresPolicy};
 use damocles_daemon::config::Report;
+use damocles_kv::Memory;
 use std::path::{Path, PathBuf};
 
 /// More than a server gives one client.
 const MOST_CONNECTIONS: u64 = 500;
+/// Less would have a database write without end, more is no cache but the whole machine.
+const MIB: std::ops::RangeInclusive<u64> = 8..=(1 << 20);
 /// Postgres cuts longer names.
 const LONGEST_NAME: usize = 63;
 
@@ -18,11 +21,17 @@ pub(super) fn place(report: &mut Report, db: raw::Db) -> (DatabasePlace, Option<
         badger,
         postgres,
     } = db;
-    let directory = DatabasePlace::Directory(given(&rocksdb.base_dir));
+    let directory = DatabasePlace::Directory {
+        dir: given(&rocksdb.base_dir),
+        memory: Memory {
+            cache: mebibytes(report, "Common.DB.RocksDB.CacheMiB", rocksdb.cache_mib),
+            writes: mebibytes(report, "Common.DB.RocksDB.WritesMiB", rocksdb.writes_mib),
+        },
+    };
     let place = match driver.to_ascii_lowercase().as_str() {
         "rocksdb" => directory,
         "postgres" => {
-            if rocksdb != raw::RocksDb::default() {
+            if !rocksdb.base_dir.as_os_str().is_empty() {
                 report.notice(
                     "Common.DB.RocksDB.BaseDir",
                     "is not used, since the state is kept in PostgreSQL",
@@ -62,6 +71,16 @@ pub(super) fn place(report: &mut Report, db: raw::Db) -> (DatabasePlace, Option<
         );
     }
     (place, upstream)
+}
+
+fn mebibytes(report: &mut Report, key: &str, given: u64) -> usize {
+    if !(MIB.start() <= &given && &given <= MIB.end()) {
+        report.fault(
+            key,
+            format!("{given} is not between {} and {}", MIB.start(), MIB.end()),
+        );
+    }
+    usize::try_from(given.saturating_mul(1 << 20)).unwrap_or(usize::MAX)
 }
 
 fn given(path: &Path) -> Option<PathBuf> {
@@ -179,6 +198,11 @@ mod tests {
                 "Driver = \"postgres\"\n[Common.DB.Postgres]\nDSN = \"host=a user=b\"\nSchema = \"\"",
                 "Postgres.Schema",
             ),
+            ("[Common.DB.RocksDB]\nCacheMiB = 1", "RocksDB.CacheMiB"),
+            (
+                "[Common.DB.RocksDB]\nWritesMiB = 99999999",
+                "RocksDB.WritesMiB",
+            ),
             ("Driver = \"mysql\"", "DB.Driver"),
             ("Driver = \"Mongo\"", "DB.Driver"),
         ] {
@@ -187,7 +211,7 @@ mod tests {
         }
         assert!(matches!(
             check("Driver = \"RocksDB\"").unwrap().database,
-            DatabasePlace::Directory(None)
+            DatabasePlace::Directory { dir: None, .. }
         ));
     }
 }

@@ -90,6 +90,10 @@ section! {
     pub(super) struct RocksDb {
         /// Directory of the database; empty: `state` in the home.
         "BaseDir" base_dir: PathBuf = PathBuf::new();
+        /// MiB of memory for what was read. New.
+        "CacheMiB" cache_mib: u64 = 128;
+        /// MiB of memory for what was written lately. New.
+        "WritesMiB" writes_mib: u64 = 64;
     }
 }
 

@@ -15,6 +15,7 @@ mod moment;
 
 pub(crate) use commit::Rocks;
 pub(crate) use glimpse::Glimpse;
+pub use options::Memory;
 pub(crate) use options::{Log, db_options, families};
 
 #[cfg(test)]

@@ -2,16 +2,14 @@
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options,
+    Options, WriteBufferManager,
 };
-use std::path::Path;
+use std::{path::Path, sync::OnceLock};
 
-/// Memory of one database: some MiB of write buffers and some of cache. A daemon holds tens of
-/// thousands of small records, not a chain.
-const WRITE_BUFFER: usize = 2 << 20;
-const ALL_WRITE_BUFFERS: usize = 8 << 20;
-const BLOCK_CACHE: usize = 8 << 20;
-const LARGEST_WAL: u64 = 16 << 20;
+/// Of what all databases may hold, so much is one table's before it goes to the disk.
+const OF_ONE_TABLE: usize = 4;
+/// Bits of the filter that tells for most keys that they are not in a file.
+const FILTER_BITS: f64 = 10.0;
 const OPEN_FILES: i32 = 128;
 /// Newer table formats are not read by the RocksDB of older programs.
 const TABLE_FORMAT: i32 = 5;
@@ -24,7 +22,58 @@ pub(crate) enum Log {
     Cut,
 }
 
+/// How much memory the databases of this process may use together, however many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes for what was read.
+    pub cache: usize,
+    /// Bytes for what was written and is in the log only.
+    pub writes: usize,
+}
+
+impl Default for Memory {
+    /// For daemons that hold thousands of small records.
+    fn default() -> Self {
+        Self {
+            cache: 16 << 20,
+            writes: 16 << 20,
+        }
+    }
+}
+
+impl Memory {
+    /// Sets it for this process. False: a database was opened before, and it stays as it was.
+    pub fn set(self) -> bool {
+        SHARED.set(Shared::new(self)).is_ok()
+    }
+}
+
+/// What the databases of this process share.
+struct Shared {
+    cache: Cache,
+    buffers: WriteBufferManager,
+    memory: Memory,
+}
+
+static SHARED: OnceLock<Shared> = OnceLock::new();
+
+impl Shared {
+    fn new(memory: Memory) -> Self {
+        Self {
+            cache: Cache::new_lru_cache(memory.cache),
+            // a writer is never held up by it: what is too much goes to the disk sooner
+            buffers: WriteBufferManager::new_write_buffer_manager(memory.writes, false),
+            memory,
+        }
+    }
+
+    fn get() -> &'static Self {
+        SHARED.get_or_init(|| Self::new(Memory::default()))
+    }
+}
+
 pub(crate) fn db_options(make: bool, log: Log) -> Options {
+    let shared = Shared::get();
     let mut o = table_options();
     o.create_if_missing(make);
     o.set_wal_recovery_mode(match log {
@@ -32,8 +81,8 @@ pub(crate) fn db_options(make: bool, log: Log) -> Options {
         Log::Cut => DBRecoveryMode::PointInTime,
     });
     o.set_track_and_verify_wals_in_manifest(log == Log::Whole);
-    o.set_db_write_buffer_size(ALL_WRITE_BUFFERS);
-    o.set_max_total_wal_size(LARGEST_WAL);
+    o.set_write_buffer_manager(&shared.buffers);
+    o.set_max_total_wal_size(2 * shared.memory.writes as u64);
     o.set_max_open_files(OPEN_FILES);
     o.set_max_background_jobs(2);
     o.set_keep_log_file_num(2);
@@ -43,11 +92,16 @@ pub(crate) fn db_options(make: bool, log: Log) -> Options {
 }
 
 pub(super) fn table_options() -> Options {
+    let shared = Shared::get();
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
+    blocks.set_block_cache(&shared.cache);
+    blocks.set_bloom_filter(FILTER_BITS, false);
+    // or they would be beside the cache, and grow with the database
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_format_version(TABLE_FORMAT);
     let mut o = Options::default();
-    o.set_write_buffer_size(WRITE_BUFFER);
+    o.set_write_buffer_size(shared.memory.writes / OF_ONE_TABLE);
     o.set_compression_type(DBCompressionType::Lz4);
     o.set_block_based_table_factory(&blocks);
     o
