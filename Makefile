@@ -50,7 +50,7 @@ lint: deps ## clippy; a warning is an error
 docs: deps ## rustdoc of our crates; a warning is an error (links to private items are for us)
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(cargo) doc $(cargo_flags) --workspace --no-deps
 
-params: build ## make the 2KiB proof parameters once (about 9 minutes on 2 cores)
+params: build ## make the 2KiB proof parameters once (half a minute on 2 cores)
 	@"$(bin)/damocles-worker" params generate --sector-size 2KiB
 
 bench: build ## print the figures of docs/benchmarks.md as this machine gives them; ends with bench-kernels

@@ -1,8 +1,9 @@
 //! Making parameters: once, under a lock, whole or not at all. The maker is a fake child.
 
 use damocles_processor::{
+    KernelChoice,
     params::{
-        FileState, ParamSet, check_in, circuits, generate_in,
+        FileCheck, FileState, ParamSet, check_in, circuits, convert_all_in, generate_in,
         show::{Event, Silent, Watcher},
     },
     task::Circuit,
@@ -46,14 +47,14 @@ fn tasks(dir: &Path) -> usize {
 fn missing_sets_are_made_once_and_damaged_ones_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (maker, cache) = (maker(dir.path()), dir.path().join("cache"));
-    let made = generate_in(&cache, &[SIZE], false, &maker, &Silent).unwrap();
+    let made = generate_in(&cache, &[SIZE], false, KernelChoice::Auto, &maker, &Silent).unwrap();
     assert_eq!(
         made.iter().map(|(c, _)| *c).collect::<Vec<_>>(),
         circuits(false)
     );
     assert_eq!(tasks(dir.path()), 3);
     assert!(
-        generate_in(&cache, &[SIZE], false, &maker, &Silent)
+        generate_in(&cache, &[SIZE], false, KernelChoice::Auto, &maker, &Silent)
             .unwrap()
             .is_empty()
     );
@@ -69,10 +70,10 @@ fn missing_sets_are_made_once_and_damaged_ones_anew() {
     fs::remove_file(cache.join(lost.verifying_key())).unwrap();
     let short = ParamSet::of(Circuit::PoRep, SIZE).unwrap();
     fs::write(cache.join(short.params()), "key and").unwrap();
-    let made = generate_in(&cache, &[SIZE], false, &maker, &Silent).unwrap();
+    let made = generate_in(&cache, &[SIZE], false, KernelChoice::Auto, &maker, &Silent).unwrap();
     assert_eq!(made, [(Circuit::WindowPost, SIZE), (Circuit::PoRep, SIZE)]);
     // snap on request only
-    let made = generate_in(&cache, &[SIZE], true, &maker, &Silent).unwrap();
+    let made = generate_in(&cache, &[SIZE], true, KernelChoice::Auto, &maker, &Silent).unwrap();
     assert_eq!(made, [(Circuit::SnapUpdate, SIZE)]);
     let left: Vec<_> = fs::read_dir(&cache)
         .unwrap()
@@ -89,7 +90,7 @@ fn a_maker_that_fails_leaves_nothing_and_says_why() {
     fs::write(dir.path().join("fake/make_params"), "die").unwrap();
     // as a killed run leaves it
     fs::create_dir_all(cache.join(".making-1")).unwrap();
-    let error = generate_in(&cache, &[SIZE], false, &maker, &Silent)
+    let error = generate_in(&cache, &[SIZE], false, KernelChoice::Auto, &maker, &Silent)
         .unwrap_err()
         .to_string();
     assert!(
@@ -104,12 +105,38 @@ fn a_maker_that_fails_leaves_nothing_and_says_why() {
 }
 
 #[test]
+#[ignore = "a minute"]
+fn sets_of_our_own_have_nothing_but_points_of_the_groups() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = Path::new(CHILD);
+    let made = generate_in(
+        dir.path(),
+        &[SIZE],
+        false,
+        KernelChoice::Auto,
+        child,
+        &Silent,
+    )
+    .unwrap();
+    assert_eq!(made.len(), 3);
+    let states = check_in(dir.path(), &[SIZE], false, &Silent).unwrap();
+    let made_here = |check: &FileCheck| check.state == FileState::MadeHere;
+    assert!(states.iter().all(made_here), "{states:?}");
+    // the library reads them, and each point is looked at
+    assert_eq!(
+        convert_all_in(dir.path(), &[SIZE], &Silent).unwrap().len(),
+        3
+    );
+}
+
+#[test]
 fn parameters_of_the_main_network_are_not_made() {
     let dir = tempfile::tempdir().unwrap();
     let error = generate_in(
         dir.path(),
         &[SectorSize::GiB32],
         false,
+        KernelChoice::Auto,
         Path::new(CHILD),
         &Silent,
     )
@@ -142,12 +169,30 @@ fn a_second_process_waits_for_the_first_and_says_so() {
     let (tx, first) = mpsc::channel();
     let (tx2, second) = mpsc::channel();
     std::thread::scope(|s| {
-        let a =
-            s.spawn(|| generate_in(&cache, &[SIZE], false, &maker, &Tell(Mutex::new(tx))).unwrap());
+        let a = s.spawn(|| {
+            generate_in(
+                &cache,
+                &[SIZE],
+                false,
+                KernelChoice::Auto,
+                &maker,
+                &Tell(Mutex::new(tx)),
+            )
+            .unwrap()
+        });
         let making = first.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(matches!(making, Event::Making { .. }), "{making:?}");
-        let b = s
-            .spawn(|| generate_in(&cache, &[SIZE], false, &maker, &Tell(Mutex::new(tx2))).unwrap());
+        let b = s.spawn(|| {
+            generate_in(
+                &cache,
+                &[SIZE],
+                false,
+                KernelChoice::Auto,
+                &maker,
+                &Tell(Mutex::new(tx2)),
+            )
+            .unwrap()
+        });
         let waiting = second.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(
             matches!(waiting, Event::WaitingForOther { .. }),

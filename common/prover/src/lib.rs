@@ -3,13 +3,16 @@
 //! numbers in vector lanes, the threads and what the CPU has come from `damocles-kernels`.
 //!
 //! Rooms from the ground up: `run` who works, until when · `kept` numbers in memory or in a
-//! mapped file · `fp` the base field · `multiexp` sums of multiples of points · `fft` transforms over the scalar field, and the
+//! mapped file ·
+//! `wiped` numbers that nobody may find later · `fp` the base field · `multiexp` sums of multiples of points · `fft` transforms over the scalar field, and the
 //! quotient polynomial h · `synthesis` a circuit's witness · `parameters` decoded once · `stored`
-//! these in a file · `prove` a proof.
+//! these in a file · `setup` parameters from nothing · `prove` a proof.
 
 pub mod run;
 
 mod kept;
+
+mod wiped;
 
 mod fp;
 
@@ -22,5 +25,7 @@ pub mod synthesis;
 pub mod parameters;
 
 pub mod stored;
+
+pub mod setup;
 
 pub mod prove;

@@ -2,15 +2,18 @@
 //! library looks (FIL_PROOFS_PARAMETER_CACHE).
 
 use super::say;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use damocles_daemon::exit::{Exit, Fatal};
-use damocles_processor::params::{self, DEFAULT_GATEWAY, ParamsError, show::Terminal};
+use damocles_processor::{
+    KernelChoice,
+    params::{self, DEFAULT_GATEWAY, ParamsError, show::Terminal},
+};
 use damocles_types::{ByteSize, SectorSize};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  damocles-worker params generate --sector-size 2KiB         about 9 minutes on 2 cores, once
+  damocles-worker params generate --sector-size 2KiB         half a minute on 2 cores, once
   damocles-worker params generate --sector-size 2KiB --snap  for snap upgrades too
   damocles-worker params fetch --sector-size 32GiB           about 100 GiB; may be interrupted
   damocles-worker params check --sector-size 2KiB
@@ -23,7 +26,13 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make missing parameters of a test network
-    Generate(Which),
+    Generate {
+        #[command(flatten)]
+        which: Which,
+        /// What makes them: our own arithmetic, or the proofs library's generator (minutes)
+        #[arg(long, default_value = "auto", value_name = "CHOICE")]
+        kernel: Maker,
+    },
     /// Download the official parameters
     Fetch {
         #[command(flatten)]
@@ -42,6 +51,21 @@ enum Command {
     },
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Maker {
+    Auto,
+    Bellperson,
+}
+
+impl From<Maker> for KernelChoice {
+    fn from(maker: Maker) -> Self {
+        match maker {
+            Maker::Auto => Self::Auto,
+            Maker::Bellperson => Self::FilecoinProofs,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 struct Which {
     /// 2KiB, 8MiB, 512MiB, 32GiB or 64GiB; several may be given
@@ -55,10 +79,11 @@ struct Which {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let watcher = Terminal::default();
     match &args.command {
-        Command::Generate(which) => {
+        Command::Generate { which, kernel } => {
+            let (sizes, kernel) = (&which.sector_size, (*kernel).into());
             let program = std::env::current_exe()?;
-            let made = params::generate(&which.sector_size, which.snap, &program, &watcher)
-                .map_err(fatal)?;
+            let made =
+                params::generate(sizes, which.snap, kernel, &program, &watcher).map_err(fatal)?;
             let where_ = params::directory();
             match made.len() {
                 0 => say(format_args!("nothing was missing in {}", where_.display()))?,

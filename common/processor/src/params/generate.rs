@@ -1,60 +1,46 @@
 //! Makes missing Groth parameters of test networks, under a lock, in a temporary directory on
-//! the same file system, named only when whole. The work itself runs in a child of its own,
-//! because the proofs library reads its directory's name once per process.
+//! the same file system, named only when whole. The work itself (`stage/make_params.rs`) runs in a child of its own:
+//! the proofs library reads its directory's name once per process, and the secrets end with it.
 
 use super::{
     DIR_ENV, ParamSet, ParamsError, circuits, directory, is_made_here,
     manifest::Manifest,
-    porep_config, post_config,
     show::{Event, Watcher},
 };
 use crate::{
     disk::{WorkLock, at, put, sync, sync_dir_files},
+    kernel::KernelChoice,
     kind::Stage,
-    parent::{Cancel, Child, ChildSpec},
-    serve::TaskError,
+    parent::{Cancel, Child, ChildSpec, Heard},
     task::{Circuit, MakeParams},
 };
 use damocles_types::SectorSize;
-use filecoin_proofs::{
-    DefaultPieceHasher, MerkleTreeTrait, PoStType,
-    parameters::{public_params, window_post_public_params, winning_post_public_params},
-    with_shape,
-};
-use rand::rngs::OsRng;
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
-use storage_proofs_core::{
-    compound_proof::CompoundProof,
-    parameter_cache::{CacheableParameters, read_cached_params},
-};
-use storage_proofs_porep::stacked::{StackedCircuit, StackedCompound, StackedDrg};
-use storage_proofs_post::fallback::{FallbackPoSt, FallbackPoStCircuit, FallbackPoStCompound};
-use storage_proofs_update::{
-    EmptySectorUpdate, PublicParams as UpdateParams, circuit::EmptySectorUpdateCircuit,
-    compound::EmptySectorUpdateCompound, constants::TreeRHasher,
-};
+use storage_proofs_core::parameter_cache::read_cached_params;
 
 const LOCK: &str = ".making.lock";
 const WORK: &str = ".making-";
 
 /// Makes what is missing for these sizes (PoRep, winning and window; the snap update on
-/// request) in the library's directory. `program processor make_params` must serve
-/// `stage::run_processor`. Returns the circuits that were made.
+/// request) in the library's directory, by `kernel`: our own arithmetic, or the library's
+/// generator. `program processor make_params` must serve `stage::run_processor`. Returns the
+/// circuits that were made.
 pub fn generate(
     sizes: &[SectorSize],
     snap: bool,
+    kernel: KernelChoice,
     program: &Path,
     watcher: &dyn Watcher,
 ) -> Result<Vec<(Circuit, SectorSize)>, ParamsError> {
-    generate_in(&directory(), sizes, snap, program, watcher)
+    generate_in(&directory(), sizes, snap, kernel, program, watcher)
 }
 
 /// The same in another directory.
@@ -62,6 +48,7 @@ pub fn generate_in(
     dir: &Path,
     sizes: &[SectorSize],
     snap: bool,
+    kernel: KernelChoice,
     program: &Path,
     watcher: &dyn Watcher,
 ) -> Result<Vec<(Circuit, SectorSize)>, ParamsError> {
@@ -104,7 +91,7 @@ pub fn generate_in(
             size: set.size,
         });
         let started = Instant::now();
-        make_set(dir, &set, program)?;
+        make_set(dir, &set, kernel, program, watcher)?;
         watcher.event(Event::Made {
             circuit: set.circuit,
             size: set.size,
@@ -183,7 +170,7 @@ fn is_whole(dir: &Path, set: &ParamSet) -> bool {
 fn begins_with(params: &Path, key: &Path) -> io::Result<bool> {
     let key = fs::read(key)?;
     let mut head = vec![0; key.len()];
-    fs::File::open(params)?.read_exact(&mut head)?;
+    File::open(params)?.read_exact(&mut head)?;
     Ok(head == key)
 }
 
@@ -207,22 +194,36 @@ fn adopt(dir: &Path, sizes: &[SectorSize], snap: bool) -> Result<(), ParamsError
     Ok(())
 }
 
-fn make_set(dir: &Path, set: &ParamSet, program: &Path) -> Result<(), ParamsError> {
+fn make_set(
+    dir: &Path,
+    set: &ParamSet,
+    kernel: KernelChoice,
+    program: &Path,
+    watcher: &dyn Watcher,
+) -> Result<(), ParamsError> {
     let work = dir.join(format!("{WORK}{}", std::process::id()));
     fs::create_dir(&work).map_err(at(&work))?;
-    let made = run_maker(&work, set, program).and_then(|()| put_set(dir, &work, set));
+    let made = run_maker(&work, set, kernel, program, watcher);
+    let made = made.and_then(|()| put_set(dir, &work, set));
     let cleaned = fs::remove_dir_all(&work).map_err(at(&work));
     made?;
     Ok(cleaned?)
 }
 
-fn run_maker(work: &Path, set: &ParamSet, program: &Path) -> Result<(), ParamsError> {
+fn run_maker(
+    work: &Path,
+    set: &ParamSet,
+    kernel: KernelChoice,
+    program: &Path,
+    watcher: &dyn Watcher,
+) -> Result<(), ParamsError> {
     let failed = |reason: String| ParamsError::Make {
         circuit: set.circuit,
         reason,
     };
     let stage = Stage::MakeParams.name();
-    let mut spec = ChildSpec::new(stage, stage, program, &["processor", stage]);
+    let args = ["processor", stage, "--kernel", kernel.name()];
+    let mut spec = ChildSpec::new(stage, stage, program, &args);
     spec.auto_restart = false;
     let set_to = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     spec.environment.set = BTreeMap::from([
@@ -237,8 +238,13 @@ fn run_maker(work: &Path, set: &ParamSet, program: &Path) -> Result<(), ParamsEr
     };
     let task = serde_json::value::to_raw_value(&task).map_err(|error| failed(error.to_string()))?;
     let child = Child::start(spec, Box::new(|_| {})).map_err(|error| failed(error.to_string()))?;
+    let mut hear = |heard| {
+        if let Heard::Progress(text) = heard {
+            watcher.event(Event::Step { text });
+        }
+    };
     let answer = child
-        .run(&task, &Cancel::new(), &mut |_| {})
+        .run(&task, &Cancel::new(), &mut hear)
         .map_err(|error| failed(error.to_string()))?;
     match answer.err_msg {
         Some(text) => Err(failed(text)),
@@ -266,74 +272,4 @@ fn put_set(dir: &Path, work: &Path, set: &ParamSet) -> Result<(), ParamsError> {
     }
     manifest.store(dir)?;
     Ok(sync(dir)?)
-}
-
-/// The child's side: makes one circuit's parameters in this process's directory.
-pub fn make(task: &MakeParams) -> Result<bool, TaskError> {
-    let bytes = task.sector_size.bytes();
-    let done = match task.circuit {
-        Circuit::PoRep => with_shape!(bytes, make_porep, task.sector_size),
-        Circuit::WinningPost => with_shape!(bytes, make_post, task.sector_size, PoStType::Winning),
-        Circuit::WindowPost => with_shape!(bytes, make_post, task.sector_size, PoStType::Window),
-        Circuit::SnapUpdate => with_shape!(bytes, make_update, task.sector_size),
-    };
-    done.map(|()| true).map_err(TaskError::from)
-}
-
-/// Metadata, parameters, then the verifying key out of them. A macro, since naming the bound
-/// of the circuit would take two more crates.
-macro_rules! store {
-    ($compound:ty, $circuit:expr, $params:expr) => {{
-        let params = $params;
-        <$compound>::get_param_metadata($circuit, params)?;
-        <$compound>::get_groth_params(Some(&mut OsRng), $circuit, params)?;
-        <$compound>::get_verifying_key(Some(&mut OsRng), $circuit, params)?;
-        Ok(())
-    }};
-}
-
-fn make_porep<Tree: 'static + MerkleTreeTrait>(size: SectorSize) -> anyhow::Result<()> {
-    let params = public_params::<Tree>(&porep_config(size))?;
-    let circuit = || {
-        <StackedCompound<Tree, DefaultPieceHasher> as CompoundProof<
-            StackedDrg<'_, Tree, DefaultPieceHasher>,
-            StackedCircuit<Tree, DefaultPieceHasher>,
-        >>::blank_circuit(&params)
-    };
-    store!(
-        StackedCompound::<Tree, DefaultPieceHasher>,
-        circuit(),
-        &params
-    )
-}
-
-fn make_post<Tree: 'static + MerkleTreeTrait>(
-    size: SectorSize,
-    typ: PoStType,
-) -> anyhow::Result<()> {
-    let config = post_config(size, typ)?;
-    let params = match config.typ {
-        PoStType::Winning => winning_post_public_params::<Tree>(&config)?,
-        PoStType::Window => window_post_public_params::<Tree>(&config)?,
-    };
-    let circuit = || {
-        <FallbackPoStCompound<Tree> as CompoundProof<
-            FallbackPoSt<'_, Tree>,
-            FallbackPoStCircuit<Tree>,
-        >>::blank_circuit(&params)
-    };
-    store!(FallbackPoStCompound::<Tree>, circuit(), &params)
-}
-
-fn make_update<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
-    size: SectorSize,
-) -> anyhow::Result<()> {
-    let params = UpdateParams::from_sector_size(size.bytes());
-    let circuit = || {
-        <EmptySectorUpdateCompound<Tree> as CompoundProof<
-            EmptySectorUpdate<Tree>,
-            EmptySectorUpdateCircuit<Tree>,
-        >>::blank_circuit(&params)
-    };
-    store!(EmptySectorUpdateCompound::<Tree>, circuit(), &params)
 }

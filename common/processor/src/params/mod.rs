@@ -13,7 +13,7 @@ pub use check::{FileCheck, FileState, check, check_in};
 pub use converted::{Converted, convert_all, convert_all_in};
 pub(crate) use converted::{LARGEST, parameters};
 pub use fetch::{DEFAULT_GATEWAY, fetch, fetch_files};
-pub use generate::{generate, generate_in, make};
+pub use generate::{generate, generate_in};
 
 use crate::{disk::at, kind::Stage, serve::TaskError, task::Circuit};
 use damocles_types::SectorSize;

@@ -21,6 +21,10 @@ pub enum Event {
         circuit: Circuit,
         size: SectorSize,
     },
+    /// How far the making is, in the maker's words.
+    Step {
+        text: String,
+    },
     Made {
         circuit: Circuit,
         size: SectorSize,
@@ -104,7 +108,7 @@ impl Terminal {
         if !self.live {
             return self.line(&text);
         }
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed_precise}");
+        let style = ProgressStyle::with_template("{spinner} {msg}{prefix} {elapsed_precise}");
         let bar = ProgressBar::new_spinner().with_message(text);
         if let Ok(style) = style {
             bar.set_style(style);
@@ -156,6 +160,14 @@ impl Watcher for Terminal {
                 ));
             }
             Event::Fetching { name, from, total } => self.start_download(&name, from, total),
+            // on a terminal only: elsewhere the lines say when a set begins and when it is made
+            Event::Step { text } => {
+                if let Ok(bar) = self.bar.lock()
+                    && let Some(bar) = &*bar
+                {
+                    bar.set_prefix(format!(" ({text})"));
+                }
+            }
             Event::Fetched { bytes } => {
                 if let Ok(bar) = self.bar.lock()
                     && let Some(bar) = &*bar

@@ -20,6 +20,7 @@ pub mod pool;
 pub use calls::Death;
 pub use cancel::Cancel;
 pub use error::ProcessorError;
+pub(crate) use keeper::Heard;
 pub use keeper::{Child, ChildError, Phase};
 pub use limits::Limits;
 pub use pool::{ChildView, Note, Outcome, Pool, StageView};

@@ -41,8 +41,8 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
             "this version has no program for it",
             &[][..],
         ),
-        Stage::C2 | Stage::WindowPost | Stage::WinningPost => proofs(cpu),
-        Stage::C1 | Stage::MakeParams => (
+        Stage::C2 | Stage::WindowPost | Stage::WinningPost | Stage::MakeParams => proofs(cpu),
+        Stage::C1 => (
             "filecoin-proofs".to_owned(),
             "there is no kernel of ours for it yet",
             &[][..],

@@ -8,6 +8,7 @@ mod cache_dir;
 mod context;
 mod groth;
 mod kernels;
+mod make_params;
 mod parents;
 mod pc1;
 mod pc1_batch;
@@ -31,7 +32,6 @@ pub use pc1_batch::Batch;
 
 use crate::{
     kind::Stage,
-    params,
     serve::{self, Handler, TaskError},
     task::Task,
     transfer,
@@ -80,7 +80,7 @@ fn dispatch(
         }),
         Stage::WindowPost => run(task, |t| post::window(&t, context)),
         Stage::WinningPost => run(task, |t| post::winning(&t, context)),
-        Stage::MakeParams => run(task, |t| params::make(&t)),
+        Stage::MakeParams => run(task, |t| make_params::run(&t, context)),
         // Their tasks are defined; the work comes with the plans that need it.
         Stage::SynthProof | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(format!(
             "this version has no program for {stage}"

@@ -27,6 +27,14 @@ impl Windows {
         Self { bits }
     }
 
+    /// What is cheapest for so many multiples of one point: an addition per window for each, and
+    /// one for each entry of the table.
+    pub(crate) fn for_multiples(count: usize) -> Self {
+        let cost = |bits: usize| 256usize.div_ceil(bits) * (count + (1 << (bits - 1)));
+        let bits = (3..=16).min_by_key(|bits| cost(*bits)).unwrap_or(16);
+        Self { bits }
+    }
+
     pub(crate) fn bits(self) -> usize {
         self.bits
     }
@@ -68,7 +76,8 @@ impl Windows {
         }
     }
 
-    fn digit(self, prepared: &Words, window: usize) -> i32 {
+    /// The digit of a window, of a scalar that is prepared.
+    pub(crate) fn digit(self, prepared: &Words, window: usize) -> i32 {
         let (word, bit) = (window * self.bits / 64, window * self.bits % 64);
         let mut digit = prepared[word] >> bit;
         if bit + self.bits > 64 && word < 3 {

@@ -2,7 +2,8 @@
 //!
 //! `digits` scalars in windows · `rounds` which scalars need no multiplication, and how the work is
 //! shared out among threads · `affine` sums of runs of points, `portable` one window, on plain
-//! registers · `points`, `additions`, `buckets` and `vector` the same in lanes.
+//! registers · `points`, `additions`, `buckets` and `vector` the same in lanes · `multiples` many of
+//! one point.
 
 #[cfg(target_arch = "x86_64")]
 mod additions;
@@ -10,6 +11,7 @@ mod affine;
 #[cfg(target_arch = "x86_64")]
 mod buckets;
 mod digits;
+pub(crate) mod multiples;
 mod portable;
 mod rounds;
 #[cfg(target_arch = "x86_64")]

@@ -13,7 +13,7 @@ use crate::{
 };
 use blstrs::{Fp, Fp2, G1Affine, G1Projective, G2Affine, G2Projective};
 use damocles_kernels::{crew::Cancelled, field::limbs::Words};
-use group::{Group, prime::PrimeCurveAffine};
+use group::{Group, UncompressedEncoding, prime::PrimeCurveAffine};
 use std::ops::AddAssign;
 
 /// Points that are added together before others are looked at: they and their sums stay in the
@@ -26,8 +26,8 @@ const BUCKET: usize = 4;
 /// A curve whose points are summed so.
 pub(super) trait Curve {
     type Field: Coordinate;
-    type Affine;
-    type Sum: Group + for<'a> AddAssign<&'a Self::Affine> + Send;
+    type Affine: UncompressedEncoding;
+    type Sum: group::Curve<AffineRepr = Self::Affine> + for<'a> AddAssign<&'a Self::Affine> + Send;
     fn point(affine: &Self::Affine) -> AffinePoint<Self::Field>;
     fn affine(point: &AffinePoint<Self::Field>) -> Self::Affine;
 }
