@@ -6,7 +6,7 @@ use super::{
     moment::Server,
     pool::{Pool, Then},
     settings::Postgres,
-    sql::{Fault, Sql},
+    sql::{FSYNC, Fault, Sql},
 };
 use crate::{
     Durability, Schema, Span, Store, StoreError, Table, Transaction,
@@ -270,6 +270,17 @@ fn make(
             .batch_execute("SET yb_use_hash_splitting_by_default = off")
             .await
     });
+    // one that does not know the question is not asked to answer it
+    let fsync = driver.ask(connection, |client| async move {
+        let rows = client.query_typed(FSYNC, &[]).await?;
+        rows.first()
+            .map_or(Ok(None), |row| row.try_get::<_, Option<String>>(0))
+    });
+    if fsync.ok().flatten().is_some_and(|fsync| fsync == "off") {
+        tracing::warn!(
+            "the database server runs with fsync = off: what it acknowledged is lost when its host loses power; switch it on"
+        );
+    }
     orders.push(sql.forget_numbers());
     for order in orders {
         driver.ask(connection, |client| async move {

@@ -114,12 +114,17 @@ impl Sql {
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 pub(super) const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY";
 /// What a new connection is told where it is known: a transaction whose client is gone ends; a
-/// scan goes by the index, for one of the whole table would conflict with every write into it.
-pub(super) const HABITS: [&str; 3] = [
+/// scan goes by the index, for one of the whole table would conflict with every write into it; a
+/// commit is answered when it is on the disk, also where the server's own setting is not to wait.
+pub(super) const HABITS: [&str; 4] = [
     "SET idle_in_transaction_session_timeout = '10s'",
     "SET statement_timeout = '25s'",
     "SET enable_seqscan = off",
+    "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off'",
 ];
+
+/// Whether the server itself brings anything to the disk. No answer where that is no question.
+pub(super) const FSYNC: &str = "SELECT current_setting('fsync', true)";
 
 /// Why the database did not do as it was told.
 #[derive(Clone, Debug)]

@@ -87,13 +87,23 @@ fn under_stress(store: &Store, disturb: impl Fn()) {
 
 #[test]
 fn a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
-    let Some(server) = Server::start("") else {
+    killed_with("");
+}
+
+/// What waits for the writer of its log is in the memory of the server's processes.
+#[test]
+fn a_server_that_does_not_wait_for_its_disk_waits_for_it_with_us() {
+    killed_with("-c synchronous_commit=off -c wal_writer_delay=10s -c wal_writer_flush_after=0");
+}
+
+fn killed_with(options: &str) {
+    let Some(server) = Server::start(options) else {
         return;
     };
     let store = server::empty(&server);
     under_stress(&store, || {
         server.kill();
-        server.up("");
+        server.up(options);
     });
 }
 
