@@ -176,21 +176,7 @@ impl House {
 
     /// Starts the manager and waits until it answers.
     pub async fn start_manager(&self) -> Result<()> {
-        let home = self.path("manager");
-        if !home.exists() {
-            let mut init = process::command(Role::Manager.program())?;
-            init.arg("--home").arg(&home).args(["daemon", "init"]);
-            let out = init
-                .output()
-                .context("damocles-manager cannot be started")?;
-            if !out.status.success() {
-                bail!(
-                    "damocles-manager daemon init failed: {}",
-                    String::from_utf8_lossy(&out.stderr).trim()
-                );
-            }
-        }
-        self.render(&self.files.manager, &home.join("sector-manager.cfg"))?;
+        let home = self.prepare_manager()?;
         forget(&home.join("api"))?;
         let mut command = process::command(Role::Manager.program())?;
         command
@@ -206,6 +192,26 @@ impl House {
         })
         .await
         .map(drop)
+    }
+
+    /// Its home, begun if there is none, with its config as it is to be at the next start.
+    pub fn prepare_manager(&self) -> Result<PathBuf> {
+        let home = self.path("manager");
+        if !home.exists() {
+            let mut init = process::command(Role::Manager.program())?;
+            init.arg("--home").arg(&home).args(["daemon", "init"]);
+            let out = init
+                .output()
+                .context("damocles-manager cannot be started")?;
+            if !out.status.success() {
+                bail!(
+                    "damocles-manager daemon init failed: {}",
+                    String::from_utf8_lossy(&out.stderr).trim()
+                );
+            }
+        }
+        self.render(&self.files.manager, &home.join("sector-manager.cfg"))?;
+        Ok(home)
     }
 
     /// Starts the worker and waits until it answers.

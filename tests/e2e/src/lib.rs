@@ -17,4 +17,5 @@ pub mod unaided;
 pub mod scenario;
 pub mod demo;
 pub mod idle;
+pub mod bench;
 pub mod peers;
