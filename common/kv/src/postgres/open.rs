@@ -135,7 +135,9 @@ fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, C
     if let Err(source) = migrate(&store, schema, stamp.version) {
         return Err(ConnectError::Store { place, source });
     }
-    Ok(store.with_id(stamp.id.unwrap_or_default()))
+    Ok(store
+        .with_id(stamp.id.unwrap_or_default())
+        .of_version(schema.version()))
 }
 
 fn missing(place: &str, schema: &Schema) -> ConnectError {

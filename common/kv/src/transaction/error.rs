@@ -44,6 +44,11 @@ pub enum StoreError {
         "the connection to the database ended while a transaction was applied ({reason}); whether it was is not known"
     )]
     UnknownOutcome { reason: String },
+    /// Several programs share the database, and a newer one has brought it up to date.
+    #[error(
+        "the database was brought to version {found} by a newer program, and this one writes version {known}; install the newer one here, too"
+    )]
+    Newer { found: u32, known: u32 },
     #[error("a transaction was begun inside another one of the same database; this is a bug")]
     Nested,
     #[error("a transaction that only reads wrote into table {table:?}; this is a bug")]

@@ -8,10 +8,16 @@ use super::{
 };
 use crate::{
     Durability, KvError, Trouble,
+    schema::{STAMP_KEY, Stamp},
     table::{META, PROBE_KEY},
 };
 use rand::Rng as _;
-use std::{cell::RefCell, sync::Arc, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// So often a transaction is tried before its caller hears of the conflict. With the pauses in
@@ -35,6 +41,11 @@ pub struct Store {
     engine: Arc<dyn Engine>,
     id: Uuid,
     attempts: u32,
+    /// The version that this program writes, where others may bring the database to a newer one
+    /// meanwhile.
+    version: Option<u32>,
+    /// Somebody has done so.
+    outdated: Arc<OnceLock<Trouble>>,
 }
 
 impl Store {
@@ -43,7 +54,33 @@ impl Store {
             engine,
             id,
             attempts: ATTEMPTS,
+            version: None,
+            outdated: Arc::default(),
         }
+    }
+
+    /// The same store, that writes nothing any more once the database has a newer version.
+    pub(crate) fn of_version(self, version: u32) -> Self {
+        Self {
+            version: Some(version),
+            ..self
+        }
+    }
+
+    /// What a newer program writes, an older one may not write over.
+    fn current(&self, t: &mut Transaction<'_>) -> Result<(), StoreError> {
+        let Some(known) = self.version else {
+            return Ok(());
+        };
+        let stamp: Option<Stamp> = t.get_json(META, STAMP_KEY)?;
+        let found = stamp.map_or(known, |stamp| stamp.version);
+        if found <= known {
+            return Ok(());
+        }
+        let error = StoreError::Newer { found, known };
+        self.outdated
+            .get_or_init(|| Trouble::new(&error.to_string()));
+        Err(error)
     }
 
     pub(crate) fn with_id(self, id: Uuid) -> Self {
@@ -57,7 +94,10 @@ impl Store {
 
     /// Why writes fail; None when the last one succeeded.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.engine.trouble()
+        self.outdated
+            .get()
+            .cloned()
+            .or_else(|| self.engine.trouble())
     }
 
     /// Whether other processes may have the same database open.
@@ -139,7 +179,15 @@ impl Store {
             let mut outcome = None;
             let done = self.engine.attempt(attempt, &mut |view| {
                 let mut t = Transaction::new(view, read_only);
-                let result = body(&mut t);
+                let current = if read_only {
+                    Ok(())
+                } else {
+                    self.current(&mut t)
+                };
+                let result = match current {
+                    Ok(()) => body(&mut t),
+                    Err(newer) => Err(newer.into()),
+                };
                 let end = t.end();
                 let refused = result.is_err();
                 outcome = Some(result);

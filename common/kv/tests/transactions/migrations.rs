@@ -264,3 +264,28 @@ fn several_that_open_an_older_database_at_a_time_share_the_work() {
     assert_eq!(ids.len(), 1);
     counted(&place.open(&FOUR).unwrap(), "once");
 }
+
+/// As a manager of before that runs beside a newer one.
+#[test]
+fn an_older_program_that_runs_writes_nothing_once_a_newer_one_came() {
+    let Some(server) = shared() else { return };
+    let place = Place::Server(another(server));
+    let old = place.open(&TWO).unwrap();
+    sure(&old, |t| t.insert(A, "k", "v"));
+    assert_eq!(old.trouble(), None);
+    let new = place.open(&FOUR).unwrap();
+    let written: Done = old.transact(damocles_kv::Durability::Synced, |t| t.insert(A, "l", "v"));
+    let refused = written.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Newer { found: 4, known: 2 }),
+        "{refused}"
+    );
+    assert!(!refused.is_wait());
+    let trouble = old.trouble().unwrap();
+    assert!(
+        !trouble.away && trouble.reason.contains("newer program"),
+        "{trouble:?}"
+    );
+    assert_eq!(value(&old, "k").as_deref(), Some("v"), "reads go on");
+    sure(&new, |t| t.insert(A, "l", "v"));
+}
