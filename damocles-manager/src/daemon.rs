@@ -14,7 +14,7 @@ use crate::{
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
     db::Db,
-    messages::Engine,
+    messages::{self, Engine},
     post::{self, PoolProver},
     roles::{Role, Roles},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
@@ -163,6 +163,9 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             .clone()
             .hold(Role::Messages, String::new(), work, stop.clone());
         services.spawn("messages", held);
+        // no lease: whoever is second finds nothing left to do
+        let forget = messages::forget(db.clone(), config.message_bodies, stop.clone());
+        services.spawn("history", forget);
     }
     if roles.has(Role::Commit) {
         let work = move |db: Db, stop| commit.on(db).run(stop);

@@ -39,6 +39,8 @@ pub struct Config {
     pub database: DatabasePlace,
     /// Where upstream's manager kept its state, if the file says so.
     pub upstream_database: Option<PathBuf>,
+    /// How long the large parts of messages are kept after their end; None: for ever.
+    pub message_bodies: Option<Duration>,
     pub stores: Vec<StorePolicy>,
     /// Glob patterns that lead to further stores.
     pub store_scans: Vec<String>,
@@ -79,6 +81,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
         api,
         persist_stores,
         db,
+        retention,
         proving,
         auth,
     } = common;
@@ -86,6 +89,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
     let nodes = nodes(&mut report, api);
     let (database, upstream_database) = database::place(&mut report, db);
+    let message_bodies = Some(retention.message_bodies.0).filter(|kept| !kept.is_zero());
     let stores = all_stores(&mut report, persist_stores);
     let store_scans = store_scans(&mut report, scan_persist_stores);
     let proving = proving_policy(&mut report, proving);
@@ -117,6 +121,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
         max_head_age,
         database,
         upstream_database,
+        message_bodies,
         stores,
         store_scans,
         proving,

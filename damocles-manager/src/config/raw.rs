@@ -22,6 +22,7 @@ section! {
         "API" api: Api = Api::default();
         "PersistStores" persist_stores: Vec<PersistStore> = vec![];
         "DB" db: Db = Db::default();
+        "Retention" retention: Retention = Retention::default();
         "Proving" proving: Proving = Proving::default();
         "Auth" auth: Auth = Auth::default();
     }
@@ -110,6 +111,14 @@ section! {
         "Connections" connections: u64 = 16;
         /// File with the certificates (PEM) that are trusted; empty: those of the system.
         "Authorities" authorities: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// How long is kept what nobody needs any more. New; upstream has no such table, and keeps all.
+    pub(super) struct Retention {
+        /// Parameters, signed bytes and return value of a message that nothing can happen to any more; what it was and what came of it stays. 0: for ever.
+        "MessageBodies" message_bodies: GoDuration = GoDuration::secs(30 * 24 * 3600);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keys: big-endian, the miner first, so that their order is the order of numbers and one
 //! miner's records lie together.
 
-use crate::model::{Commitment, MessageId};
+use crate::model::{Commitment, MessageId, UnixMs};
 use damocles_types::{ActorId, Epoch, SectorId};
 
 /// Prefix of all keys of a miner; the key of its counter.
@@ -52,6 +52,13 @@ pub(crate) fn replica(kind: u8, id: SectorId) -> Vec<u8> {
 /// Key of a message.
 pub(crate) fn message(id: MessageId) -> Vec<u8> {
     id.0.as_bytes().to_vec()
+}
+
+/// Key of a message by when it was wanted.
+pub(crate) fn ended(wanted_at: UnixMs, id: MessageId) -> Vec<u8> {
+    let mut key = wanted_at.to_be_bytes().to_vec();
+    key.extend(message(id));
+    key
 }
 
 /// Reads what [`message`] wrote, at the end of a key.

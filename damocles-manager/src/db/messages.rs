@@ -2,7 +2,7 @@
 
 use crate::{
     db::{
-        Db, DbError,
+        Db, DbError, bodies,
         damaged::readable,
         keys,
         listed::leave_chain,
@@ -34,7 +34,8 @@ pub(in crate::db) fn seen_message(
     id: MessageId,
 ) -> Result<(Record, Option<MessageRecord>), StoreError> {
     let seen = t.get(MESSAGES, &keys::message(id))?;
-    let record = seen.json()?;
+    let record: Option<MessageRecord> = seen.json()?;
+    let record = record.map(|small| bodies::whole(t, small)).transpose()?;
     Ok((seen, record))
 }
 
@@ -76,7 +77,9 @@ pub(in crate::db) fn put(
     } else {
         t.overwrite(MESSAGES_OPEN, key, [])?;
     }
-    t.put_json(seen, record)
+    let (small, body) = bodies::divided(record);
+    bodies::put(t, record, &body)?;
+    t.put_json(seen, &small)
 }
 
 impl Db {
@@ -100,7 +103,7 @@ impl Db {
     /// All messages that are on their way, oldest first. Those that ended and are watched are not
     /// among them.
     pub fn open_messages(&self) -> Result<Vec<MessageRecord>, DbError> {
-        self.load(MESSAGES_OPEN, b"")
+        self.load(MESSAGES_OPEN, b"", true)
     }
 
     /// All messages that ended on chain and are not final yet.
@@ -137,8 +140,8 @@ impl Db {
         self.read(|t| Ok(!t.scan(MESSAGES_WATCHED, &Span::all(), 1)?.is_empty()))
     }
 
-    /// A page of all messages, or of those that are on their way, newest first: those that `keep`
-    /// keeps.
+    /// A page of all messages, or of those that are on their way, newest first, without their
+    /// large parts: those that `keep` keeps.
     pub fn messages_page(
         &self,
         open: bool,
@@ -156,16 +159,22 @@ impl Db {
         })
     }
 
-    /// All messages that carry or carried the sector, oldest first.
+    /// All messages that carry or carried the sector, oldest first, without their large parts.
     pub fn messages_of(&self, sector: SectorId) -> Result<Vec<MessageRecord>, DbError> {
-        self.load(SECTOR_MESSAGES, &keys::sector(sector))
+        self.load(SECTOR_MESSAGES, &keys::sector(sector), false)
     }
 
-    fn load(&self, list: Table, prefix: &[u8]) -> Result<Vec<MessageRecord>, DbError> {
-        let mut out: Vec<MessageRecord> =
-            self.listed_in(list, Span::prefix(prefix), MESSAGES, |entry| {
-                keys::read_message(entry.key()).map(keys::message)
-            })?;
+    fn load(&self, list: Table, prefix: &[u8], whole: bool) -> Result<Vec<MessageRecord>, DbError> {
+        let mut out = self.paged(list, Span::prefix(prefix), |t, entry| {
+            let Some(id) = keys::read_message(entry.key()) else {
+                return Ok(None);
+            };
+            let small: Option<MessageRecord> = readable(t.get_json(MESSAGES, &keys::message(id)))?;
+            match small {
+                Some(small) if whole => Ok(Some(bodies::whole(t, small)?)),
+                small => Ok(small),
+            }
+        })?;
         // An id that was derived from something else does not tell its time.
         out.sort_by_key(|m: &MessageRecord| m.wanted_at);
         Ok(out)

@@ -8,6 +8,8 @@ pub(crate) mod schema;
 pub(crate) mod keys;
 pub mod record;
 mod damaged;
+mod bodies;
+mod history;
 mod listed;
 pub mod pages;
 pub mod messages;

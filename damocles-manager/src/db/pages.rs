@@ -56,7 +56,7 @@ impl<T> PageOf<T> {
 /// Reads what [`PageOf::next`] wrote.
 fn key_of(cursor: &str) -> Option<Vec<u8>> {
     let digits = cursor.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !digits || cursor.is_empty() || cursor.len() % 2 != 0 {
+    if !digits || cursor.is_empty() || !cursor.len().is_multiple_of(2) {
         return None;
     }
     let byte = |at| u8::from_str_radix(cursor.get(at..at + 2)?, 16).ok();
@@ -129,7 +129,8 @@ impl Db {
         })
     }
 
-    fn paged<T>(
+    /// What `of` makes of the records of a span, all of them, with a look at others.
+    pub(in crate::db) fn paged<T>(
         &self,
         table: Table,
         span: Span,

@@ -262,7 +262,12 @@ impl Db {
 impl Db {
     /// Every message that was ever wanted, oldest first.
     pub(crate) fn every_message(&self) -> Result<Vec<MessageRecord>, DbError> {
-        self.all_of(super::schema::MESSAGES, Span::all(), super::pages::value)
+        self.paged(super::schema::MESSAGES, Span::all(), |t, seen| {
+            let small: Option<MessageRecord> = seen.json()?;
+            Ok(small
+                .map(|small| super::bodies::whole(t, small))
+                .transpose()?)
+        })
     }
 }
 

@@ -227,6 +227,8 @@ pub struct MessageRecord {
     #[serde(with = "wire")]
     pub value: TokenAmount,
     pub method: MethodNum,
+    /// In the database apart from the rest, and gone some time after its end.
+    #[serde(default, skip_serializing_if = "no_bytes")]
     pub params: Base64,
     pub fee: FeeRecord,
     /// Epochs on top before it counts as landed.
@@ -238,7 +240,8 @@ pub struct MessageRecord {
     pub state: MessageState,
     /// What was offered at the last push; absent before the first.
     pub gas: Option<GasRecord>,
-    /// As the node signed it.
+    /// As the node signed it; kept as `params` are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedMessage>,
     /// The name by which the chain knows it; after a replacement of the same nonce, the new one.
     #[serde(with = "wire")]
@@ -250,6 +253,8 @@ pub struct MessageRecord {
     /// Epoch of the tipset that executed it.
     pub epoch: Option<Epoch>,
     pub exit_code: Option<i64>,
+    /// Kept as `params` are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_value: Option<Base64>,
     pub gas_used: Option<i64>,
     /// Tipset that executed it.
@@ -277,6 +282,10 @@ pub struct MessageRecord {
     /// What the last failed attempt, or the chain, said; and since when attempts fail.
     pub error: Option<String>,
     pub failing_since: Option<UnixMs>,
+}
+
+fn no_bytes(bytes: &Base64) -> bool {
+    bytes.0.is_empty()
 }
 
 /// An attempt at a message that cannot land any more, unless the chain goes back.

@@ -24,6 +24,11 @@ pub(crate) const LEFT_CHAIN: Table = Table("left-chain");
 pub(crate) const NUMBERS: Table = Table("sector-numbers");
 /// Message id → [`MessageRecord`](super::record::MessageRecord); ids are in the order of time.
 pub(crate) const MESSAGES: Table = Table("messages");
+/// The large parts of messages, by message id, as long as they are kept.
+pub(crate) const BODIES: Table = Table("message-bodies");
+/// Messages that nothing can happen to any more and whose large parts are kept. Key: when it was
+/// wanted (ms since 1970), message id; no value.
+pub(crate) const ENDED: Table = Table("messages-ended");
 /// Messages that are on their way. Key: message id; no value.
 pub(crate) const MESSAGES_OPEN: Table = Table("messages-open");
 /// Messages that ended on chain and are not final yet. Key: message id; where they landed.
@@ -65,6 +70,8 @@ pub(crate) const TABLES: &[Table] = &[
     LEFT_CHAIN,
     NUMBERS,
     MESSAGES,
+    BODIES,
+    ENDED,
     MESSAGES_OPEN,
     MESSAGES_WATCHED,
     SECTOR_MESSAGES,

@@ -3,9 +3,10 @@
 
 use crate::{
     db::{
+        bodies,
         damaged::readable,
         listed::lists,
-        record::{Landing, SectorRecord},
+        record::{Landing, MessageRecord, SectorRecord},
         schema::{MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTORS, TABLES},
     },
     model::{UnixMs, unix_ms},
@@ -37,6 +38,10 @@ pub(crate) const SCHEMA: Schema = Schema {
         Migration {
             what: "messages that are watched have a list of their own",
             work: Work::Each(MESSAGES_OPEN, part),
+        },
+        Migration {
+            what: "the large parts of messages lie apart",
+            work: Work::Each(MESSAGES, divide),
         },
     ],
 };
@@ -88,6 +93,16 @@ fn part(t: &mut Transaction<'_>, entry: &Record) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
+}
+
+/// A message as it would have been written today.
+fn divide(t: &mut Transaction<'_>, message: &Record) -> Result<(), StoreError> {
+    if let Some(record) = readable(message.json::<MessageRecord>())? {
+        let (small, body) = bodies::divided(&record);
+        bodies::put(t, &record, &body)?;
+        t.put_json(message, &small)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -192,8 +207,10 @@ mod tests {
         });
         drop(store);
         let db = Db::open(home.path()).unwrap();
-        let ids: Vec<_> = db.open_messages().unwrap().iter().map(|m| m.id).collect();
-        assert_eq!(ids, [open.id]);
+        assert_eq!(db.open_messages().unwrap(), [open.clone()], "whole");
+        let divided = db.read(|t| t.get(MESSAGES, &keys::message(open.id)));
+        let divided: MessageRecord = divided.unwrap().json().unwrap().unwrap();
+        assert!(divided.params.0.is_empty() && !open.params.0.is_empty());
         let watched = db.watched_messages().unwrap();
         assert_eq!(watched.len(), 1);
         assert_eq!((watched[0].id, watched[0].epoch), (landed.id, Some(9)));

@@ -105,7 +105,9 @@ impl House {
 
     /// All messages of the sector.
     fn messages(&self, id: SectorId) -> Vec<MessageRecord> {
-        self.rig.db.messages_of(id).unwrap()
+        let of = self.rig.db.messages_of(id).unwrap().into_iter();
+        of.map(|small| self.rig.db.message(small.id).unwrap().unwrap())
+            .collect()
     }
 
     /// Executes a message and goes on until it is deep enough.

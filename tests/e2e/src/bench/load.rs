@@ -79,7 +79,12 @@ async fn ask(client: &HttpClient, wish: &Wish, n: u64, call: Call) -> Result<()>
                 },
                 state_change: StateChange {
                     prev: "PC1Done".into(),
-                    next: if n % 2 == 0 { "PC2Done" } else { "PC1Done" }.into(),
+                    next: if n.is_multiple_of(2) {
+                        "PC2Done"
+                    } else {
+                        "PC1Done"
+                    }
+                    .into(),
                     event: "PC2".into(),
                 },
                 failure: None,
