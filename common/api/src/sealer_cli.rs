@@ -12,6 +12,7 @@ use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 #[rpc(server, client, namespace = "Venus", namespace_separator = ".")]
 pub trait SealerCli {
     /// Sectors that are `"online"` or `"offline"`; `job`: 0 all, 1 sealing, 2 snapup, 3 rebuild, 4 unseal.
+    /// More than 100,000 are refused: `Damocles.Sectors` gives them a page at a time.
     #[method(name = "ListSectors")]
     async fn list_sectors(&self, state: String, job: i64) -> RpcResult<Vec<SectorState>>;
 

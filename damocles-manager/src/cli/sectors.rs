@@ -5,6 +5,7 @@ use clap::Subcommand;
 use damocles_api::{
     damocles::{DamoclesClient, MessageView},
     damocles_cli::DamoclesCliClient,
+    lists::{self, DamoclesListsClient, SectorFilter, Want},
     sealer_cli::SealerCliClient,
     sector::SectorState,
     show as words,
@@ -151,14 +152,25 @@ async fn list(
     json: bool,
 ) -> anyhow::Result<()> {
     let which = if offline { "offline" } else { "online" };
-    let job = i64::from(!offline); // 1: sealing; finished sectors have no job
-    let mut sectors = manager
-        .rpc
-        .list_sectors(which.to_owned(), job)
-        .await
-        .map_err(|e| manager.failed(e))?;
-    sectors.retain(|s| miner.is_none_or(|m| s.id.miner == m));
-    sectors.sort_by_key(|s| s.id);
+    let filter = SectorFilter {
+        miner,
+        in_work: !offline,
+        ..SectorFilter::default()
+    };
+    let mut sectors = Vec::new();
+    let mut want = Want {
+        cursor: None,
+        limit: lists::MOST,
+    };
+    loop {
+        let page = manager.rpc.sectors(filter.clone(), want.clone()).await;
+        let page = page.map_err(|e| manager.failed(e))?;
+        sectors.extend(page.items);
+        want.cursor = page.next;
+        if want.cursor.is_none() {
+            break;
+        }
+    }
     if let Some(miner) = miner.filter(|_| sectors.is_empty()) {
         is_served(manager, miner).await?;
     }

@@ -76,6 +76,10 @@ pub enum SealingError {
     NoSeed(SealProof),
     #[error(transparent)]
     Cursor(#[from] NoCursor),
+    #[error(
+        "there are more than {0} such sectors, too many for one answer; ask `Damocles.Sectors` for a page at a time"
+    )]
+    TooLongList(usize),
     #[error("{0:?} is not a state of sectors; write \"online\" or \"offline\"")]
     NotAState(String),
     #[error("a worker's ping needs a name and a destination")]

@@ -37,6 +37,9 @@ impl std::str::FromStr for Standing {
     }
 }
 
+/// So many sectors go into one answer of upstream's method: some hundred MiB.
+const MOST_LISTED: usize = 100_000;
+
 /// Upstream's numbers of jobs: 0 all, 1 sealing; the others have no sectors yet.
 fn of_job(job: i64) -> bool {
     matches!(job, 0 | 1)
@@ -142,18 +145,32 @@ fn wanted(want: &Want) -> Result<Wanted, SealingError> {
 }
 
 impl Sealing {
-    /// Sectors that are `"online"` or `"offline"`, of that job (0 all, 1 sealing).
+    /// Sectors that are `"online"` or `"offline"`, of that job (0 all, 1 sealing), all of them
+    /// as upstream's method has it.
     ///
     /// # Errors
-    /// [`SealingError::NotAState`] for another word.
+    /// [`SealingError::NotAState`] for another word; [`SealingError::TooLongList`].
     pub async fn sectors(&self, state: &str, job: i64) -> Result<Vec<SectorState>, SealingError> {
         let online = state.parse::<Standing>()? == Standing::Online;
         if !of_job(job) {
             return Ok(Vec::new());
         }
         let load = move |db: &Db| {
-            let all = db.sectors(online)?;
-            all.into_iter().map(|r| view(db, r)).collect()
+            let (mut all, mut cursor) = (Vec::new(), None);
+            loop {
+                let wanted = Wanted::new(cursor.as_deref(), lists::MOST as usize)?;
+                let page = db.sectors_page(online, None, &wanted, |_| true)?;
+                cursor = page.next();
+                for record in page.items {
+                    all.push(view(db, record)?);
+                }
+                if all.len() > MOST_LISTED {
+                    return Err(SealingError::TooLongList(MOST_LISTED));
+                }
+                if cursor.is_none() {
+                    return Ok(all);
+                }
+            }
         };
         self.db.call(load).await
     }
