@@ -11,7 +11,7 @@ use crate::{
     table::{META, PROBE_KEY},
 };
 use rand::Rng as _;
-use std::{cell::RefCell, sync::Arc, thread, time::Duration};
+use std::{cell::RefCell, path::Path, sync::Arc, thread, time::Duration};
 use uuid::Uuid;
 
 /// So often a transaction is tried before its caller hears of the conflict. With the pauses in
@@ -71,6 +71,19 @@ impl Store {
     /// Whatever the database says.
     pub fn probe(&self) -> Result<(), StoreError> {
         self.transact(Durability::Synced, |t| t.overwrite(META, PROBE_KEY, []))
+    }
+
+    /// Copies the database, of one moment and with all that was acknowledged, into a directory
+    /// that does not exist yet; it goes on meanwhile. False: it lies on a server, which has means
+    /// of its own.
+    ///
+    /// # Errors
+    /// [`KvError::Storage`]; the directory is then not whole.
+    pub fn backup(&self, to: &Path) -> Result<bool, StoreError> {
+        match self.engine.backup(to) {
+            Some(done) => Ok(done.map(|()| true)?),
+            None => Ok(false),
+        }
     }
 
     /// How many writes were asked to be on the disk, and are; None where a server counts them.
