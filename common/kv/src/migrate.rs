@@ -26,6 +26,11 @@ struct Place {
     after: Vec<u8>,
 }
 
+/// Whether a migration has begun and is not at its end.
+pub(crate) fn is_under_way(t: &mut Transaction<'_>) -> Result<bool, StoreError> {
+    Ok(t.get(META, PLACE_KEY)?.exists())
+}
+
 /// What one transaction came to.
 enum Done {
     Page(usize),

@@ -59,11 +59,11 @@ pub(crate) const STAMP_KEY: &[u8] = b"schema";
 
 /// What a database says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    pub(crate) owner: String,
-    pub(crate) version: u32,
+pub struct Stamp {
+    pub owner: String,
+    pub version: u32,
     /// Made with the database and never changed. Databases of an older version get theirs when
     /// they are opened.
     #[serde(default)]
-    pub(crate) id: Option<uuid::Uuid>,
+    pub id: Option<uuid::Uuid>,
 }

@@ -44,6 +44,8 @@ pub enum StoreError {
         "the connection to the database ended while a transaction was applied ({reason}); whether it was is not known"
     )]
     UnknownOutcome { reason: String },
+    #[error("another import into this database was begun meanwhile; this one is over")]
+    ImportOver,
     #[error("a transaction was begun inside another one of the same database; this is a bug")]
     Nested,
     #[error("a transaction that only reads wrote into table {table:?}; this is a bug")]
