@@ -14,6 +14,9 @@
 //! run again, on every engine the same, as one suite shows (`tests/transactions`). See
 //! `docs/decisions/0006-transactions-that-run-again.md`.
 //!
+//! [`Import`] fills a new database with the records of another one; until it is at its end, nobody
+//! opens it. [`Store::backup`] copies one that is in use.
+//!
 //! On the transactions stand, the same on every engine: [`Leases`] with fences, [`Queues`] from
 //! which many claim, [`Feeds`] of what happened.
 //!
@@ -22,6 +25,7 @@
 mod table;
 mod change;
 mod health;
+mod stamp;
 mod transaction;
 mod schema;
 mod named;
@@ -33,6 +37,7 @@ mod ledger;
 mod mem;
 mod rocks;
 mod migrate;
+mod import;
 mod refusal;
 mod look;
 mod open;
@@ -41,11 +46,13 @@ mod postgres;
 pub use change::Durability;
 pub use feed::Feeds;
 pub use health::Trouble;
+pub use import::Import;
 pub use lease::{Fence, Held, Lease, Leases};
 pub use postgres::{ConnectError, Postgres};
 pub use queue::{Claim, Item, Queues};
 pub use refusal::{ACCEPT_CUT, OpenError};
 pub use rocks::Memory;
 pub use schema::{Migration, Schema, Work};
+pub use stamp::Stamp;
 pub use table::{KvError, Table};
 pub use transaction::{Record, Span, Store, StoreError, Transaction, Version};

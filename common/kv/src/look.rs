@@ -5,9 +5,10 @@
 use crate::{
     Schema,
     health::{Cause, cause},
+    import::IMPORT_KEY,
     refusal::{OpenError, classify, stranger},
     rocks::{Glimpse, families},
-    schema::{STAMP_KEY, Stamp},
+    stamp::{STAMP_KEY, Stamp},
     table::{META, decode},
 };
 use std::{fs, io, path::Path};
@@ -20,7 +21,9 @@ pub(crate) enum Seen {
     /// A database without a record.
     Blank(Vec<String>),
     /// A database of this program.
-    Ours(Vec<String>),
+    Ours(Vec<String>, Stamp),
+    /// One that is to be filled with the records of another one, and is not yet.
+    Half(Vec<String>),
     /// A database with this program's tables, of which the rest cannot be read now. Whether
     /// another process changes it meanwhile, only opening it can tell.
     Unread(Vec<String>),
@@ -44,15 +47,24 @@ pub(crate) fn look(dir: &Path, schema: &Schema) -> Result<Seen, OpenError> {
     match glimpse.get(META, STAMP_KEY) {
         Err(e) => unreadable(dir, schema, names, &e),
         Ok(Some(bytes)) => {
-            judge(dir, schema, &bytes)?;
-            Ok(Seen::Ours(names))
+            let stamp = judge(dir, schema, &bytes)?;
+            Ok(Seen::Ours(names, stamp))
         }
-        Ok(None) => match glimpse.has_records(&names) {
-            Ok(false) => Ok(Seen::Blank(names)),
-            Ok(true) => Err(stranger(dir, schema)),
+        Ok(None) => match blank(&glimpse, &names) {
+            Ok(None) => Ok(Seen::Half(names)),
+            Ok(Some(true)) => Ok(Seen::Blank(names)),
+            Ok(Some(false)) => Err(stranger(dir, schema)),
             Err(e) => unreadable(dir, schema, names, &e),
         },
     }
+}
+
+/// Whether there is no record. None: it is half imported.
+fn blank(glimpse: &Glimpse, names: &[String]) -> Result<Option<bool>, rocksdb::Error> {
+    if glimpse.get(META, IMPORT_KEY)?.is_some() {
+        return Ok(None);
+    }
+    glimpse.has_records(names).map(|some| Some(!some))
 }
 
 /// Whether the stamp is one of this program's, of a version that it knows.

@@ -3,7 +3,8 @@
 
 use crate::{
     Durability, Schema, Span, Store, StoreError, Table, Transaction, Work,
-    schema::{Migration, STAMP_KEY, Stamp},
+    schema::Migration,
+    stamp::{STAMP_KEY, Stamp},
     table::META,
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ struct Place {
     to: u32,
     /// The last key that was shown.
     after: Vec<u8>,
+}
+
+/// Whether a migration has begun and is not at its end.
+pub(crate) fn is_under_way(t: &mut Transaction<'_>) -> Result<bool, StoreError> {
+    Ok(t.get(META, PLACE_KEY)?.exists())
 }
 
 /// What one transaction came to.

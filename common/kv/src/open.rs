@@ -1,14 +1,15 @@
 //! Opening a database: whose it is and how old is settled before anything in it changes.
 
 use crate::{
-    Durability, KvError, Schema, Span, Store, StoreError,
+    Durability, Import, KvError, Schema, Stamp, Store, StoreError,
     health::{Cause, cause},
+    import::{is_empty, is_half},
     look::{Seen, judge, look},
     mem::Mem,
     migrate::migrate,
     refusal::{ACCEPT_CUT, OpenError, classify, stranger},
     rocks::{Log, Rocks, db_options},
-    schema::{STAMP_KEY, Stamp},
+    stamp::STAMP_KEY,
     table::META,
 };
 use std::{fs, path::Path, sync::Arc};
@@ -31,7 +32,7 @@ impl Store {
     /// [`OpenError::Failing`].
     pub fn open(dir: &Path, schema: &Schema) -> Result<Self, OpenError> {
         let seen = look(dir, schema)?;
-        open(dir, schema, seen)
+        open(dir, schema, seen, Way::UpToDate)
     }
 
     /// Opens the database in `dir`, and makes none: what is not there is lost or not mounted.
@@ -39,24 +40,91 @@ impl Store {
     /// # Errors
     /// [`OpenError::Missing`] when there is none; those of [`Self::open`].
     pub fn open_existing(dir: &Path, schema: &Schema) -> Result<Self, OpenError> {
-        let seen = look(dir, schema)?;
-        if let Seen::Nothing | Seen::Blank(_) = seen {
-            return Err(OpenError::Missing {
-                dir: dir.to_owned(),
-            });
+        let seen = existing(dir, schema)?;
+        open(dir, schema, seen, Way::UpToDate)
+    }
+
+    /// The same of whatever version it is: its records stay as they are.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_existing`].
+    pub fn open_as_it_is(dir: &Path, schema: &Schema) -> Result<Self, OpenError> {
+        let seen = existing(dir, schema)?;
+        open(dir, schema, seen, Way::AsItIs)
+    }
+
+    /// What the database in `dir` says of itself; nothing in the directory changes.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] when there is none, or it cannot be read to its stamp; those of
+    /// [`Self::open`].
+    pub fn stamp_in(dir: &Path, schema: &Schema) -> Result<Stamp, OpenError> {
+        match existing(dir, schema)? {
+            Seen::Ours(_, stamp) => Ok(stamp),
+            _ => Err(missing(dir)),
         }
-        open(dir, schema, seen)
+    }
+
+    /// Makes a database in `dir` that is to get the records of another one, and will be what
+    /// `stamp` says. One that was half imported is begun anew.
+    ///
+    /// # Errors
+    /// [`OpenError::NotEmpty`] when there is one; those of [`Self::open`].
+    pub fn import(dir: &Path, schema: &Schema, stamp: Stamp) -> Result<Import, OpenError> {
+        let seen = look(dir, schema)?;
+        let not_empty = || OpenError::NotEmpty {
+            dir: dir.to_owned(),
+        };
+        if let Seen::Ours(..) | Seen::Unread(_) = seen {
+            return Err(not_empty());
+        }
+        let store = open(dir, schema, seen, Way::Import)?;
+        let begun = Import::begin(store, schema, stamp).map_err(|e| OpenError::Damaged {
+            dir: dir.to_owned(),
+            reason: e.to_string(),
+        })?;
+        begun.ok_or_else(not_empty)
     }
 }
 
-fn open(dir: &Path, schema: &Schema, seen: Seen) -> Result<Store, OpenError> {
+/// What is done with a database once it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It is brought to the newest version.
+    UpToDate,
+    AsItIs,
+    /// It gets no stamp yet.
+    Import,
+}
+
+fn missing(dir: &Path) -> OpenError {
+    OpenError::Missing {
+        dir: dir.to_owned(),
+    }
+}
+
+fn existing(dir: &Path, schema: &Schema) -> Result<Seen, OpenError> {
+    match look(dir, schema)? {
+        Seen::Nothing | Seen::Blank(_) => Err(missing(dir)),
+        seen => Ok(seen),
+    }
+}
+
+fn open(dir: &Path, schema: &Schema, seen: Seen, way: Way) -> Result<Store, OpenError> {
+    if matches!(seen, Seen::Half(_)) && way != Way::Import {
+        return Err(half(dir));
+    }
     check_writable(dir)?;
     let make = matches!(seen, Seen::Nothing);
-    let whole = matches!(seen, Seen::Ours(_));
-    let (Seen::Ours(families) | Seen::Unread(families) | Seen::Blank(families)) = seen else {
+    let whole = matches!(seen, Seen::Ours(..));
+    let (Seen::Ours(families, _)
+    | Seen::Unread(families)
+    | Seen::Blank(families)
+    | Seen::Half(families)) = seen
+    else {
         let default = vec!["default".to_owned()];
         let rocks = Rocks::open(dir, &default, &db_options(make, Log::Whole));
-        return prepare(dir, schema, rocks.map_err(|e| classify(dir, &e))?);
+        return prepare(dir, schema, rocks.map_err(|e| classify(dir, &e))?, way);
     };
     let opened = Rocks::open(dir, &families, &db_options(make, Log::Whole));
     let of_log = |e: &rocksdb::Error| match cause(e.as_ref()) {
@@ -70,7 +138,13 @@ fn open(dir: &Path, schema: &Schema, seen: Seen) -> Result<Store, OpenError> {
         Err(e) if of_log(&e) => cut(dir, &families, e.as_ref())?,
         Err(e) => return Err(classify(dir, &e)),
     };
-    prepare(dir, schema, rocks)
+    prepare(dir, schema, rocks, way)
+}
+
+fn half(dir: &Path) -> OpenError {
+    OpenError::HalfImported {
+        dir: dir.to_owned(),
+    }
 }
 
 /// Opens it without the end of its log, if a person has said so. The log is kept beside.
@@ -104,7 +178,7 @@ fn cut(dir: &Path, families: &[String], reason: &str) -> Result<Rocks, OpenError
 
 /// Looks at the stamp again, now that nobody else can change it, and brings everything up to
 /// date.
-fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Store, OpenError> {
+fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks, way: Way) -> Result<Store, OpenError> {
     let tables = schema.tables.iter().copied().chain([META]);
     let stamp = match rocks.get(META, STAMP_KEY) {
         Ok(found) => found,
@@ -125,9 +199,20 @@ fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Store, OpenE
         dir: dir.to_owned(),
         reason: e.to_string(),
     };
+    if way == Way::Import {
+        return Ok(store);
+    }
     // what has records and no stamp is not ours, or has lost it
-    if found.is_none() && has_records(&store, schema).map_err(damaged)? {
-        return Err(stranger(dir, schema));
+    if found.is_none() {
+        let (half_filled, empty) = store
+            .read(|t| Ok((is_half(t)?, is_empty(t, schema)?)))
+            .map_err(damaged)?;
+        if half_filled {
+            return Err(half(dir));
+        }
+        if !empty {
+            return Err(stranger(dir, schema));
+        }
     }
     let up = |source| OpenError::Migration {
         dir: dir.to_owned(),
@@ -138,19 +223,10 @@ fn prepare(dir: &Path, schema: &Schema, mut rocks: Rocks) -> Result<Store, OpenE
     if id.is_none() {
         stamp_it(&store, schema, version).map_err(up)?;
     }
-    migrate(&store, schema, version).map_err(up)?;
+    if way == Way::UpToDate {
+        migrate(&store, schema, version).map_err(up)?;
+    }
     Ok(store)
-}
-
-fn has_records(store: &Store, schema: &Schema) -> Result<bool, StoreError> {
-    store.read(|t| {
-        for table in schema.tables {
-            if !t.scan(*table, &Span::all(), 1)?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    })
 }
 
 fn check_writable(dir: &Path) -> Result<(), OpenError> {

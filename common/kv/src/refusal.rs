@@ -38,6 +38,12 @@ pub enum OpenError {
         wanted: &'static str,
     },
     #[error(
+        "the database in {dir} is half imported; start `db import` again with the file, which begins anew"
+    )]
+    HalfImported { dir: PathBuf },
+    #[error("the database in {dir} is not empty; import into a place where there is none yet")]
+    NotEmpty { dir: PathBuf },
+    #[error(
         "the database in {dir} has version {found}, this program knows up to {known}; run a newer program on it"
     )]
     Newer {

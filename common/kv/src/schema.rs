@@ -2,7 +2,6 @@
 //! brought up to date.
 
 use crate::{Record, StoreError, Table, Transaction};
-use serde::{Deserialize, Serialize};
 
 /// Brings a database one version further.
 #[derive(Clone, Copy, Debug)]
@@ -51,19 +50,4 @@ impl Schema {
     pub const fn version(&self) -> u32 {
         self.migrations.len() as u32 + 1
     }
-}
-
-/// Where [`Stamp`] is kept, in [`META`](crate::table::META): as JSON and nothing else, so that
-/// every program since the first can read it.
-pub(crate) const STAMP_KEY: &[u8] = b"schema";
-
-/// What a database says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    pub(crate) owner: String,
-    pub(crate) version: u32,
-    /// Made with the database and never changed. Databases of an older version get theirs when
-    /// they are opened.
-    #[serde(default)]
-    pub(crate) id: Option<uuid::Uuid>,
 }

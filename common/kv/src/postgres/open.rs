@@ -9,9 +9,10 @@ use super::{
     sql::{FSYNC, Fault, Sql},
 };
 use crate::{
-    Durability, Schema, Span, Store, StoreError, Table, Transaction,
+    Durability, Import, Schema, Stamp, Store, StoreError, Table, Transaction,
+    import::{is_empty, is_half},
     migrate::migrate,
-    schema::{STAMP_KEY, Stamp},
+    stamp::STAMP_KEY,
     table::META,
 };
 use parking_lot::Mutex;
@@ -49,6 +50,14 @@ pub enum ConnectError {
         wanted: &'static str,
     },
     #[error(
+        "the database {place} is half imported; start `db import` again with the file, which begins anew"
+    )]
+    HalfImported { place: String },
+    #[error(
+        "the database {place} is not empty; import into a schema in which there is nothing yet"
+    )]
+    NotEmpty { place: String },
+    #[error(
         "the database {place} has version {found}, this program knows up to {known}; run a newer program on it"
     )]
     Newer {
@@ -70,7 +79,7 @@ impl Store {
     /// # Errors
     /// [`ConnectError`]; [`ConnectError::Unreachable`] is a wait.
     pub fn postgres(postgres: &Postgres, schema: &Schema) -> Result<Self, ConnectError> {
-        open(postgres, schema, true)
+        open(postgres, schema, true, true)
     }
 
     /// Opens the database, and makes none: what is not there is lost, or somewhere else.
@@ -78,11 +87,39 @@ impl Store {
     /// # Errors
     /// [`ConnectError::Missing`] when there is none; those of [`Self::postgres`].
     pub fn postgres_existing(postgres: &Postgres, schema: &Schema) -> Result<Self, ConnectError> {
-        open(postgres, schema, false)
+        open(postgres, schema, false, true)
+    }
+
+    /// The same of whatever version it is: its records stay as they are.
+    ///
+    /// # Errors
+    /// Those of [`Self::postgres_existing`].
+    pub fn postgres_as_it_is(postgres: &Postgres, schema: &Schema) -> Result<Self, ConnectError> {
+        open(postgres, schema, false, false)
+    }
+
+    /// Makes a database that is to get the records of another one, and will be what `stamp` says.
+    /// One that was half imported is begun anew.
+    ///
+    /// # Errors
+    /// [`ConnectError::NotEmpty`] when there is one; those of [`Self::postgres`].
+    pub fn postgres_import(
+        postgres: &Postgres,
+        schema: &Schema,
+        stamp: Stamp,
+    ) -> Result<Import, ConnectError> {
+        let place = postgres.place();
+        let store = connect(postgres, schema, true)?;
+        match Import::begin(store, schema, stamp) {
+            Ok(Some(import)) => Ok(import),
+            Ok(None) => Err(ConnectError::NotEmpty { place }),
+            Err(source) => Err(ConnectError::Store { place, source }),
+        }
     }
 }
 
-fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, ConnectError> {
+/// The server with all tables in it, without a look at what is in them.
+fn connect(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, ConnectError> {
     let place = postgres.place();
     let wrong = |reason| ConnectError::Settings {
         place: place.clone(),
@@ -115,7 +152,7 @@ fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, C
         }
         attempt += 1;
     }
-    let store = Store::new(
+    Ok(Store::new(
         Arc::new(Server {
             pool,
             sql,
@@ -123,16 +160,27 @@ fn open(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, C
             trouble: Mutex::default(),
         }),
         Uuid::nil(),
-    );
+    ))
+}
+
+fn open(
+    postgres: &Postgres,
+    schema: &Schema,
+    may_make: bool,
+    up_to_date: bool,
+) -> Result<Store, ConnectError> {
+    let place = postgres.place();
+    let store = connect(postgres, schema, may_make)?;
     let stamp = store.transact(Durability::Synced, |t| stamp(t, schema, may_make));
     let stamp = match stamp {
         Ok(Found::Ours(stamp)) => stamp,
+        Ok(Found::Half) => return Err(ConnectError::HalfImported { place }),
         Ok(Found::Nothing) => return Err(missing(&place, schema)),
         Ok(Found::Strangers) => return Err(strangers(&place, schema)),
         Err(source) => return Err(ConnectError::Store { place, source }),
     };
     judge(&place, schema, &stamp)?;
-    if let Err(source) = migrate(&store, schema, stamp.version) {
+    if up_to_date && let Err(source) = migrate(&store, schema, stamp.version) {
         return Err(ConnectError::Store { place, source });
     }
     Ok(store
@@ -177,6 +225,8 @@ fn judge(place: &str, schema: &Schema, stamp: &Stamp) -> Result<(), ConnectError
 /// Whose the records are.
 enum Found {
     Ours(Stamp),
+    /// Somebody has begun to import it.
+    Half,
     /// There are records, and nothing says whose.
     Strangers,
     /// There are none, and none may be made.
@@ -189,10 +239,11 @@ fn stamp(t: &mut Transaction<'_>, schema: &Schema, may_make: bool) -> Result<Fou
     if let Some(stamp) = record.json()? {
         return Ok(Found::Ours(stamp));
     }
-    for table in schema.tables {
-        if !t.scan(*table, &Span::all(), 1)?.is_empty() {
-            return Ok(Found::Strangers);
-        }
+    if is_half(t)? {
+        return Ok(Found::Half);
+    }
+    if !is_empty(t, schema)? {
+        return Ok(Found::Strangers);
     }
     if !may_make {
         return Ok(Found::Nothing);

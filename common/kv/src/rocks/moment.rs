@@ -6,11 +6,13 @@ use super::{
     state::{failed, family},
 };
 use crate::{
-    Durability, Table, Trouble,
+    Durability, KvError, Table, Trouble,
     recent::Footprint,
+    table::META,
     transaction::{Attempt, End, Engine, Failure, Range, Stored, View, unpack},
 };
-use rocksdb::{DB, IteratorMode, ReadOptions, SnapshotWithThreadMode};
+use rocksdb::{DB, IteratorMode, ReadOptions, SnapshotWithThreadMode, checkpoint::Checkpoint};
+use std::path::Path;
 
 /// The database as it was when the transaction began.
 struct Moment<'a> {
@@ -125,5 +127,14 @@ impl Engine for Rocks {
 
     fn synced_writes(&self) -> Option<u64> {
         Some(self.ledger.synced_writes())
+    }
+
+    fn backup(&self, to: &Path) -> Option<Result<(), KvError>> {
+        let copied = self.with(|db, _| {
+            Checkpoint::new(db)
+                .and_then(|checkpoint| checkpoint.create_checkpoint(to))
+                .map_err(|e| failed("copying", META, &e))
+        });
+        Some(copied)
     }
 }

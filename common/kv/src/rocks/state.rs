@@ -4,7 +4,7 @@ use super::options::{Log, db_options, descriptors, families, table_options};
 use crate::{
     KvError, Table,
     change::Change,
-    schema::STAMP_KEY,
+    stamp::STAMP_KEY,
     table::META,
     transaction::{Version, pack},
 };

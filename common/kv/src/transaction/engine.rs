@@ -2,7 +2,7 @@
 
 use super::{error::StoreError, record::Stored, span::Range};
 use crate::{Durability, KvError, Table, Trouble, change::Change};
-use std::fmt;
+use std::{fmt, path::Path};
 
 /// One attempt of a transaction.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,12 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
 
     /// How many writes were asked to be on the disk, and are; None: the engine cannot tell.
     fn synced_writes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Copies the database as it is now into a new directory. None: it lies on a server, which has
+    /// means of its own.
+    fn backup(&self, _to: &Path) -> Option<Result<(), KvError>> {
         None
     }
 

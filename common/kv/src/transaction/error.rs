@@ -49,6 +49,8 @@ pub enum StoreError {
         "the database was brought to version {found} by a newer program, and this one writes version {known}; install the newer one here, too"
     )]
     Newer { found: u32, known: u32 },
+    #[error("another import into this database was begun meanwhile; this one is over")]
+    ImportOver,
     #[error("a transaction was begun inside another one of the same database; this is a bug")]
     Nested,
     #[error("a transaction that only reads wrote into table {table:?}; this is a bug")]

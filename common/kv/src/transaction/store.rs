@@ -8,12 +8,13 @@ use super::{
 };
 use crate::{
     Durability, KvError, Trouble,
-    schema::{STAMP_KEY, Stamp},
+    stamp::{STAMP_KEY, Stamp},
     table::{META, PROBE_KEY},
 };
 use rand::Rng as _;
 use std::{
     cell::RefCell,
+    path::Path,
     sync::{Arc, OnceLock},
     thread,
     time::Duration,
@@ -111,6 +112,19 @@ impl Store {
     /// Whatever the database says.
     pub fn probe(&self) -> Result<(), StoreError> {
         self.transact(Durability::Synced, |t| t.overwrite(META, PROBE_KEY, []))
+    }
+
+    /// Copies the database, of one moment and with all that was acknowledged, into a directory
+    /// that does not exist yet; it goes on meanwhile. False: it lies on a server, which has means
+    /// of its own.
+    ///
+    /// # Errors
+    /// [`KvError::Storage`]; the directory is then not whole.
+    pub fn backup(&self, to: &Path) -> Result<bool, StoreError> {
+        match self.engine.backup(to) {
+            Some(done) => Ok(done.map(|()| true)?),
+            None => Ok(false),
+        }
     }
 
     /// How many writes were asked to be on the disk, and are; None where a server counts them.

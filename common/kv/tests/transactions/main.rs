@@ -4,6 +4,7 @@
 mod server;
 mod engines;
 mod records;
+mod import;
 mod isolation;
 mod histories;
 mod roles;
