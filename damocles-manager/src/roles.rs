@@ -113,16 +113,14 @@ impl Roles {
             let until = stop.child_token();
             let working = work(self.db.holding(fence.clone()), until.clone());
             tokio::pin!(working);
-            let lost = tokio::select! {
+            tokio::select! {
                 ended = &mut working => {
                     self.give_back(fence).await;
                     return ended;
                 }
-                () = self.renew(&fence) => !stop.is_cancelled(),
-            };
-            if lost {
-                tracing::warn!(%role, scope, "another manager has the role now, or it could not be renewed; what is under way here is left to the one that has it");
+                () = self.renew(&fence) => {}
             }
+            tracing::warn!(%role, scope, "another manager has the role now, or it could not be renewed; what is under way here is left to the one that has it");
             until.cancel();
             let _ = tokio::time::timeout(LEAVE, working).await;
         }
@@ -184,8 +182,12 @@ impl Roles {
             .await
     }
 
-    /// Renews the role for as long as that goes.
+    /// Renews the role for as long as that goes. Where nobody else can have the database open,
+    /// nobody can take it.
     async fn renew(&self, fence: &Fence) {
+        if !self.db.is_shared() {
+            return std::future::pending().await;
+        }
         let mut ticks = interval(RENEW);
         let mut last = Instant::now();
         loop {
@@ -201,8 +203,7 @@ impl Roles {
                 }
                 Err(_) => {}
             }
-            // a database that nobody else can have open keeps it, however slow it is
-            if last.elapsed() >= LEASE && self.db.is_shared() {
+            if last.elapsed() >= LEASE {
                 return;
             }
         }
