@@ -171,6 +171,8 @@ fn unopened(error: OpenError) -> Fatal {
         | OpenError::Newer { .. }
         | OpenError::Damaged { .. }
         | OpenError::DamagedLog { .. }
+        | OpenError::HalfImported { .. }
+        | OpenError::NotEmpty { .. }
         | OpenError::Migration { .. } => Exit::Data,
     };
     with_hint(exit, error.to_string())
@@ -181,9 +183,11 @@ fn unreached(error: ServerError) -> Fatal {
         ServerError::Settings { .. } => Exit::Config,
         ServerError::Unreachable { .. } | ServerError::Store { .. } => Exit::Database,
         ServerError::Refused { .. } => Exit::Refused,
-        ServerError::Missing { .. } | ServerError::Foreign { .. } | ServerError::Newer { .. } => {
-            Exit::Data
-        }
+        ServerError::HalfImported { .. }
+        | ServerError::NotEmpty { .. }
+        | ServerError::Missing { .. }
+        | ServerError::Foreign { .. }
+        | ServerError::Newer { .. } => Exit::Data,
     };
     with_hint(exit, damocles_types::chain(&error))
 }
