@@ -97,6 +97,9 @@ impl Db {
     ) -> Result<bool, DbError> {
         // a bound, not a law: not in the transaction, or every stray would be in its way
         let full = self.read(|t| {
+            if t.get(STRAYS, &keys::sector(sector))?.exists() {
+                return Ok(false);
+            }
             let all = t.scan(STRAYS, &Span::all(), MOST_STRAYS)?;
             Ok::<_, DbError>(all.len() >= MOST_STRAYS)
         })?;
