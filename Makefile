@@ -75,7 +75,7 @@ test-slow: build params ## a house under siege: crowds, liars, damaged files (tw
 	$(cargo) test $(cargo_flags) --workspace --test siege -- --ignored --nocapture
 
 drill: build params ## several managers on one database, killed and cut off at random (ten minutes; needs PostgreSQL)
-	$(cargo) test $(cargo_flags) --workspace --test house -- --ignored --nocapture
+	$(cargo) test $(cargo_flags) --workspace --test house -- --ignored --nocapture drill
 
 test-lotus: build params ## the house on a private network of real Lotus nodes; LOTUS=DIR holds a 2k build (half an hour)
 	@"$(bin)/damocles-peers" lotus
