@@ -8,6 +8,7 @@ use damocles_processor::{
 use damocles_types::{PaddedSize, PieceInfo, SealProof, SectorSize};
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -57,6 +58,18 @@ impl Sector {
             pieces,
             staged_filepath: self.path("staged"),
         })
+    }
+
+    /// Data that fills a sector, with zeros behind it.
+    fn piece(&self, data: &[u8]) -> Piece {
+        let file = self.path("piece");
+        fs::write(&file, data).unwrap();
+        Piece {
+            piece_file: PieceFile::Local(file),
+            payload_size: data.len() as u64,
+            piece_size: PaddedSize(2048).unpadded(),
+            piece_cid: None,
+        }
     }
 
     fn pc1(&self, ticket: u8, piece_infos: &[PieceInfo]) -> Pc1 {
@@ -216,10 +229,11 @@ fn c2(sector: &Sector, pool: &Pool, kernel: &str, c1: &Opaque) -> f64 {
     took
 }
 
-/// C1's output of a sector.
-fn c1_of(number: u64) -> (Sector, Opaque) {
+/// C1's output of a sector with data (none: of committed capacity).
+fn c1_of(number: u64, data: &[u8]) -> (Sector, Opaque) {
     let s = Sector::new(number);
-    let infos = s.add_pieces(vec![]);
+    let piece = (!data.is_empty()).then(|| s.piece(data));
+    let infos = s.add_pieces(piece.into_iter().collect());
     let pc2 = s.run(&s.pc2(s.run(&s.pc1(1, &infos))));
     let c1 = s.run(&s.c1(1, pc2, &infos));
     (s, c1)
@@ -227,14 +241,27 @@ fn c1_of(number: u64) -> (Sector, Opaque) {
 
 #[test]
 fn the_prover_of_this_cpu_makes_proofs_that_the_library_accepts() {
-    let (s, c1) = c1_of(9);
+    let (s, c1) = c1_of(9, &[]);
     c2(&s, &s.pool, our_prover(), &c1);
+}
+
+#[test]
+#[ignore = "ten minutes"]
+fn proofs_of_fifty_sectors_of_random_data_are_accepted_by_the_library() {
+    let pool = start(&Processors::default());
+    let mut random = fs::File::open("/dev/urandom").unwrap();
+    for number in 0..50 {
+        let mut data = [0; 2032];
+        random.read_exact(&mut data).unwrap();
+        let (s, c1) = c1_of(number, &data);
+        c2(&s, &pool, our_prover(), &c1);
+    }
 }
 
 #[test]
 #[ignore = "prints how fast it is, beside the library"]
 fn the_provers_side_by_side() {
-    let (s, c1) = c1_of(10);
+    let (s, c1) = c1_of(10, &[]);
     // children that stay: one that nobody asked for ends when it has had nothing to do for a while
     let [ours, library] = ["auto", "filecoin-proofs"].map(|kernel| {
         let raw = serde_json::json!({ "c2": [{ "kernel": kernel }] });
@@ -306,14 +333,7 @@ fn pc1_refuses_data_that_is_not_that_of_the_pieces() {
 #[test]
 fn pc2_can_be_killed_anywhere_and_finds_the_same_comm_r() {
     let s = Sector::new(4);
-    let file = s.path("piece");
-    fs::write(&file, [0x5a; 1000]).unwrap();
-    let infos = s.add_pieces(vec![Piece {
-        piece_file: PieceFile::Local(file),
-        payload_size: 1000,
-        piece_size: PaddedSize(2048).unpadded(),
-        piece_cid: None,
-    }]);
+    let infos = s.add_pieces(vec![s.piece(&[0x5a; 1000])]);
     let pc1 = s.run(&s.pc1(1, &infos));
     let plain = fs::read(s.path("sealed")).unwrap();
     let wanted = s.run(&s.pc2(pc1.clone()));
@@ -411,14 +431,8 @@ fn interrupt(sector: &Sector) {
 #[test]
 fn both_kernels_of_pc2_make_the_same_files_and_either_goes_on_after_the_other() {
     let s = Sector::new(7);
-    let file = s.path("piece");
-    fs::write(&file, (0..2032).map(|i| (i * i) as u8).collect::<Vec<_>>()).unwrap();
-    let infos = s.add_pieces(vec![Piece {
-        piece_file: PieceFile::Local(file),
-        payload_size: 2032,
-        piece_size: PaddedSize(2048).unpadded(),
-        piece_cid: None,
-    }]);
+    let data: Vec<_> = (0..2032).map(|i| (i * i) as u8).collect();
+    let infos = s.add_pieces(vec![s.piece(&data)]);
     let library = start_pc2(serde_json::json!({"kernel": "filecoin-proofs"}));
     let tight = start_pc2(serde_json::json!({"envs": {"DAMOCLES_PC2_MEMORY": "20KiB"}}));
     let run = |pool: &Pool, task: &Pc2| {

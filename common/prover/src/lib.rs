@@ -6,7 +6,8 @@
 //! mapped file ·
 //! `wiped` numbers that nobody may find later · `fp` the base field · `multiexp` sums of multiples of points · `fft` transforms over the scalar field, and the
 //! quotient polynomial h · `synthesis` a circuit's witness · `parameters` decoded once · `stored`
-//! these in a file · `setup` parameters from nothing · `prove` a proof.
+//! these in a file · `setup` parameters from nothing · `reference` bellperson, to measure against ·
+//! `prove` a proof.
 
 pub mod run;
 
@@ -27,5 +28,7 @@ pub mod parameters;
 pub mod stored;
 
 pub mod setup;
+
+pub mod reference;
 
 pub mod prove;

@@ -56,7 +56,7 @@ impl Parameters {
         let ((b, _), _) = source.get_b_g1(0, 0)?;
         let b_g1 = Bases::new(cpu, &b);
         let ((b, _), _) = source.get_b_g2(0, 0)?;
-        let b_g2 = G2Bases::new(&b);
+        let b_g2 = G2Bases::new(cpu, &b);
         Ok(Self {
             key,
             h,

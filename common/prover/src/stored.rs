@@ -35,22 +35,22 @@ use std::{
 
 const MAGIC: &[u8; 16] = b"damocles groth16";
 /// Another one is refused, and the file made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Sections begin with one, so that points lie in their place.
 const PAGE: usize = 4096;
 /// What is hashed by itself.
 const CHUNK: usize = 1 << 20;
 /// How long a digest is.
 const DIGEST: usize = 32;
-/// The origin, the key, four times points of G1 with those at infinity, points of G2.
-const SECTIONS: usize = 11;
+/// The origin, the key, five times points with those at infinity.
+const SECTIONS: usize = 12;
 
 /// How points are kept, which is how this CPU calculates with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Limbs for lanes, 128 bytes a point of G1.
+    /// Limbs for lanes, 128 bytes a point of G1, 256 of G2.
     Lanes = 1,
-    /// blst's words, 96 bytes a point of G1.
+    /// blst's words, 96 bytes a point of G1, 192 of G2.
     Words = 0,
 }
 
@@ -191,7 +191,7 @@ pub fn map(
         begin: usize::try_from(number(32 + 16 * i)).unwrap_or(usize::MAX),
         length: usize::try_from(number(40 + 16 * i)).unwrap_or(usize::MAX),
     });
-    let [origin, key, h, h0, l, l0, a, a0, b, b0, b_g2] = &places;
+    let [origin, key, h, h0, l, l0, a, a0, b, b0, b_g2, b_g20] = &places;
     if !fits(origin.bytes().ok_or(DAMAGED)?) {
         return Err(Unusable::Wrong("it was made from other parameters"));
     }
@@ -207,7 +207,7 @@ pub fn map(
         l: bases(l, l0)?,
         a: bases(a, a0)?,
         b_g1: bases(b, b0)?,
-        b_g2: G2Bases::mapped(b_g2).ok_or(DAMAGED)?,
+        b_g2: G2Bases::mapped(cpu, b_g2, b_g20).ok_or(DAMAGED)?,
     })
 }
 
@@ -226,8 +226,8 @@ fn sections<'a>(
     let [l, l0] = parameters.l.sections();
     let [a, a0] = parameters.a.sections();
     let [b, b0] = parameters.b_g1.sections();
-    let b_g2 = parameters.b_g2.section();
-    [origin, key, h, h0, l, l0, a, a0, b, b0, b_g2]
+    let [b_g2, b_g20] = parameters.b_g2.sections();
+    [origin, key, h, h0, l, l0, a, a0, b, b0, b_g2, b_g20]
 }
 
 /// Where sections begin, and how long the file is.

@@ -14,6 +14,7 @@ Examples:
   damocles-worker bench pc2 --size 8MiB
   damocles-worker bench pc1 --size 8MiB --sectors 16 --cores 1
   damocles-worker bench poseidon --size 8MiB --arity 11 --json
+  damocles-worker bench c2 --size 2KiB --against bellperson --cores 2
 
 Both sides run in turns in this process, on the same CPUs, until about a minute and a half is
 measured; medians count, and every byte of both results is compared. The proofs library is
@@ -39,6 +40,16 @@ enum Command {
     Pc1(Common),
     /// The tree of the unsealed data
     TreeD(Common),
+    /// The largest multiexponentiation of C2
+    Msm(Common),
+    /// A transform of C2
+    Fft(Common),
+    /// A sector's proof
+    C2(Common),
+    /// A proof that sectors are still there
+    WindowPost(Common),
+    /// Making the parameters of a test network (the library takes minutes)
+    Params(Common),
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,13 +57,13 @@ struct Common {
     /// 2KiB, 8MiB, 512MiB, 32GiB or 64GiB; poseidon takes any up to 4GiB
     #[arg(short, long, value_name = "SIZE")]
     size: ByteSize,
-    /// What to compare with
-    #[arg(long, default_value = "filecoin-proofs")]
-    against: Against,
+    /// What to compare with: bellperson does the library's proofs [default: what there is]
+    #[arg(long)]
+    against: Option<Against>,
     /// CPUs for both sides
     #[arg(long, default_value_t = 1, value_parser = count, value_name = "N")]
     cores: usize,
-    /// So many equal sectors; only pc1 takes several
+    /// So many equal sectors; only pc1 and window-post take several
     #[arg(long, default_value_t = 1, value_parser = count, value_name = "K")]
     sectors: usize,
     /// Runs of each side
@@ -69,6 +80,7 @@ struct Common {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Against {
     FilecoinProofs,
+    Bellperson,
 }
 
 fn arity(text: &str) -> Result<Arity, String> {
@@ -91,8 +103,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Pc2(common) => (What::Pc2, common),
         Command::Pc1(common) => (What::Pc1, common),
         Command::TreeD(common) => (What::TreeD, common),
+        Command::Msm(common) => (What::Msm, common),
+        Command::Fft(common) => (What::Fft, common),
+        Command::C2(common) => (What::C2, common),
+        Command::WindowPost(common) => (What::WindowPost, common),
+        Command::Params(common) => (What::Params, common),
     };
-    let Against::FilecoinProofs = common.against;
     let request = Request {
         what,
         size: common.size,
@@ -102,6 +118,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let usage = |message: String| Fatal::new(Exit::Usage, message);
     request.check().map_err(usage)?;
+    if matches!(common.against, Some(Against::Bellperson)) && !what.is_of_proofs() {
+        return Err(usage(format!("{} has nothing to do with bellperson", what.name())).into());
+    }
     if Build::of_this_program() == Build::Dev {
         eprintln!(
             "warning: this program is not optimised, so these figures mean little; cargo build --release"

@@ -2,18 +2,23 @@
 //! one process, on the same cores, and every byte of both results compared.
 //!
 //! `place` where files lie meanwhile · `turns` the measuring itself · `hashes` Poseidon ·
-//! `sectors` PC1, PC2 and tree-d, as the stages run them · `compare` directories.
+//! `sectors` PC1, PC2 and tree-d, as the stages (`stages`) run them · `parts` of a proof · `proofs` whole ones ·
+//! `setups` parameters · `compare` directories.
 
 mod compare;
 mod hashes;
+mod parts;
 mod place;
+mod proofs;
 mod sectors;
+mod setups;
+mod stages;
 mod turns;
 
 pub use damocles_kernels::poseidon::Arity;
 pub use place::Place;
 
-use crate::{cpus::CpuSet, pin};
+use crate::{cpus::CpuSet, params::LARGEST, pin};
 use damocles_kernels::cpu::Cpu;
 use damocles_types::{ByteSize, SectorSize};
 use serde::Serialize;
@@ -26,6 +31,13 @@ pub enum What {
     Pc2,
     Pc1,
     TreeD,
+    /// The multiexponentiation of h.
+    Msm,
+    Fft,
+    C2,
+    WindowPost,
+    /// Making those of a size.
+    Params,
 }
 
 impl What {
@@ -35,7 +47,20 @@ impl What {
             Self::Pc2 => "pc2",
             Self::Pc1 => "pc1",
             Self::TreeD => "tree-d",
+            Self::Msm => "msm",
+            Self::Fft => "fft",
+            Self::C2 => "c2",
+            Self::WindowPost => "window-post",
+            Self::Params => "params",
         }
+    }
+
+    /// Whether it belongs to proofs, of which bellperson is what we are measured against.
+    pub const fn is_of_proofs(self) -> bool {
+        matches!(
+            self,
+            Self::Msm | Self::Fft | Self::C2 | Self::WindowPost | Self::Params
+        )
     }
 }
 
@@ -50,7 +75,7 @@ pub struct Request {
     pub size: ByteSize,
     /// CPUs that both sides may use.
     pub cores: usize,
-    /// Equal sectors that are worked on at once (PC1), else one.
+    /// Equal sectors that are worked on at once (PC1) or proven in one WindowPoSt, else one.
     pub sectors: usize,
     /// Runs of each side; none: as many as a minute or two allow.
     pub runs: Option<usize>,
@@ -59,13 +84,18 @@ pub struct Request {
 impl Request {
     /// Says what cannot be.
     pub fn check(&self) -> Result<(), String> {
+        let size = || self.size.to_string().parse::<SectorSize>();
         match self.what {
             What::Poseidon(_) if self.sectors > 1 => {
                 Err("poseidon hashes field elements, not sectors".to_owned())
             }
-            What::Pc2 | What::TreeD if self.sectors > 1 => {
+            What::Pc1 | What::WindowPost | What::Poseidon(_) => Ok(()),
+            _ if self.sectors > 1 => {
                 Err(format!("{} takes one sector at a time", self.what.name()))
             }
+            _ => Ok(()),
+        }?;
+        match self.what {
             What::Poseidon(_) if self.size > MOST_HASHED => Err(format!(
                 "poseidon hashes in memory: {} is too much, {MOST_HASHED} is the most",
                 self.size
@@ -74,7 +104,11 @@ impl Request {
                 Err(format!("{} is less than one hash takes", self.size))
             }
             What::Poseidon(_) => Ok(()),
-            _ => self.size.to_string().parse::<SectorSize>().map(|_| ()),
+            _ if self.what.is_of_proofs() && size()? > LARGEST => Err(format!(
+                "our prover takes sectors up to {LARGEST}, not {}",
+                self.size
+            )),
+            _ => size().map(|_| ()),
         }
     }
 }
@@ -125,7 +159,8 @@ pub struct Report {
     pub reference_s: f64,
     /// How many times as fast we are.
     pub ratio: f64,
-    /// Every byte of both results was the same, in every run.
+    /// Every byte of both results was the same, in every run. Of proofs, which are random: the
+    /// library's verifier accepted all of both sides.
     pub identical: bool,
     pub cpu_features: Vec<&'static str>,
     /// What computed on our side, by its own name.
@@ -175,6 +210,10 @@ pub fn room(request: &Request) -> u64 {
         // data and tree-d once; layers and a copy of the data, of both sides and of a run
         What::Pc1 => size * 3 + size * (layers + 1) * 3 * request.sectors as u64,
         What::TreeD => size * 7,
+        What::Msm | What::Fft => 0,
+        What::C2 | What::WindowPost => size * (layers + 6) * request.sectors as u64 + (16 << 20),
+        // test networks' circuits are alike, but for the trees' heights
+        What::Params => 3 << 30,
     }
 }
 
@@ -187,6 +226,11 @@ pub fn run(
 ) -> anyhow::Result<Report> {
     let mut hashes;
     let mut sealing;
+    let (mut msm, mut fft, mut proofs, mut setups);
+    let size = || {
+        SectorSize::from_bytes(request.size.0)
+            .ok_or_else(|| anyhow::anyhow!("{} is no sector size", request.size))
+    };
     let subject: &mut dyn turns::Subject = match request.what {
         What::Poseidon(arity) => {
             tell("making field elements".to_owned());
@@ -196,6 +240,26 @@ pub fn run(
         What::Pc1 | What::Pc2 | What::TreeD => {
             sealing = sectors::Sealing::new(request, place, tell)?;
             &mut sealing
+        }
+        What::Msm => {
+            msm = parts::Msm::new(size()?, tell)?;
+            &mut msm
+        }
+        What::Fft => {
+            fft = parts::Fft::new(size()?, tell)?;
+            &mut fft
+        }
+        What::C2 => {
+            proofs = proofs::Proofs::c2(size()?, place, tell)?;
+            &mut proofs
+        }
+        What::WindowPost => {
+            proofs = proofs::Proofs::window_post(size()?, request.sectors, place, tell)?;
+            &mut proofs
+        }
+        What::Params => {
+            setups = setups::Setups::new(size()?, place);
+            &mut setups
         }
     };
     let found = turns::take(subject, request.runs, tell)?;
@@ -252,6 +316,9 @@ mod tests {
             (What::Pc1, "8MiB", 16),
             (What::Pc2, "64GiB", 1),
             (What::TreeD, "2KiB", 1),
+            (What::WindowPost, "2KiB", 2),
+            (What::C2, "512MiB", 1),
+            (What::Params, "8MiB", 1),
         ] {
             assert_eq!(check(what, size, sectors), Ok(()), "{what:?} {size}");
         }
@@ -262,6 +329,9 @@ mod tests {
             (What::Pc2, "8MiB", 2, "pc2 takes one sector"),
             (What::TreeD, "8MiB", 2, "tree-d takes one sector"),
             (What::Pc1, "9MiB", 2, "not a sector size"),
+            (What::C2, "2KiB", 2, "c2 takes one sector"),
+            (What::Params, "32GiB", 1, "up to 512MiB"),
+            (What::Msm, "1KiB", 1, "not a sector size"),
         ] {
             let refused = check(what, size, sectors).unwrap_err();
             assert!(refused.contains(needle), "{refused}");

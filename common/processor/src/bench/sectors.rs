@@ -5,27 +5,24 @@ use super::{
     Place, Request, What,
     compare::difference,
     hashes::random_elements,
+    stages::{all, task},
     turns::{Sample, Side, Subject},
 };
 use crate::{
     disk::at,
     kernel::KernelChoice,
-    serve::{Handler, Progress},
+    serve::Progress,
     stage,
     task::{Opaque, Pc1, Pc2, Task, TreeD},
 };
 use anyhow::Context as _;
 use damocles_types::{Commitment, PaddedSize, PieceInfo, SealProof, SectorSize};
-use parking_lot::Mutex;
 use serde_json::{json, value::RawValue};
 use std::{
-    collections::VecDeque,
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
-    thread,
     time::Instant,
 };
 use storage_proofs_core::util::{NODE_SIZE, default_rows_to_discard};
@@ -98,7 +95,7 @@ impl Sealing {
                 }
                 sealing.comm_d = sealing.pretend_tree_d()?;
             }
-            What::TreeD | What::Poseidon(_) => {}
+            _ => {}
         }
         Ok(sealing)
     }
@@ -183,7 +180,7 @@ impl Sealing {
                     })
                 })
                 .collect(),
-            What::Poseidon(_) => Ok(Vec::new()),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -213,7 +210,7 @@ impl Sealing {
         match self.what {
             What::Pc1 => Pc1::STAGE,
             What::Pc2 => Pc2::STAGE,
-            What::TreeD | What::Poseidon(_) => TreeD::STAGE,
+            _ => TreeD::STAGE,
         }
     }
 }
@@ -259,10 +256,6 @@ impl Subject for Sealing {
     }
 }
 
-fn task<T: Task>(task: &T) -> anyhow::Result<Box<RawValue>> {
-    Ok(serde_json::value::to_raw_value(task)?)
-}
-
 fn clear(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(dir)(error)),
@@ -274,44 +267,6 @@ fn clear(dir: &Path) -> io::Result<()> {
 fn settle(dir: &Path) -> io::Result<()> {
     let file = File::open(dir).map_err(at(dir))?;
     rustix::fs::syncfs(&file).map_err(|error| at(dir)(error.into()))
-}
-
-struct Answer {
-    output: Box<RawValue>,
-    kernel: String,
-}
-
-/// Does all tasks, `at_once` at a time, and answers in their order.
-fn all(
-    handler: &Arc<Handler>,
-    tasks: Vec<Box<RawValue>>,
-    at_once: usize,
-) -> anyhow::Result<Vec<Answer>> {
-    let count = tasks.len();
-    let waiting: Mutex<VecDeque<_>> = Mutex::new(tasks.into_iter().enumerate().collect());
-    let answers = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..at_once.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let next = waiting.lock().pop_front();
-                    let Some((number, task)) = next else { return };
-                    let progress = Progress::silent();
-                    let output = handler(&task, &progress);
-                    let kernel = progress.computed_by().unwrap_or_default();
-                    answers
-                        .lock()
-                        .push((number, output.map(|output| Answer { output, kernel })));
-                }
-            });
-        }
-    });
-    let mut answers = answers.into_inner();
-    answers.sort_by_key(|(number, _)| *number);
-    let answers: Result<Vec<Answer>, _> = answers.into_iter().map(|(_, answer)| answer).collect();
-    let answers = answers?;
-    anyhow::ensure!(answers.len() == count, "a stage panicked");
-    Ok(answers)
 }
 
 /// `length` bytes of random field elements.

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use storage_proofs_core::parameter_cache::parameter_cache_params_path;
 
 /// What the prover calls itself on a CPU.
-pub(super) fn name(cpu: Cpu) -> &'static str {
+pub(crate) fn name(cpu: Cpu) -> &'static str {
     match cpu.ifma {
         true => "groth-ifma",
         false => "groth-portable",

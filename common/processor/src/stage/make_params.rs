@@ -12,14 +12,14 @@ use crate::{
     disk::at,
     params::{identify, porep_config, post_config},
     serve::TaskError,
-    task::{Circuit, MakeParams},
+    task::{self, MakeParams},
 };
 use blstrs::{G1Projective, G2Projective, Scalar};
 use damocles_kernels::cpu::Cpu;
 use damocles_prover::{
     run::Run,
     setup::{self, Generators, Waste},
-    synthesis,
+    synthesis::Circuit,
 };
 use damocles_types::SectorSize;
 use ff::Field;
@@ -38,7 +38,7 @@ use std::{
 };
 use storage_proofs_core::{
     compound_proof::CompoundProof,
-    parameter_cache::{CacheableParameters, parameter_cache_params_path},
+    parameter_cache::{CacheableParameters, ParameterSetMetadata, parameter_cache_params_path},
 };
 use storage_proofs_porep::stacked::{StackedCircuit, StackedCompound, StackedDrg};
 use storage_proofs_post::fallback::{FallbackPoSt, FallbackPoStCircuit, FallbackPoStCompound};
@@ -49,44 +49,50 @@ use storage_proofs_update::{
 
 /// Makes one circuit's parameters in this process's directory.
 pub(super) fn run(task: &MakeParams, context: &Context<'_>) -> Result<bool, TaskError> {
-    let (bytes, size) = (task.sector_size.bytes(), task.sector_size);
-    let path = parameter_cache_params_path(&identify(task.circuit, size)?);
-    let to = &To { path, context };
-    let done = match task.circuit {
-        Circuit::PoRep => with_shape!(bytes, make_porep, size, to),
-        Circuit::WinningPost => with_shape!(bytes, make_post, size, PoStType::Winning, to),
-        Circuit::WindowPost => with_shape!(bytes, make_post, size, PoStType::Window, to),
-        Circuit::SnapUpdate => with_shape!(bytes, make_update, size, to),
-    };
-    done.map(|()| true).map_err(TaskError::from)
+    let path = parameter_cache_params_path(&identify(task.circuit, task.sector_size)?);
+    with_circuit(task.circuit, task.sector_size, &Maker { path, context })?;
+    Ok(true)
 }
 
-/// Where parameters are written, and by whom.
-struct To<'a> {
+/// Whoever has something to do with a circuit without values.
+pub(crate) trait WithCircuit {
+    /// `K` names the circuit's parameters, `circuit` makes it.
+    fn with<K, C, P>(&self, circuit: impl Fn() -> C + Sync, params: &P) -> anyhow::Result<()>
+    where
+        K: CacheableParameters<C, P>,
+        C: Circuit<Scalar>,
+        P: ParameterSetMetadata;
+}
+
+/// Makes what the library looks for: metadata, parameters, then the verifying key, which it reads
+/// out of them itself.
+struct Maker<'a> {
     path: PathBuf,
     context: &'a Context<'a>,
 }
 
-/// Metadata, parameters, then the verifying key, which the library reads out of them. A macro, since
-/// naming the bound of the compound would take two more crates.
-macro_rules! store {
-    ($compound:ty, $circuit:expr, $params:expr, $to:expr) => {{
-        let (circuit, params, To { path, context }) = ($circuit, $params, $to);
-        <$compound>::get_param_metadata(circuit(), params)?;
-        if let Some(cpu) = context.own_kernels() {
-            write(path, &circuit, cpu, context)?;
+impl WithCircuit for Maker<'_> {
+    fn with<K, C, P>(&self, circuit: impl Fn() -> C + Sync, params: &P) -> anyhow::Result<()>
+    where
+        K: CacheableParameters<C, P>,
+        C: Circuit<Scalar>,
+        P: ParameterSetMetadata,
+    {
+        K::get_param_metadata(circuit(), params)?;
+        if let Some(cpu) = self.context.own_kernels() {
+            write(&self.path, &circuit, cpu, self.context)?;
         } else {
-            context.filecoin_proofs_computes();
-            <$compound>::get_groth_params(Some(&mut OsRng), circuit(), params)?;
+            self.context.filecoin_proofs_computes();
+            K::get_groth_params(Some(&mut OsRng), circuit(), params)?;
         }
-        <$compound>::get_verifying_key(Some(&mut OsRng), circuit(), params)?;
+        K::get_verifying_key(Some(&mut OsRng), circuit(), params)?;
         Ok(())
-    }};
+    }
 }
 
 /// Makes parameters by our own arithmetic. They are named and synced by who has started this
 /// process.
-fn write<C: synthesis::Circuit<Scalar>>(
+fn write<C: Circuit<Scalar>>(
     path: &Path,
     circuit: &(impl Fn() -> C + Sync),
     cpu: Cpu,
@@ -103,6 +109,13 @@ fn write<C: synthesis::Circuit<Scalar>>(
     let put = |place: u64, bytes: &[u8]| file.write_all_at(bytes, place).map_err(at(path));
     let percents = context.percents("points", 100);
     let told = |made: u64, all: u64| percents(made * 100 / all.max(1));
+    let (waste, generators) = secrets();
+    setup::generate(cpu, circuit, generators, &waste, put, told, Run::whole())?;
+    Ok(())
+}
+
+/// New ones.
+pub(crate) fn secrets() -> (Waste, Generators) {
     let [tau, alpha, beta, gamma, delta] = [(); 5].map(|()| Scalar::random(OsRng));
     let waste = Waste {
         tau,
@@ -115,33 +128,43 @@ fn write<C: synthesis::Circuit<Scalar>>(
         g1: G1Projective::random(OsRng),
         g2: G2Projective::random(OsRng),
     };
-    setup::generate(cpu, circuit, generators, &waste, put, told, Run::whole())?;
-    Ok(())
+    (waste, generators)
 }
 
-fn make_porep<Tree: 'static + MerkleTreeTrait>(
+/// Shows somebody a circuit.
+pub(crate) fn with_circuit(
+    circuit: task::Circuit,
     size: SectorSize,
-    to: &To<'_>,
+    with: &impl WithCircuit,
 ) -> anyhow::Result<()> {
+    let bytes = size.bytes();
+    match circuit {
+        task::Circuit::PoRep => with_shape!(bytes, porep, size, with),
+        task::Circuit::WinningPost => with_shape!(bytes, post, size, PoStType::Winning, with),
+        task::Circuit::WindowPost => with_shape!(bytes, post, size, PoStType::Window, with),
+        task::Circuit::SnapUpdate => with_shape!(bytes, update, size, with),
+    }
+}
+
+fn porep<Tree: 'static + MerkleTreeTrait>(
+    size: SectorSize,
+    with: &impl WithCircuit,
+) -> anyhow::Result<()> {
+    type Compound<Tree> = StackedCompound<Tree, DefaultPieceHasher>;
     let params = public_params::<Tree>(&porep_config(size))?;
     let circuit = || {
-        <StackedCompound<Tree, DefaultPieceHasher> as CompoundProof<
+        <Compound<Tree> as CompoundProof<
             StackedDrg<'_, Tree, DefaultPieceHasher>,
             StackedCircuit<Tree, DefaultPieceHasher>,
         >>::blank_circuit(&params)
     };
-    store!(
-        StackedCompound::<Tree, DefaultPieceHasher>,
-        circuit,
-        &params,
-        to
-    )
+    with.with::<Compound<Tree>, _, _>(circuit, &params)
 }
 
-fn make_post<Tree: 'static + MerkleTreeTrait>(
+fn post<Tree: 'static + MerkleTreeTrait>(
     size: SectorSize,
     typ: PoStType,
-    to: &To<'_>,
+    with: &impl WithCircuit,
 ) -> anyhow::Result<()> {
     let config = post_config(size, typ)?;
     let params = match config.typ {
@@ -154,12 +177,12 @@ fn make_post<Tree: 'static + MerkleTreeTrait>(
             FallbackPoStCircuit<Tree>,
         >>::blank_circuit(&params)
     };
-    store!(FallbackPoStCompound::<Tree>, circuit, &params, to)
+    with.with::<FallbackPoStCompound<Tree>, _, _>(circuit, &params)
 }
 
-fn make_update<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
+fn update<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
     size: SectorSize,
-    to: &To<'_>,
+    with: &impl WithCircuit,
 ) -> anyhow::Result<()> {
     let params = UpdateParams::from_sector_size(size.bytes());
     let circuit = || {
@@ -168,5 +191,5 @@ fn make_update<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
             EmptySectorUpdateCircuit<Tree>,
         >>::blank_circuit(&params)
     };
-    store!(EmptySectorUpdateCompound::<Tree>, circuit, &params, to)
+    with.with::<EmptySectorUpdateCompound<Tree>, _, _>(circuit, &params)
 }

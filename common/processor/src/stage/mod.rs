@@ -27,7 +27,9 @@ mod trouble;
 
 pub use cache_dir::{PC2_RUNNING, clear_cache, clear_layers, clear_trees, has_layers};
 pub use context::{Context, Settings};
+pub(crate) use groth::name as prover_name;
 pub use kernels::{Missing, StageKernel, kernels};
+pub(crate) use make_params::{WithCircuit, secrets, with_circuit};
 pub use pc1_batch::Batch;
 
 use crate::{

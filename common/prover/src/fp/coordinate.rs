@@ -97,6 +97,39 @@ impl Coordinate for Fp2 {
     }
 }
 
+/// What an element consists of: one element of the base field, or two.
+pub(crate) trait Parts<const D: usize>: Coordinate {
+    /// In blst's form.
+    fn parts(&self) -> [Words; D];
+    /// The other way round; they are reduced.
+    fn of(parts: [Words; D]) -> Self;
+}
+
+impl Parts<1> for Fp {
+    #[inline]
+    fn parts(&self) -> [Words; 1] {
+        [words(*self)]
+    }
+
+    #[inline]
+    fn of([part]: [Words; 1]) -> Self {
+        element(part)
+    }
+}
+
+impl Parts<2> for Fp2 {
+    #[inline]
+    fn parts(&self) -> [Words; 2] {
+        [words(self.c0()), words(self.c1())]
+    }
+
+    #[inline]
+    fn of(parts: [Words; 2]) -> Self {
+        let [real, imaginary] = parts.map(element);
+        Self::new(real, imaginary)
+    }
+}
+
 /// a − b modulo p.
 #[inline]
 fn difference(a: Words, b: Words) -> Words {

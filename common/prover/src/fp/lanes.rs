@@ -9,8 +9,8 @@
 //! * `minus` adds a multiple of p of at least B, so that nothing is below zero.
 //!
 //! # Why nothing overflows
-//! A column of a product sums up to 8 lower and 8 upper halves, each below 2^52; the reduction
-//! adds as many and a carry: below 33 × 2^52 < 2^58 of 2^64.
+//! A column of a product sums up to 8 lower and 8 upper halves, each below 2^52, one of two products
+//! twice as many; the reduction adds as many as one and a carry: below 49 × 2^52 < 2^58 of 2^64.
 #![expect(
     clippy::needless_range_loop,
     reason = "an index names a limb in several arrays at once"
@@ -74,7 +74,21 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(crate) fn times(&self, other: &Self) -> Self {
-        let mut columns = [_mm512_setzero_si512(); 16];
+        reduced(self.added_product([_mm512_setzero_si512(); 16], other))
+    }
+
+    /// a·b + c·d, / 2^416.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(crate) fn sum_of_products([a, b]: [&Self; 2], [c, d]: [&Self; 2]) -> Self {
+        let columns = a.added_product([_mm512_setzero_si512(); 16], b);
+        reduced(c.added_product(columns, d))
+    }
+
+    /// Adds the columns of a product.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn added_product(&self, mut columns: [__m512i; 16], other: &Self) -> [__m512i; 16] {
         for i in 0..8 {
             for j in 0..8 {
                 columns[i + j] = _mm512_madd52lo_epu64(columns[i + j], self.0[j], other.0[i]);
@@ -84,7 +98,7 @@ impl Lanes {
                 *column = _mm512_madd52hi_epu64(*column, self.0[j], other.0[i]);
             }
         }
-        reduced(columns)
+        columns
     }
 
     /// The square / 2^416.
@@ -110,6 +124,16 @@ impl Lanes {
             columns[2 * i + 1] = _mm512_madd52hi_epu64(columns[2 * i + 1], a[i], a[i]);
         }
         reduced(columns)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        let mut sum = self.0;
+        for i in 0..8 {
+            sum[i] = _mm512_add_epi64(sum[i], other.0[i]);
+        }
+        normal(sum)
     }
 
     /// The difference and a multiple of p that is at least as large as what is taken away.

@@ -1,4 +1,4 @@
-//! Sums of many points of G1 in affine coordinates, eight additions at a time in lanes, with one
+//! Sums of many points of G1 or G2 in affine coordinates, eight additions at a time in lanes, with one
 //! inversion for a thousand of them.
 //!
 //! Points are added in pairs, the sums again in pairs, until each run of points has become one.
@@ -15,16 +15,19 @@
 //! 24 levels (more points than memory holds) 84 million p, far from 2^35 p.
 
 use super::{
+    affine::AffinePoint,
+    curve::Curve,
     digits::NEGATIVE,
     points::{Point, converted, restored},
 };
 use crate::fp::{
-    lanes::Lanes,
-    limbs::{Limbs, ONE, multiple},
+    coordinate::Parts,
+    element::Element,
+    limbs::{Limbs, multiple},
 };
-use blstrs::{G1Affine, G1Projective};
-use group::{Curve, Group, prime::PrimeCurveAffine};
+use group::{Curve as _, Group};
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::marker::PhantomData;
 
 /// Pairs of one batch, in registers of eight.
 const REGISTERS: usize = 128;
@@ -36,14 +39,14 @@ const FIRST: u64 = 2;
 
 /// What an addition leaves for after the inversion.
 #[derive(Clone, Copy, Debug)]
-struct Pending {
-    x1: Lanes,
-    x2: Lanes,
-    y1: Lanes,
-    dx: Lanes,
-    dy: Lanes,
+struct Pending<const D: usize> {
+    x1: Element<D>,
+    x2: Element<D>,
+    y1: Element<D>,
+    dx: Element<D>,
+    dy: Element<D>,
     /// The product of all dx before this one.
-    before: Lanes,
+    before: Element<D>,
 }
 
 /// Pairs that are to be added, and where their sums go.
@@ -68,31 +71,36 @@ impl Pairs {
     }
 }
 
-/// Memory of one thread, for runs of up to so many points together: 128 bytes each, and 0.4 MiB.
+/// Memory of one thread, for runs of up to so many points together: two points for each, and 0.4 MiB
+/// (twice as much for G2).
 #[derive(Debug)]
-pub(crate) struct Adder {
+pub(crate) struct Adder<C, const D: usize> {
+    curve: PhantomData<C>,
     pairs: Pairs,
-    pending: Vec<Pending>,
+    pending: Vec<Pending<D>>,
     /// The points of a level and of the next one; the last of each takes what nobody wants.
-    levels: [Vec<Point>; 2],
+    levels: [Vec<Point<D>>; 2],
     /// Sums that are the generator too much.
     at_infinity: Vec<u32>,
 }
 
 /// One level: what is added, and the multiples of p that keep things above zero.
-struct Level<'a> {
-    points: &'a [Point],
+struct Level<'a, const D: usize> {
+    points: &'a [Point<D>],
     /// At least as large as a coordinate, as two of them, as one of a sum.
     one: Limbs,
     two: Limbs,
     sum: Limbs,
 }
 
-impl Adder {
+impl<C: Curve, const D: usize> Adder<C, D>
+where
+    C::Field: Parts<D>,
+{
     /// For runs of up to `most` points together.
     #[target_feature(enable = "avx512f")]
     pub(crate) fn new(most: usize) -> Self {
-        let zero = Lanes::splat(&[0; 8]);
+        let zero = Element::splat(&[[0; 8]; D]);
         let nothing = Pending {
             x1: zero,
             x2: zero,
@@ -104,6 +112,7 @@ impl Adder {
         // a run of one point takes a place of the first level, too
         let level = || vec![Point::ZERO; most + 1];
         Self {
+            curve: PhantomData,
             pairs: Pairs::default(),
             pending: vec![nothing; REGISTERS],
             levels: [level(), level()],
@@ -117,11 +126,11 @@ impl Adder {
     #[target_feature(enable = "avx512f,avx512ifma,avx512vl,avx512dq,avx512bw")]
     pub(crate) fn sums(
         &mut self,
-        bases: &[Point],
+        bases: &[Point<D>],
         indices: &[u32],
         lengths: &mut [u32],
         surplus: &mut Vec<usize>,
-    ) -> &[Point] {
+    ) -> &[Point<D>] {
         let [mut to, mut other] = std::mem::take(&mut self.levels);
         self.level(bases, indices, lengths, FIRST, &mut to, surplus);
         let mut bound = 2 * FIRST + 3;
@@ -138,11 +147,11 @@ impl Adder {
     #[target_feature(enable = "avx512f,avx512ifma,avx512vl,avx512dq,avx512bw")]
     fn level(
         &mut self,
-        points: &[Point],
+        points: &[Point<D>],
         indices: &[u32],
         lengths: &mut [u32],
         bound: u64,
-        to: &mut [Point],
+        to: &mut [Point<D>],
         surplus: &mut Vec<usize>,
     ) {
         let level = Level::new(points, bound);
@@ -178,7 +187,7 @@ impl Adder {
 
     /// Adds the pairs that have come together.
     #[target_feature(enable = "avx512f,avx512ifma,avx512vl,avx512dq,avx512bw")]
-    fn add(&mut self, level: &Level<'_>, to: &mut [Point]) {
+    fn add(&mut self, level: &Level<'_, D>, to: &mut [Point<D>]) {
         let unwanted = (to.len() - 1) as u32;
         while !self.pairs.sum.len().is_multiple_of(8) {
             let (first, second) = (self.pairs.first[0], self.pairs.second[0]);
@@ -192,11 +201,11 @@ impl Adder {
 
     /// False, and nothing is done: two points of a pair have the same x.
     #[target_feature(enable = "avx512f,avx512ifma,avx512vl,avx512dq,avx512bw")]
-    fn add_in_lanes(&mut self, level: &Level<'_>, to: &mut [Point]) -> bool {
+    fn add_in_lanes(&mut self, level: &Level<'_, D>, to: &mut [Point<D>]) -> bool {
         let Pairs { first, second, sum } = &self.pairs;
         let registers = sum.len() / 8;
         // two chains of products, so that one goes on while the other one waits
-        let mut products = [Lanes::splat(&ONE); 2];
+        let mut products = [Element::one(); 2];
         for (i, pending) in self.pending[..registers].iter_mut().enumerate() {
             let eight = 8 * i..8 * i + 8;
             if let Some(later) = first.get(8 * (i + AHEAD)..8 * (i + AHEAD) + 8) {
@@ -224,7 +233,7 @@ impl Adder {
         let mut inverses = [inverse.times(&products[1]), inverse.times(&products[0])];
         for i in (0..registers).rev() {
             let pending = &self.pending[i];
-            let slope = pending.dy.times(&inverses[i % 2].times(&pending.before));
+            let slope = inverses[i % 2].times(&pending.before).times(&pending.dy);
             inverses[i % 2] = inverses[i % 2].times(&pending.dx);
             let x3 = slope
                 .square()
@@ -241,29 +250,30 @@ impl Adder {
 
     /// The same by formulas that hold for all points.
     #[target_feature(enable = "avx512f,avx512ifma,avx512vl,avx512dq,avx512bw")]
-    fn add_completely(&mut self, level: &Level<'_>, to: &mut [Point], unwanted: u32) {
+    fn add_completely(&mut self, level: &Level<'_, D>, to: &mut [Point<D>], unwanted: u32) {
         let Pairs { first, second, sum } = &self.pairs;
         for i in 0..sum.len() / 8 {
             let eight = 8 * i..8 * i + 8;
-            let first = level.restored(&first[eight.clone()]);
-            let second = level.restored(&second[eight.clone()]);
-            let mut sums = [G1Projective::identity(); 8];
+            let first = level.restored::<C>(&first[eight.clone()]);
+            let second = level.restored::<C>(&second[eight.clone()]);
+            let mut sums = [C::Sum::identity(); 8];
             for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = G1Projective::from(first[i]) + second[i];
+                *sum += &first[i];
+                *sum += &second[i];
             }
             let at = &sum[eight];
             for (sum, at) in sums.iter_mut().zip(at) {
                 if bool::from(sum.is_identity()) {
-                    *sum = G1Projective::generator();
+                    *sum = C::Sum::generator();
                     if *at != unwanted {
                         self.at_infinity.push(*at);
                     }
                 }
             }
-            let mut affine = [G1Affine::identity(); 8];
-            G1Projective::batch_normalize(&sums, &mut affine);
+            let mut affine = sums.map(|_| C::affine(&AffinePoint::INFINITY));
+            C::Sum::batch_normalize(&sums, &mut affine);
             let mut points = [Point::ZERO; 8];
-            converted(&affine, &mut points);
+            converted::<C, D>(&affine, &mut points);
             for (at, point) in at.iter().zip(points) {
                 to[*at as usize] = point;
             }
@@ -271,9 +281,9 @@ impl Adder {
     }
 }
 
-impl<'a> Level<'a> {
+impl<'a, const D: usize> Level<'a, D> {
     /// Coordinates are below `bound` times p.
-    fn new(points: &'a [Point], bound: u64) -> Self {
+    fn new(points: &'a [Point<D>], bound: u64) -> Self {
         Self {
             points,
             one: multiple(bound),
@@ -284,28 +294,27 @@ impl<'a> Level<'a> {
 
     /// A point by its index, with the index's sign.
     #[target_feature(enable = "avx512f")]
-    fn single(&self, index: u32) -> Point {
+    fn single(&self, index: u32) -> Point<D> {
         let point = self.points[(index & !NEGATIVE) as usize];
         if index & NEGATIVE == 0 {
             return point;
         }
-        let y = Lanes::splat(&point.y).negated_where(!0, &self.one);
+        let y = Element::splat(&point.y).negated_where(!0, &self.one);
         let [y, ..] = y.limbs();
         Point { x: point.x, y }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn gather(&self, indices: &[u32]) -> (Lanes, Lanes) {
+    fn gather(&self, indices: &[u32]) -> (Element<D>, Element<D>) {
         let mut points = [&self.points[0]; 8];
         let mut negative = 0u8;
         for (i, index) in indices.iter().enumerate() {
             points[i] = &self.points[(index & !NEGATIVE) as usize];
             negative |= ((index >> 31) as u8) << i;
         }
-        let [a, b, c, d, e, f, g, h] = points;
-        let x = Lanes::gather([&a.x, &b.x, &c.x, &d.x, &e.x, &f.x, &g.x, &h.x]);
-        let y = Lanes::gather([&a.y, &b.y, &c.y, &d.y, &e.y, &f.y, &g.y, &h.y]);
+        let x = Element::gather(points.map(|point| &point.x));
+        let y = Element::gather(points.map(|point| &point.y));
         let y = if negative == 0 {
             y
         } else {
@@ -315,18 +324,23 @@ impl<'a> Level<'a> {
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn restored(&self, indices: &[u32]) -> [G1Affine; 8] {
+    fn restored<C: Curve>(&self, indices: &[u32]) -> [C::Affine; 8]
+    where
+        C::Field: Parts<D>,
+    {
         let mut points = [Point::ZERO; 8];
         for (point, index) in points.iter_mut().zip(indices) {
             *point = self.single(*index);
         }
-        restored(&points)
+        restored::<C, D>(&points)
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn prefetch(point: &Point) {
-    _mm_prefetch::<_MM_HINT_T0>(point.x.as_ptr().cast());
-    _mm_prefetch::<_MM_HINT_T0>(point.y.as_ptr().cast());
+fn prefetch<const D: usize>(point: &Point<D>) {
+    // an element's limbs fill a line
+    for part in point.x.iter().chain(&point.y) {
+        _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().cast());
+    }
 }

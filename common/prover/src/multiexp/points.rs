@@ -1,91 +1,97 @@
-//! Points of G1 as limbs, as the additions in lanes take them: 128 bytes each.
+//! Points of G1 or G2 as limbs, as the additions in lanes take them: 128 or 256 bytes each.
 
-use crate::fp::{
-    lanes::Lanes,
-    limbs::{INTO_LANES, INTO_WORDS, Limbs, ONE, element, join, split, subtract_once, words},
+use super::{affine::AffinePoint, curve::Curve};
+use crate::{
+    fp::{
+        coordinate::Parts,
+        element::Element,
+        lanes::Lanes,
+        limbs::{INTO_LANES, INTO_WORDS, Limbs, ONE, join, split, subtract_once},
+    },
+    kept::Plain,
 };
-use crate::kept::Plain;
-use blstrs::G1Affine;
-use group::prime::PrimeCurveAffine;
 
 /// A point that is not at infinity, in affine coordinates in the form of lanes.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Point {
-    pub(crate) x: Limbs,
-    pub(crate) y: Limbs,
+pub(crate) struct Point<const D: usize> {
+    pub(crate) x: [Limbs; D],
+    pub(crate) y: [Limbs; D],
 }
 
 #[expect(unsafe_code, reason = "points may lie in a file")]
-// SAFETY: twice eight numbers of 64 bits, which fill two lines
-unsafe impl Plain for Point {}
+// SAFETY: twice D times eight numbers of 64 bits, which fill lines
+unsafe impl<const D: usize> Plain for Point<D> {}
 
-impl Point {
+impl<const D: usize> Point<D> {
     pub(crate) const ZERO: Self = Self {
-        x: [0; 8],
-        y: [0; 8],
+        x: [[0; 8]; D],
+        y: [[0; 8]; D],
     };
 }
 
 /// The points in the form of lanes, coordinates below 1.01 p. Points at infinity become
 /// [`Point::ZERO`].
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn converted(points: &[G1Affine], into: &mut [Point]) {
+pub(crate) fn converted<C: Curve, const D: usize>(points: &[C::Affine], into: &mut [Point<D>])
+where
+    C::Field: Parts<D>,
+{
     let factor = Lanes::splat(&INTO_LANES);
     for (points, into) in points.chunks(8).zip(into.chunks_mut(8)) {
-        let mut limbs = [Point::ZERO; 8];
-        for (limbs, point) in limbs.iter_mut().zip(points) {
-            if !bool::from(point.is_identity()) {
-                limbs.x = split(words(point.x()));
-                limbs.y = split(words(point.y()));
-            }
+        for (into, point) in into.iter_mut().zip(points) {
+            // infinity is (0, 0) there
+            let AffinePoint { x, y } = C::point(point);
+            *into = Point {
+                x: x.parts().map(split),
+                y: y.parts().map(split),
+            };
         }
-        let x = Lanes::gather(limbs.each_ref().map(|p| &p.x)).times(&factor);
-        let y = Lanes::gather(limbs.each_ref().map(|p| &p.y)).times(&factor);
-        let both = x.limbs().into_iter().zip(y.limbs());
-        for (into, (x, y)) in into.iter_mut().zip(both) {
-            *into = Point { x, y };
-        }
+        scale(into, &factor);
     }
 }
 
 /// The points in blst's form; coordinates below 2^28 p will do.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn restored(points: &[Point; 8]) -> [G1Affine; 8] {
-    let factor = Lanes::splat(&INTO_WORDS);
-    let x = Lanes::gather(points.each_ref().map(|p| &p.x)).times(&factor);
-    let y = Lanes::gather(points.each_ref().map(|p| &p.y)).times(&factor);
-    let (x, y) = (x.limbs(), y.limbs());
-    std::array::from_fn(|i| {
-        let [x, y] = [&x[i], &y[i]].map(|limbs| element(subtract_once(join(limbs))));
-        G1Affine::from_raw_unchecked(x, y, false)
+pub(crate) fn restored<C: Curve, const D: usize>(points: &[Point<D>; 8]) -> [C::Affine; 8]
+where
+    C::Field: Parts<D>,
+{
+    let mut points = *points;
+    scale(&mut points, &Lanes::splat(&INTO_WORDS));
+    points.map(|point| {
+        let [x, y] = [point.x, point.y]
+            .map(|parts| C::Field::of(parts.map(|limbs| subtract_once(join(&limbs)))));
+        C::affine(&AffinePoint { x, y })
     })
 }
 
 /// The same points, coordinates below 1.01 p; before, below 2^28 p will do.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn reduced(points: &[Point], into: &mut [Point]) {
+pub(crate) fn reduced<const D: usize>(points: &[Point<D>], into: &mut [Point<D>]) {
     // 1 in the form of lanes changes nothing but the size
     let one = Lanes::splat(&ONE);
-    for (points, into) in points.chunks(8).zip(into.chunks_mut(8)) {
-        let [x, y] = eight(points).map(|side| side.times(&one));
-        let both = x.limbs().into_iter().zip(y.limbs());
-        for (into, (x, y)) in into.iter_mut().zip(both) {
-            *into = Point { x, y };
-        }
+    into.copy_from_slice(points);
+    for into in into.chunks_mut(8) {
+        scale(into, &one);
     }
 }
 
-/// The points as 96 bytes each: both coordinates, big end first. Those below 2^28 p will do.
+/// The points as bellperson writes them: both coordinates, big end first, of each the imaginary part
+/// before the real one. Those below 2^28 p will do.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn written(points: &[Point], bytes: &mut [u8]) {
-    const COORDINATE: usize = 48;
+pub(crate) fn written<const D: usize>(points: &[Point<D>], bytes: &mut [u8]) {
+    const PART: usize = 48;
     // x·2^416 times 1, / 2^416
     let plain = Lanes::splat(&[1, 0, 0, 0, 0, 0, 0, 0]);
-    for (points, bytes) in points.chunks(8).zip(bytes.chunks_mut(16 * COORDINATE)) {
-        let [x, y] = eight(points).map(|side| side.times(&plain).limbs());
-        let both = x.iter().zip(&y).flat_map(|(x, y)| [x, y]);
-        for (bytes, limbs) in bytes.chunks_exact_mut(COORDINATE).zip(both) {
+    for (points, bytes) in points.chunks(8).zip(bytes.chunks_mut(16 * D * PART)) {
+        let mut eight = [Point::ZERO; 8];
+        eight[..points.len()].copy_from_slice(points);
+        scale(&mut eight, &plain);
+        let parts = eight
+            .iter()
+            .flat_map(|point| point.x.iter().rev().chain(point.y.iter().rev()));
+        for (bytes, limbs) in bytes.chunks_exact_mut(PART).zip(parts) {
             let words = subtract_once(join(limbs));
             for (bytes, word) in bytes.chunks_exact_mut(8).zip(words.iter().rev()) {
                 bytes.copy_from_slice(&word.to_be_bytes());
@@ -94,13 +100,18 @@ pub(crate) fn written(points: &[Point], bytes: &mut [u8]) {
     }
 }
 
-/// The coordinates of up to eight points, in lanes.
+/// Multiplies the coordinates of up to eight points.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn eight(points: &[Point]) -> [Lanes; 2] {
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn scale<const D: usize>(points: &mut [Point<D>], factor: &Lanes) {
     let mut all = [&points[0]; 8];
-    for (place, point) in all.iter_mut().zip(points) {
+    for (place, point) in all.iter_mut().zip(points.iter()) {
         *place = point;
     }
-    [all.map(|point| &point.x), all.map(|point| &point.y)].map(|side| Lanes::gather(side))
+    let x = Element::gather(all.map(|point| &point.x)).scaled(factor);
+    let y = Element::gather(all.map(|point| &point.y)).scaled(factor);
+    let both = x.limbs().into_iter().zip(y.limbs());
+    for (point, (x, y)) in points.iter_mut().zip(both) {
+        *point = Point { x, y };
+    }
 }

@@ -1,20 +1,17 @@
-//! Multiexponentiation on plain registers: in G1 on CPUs without lanes, in G2 always (few of a
-//! proof's points lie there).
+//! Multiexponentiation on plain registers, in G1 and in G2, for CPUs without lanes.
 
 use super::{
     affine::{AffineAdder, AffinePoint},
+    curve::Curve,
     digits::Sorted,
     rounds::{self, Sums},
 };
 use crate::{
-    fp::coordinate::Coordinate,
     kept::{Kept, Mapped, bytes},
     run::Run,
 };
-use blstrs::{Fp, Fp2, G1Affine, G1Projective, G2Affine, G2Projective};
 use damocles_kernels::{crew::Cancelled, field::limbs::Words};
-use group::{Group, UncompressedEncoding, prime::PrimeCurveAffine};
-use std::ops::AddAssign;
+use group::Group;
 
 /// Points that are added together before others are looked at: they and their sums stay in the
 /// cache.
@@ -22,61 +19,6 @@ const GROUP: usize = 1 << 14;
 
 /// What a bucket costs, beside a point: two complete additions.
 const BUCKET: usize = 4;
-
-/// A curve whose points are summed so.
-pub(super) trait Curve {
-    type Field: Coordinate;
-    type Affine: UncompressedEncoding;
-    type Sum: group::Curve<AffineRepr = Self::Affine> + for<'a> AddAssign<&'a Self::Affine> + Send;
-    fn point(affine: &Self::Affine) -> AffinePoint<Self::Field>;
-    fn affine(point: &AffinePoint<Self::Field>) -> Self::Affine;
-}
-
-#[derive(Debug)]
-pub(super) struct G1;
-
-impl Curve for G1 {
-    type Field = Fp;
-    type Affine = G1Affine;
-    type Sum = G1Projective;
-
-    fn point(affine: &G1Affine) -> AffinePoint<Fp> {
-        match bool::from(affine.is_identity()) {
-            true => AffinePoint::INFINITY,
-            false => AffinePoint {
-                x: affine.x(),
-                y: affine.y(),
-            },
-        }
-    }
-
-    fn affine(point: &AffinePoint<Fp>) -> G1Affine {
-        G1Affine::from_raw_unchecked(point.x, point.y, point.is_infinity())
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct G2;
-
-impl Curve for G2 {
-    type Field = Fp2;
-    type Affine = G2Affine;
-    type Sum = G2Projective;
-
-    fn point(affine: &G2Affine) -> AffinePoint<Fp2> {
-        match bool::from(affine.is_identity()) {
-            true => AffinePoint::INFINITY,
-            false => AffinePoint {
-                x: affine.x(),
-                y: affine.y(),
-            },
-        }
-    }
-
-    fn affine(point: &AffinePoint<Fp2>) -> G2Affine {
-        G2Affine::from_raw_unchecked(point.x, point.y, point.is_infinity())
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct InWords<C: Curve>(Kept<AffinePoint<C::Field>>);

@@ -110,8 +110,43 @@ fn sums_in_g2() {
             wanted += G2Projective::from(point) * scalar;
         }
         let scalars: Vec<_> = scalars.iter().map(value).collect();
-        let sum = G2Bases::new(&points).multiexp(&scalars, Run::whole());
-        assert_eq!(sum.unwrap().to_affine(), wanted.to_affine());
+        for cpu in [Cpu::PORTABLE, Cpu::detect()] {
+            let sum = G2Bases::new(cpu, &points).multiexp(&scalars, Run::whole());
+            assert_eq!(sum.unwrap().to_affine(), wanted.to_affine(), "{cpu:?}");
+        }
+    }
+}
+
+#[test]
+fn points_of_g2_that_repeat_cancel_or_are_at_infinity() {
+    let mut random = ChaCha8Rng::seed_from_u64(9);
+    let point = G2Projective::random(&mut random);
+    let points: Vec<_> = (0..200_u64)
+        .map(|i| match i % 5 {
+            0 => G2Projective::identity(),
+            1 => -point,
+            2 => point.double(),
+            _ => point,
+        })
+        .map(|point| point.to_affine())
+        .collect();
+    let scalars: Vec<_> = (0..200_u64)
+        .map(|i| match i % 7 {
+            0 => Scalar::ZERO,
+            1 | 2 => Scalar::ONE,
+            3 => -Scalar::ONE,
+            4 => -Scalar::from(2),
+            _ => Scalar::from(i % 3 + 5),
+        })
+        .collect();
+    let mut wanted = G2Projective::identity();
+    for (point, scalar) in points.iter().zip(&scalars) {
+        wanted += G2Projective::from(point) * scalar;
+    }
+    let scalars: Vec<_> = scalars.iter().map(value).collect();
+    for cpu in [Cpu::PORTABLE, Cpu::detect()] {
+        let sum = G2Bases::new(cpu, &points).multiexp(&scalars, Run::whole());
+        assert_eq!(sum.unwrap().to_affine(), wanted.to_affine(), "{cpu:?}");
     }
 }
 

@@ -2,44 +2,49 @@
 
 use super::{
     buckets::Summing,
+    curve::Curve,
     digits::Sorted,
     points::{Point, converted},
     rounds::{self, Sums},
 };
 use crate::{
+    fp::coordinate::Parts,
     kept::{Kept, Mapped, bytes},
     run::Run,
 };
-use blstrs::{G1Affine, G1Projective};
 use damocles_kernels::{crew::Cancelled, field::limbs::Words};
-use group::prime::PrimeCurveAffine;
+use std::marker::PhantomData;
 
 /// What a bucket costs, beside a point: its complete additions are not done in lanes.
 const BUCKET: usize = 14;
 
 #[derive(Debug)]
-pub(super) struct InLanes {
-    points: Kept<Point>,
+pub(super) struct InLanes<C, const D: usize> {
+    curve: PhantomData<C>,
+    points: Kept<Point<D>>,
     /// Those at infinity, in order: they count as if their scalars were 0.
     infinite: Kept<u32>,
 }
 
-impl InLanes {
-    pub(super) fn new(points: &[G1Affine]) -> Self {
+impl<C: Curve, const D: usize> InLanes<C, D>
+where
+    C::Field: Parts<D>,
+{
+    pub(super) fn new(points: &[C::Affine]) -> Self {
         let mut into = vec![Point::ZERO; points.len()];
-        into_points(points, &mut into);
-        let infinite = (0..)
-            .zip(points)
-            .filter(|(_, p)| bool::from(p.is_identity()));
+        into_points::<C, D>(points, &mut into);
+        let infinite = (0..).zip(points).filter(|(_, p)| C::point(p).is_infinity());
         Self {
+            curve: PhantomData,
             points: Kept::Here(into),
             infinite: Kept::Here(infinite.map(|(i, _)| i).collect()),
         }
     }
 
     /// As `sections` gave them.
-    pub(super) fn mapped(points: Mapped<Point>, infinite: Mapped<u32>) -> Self {
+    pub(super) fn mapped(points: Mapped<Point<D>>, infinite: Mapped<u32>) -> Self {
         Self {
+            curve: PhantomData,
             points: Kept::Mapped(points),
             infinite: Kept::Mapped(infinite),
         }
@@ -53,12 +58,8 @@ impl InLanes {
         self.points.len()
     }
 
-    pub(super) fn multiexp(
-        &self,
-        scalars: &[Words],
-        run: Run<'_>,
-    ) -> Result<G1Projective, Cancelled> {
-        rounds::multiexp(scalars, &self.infinite, BUCKET, run, || Thread {
+    pub(super) fn multiexp(&self, scalars: &[Words], run: Run<'_>) -> Result<C::Sum, Cancelled> {
+        rounds::multiexp(scalars, &self.infinite, BUCKET, run, || Thread::<C, D> {
             points: &self.points,
             summing: new_summing(),
         })
@@ -66,22 +67,25 @@ impl InLanes {
 }
 
 /// One that sums.
-struct Thread<'a> {
-    points: &'a [Point],
-    summing: Summing,
+struct Thread<'a, C: Curve, const D: usize> {
+    points: &'a [Point<D>],
+    summing: Summing<C, D>,
 }
 
-impl Sums for Thread<'_> {
-    type Sum = G1Projective;
+impl<C: Curve, const D: usize> Sums for Thread<'_, C, D>
+where
+    C::Field: Parts<D>,
+{
+    type Sum = C::Sum;
 
     #[expect(unsafe_code, reason = "the CPU has been asked what it can do")]
-    fn plain(&mut self, indices: &[u32]) -> G1Projective {
+    fn plain(&mut self, indices: &[u32]) -> C::Sum {
         // SAFETY: these bases exist only where the CPU has AVX-512 with IFMA
         unsafe { self.summing.plain(self.points, indices) }
     }
 
     #[expect(unsafe_code, reason = "the CPU has been asked what it can do")]
-    fn window(&mut self, sort: impl FnOnce(&mut Sorted)) -> G1Projective {
+    fn window(&mut self, sort: impl FnOnce(&mut Sorted)) -> C::Sum {
         sort(&mut self.summing.sorted);
         // SAFETY: as above
         unsafe { self.summing.window(self.points) }
@@ -89,13 +93,19 @@ impl Sums for Thread<'_> {
 }
 
 #[expect(unsafe_code, reason = "the CPU has been asked what it can do")]
-fn into_points(points: &[G1Affine], into: &mut [Point]) {
+fn into_points<C: Curve, const D: usize>(points: &[C::Affine], into: &mut [Point<D>])
+where
+    C::Field: Parts<D>,
+{
     // SAFETY: `InLanes` are made only where the CPU has AVX-512 with IFMA
-    unsafe { converted(points, into) }
+    unsafe { converted::<C, D>(points, into) }
 }
 
 #[expect(unsafe_code, reason = "the CPU has been asked what it can do")]
-fn new_summing() -> Summing {
+fn new_summing<C: Curve, const D: usize>() -> Summing<C, D>
+where
+    C::Field: Parts<D>,
+{
     // SAFETY: as above
     unsafe { Summing::new() }
 }

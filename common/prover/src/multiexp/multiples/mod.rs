@@ -19,8 +19,8 @@ mod lanes;
 mod table;
 mod words;
 
-use super::portable::{G1, G2};
-use crate::run::Run;
+use super::curve::{Curve, G1, G2};
+use crate::{fp::coordinate::Parts, run::Run};
 use blstrs::{G1Projective, G2Projective};
 use damocles_kernels::{cpu::Cpu, crew::Cancelled, field::limbs::Words};
 use std::ops::Range;
@@ -42,14 +42,46 @@ pub(crate) trait Multiples {
     ) -> Result<(), E>;
 }
 
-/// Multiples of a point of G1.
-pub(crate) struct G1Multiples(G1Code);
-
-enum G1Code {
+/// The table of a point of a curve over the base field (D = 1), or over its extension (D = 2).
+enum Tables<C: Curve, const D: usize>
+where
+    C::Field: Parts<D>,
+{
     #[cfg(target_arch = "x86_64")]
-    Lanes(Table<lanes::InLanes>),
-    Words(Table<words::InWords<G1>>),
+    Lanes(Table<lanes::InLanes<C, D>>),
+    Words(Table<words::InWords<C>>),
 }
+
+impl<C: Curve, const D: usize> Tables<C, D>
+where
+    C::Field: Parts<D>,
+{
+    fn new(cpu: Cpu, base: C::Sum, count: usize, run: Run<'_>) -> Result<Self, Cancelled> {
+        #[cfg(target_arch = "x86_64")]
+        if cpu.here().ifma {
+            return Ok(Self::Lanes(Table::new(base, count, run)?));
+        }
+        let _ = cpu;
+        Ok(Self::Words(Table::new(base, count, run)?))
+    }
+
+    fn each<E: From<Cancelled> + Send>(
+        &self,
+        count: usize,
+        scalars: impl Fn(Range<usize>, &mut Vec<Words>) -> Result<(), E> + Sync,
+        put: impl Fn(usize, &[u8]) -> Result<(), E> + Sync,
+        run: Run<'_>,
+    ) -> Result<(), E> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Lanes(table) => table.each(count, scalars, put, run),
+            Self::Words(table) => table.each(count, scalars, put, run),
+        }
+    }
+}
+
+/// Multiples of a point of G1.
+pub(crate) struct G1Multiples(Tables<G1, 1>);
 
 impl G1Multiples {
     /// Of a point that is not at infinity, for `count` multiples.
@@ -59,12 +91,7 @@ impl G1Multiples {
         count: usize,
         run: Run<'_>,
     ) -> Result<Self, Cancelled> {
-        #[cfg(target_arch = "x86_64")]
-        if cpu.here().ifma {
-            return Ok(Self(G1Code::Lanes(Table::new(base, count, run)?)));
-        }
-        let _ = cpu;
-        Ok(Self(G1Code::Words(Table::new(base, count, run)?)))
+        Ok(Self(Tables::new(cpu, base, count, run)?))
     }
 }
 
@@ -78,16 +105,12 @@ impl Multiples for G1Multiples {
         put: impl Fn(usize, &[u8]) -> Result<(), E> + Sync,
         run: Run<'_>,
     ) -> Result<(), E> {
-        match &self.0 {
-            #[cfg(target_arch = "x86_64")]
-            G1Code::Lanes(table) => table.each(count, scalars, put, run),
-            G1Code::Words(table) => table.each(count, scalars, put, run),
-        }
+        self.0.each(count, scalars, put, run)
     }
 }
 
 /// Multiples of a point of G2.
-pub(crate) struct G2Multiples(Table<words::InWords<G2>>);
+pub(crate) struct G2Multiples(Tables<G2, 2>);
 
 impl G2Multiples {
     /// Of a point that is not at infinity, for `count` multiples.
@@ -97,8 +120,7 @@ impl G2Multiples {
         count: usize,
         run: Run<'_>,
     ) -> Result<Self, Cancelled> {
-        let _ = cpu;
-        Ok(Self(Table::new(base, count, run)?))
+        Ok(Self(Tables::new(cpu, base, count, run)?))
     }
 }
 

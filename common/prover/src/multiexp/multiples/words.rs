@@ -3,14 +3,14 @@
 use super::table::Code;
 use crate::multiexp::{
     affine::{AffineAdder, AffinePoint},
-    portable::Curve,
+    curve::Curve,
 };
 use group::UncompressedEncoding;
 use std::marker::PhantomData;
 
 pub(super) struct InWords<C>(PhantomData<C>);
 
-impl<C: Curve + Sync> Code for InWords<C> {
+impl<C: Curve> Code for InWords<C> {
     type Group = C::Sum;
     type Point = AffinePoint<C::Field>;
     type Adder = AffineAdder<C::Field>;
