@@ -15,5 +15,6 @@ pub mod contact;
 pub mod config;
 pub mod rpc;
 pub mod state;
+pub mod upkeep;
 pub mod cli;
 pub mod daemon;

@@ -11,7 +11,7 @@ use damocles_daemon::{
     database,
     exit::{Exit, Fatal},
 };
-use damocles_kv::OpenError;
+use damocles_kv::{OpenError, Postgres};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -47,7 +47,7 @@ fn of(home: &Path, place: &DatabasePlace) -> anyhow::Result<Db> {
     let (db, named) = match place {
         DatabasePlace::Directory { dir, memory } => {
             memory.set();
-            let dir = dir.clone().unwrap_or_else(|| home.join(DIRECTORY));
+            let dir = directory(home, dir.as_deref());
             let named = dir.display().to_string();
             let opened = if may_be_made {
                 Db::open(&dir)
@@ -82,10 +82,52 @@ fn of(home: &Path, place: &DatabasePlace) -> anyhow::Result<Db> {
     Ok(db.with_highest(Arc::new(highest))?)
 }
 
+/// The directory of a database that is one.
+pub fn directory(home: &Path, configured: Option<&Path>) -> PathBuf {
+    configured.map_or_else(|| home.join(DIRECTORY), Path::to_owned)
+}
+
+/// Opens the database that the home has, of whatever version it is, and changes nothing in it.
+///
+/// # Errors
+/// A [`Fatal`] that says what to do.
+pub fn as_it_is(home: &Path, place: &DatabasePlace) -> Result<Db, Fatal> {
+    let id = DatabaseId::of(home);
+    let init = format!("{PROGRAM} --home {} daemon init", home.display());
+    let (db, named) = match place {
+        DatabasePlace::Directory { dir, memory } => {
+            memory.set();
+            let dir = directory(home, dir.as_deref());
+            let named = dir.display().to_string();
+            match Db::as_it_is(&dir) {
+                Err(OpenError::Missing { .. }) => return Err(id.missing(&named, &init)),
+                opened => (opened.map_err(unopened)?, named),
+            }
+        }
+        DatabasePlace::Server(server) => {
+            let named = place.to_string();
+            match Db::on_server_as_it_is(&reached(server)?) {
+                Err(ServerError::Missing { .. }) => return Err(id.missing(&named, &init)),
+                opened => (opened.map_err(unreached)?, named),
+            }
+        }
+    };
+    id.expect(&named, &db.id().to_string())?;
+    Ok(db)
+}
+
+/// How the server is reached, with the password from its file.
+///
+/// # Errors
+/// [`Exit::Config`] when that cannot be read.
+pub fn reached(server: &PostgresPolicy) -> Result<Postgres, Fatal> {
+    let password = server.password_file.as_deref().map(password).transpose()?;
+    Ok(server.postgres(password))
+}
+
 /// The server's answer, once it gives one.
 fn answering(server: &PostgresPolicy, may_be_made: bool) -> Result<Result<Db, ServerError>, Fatal> {
-    let password = server.password_file.as_deref().map(password).transpose()?;
-    let postgres = server.postgres(password);
+    let postgres = reached(server)?;
     let began = Instant::now();
     loop {
         match Db::on_server(&postgres, may_be_made) {
@@ -162,7 +204,8 @@ pub fn refuse_upstreams(home: &Path, configured: Option<&Path>) -> Result<(), Fa
     Ok(())
 }
 
-fn unopened(error: OpenError) -> Fatal {
+/// Why a database in a directory was not opened, with the exit code.
+pub fn unopened(error: OpenError) -> Fatal {
     let exit = match &error {
         OpenError::Busy { .. } => Exit::Occupied,
         OpenError::Unwritable { .. } | OpenError::Failing { .. } => Exit::Refused,
@@ -178,7 +221,8 @@ fn unopened(error: OpenError) -> Fatal {
     with_hint(exit, error.to_string())
 }
 
-fn unreached(error: ServerError) -> Fatal {
+/// The same of one on a server.
+pub fn unreached(error: ServerError) -> Fatal {
     let exit = match &error {
         ServerError::Settings { .. } => Exit::Config,
         ServerError::Unreachable { .. } | ServerError::Store { .. } => Exit::Database,

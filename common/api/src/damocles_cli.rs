@@ -78,6 +78,21 @@ pub struct UnknownSector {
     pub given_up: bool,
 }
 
+/// A copy of the manager's database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BackupView {
+    /// On the manager's host.
+    pub directory: String,
+    /// Id of the database.
+    pub database: String,
+    pub schema_version: u32,
+    /// The genesis block's CID of its network, once it knows.
+    pub network: Option<String>,
+    /// Unix seconds.
+    pub made_at: i64,
+}
+
 #[rpc(server, client, namespace = "Damocles", namespace_separator = ".")]
 pub trait DamoclesCli {
     /// What there is of a sector, and where.
@@ -97,4 +112,9 @@ pub trait DamoclesCli {
     /// may be that is not listed.
     #[method(name = "StoreFaults")]
     async fn store_faults(&self) -> RpcResult<BTreeMap<String, String>>;
+
+    /// Copies the database, as it is at this moment, into a directory on the manager's host that
+    /// does not exist yet.
+    #[method(name = "BackupDatabase")]
+    async fn backup_database(&self, directory: String) -> RpcResult<BackupView>;
 }

@@ -19,7 +19,7 @@ const ID: &str = "database-id";
 /// emptied one or a mount point without its disk, gets none.
 const NEW: &str = "new";
 /// File with the highest numbers, as JSON.
-const HIGHEST: &str = "highest-numbers.json";
+pub const NUMBERS_FILE: &str = "highest-numbers.json";
 /// File by which a person says that an older database is to be used; it goes when that was done.
 const ACCEPT_OLDER: &str = "accept-older-database";
 
@@ -66,6 +66,37 @@ impl DatabaseId {
         Ok(read(&self.0)?.is_some_and(|text| text.trim() == NEW))
     }
 
+    /// The database that the home had. None: none yet.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] when that cannot be found out.
+    pub fn known(&self) -> Result<Option<String>, Fatal> {
+        let text = read(&self.0)?.map(|text| text.trim().to_owned());
+        Ok(text.filter(|text| text != NEW))
+    }
+
+    /// Refuses a database that is not the one that the home had; nothing is written.
+    ///
+    /// # Errors
+    /// [`Exit::Data`] for another one.
+    pub fn expect(&self, database: &str, id: &str) -> Result<(), Fatal> {
+        match self.known()? {
+            Some(known) if known != id => Err(self.another(database)),
+            _ => Ok(()),
+        }
+    }
+
+    fn another(&self, database: &str) -> Fatal {
+        Fatal::new(
+            Exit::Data,
+            format!("the database in {database} is not the one that this home had"),
+        )
+        .hint(format!(
+            "mount or restore the right one; or, if this one is to be used from now on, remove {}",
+            self.0.display()
+        ))
+    }
+
     /// Has the home say that it is new. False: it knows its database, or says so already.
     ///
     /// # Errors
@@ -90,14 +121,7 @@ impl DatabaseId {
     pub fn check(&self, database: &str, id: &str) -> Result<(), Fatal> {
         match read(&self.0)? {
             Some(known) if known.trim() == id => Ok(()),
-            Some(known) if known.trim() != NEW => Err(Fatal::new(
-                Exit::Data,
-                format!("the database in {database} is not the one that this home had"),
-            )
-            .hint(format!(
-                "mount or restore the right one; or, if this one is to be used from now on, remove {}",
-                self.0.display()
-            ))),
+            Some(known) if known.trim() != NEW => Err(self.another(database)),
             Some(_) | None => self.write(id),
         }
     }
@@ -138,7 +162,7 @@ impl Highest {
     /// # Errors
     /// [`Exit::Refused`] when its file cannot be read, [`Exit::Data`] when it is damaged.
     pub fn of(home: &Path) -> Result<Self, Fatal> {
-        let path = home.join(HIGHEST);
+        let path = home.join(NUMBERS_FILE);
         let numbers = match read(&path)? {
             None => BTreeMap::new(),
             Some(text) => serde_json::from_str(&text).map_err(|e| {
@@ -153,6 +177,12 @@ impl Highest {
             path,
             numbers: Mutex::new(numbers),
         })
+    }
+
+    /// The highest of every kind.
+    pub fn all(&self) -> BTreeMap<String, u64> {
+        let numbers = self.numbers.lock();
+        numbers.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The highest of a kind, 0 if there was none.
@@ -281,7 +311,7 @@ mod tests {
     #[test]
     fn a_damaged_file_of_numbers_is_not_taken_for_none() {
         let home = tempfile::tempdir().unwrap();
-        fs::write(home.path().join(HIGHEST), "{").unwrap();
+        fs::write(home.path().join(NUMBERS_FILE), "{").unwrap();
         assert_eq!(Highest::of(home.path()).unwrap_err().exit, Exit::Data);
     }
 }

@@ -56,6 +56,11 @@ pub(super) struct Manager {
 }
 
 impl Reach {
+    /// Whether a person said which manager is meant.
+    pub(super) fn is_named(&self) -> bool {
+        self.api.is_some()
+    }
+
     /// Lets `work` ask the manager; when that takes long, the person hears who is waited for.
     pub(super) async fn ask(
         self,

@@ -1,8 +1,10 @@
 //! The command line: what can be typed, and the commands that ask a running daemon.
-//! They speak RPC only and never open the database; running a daemon is `daemon`'s affair.
+//! They speak RPC only and never open the database; what is done with that as a whole is
+//! `upkeep`'s affair, and running a daemon `daemon`'s.
 
 mod auth;
 mod client;
+mod db;
 mod ending;
 mod init;
 mod posts;
@@ -24,6 +26,7 @@ use damocles_daemon::{
     pages,
 };
 use damocles_processor::KernelChoice;
+pub use db::DbArgs;
 use std::path::PathBuf;
 
 const ROOT_EXAMPLES: &str = "\
@@ -55,6 +58,8 @@ pub enum Command {
     Daemon(DaemonCommand),
     /// Ask a running manager
     Util(Util),
+    /// Back up, check and move the database
+    Db(DbArgs),
     /// Print the version
     Version,
     /// Compute one stage for a parent process, by lines on stdin and stdout
@@ -188,6 +193,11 @@ pub fn init(home: &std::path::Path) -> anyhow::Result<()> {
     init::run(home)
 }
 
+/// Runs a command on the database as a whole.
+pub async fn db(home: PathBuf, args: DbArgs) -> anyhow::Result<()> {
+    db::run(home, args).await
+}
+
 /// Runs a command that asks the daemon.
 pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
     let Util { reach, command } = util;
@@ -241,6 +251,11 @@ mod tests {
             "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",
             "damocles-manager util auth create-token --perm write",
+            "damocles-manager db export --out x --json",
+            "damocles-manager --home /x db import x --conf-dir /c --json",
+            "damocles-manager db backup /x --api 127.0.0.1:1789 --json",
+            "damocles-manager db restore /x --json",
+            "damocles-manager db check --mend --no-stores --json",
             "damocles-manager version",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

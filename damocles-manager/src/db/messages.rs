@@ -52,30 +52,39 @@ pub(in crate::db) fn put_wanted(
     put(t, &seen, record)
 }
 
+/// The list in which a message stands, and what it says there. Pure.
+pub(in crate::db) fn listed(record: &MessageRecord) -> Option<(Table, Option<Landing>)> {
+    if record.state.is_watched() {
+        let landing = Landing {
+            epoch: record.epoch,
+            tipset: record.tipset.clone(),
+        };
+        return Some((MESSAGES_WATCHED, Some(landing)));
+    }
+    (!record.state.is_final()).then_some((MESSAGES_OPEN, None))
+}
+
+/// The lists of which a message stands in one at most.
+pub(in crate::db) const LISTS: [Table; 2] = [MESSAGES_OPEN, MESSAGES_WATCHED];
+
 /// Writes a message in the place of what was seen there, and what is listed because of it.
 pub(in crate::db) fn put(
     t: &mut Transaction<'_>,
     seen: &Record,
     record: &MessageRecord,
 ) -> Result<(), StoreError> {
-    let key = keys::message(record.id);
-    let watched = record.state.is_watched();
-    if watched || record.state.is_final() {
+    let (key, listed) = (keys::message(record.id), listed(record));
+    let list = listed.as_ref().map(|(list, _)| *list);
+    if list != Some(MESSAGES_OPEN) {
         t.erase(LOOKED, key.clone())?;
     }
-    if watched {
-        let landing = Landing {
-            epoch: record.epoch,
-            tipset: record.tipset.clone(),
-        };
-        t.overwrite_json(MESSAGES_WATCHED, key.clone(), &landing)?;
-    } else {
-        t.erase(MESSAGES_WATCHED, key.clone())?;
+    for other in LISTS.into_iter().filter(|other| Some(*other) != list) {
+        t.erase(other, key.clone())?;
     }
-    if watched || record.state.is_final() {
-        t.erase(MESSAGES_OPEN, key)?;
-    } else {
-        t.overwrite(MESSAGES_OPEN, key, [])?;
+    match listed {
+        Some((list, Some(landing))) => t.overwrite_json(list, key, &landing)?,
+        Some((list, None)) => t.overwrite(list, key, [])?,
+        None => {}
     }
     let (small, body) = bodies::divided(record);
     bodies::put(t, record, &body)?;

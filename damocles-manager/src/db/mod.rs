@@ -23,8 +23,14 @@ pub mod posts;
 pub mod roles;
 pub mod stores;
 mod versions;
+mod lines;
+pub mod export;
+pub mod import;
+pub mod backup;
+pub mod check;
 
 pub use damocles_kv::ConnectError as ServerError;
+pub use lines::{FileError, Header};
 
 use damocles_api::caller::Caller;
 use damocles_daemon::belongs::Highest;
@@ -166,6 +172,30 @@ impl Db {
         opened.map(Self::of)
     }
 
+    /// Opens the database in `dir`, of whatever version it is, and makes none.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_existing`].
+    pub fn as_it_is(dir: &Path) -> Result<Self, OpenError> {
+        Store::open_as_it_is(dir, &versions::SCHEMA).map(Self::of)
+    }
+
+    /// The same on a server.
+    ///
+    /// # Errors
+    /// [`ServerError`]; [`ServerError::Unreachable`] is a wait.
+    pub fn on_server_as_it_is(postgres: &Postgres) -> Result<Self, ServerError> {
+        Store::postgres_as_it_is(postgres, &versions::SCHEMA).map(Self::of)
+    }
+
+    /// Which database lies in `dir`; nothing in there changes.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_existing`].
+    pub fn id_in(dir: &Path) -> Result<Option<uuid::Uuid>, OpenError> {
+        Ok(Store::stamp_in(dir, &versions::SCHEMA)?.id)
+    }
+
     /// Why writes fail, if they do.
     pub fn trouble(&self) -> Option<Trouble> {
         self.store.trouble()
@@ -196,6 +226,17 @@ impl Db {
     /// The database's own name: made with it, never changed.
     pub fn id(&self) -> uuid::Uuid {
         self.store.id()
+    }
+
+    /// The version of the database, and the one that this program knows; they are equal but where
+    /// it was opened as it is. The first is none on the way from one to the next.
+    pub fn versions(&self) -> Result<(Option<u32>, u32), DbError> {
+        let newest = versions::SCHEMA.version();
+        self.read(|t| {
+            let between = t.is_between_versions()?;
+            let at = t.stamp()?.map_or(newest, |stamp| stamp.version);
+            Ok(((!between).then_some(at), newest))
+        })
     }
 
     /// The genesis block's CID of the network that this database is of. None: it has met none.
@@ -267,6 +308,8 @@ impl Db {
     }
 }
 
+#[cfg(test)]
+mod databases_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,6 +43,16 @@ impl Db {
         all.iter().map(|(miner, n)| (name(*miner), *n)).collect()
     }
 
+    /// The highest numbers that database or file know, by the names of the file.
+    pub(in crate::db) fn numbers_known(&self) -> Result<BTreeMap<String, SectorNumber>, DbError> {
+        let mut all = Self::numbers_of(&self.highest_numbers()?);
+        for (kind, number) in self.highest.iter().flat_map(|highest| highest.all()) {
+            let known = all.entry(kind).or_default();
+            *known = number.max(*known);
+        }
+        Ok(all)
+    }
+
     /// Raises numbers that the database has forgotten, by the names of the file.
     pub fn raise_numbers(&self, forgotten: &BTreeMap<String, SectorNumber>) -> Result<(), DbError> {
         self.write(Durability::Synced, |t| {

@@ -113,18 +113,23 @@ fn window(miner: ActorId, open: Epoch) -> Vec<u8> {
     key
 }
 
-fn post_key(key: PostKey) -> Vec<u8> {
+pub(in crate::db) fn post_key(key: PostKey) -> Vec<u8> {
     let mut out = window(key.miner, key.open);
     out.extend(key.first.to_be_bytes());
     out
 }
 
+/// Whether it stands in the list of those that are not final. Pure.
+pub(in crate::db) fn is_listed(record: &PostRecord) -> bool {
+    !record.state.is_final()
+}
+
 /// Writes a record in the place of what was seen there.
 fn put(t: &mut Transaction<'_>, seen: &Record, record: &PostRecord) -> Result<(), StoreError> {
-    if record.state.is_final() {
-        t.erase(POSTS_OPEN, seen.key())?;
-    } else {
+    if is_listed(record) {
         t.overwrite(POSTS_OPEN, seen.key(), [])?;
+    } else {
+        t.erase(POSTS_OPEN, seen.key())?;
     }
     t.put_json(seen, record)
 }

@@ -85,3 +85,6 @@ pub(crate) const TABLES: &[Table] = &[
     LOOKED,
     NETWORK,
 ];
+
+/// Of what belongs to processes that run: no other database has a use for it.
+pub(crate) const OF_PROCESSES: &[Table] = &[LEASES, LOOKED];

@@ -45,7 +45,7 @@ pub struct Location {
     pub cache: String,
 }
 
-fn replica_key(sector: SectorId, replica: Replica) -> Vec<u8> {
+pub(in crate::db) fn replica_key(sector: SectorId, replica: Replica) -> Vec<u8> {
     let [normal, upgrade] = keys::REPLICA_KINDS;
     let kind = match replica {
         Replica::Normal => normal,
@@ -185,8 +185,8 @@ impl Db {
 
 /// A mark that was seen in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct SeenMark {
-    store: String,
+pub(in crate::db) struct SeenMark {
+    pub(in crate::db) store: String,
     id: String,
 }
 

@@ -11,7 +11,7 @@ use damocles_types::SectorId;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(in crate::db) struct Stored {
     v: u32,
     /// The worker that reported it.
     instance: String,

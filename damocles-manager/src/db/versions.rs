@@ -48,7 +48,7 @@ pub(crate) const SCHEMA: Schema = Schema {
 
 /// Messages that ended on chain within so many milliseconds may not be final yet, on the slowest
 /// network.
-const LATELY: UnixMs = 48 * 60 * 60 * 1000;
+pub(in crate::db) const LATELY: UnixMs = 48 * 60 * 60 * 1000;
 
 /// An older version did not watch what had ended on chain: what did so lately is watched from now
 /// on.

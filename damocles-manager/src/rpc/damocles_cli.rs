@@ -1,10 +1,10 @@
 //! `Damocles.*` as operators' commands call it.
 
 use super::{error::ToRpc, rooms::Rooms};
-use damocles_api::damocles_cli::{DamoclesCliServer, SectorHoldings, UnknownSector};
+use damocles_api::damocles_cli::{BackupView, DamoclesCliServer, SectorHoldings, UnknownSector};
 use damocles_types::SectorId;
 use jsonrpsee::core::{RpcResult, async_trait};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 #[async_trait]
 impl DamoclesCliServer for Rooms {
@@ -25,5 +25,13 @@ impl DamoclesCliServer for Rooms {
 
     async fn store_faults(&self) -> RpcResult<BTreeMap<String, String>> {
         Ok(self.stores.scan_faults())
+    }
+
+    async fn backup_database(&self, directory: String) -> RpcResult<BackupView> {
+        let to = PathBuf::from(&directory);
+        let made = self.db.call(move |db| db.backup(&to)).await;
+        let note = made.map_err(ToRpc::to_operator)?;
+        tracing::info!(directory, "the database was backed up");
+        Ok(note.view(directory))
     }
 }

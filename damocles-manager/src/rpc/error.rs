@@ -2,8 +2,12 @@
 //! whole chain of causes for the log.
 
 use crate::{
-    chain::ChainError, commit::CommitError, db::DbError, messages::EngineError,
-    sealing::SealingError, storage::StorageError,
+    chain::ChainError,
+    commit::CommitError,
+    db::{DbError, backup::BackupError},
+    messages::EngineError,
+    sealing::SealingError,
+    storage::StorageError,
 };
 use damocles_api::code::{
     FAILED, NOT_NOW, NOT_OWNER, error, sector_state_not_found, sector_unknown,
@@ -86,6 +90,15 @@ impl ToRpc for DbError {
             // a full disk, say: the sector has nothing to do with it
             Self::Kv(KvError::Storage { .. }) => Meaning::NotNow,
             other if other.is_wait() => Meaning::NotNow,
+            _ => Meaning::Failed,
+        }
+    }
+}
+
+impl ToRpc for BackupError {
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Db(e) => e.meaning(),
             _ => Meaning::Failed,
         }
     }

@@ -166,7 +166,7 @@ async fn flaw(
         return Ok(Some(format!("{length} bytes is not a sector size")));
     };
     let mut files = layout::needed_cache(sector, size, replica);
-    files.push(layout::needed_sealed(sector, size, replica));
+    files.push(layout::needed_sealed(sector, Some(size), replica));
     let flaws = disk.inspect(files, links, LOOK_LIMIT).await?;
     Ok(in_words(&flaws))
 }

@@ -43,11 +43,15 @@ pub(super) struct Needed {
     pub(super) len: Option<u64>,
 }
 
-/// The replica itself, whole.
-pub(super) fn needed_sealed(sector: SectorId, size: SectorSize, replica: Replica) -> Needed {
+/// The replica itself, whole, if it is known how long that is.
+pub(super) fn needed_sealed(
+    sector: SectorId,
+    size: Option<SectorSize>,
+    replica: Replica,
+) -> Needed {
     Needed {
         path: sealed_file(sector, replica),
-        len: Some(size.bytes()),
+        len: size.map(SectorSize::bytes),
     }
 }
 
@@ -76,7 +80,7 @@ mod tests {
             cache_dir(sector, Replica::Upgrade),
             Path::new("update-cache/s-t01000-7")
         );
-        let sealed = needed_sealed(sector, SectorSize::GiB32, Replica::Normal);
+        let sealed = needed_sealed(sector, Some(SectorSize::GiB32), Replica::Normal);
         assert_eq!(sealed.len, Some(32 << 30));
         let cache = needed_cache(sector, SectorSize::GiB32, Replica::Normal);
         assert_eq!(cache.len(), 10);

@@ -86,7 +86,7 @@ impl Stores {
         };
         self.present(&found, SUBMIT_LIMIT).await?;
         let mut files = layout::needed_cache(sector, size, replica);
-        files.push(layout::needed_sealed(sector, size, replica));
+        files.push(layout::needed_sealed(sector, Some(size), replica));
         let flaws = found.disk.inspect(files, links, SUBMIT_LIMIT).await?;
         unreadable(&found, &flaws)?;
         if let Some(why) = in_words(&flaws) {
@@ -121,7 +121,7 @@ impl Stores {
                 Links::Inside
             };
             let mut files = layout::needed_cache(sector, size, replica);
-            files.push(layout::needed_sealed(sector, size, replica));
+            files.push(layout::needed_sealed(sector, Some(size), replica));
             self.present(&store, LOOK_LIMIT).await.ok()?;
             let flaws = store.disk.inspect(files, links, LOOK_LIMIT).await.ok()?;
             flaws.is_empty().then(|| store.policy.name.clone())
@@ -183,13 +183,18 @@ impl Stores {
         let Some(location) = self.location(sector, replica).await? else {
             return Ok(Err(NotUsable::Unknown));
         };
-        Ok(self.look(&location, size, limit).await)
+        Ok(self.look(&location, Some(size), limit).await)
     }
 
-    async fn look(
+    /// Looks whether the files of a replica are where the index says, of the right size if that is
+    /// known.
+    ///
+    /// # Errors
+    /// [`NotUsable`], which may say that nobody can look now.
+    pub async fn look(
         &self,
         location: &Location,
-        size: SectorSize,
+        size: Option<SectorSize>,
         limit: Duration,
     ) -> Result<Located, NotUsable> {
         let located = self.paths(location)?;
@@ -210,7 +215,8 @@ impl Stores {
             })
             .await?;
         let sealed = layout::needed_sealed(sector, size, replica);
-        let cache = layout::needed_cache(sector, size, replica);
+        let cache = size.map(|size| layout::needed_cache(sector, size, replica));
+        let cache = cache.unwrap_or_default();
         for (store, files) in [(&location.sealed, vec![sealed]), (&location.cache, cache)] {
             let found = self
                 .find(store)
