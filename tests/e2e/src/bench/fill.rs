@@ -77,36 +77,40 @@ pub(super) fn write(path: &Path, wish: &Wish) -> Result<()> {
         "format": "damocles-database",
         "format_version": 1,
         "owner": "damocles-manager",
-        "schema_version": 5,
+        "schema_version": 6,
         "database": Uuid::new_v4(),
         "network": null,
         "exported_at": BEGAN,
     }))?;
     let last = wish.sectors + wish.threads;
+    let finished = |number: u64| number <= wish.sectors;
+    let ids = |number| [0, 1].map(|kind| id(number, kind));
+    // a table after the other, each in the order of its keys
     for number in 1..=last {
-        let key = sector_key(number);
-        let finished = number <= wish.sectors;
-        let ids = [0, 1].map(|kind| id(number, kind));
-        lines.record("sectors", &key, &sector(number, finished, ids))?;
-        lines.listed(
-            if finished {
-                "sectors-done"
-            } else {
-                "sectors-in-work"
-            },
-            &key,
-        )?;
-        if !finished {
-            continue;
-        }
-        for (id, kind) in ids.into_iter().zip(["PreCommit", "ProveCommit"]) {
+        let record = sector(number, finished(number), ids(number));
+        lines.record("sectors", &sector_key(number), &record)?;
+    }
+    for number in 1..=wish.sectors {
+        lines.listed("sectors-done", &sector_key(number))?;
+    }
+    for number in wish.sectors + 1..=last {
+        lines.listed("sectors-in-work", &sector_key(number))?;
+    }
+    for number in 1..=wish.sectors {
+        for (id, kind) in ids(number).into_iter().zip(["PreCommit", "ProveCommit"]) {
             lines.record("messages", id.as_bytes(), &message(number, id, kind))?;
-            let mut of = key.clone();
-            of.extend(id.as_bytes());
-            lines.listed("sector-messages", &of)?;
         }
+    }
+    for number in 1..=wish.sectors {
+        for id in ids(number) {
+            let mut key = sector_key(number);
+            key.extend(id.as_bytes());
+            lines.listed("sector-messages", &key)?;
+        }
+    }
+    for number in 1..=wish.sectors {
         for (seq, state) in STEPS.iter().enumerate() {
-            let mut at = key.clone();
+            let mut at = sector_key(number);
             at.extend((seq as u64).to_be_bytes());
             lines.record("timelines", &at, &entry(number, seq as u64, state))?;
         }
@@ -162,15 +166,15 @@ fn message(number: u64, id: Uuid, kind: &str) -> Value {
     json!({
         "v": 1, "id": id, "kind": kind, "miner": MINER,
         "from": "f0100", "to": format!("f0{MINER}"), "value": "5",
-        "method": 28, "params": "BgYGBgYGBgY=",
+        "method": 28,
         "fee": { "gas_over_estimation": 1.2, "gas_over_premium": 0.0, "gas_fee_cap": "5000000000" },
         "confidence": 10,
         "sectors": [{ "Miner": MINER, "Number": number }],
         "wanted_at": BEGAN + number * APART,
         "state": "Final",
         "gas": { "limit": 1200000, "fee_cap": "100", "premium": "10" },
-        "signed": null, "cid": null, "nonce": number, "pushed_at": 20, "epoch": 30,
-        "exit_code": 0, "return_value": null, "gas_used": 900000,
+        "cid": null, "nonce": number, "pushed_at": 20, "epoch": 30,
+        "exit_code": 0, "gas_used": 900000,
         "tries": 0, "refusals": 0, "retry_at": null, "error": null, "failing_since": null,
     })
 }
