@@ -25,7 +25,7 @@ const BLOCK_TIME: Duration = Duration::from_millis(500);
 /// Anything but computing.
 const SOON: Duration = Duration::from_secs(180);
 /// A sector from nothing to its landed proof, on a busy machine.
-const A_SECTOR: Duration = Duration::from_secs(900);
+pub(super) const A_SECTOR: Duration = Duration::from_secs(900);
 
 /// Whose program plays a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,7 +317,7 @@ async fn proven(node: &Node, number: u64, from: i64) -> Result<bool> {
 }
 
 /// A thread that has stopped until a person resumes it, as an error.
-fn person_called(thread: &Value) -> Option<anyhow::Error> {
+pub(super) fn person_called(thread: &Value) -> Option<anyhow::Error> {
     let paused = thread["thread_state"]["state"] == json!("Paused");
     paused.then(|| anyhow::anyhow!("a person is needed: {thread}"))
 }
@@ -350,6 +350,7 @@ mod tests {
         let none = Programs {
             manager: None,
             worker: None,
+            mock: None,
         };
         assert_eq!(ours_under_theirs.missing(&none), Some("damocles-manager"));
         assert_eq!(children.missing(&none), Some("damocles-worker"));
