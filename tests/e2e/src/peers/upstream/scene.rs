@@ -257,6 +257,13 @@ impl Scene {
         for number in 1..=self.sectors {
             self.prove_one(&node, number).await?;
         }
+        // what a node says at its head is the state before the head's own messages
+        let (seen, house) = (node.epoch().await?, &self.house);
+        house
+            .until("the proof to lie two epochs deep", SOON, async || {
+                Ok((node.epoch().await? >= seen + 2).then_some(()))
+            })
+            .await?;
         let faults = node.faults(MINER).await?;
         ensure!(faults.is_empty(), "faulty sectors: {faults:?}");
         Ok(format!("{} sectors proven in their windows", self.sectors))

@@ -200,6 +200,8 @@ impl Story {
         let deadline = node.location(MINER, 1).await?.deadline;
         let record = async {
             let record = cli::record(upstream, deadline).await?;
+            let words = scene.house.home().with_extension("commands.txt");
+            fs::write(&words, cli::told(&record))?;
             let said = format!("{} commands", record.len());
             Ok((record, said))
         };
