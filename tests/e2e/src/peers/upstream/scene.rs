@@ -165,7 +165,7 @@ impl Scene {
     }
 
     async fn start_their_worker(&mut self) -> Result<()> {
-        let program = self.worker.as_ref();
+        let program = self.worker.clone();
         let program = program.context("upstream's worker is not there")?;
         let address = self.house.worker_address();
         let (_, port) = address.rsplit_once(':').context("an address has a port")?;
@@ -179,7 +179,8 @@ impl Scene {
         ];
         let config = self.house.path("upstream-worker.toml");
         render::file(&self.template, &config, &values)?;
-        let mut command = process::foreign(program);
+        self.house.make_sealing_stores(&config, &program)?;
+        let mut command = process::foreign(&program);
         command.args(["daemon", "-c"]).arg(&config);
         let mut daemon = self.house.start_beside("upstream-worker", command)?;
         let answers = self
