@@ -218,7 +218,7 @@ impl House {
     pub async fn start_worker(&self) -> Result<()> {
         let config = self.path("worker.toml");
         self.render(&self.files.worker, &config)?;
-        self.make_sealing_stores(&fs::read_to_string(&config)?)?;
+        self.make_sealing_stores(&config, &process::program(Role::Worker.program())?)?;
         let mut command = process::command(Role::Worker.program())?;
         command.args(["daemon", "-c"]).arg(&config);
         self.start(Role::Worker, command)?;
@@ -229,8 +229,9 @@ impl House {
         .map(drop)
     }
 
-    /// As an operator makes them before the first start: those that the config names.
-    fn make_sealing_stores(&self, config: &str) -> Result<()> {
+    /// As an operator makes them with the worker's program: those that the config names.
+    pub fn make_sealing_stores(&self, config: &Path, worker: &Path) -> Result<()> {
+        let config = fs::read_to_string(config)?;
         let threads = self.path("threads");
         let stores = (0..).map(|n: u32| threads.join(n.to_string()));
         let named = |store: &PathBuf| config.contains(&format!("{}\"", store.display()));
@@ -238,7 +239,7 @@ impl House {
             if store.exists() {
                 continue;
             }
-            let mut init = process::command(Role::Worker.program())?;
+            let mut init = process::foreign(worker);
             init.args(["store", "sealing-init", "-l"]).arg(&store);
             let out = init.output().context("damocles-worker cannot be started")?;
             if !out.status.success() {

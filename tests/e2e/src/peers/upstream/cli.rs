@@ -8,6 +8,7 @@ use super::{
 };
 use crate::process::Said;
 use anyhow::Result;
+use std::fmt::Write as _;
 
 /// What every command of the table said to one manager, in the table's order.
 pub(super) type Record = Vec<Said>;
@@ -30,6 +31,17 @@ pub(super) async fn record(manager: &Manager, deadline: u64) -> Result<Record> {
         record.push(manager.util(&words).await?);
     }
     Ok(record)
+}
+
+/// What was said, word for word, for whoever wonders about a difference.
+pub(super) fn told(record: &Record) -> String {
+    let mut text = String::new();
+    for (command, said) in COMMANDS.iter().zip(record) {
+        // writing into a String cannot fail
+        let _ = writeln!(text, "$ util {}\n{}{}", command.words, said.out, said.err);
+        let _ = writeln!(text, "({})\n", said.status);
+    }
+    text
 }
 
 /// Every command with its outcome.

@@ -9,7 +9,6 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use std::{
-    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -112,36 +111,6 @@ pub(super) async fn version(program: &Path) -> Result<String> {
         Some((_, version)) if said.status.success() => Ok(version.to_owned()),
         Some(_) | None => bail!("it does not tell its version: {}{}", said.out, said.err),
     }
-}
-
-/// Starts `mock`, which is to serve workers without a chain: its version, or the words that it
-/// ended with. It is not left running.
-pub(super) async fn mock(program: &Path, house: &House) -> Result<Result<String, String>> {
-    let address = format!("127.0.0.1:{}", free_port()?);
-    let mut command = process::foreign(program);
-    command
-        .arg("--home")
-        .arg(house.path("upstream-mock"))
-        .args(["mock", "--miner", "1000", "--sector-size", "2KiB"])
-        .args(["--listen", &address]);
-    let daemon = RefCell::new(house.start_beside("upstream-mock", command)?);
-    let door = Rpc::new(&format!("http://{address}/rpc/v0"), None)?;
-    house
-        .until("upstream's mock to answer or to end", START, async || {
-            let ended = daemon.borrow_mut().ended()?;
-            if ended.is_some() {
-                let words = daemon.borrow().tail(1);
-                return Ok(Some(Err(words_of(&words))));
-            }
-            Ok(Some(Ok(door.call("Venus.Version", []).await?)))
-        })
-        .await
-}
-
-/// A line of its log without time, level and place, which stand before it in columns.
-fn words_of(line: &str) -> String {
-    let words = line.rsplit_once('\t').map_or(line, |(_, words)| words);
-    words.trim().to_owned()
 }
 
 /// `/ip4/127.0.0.1/tcp/81/http` for `127.0.0.1:81`.

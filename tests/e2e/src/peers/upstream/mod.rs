@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod manager;
 mod messager;
+mod mock;
 mod scene;
 mod shape;
 mod story;
@@ -20,6 +21,8 @@ use std::path::PathBuf;
 pub struct Programs {
     pub manager: Option<PathBuf>,
     pub worker: Option<PathBuf>,
+    /// A build of the manager whose mock mode serves, where that of `manager` does not.
+    pub mock: Option<PathBuf>,
 }
 
 impl Programs {
@@ -32,6 +35,7 @@ impl Programs {
             (manager, worker) => Ok(Self {
                 manager: manager.ok(),
                 worker: worker.ok(),
+                mock: program(dir, "damocles-manager-mock").ok(),
             }),
         }
     }

@@ -25,7 +25,7 @@ const BLOCK_TIME: Duration = Duration::from_millis(500);
 /// Anything but computing.
 const SOON: Duration = Duration::from_secs(180);
 /// A sector from nothing to its landed proof, on a busy machine.
-const A_SECTOR: Duration = Duration::from_secs(900);
+pub(super) const A_SECTOR: Duration = Duration::from_secs(900);
 
 /// Whose program plays a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Scene {
     }
 
     async fn start_their_worker(&mut self) -> Result<()> {
-        let program = self.worker.as_ref();
+        let program = self.worker.clone();
         let program = program.context("upstream's worker is not there")?;
         let address = self.house.worker_address();
         let (_, port) = address.rsplit_once(':').context("an address has a port")?;
@@ -179,7 +179,8 @@ impl Scene {
         ];
         let config = self.house.path("upstream-worker.toml");
         render::file(&self.template, &config, &values)?;
-        let mut command = process::foreign(program);
+        self.house.make_sealing_stores(&config, &program)?;
+        let mut command = process::foreign(&program);
         command.args(["daemon", "-c"]).arg(&config);
         let mut daemon = self.house.start_beside("upstream-worker", command)?;
         let answers = self
@@ -257,6 +258,13 @@ impl Scene {
         for number in 1..=self.sectors {
             self.prove_one(&node, number).await?;
         }
+        // what a node says at its head is the state before the head's own messages
+        let (seen, house) = (node.epoch().await?, &self.house);
+        house
+            .until("the proof to lie two epochs deep", SOON, async || {
+                Ok((node.epoch().await? >= seen + 2).then_some(()))
+            })
+            .await?;
         let faults = node.faults(MINER).await?;
         ensure!(faults.is_empty(), "faulty sectors: {faults:?}");
         Ok(format!("{} sectors proven in their windows", self.sectors))
@@ -317,7 +325,7 @@ async fn proven(node: &Node, number: u64, from: i64) -> Result<bool> {
 }
 
 /// A thread that has stopped until a person resumes it, as an error.
-fn person_called(thread: &Value) -> Option<anyhow::Error> {
+pub(super) fn person_called(thread: &Value) -> Option<anyhow::Error> {
     let paused = thread["thread_state"]["state"] == json!("Paused");
     paused.then(|| anyhow::anyhow!("a person is needed: {thread}"))
 }
@@ -350,6 +358,7 @@ mod tests {
         let none = Programs {
             manager: None,
             worker: None,
+            mock: None,
         };
         assert_eq!(ours_under_theirs.missing(&none), Some("damocles-manager"));
         assert_eq!(children.missing(&none), Some("damocles-worker"));

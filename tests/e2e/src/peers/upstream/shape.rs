@@ -57,12 +57,41 @@ fn walk(path: &str, value: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// The indent stays, runs of blanks become one, and so do numbers, ids and paths.
+/// The indent stays, runs of blanks become one, and so do numbers, times, ids and paths.
 fn line(text: &str) -> String {
     let body = text.trim_start();
     let indent = &text[..text.len() - body.len()];
     let words: Vec<String> = body.split_whitespace().map(word).collect();
-    format!("{indent}{}", words.join(" "))
+    let mut body = times(&words).join(" ");
+    // a moment was or will be, by when one asks
+    for when in ["(TIME ago)", "(in TIME)", "(now)"] {
+        body = body.replace(when, "(WHEN)");
+    }
+    format!("{indent}{body}")
+}
+
+/// `1 hour 35 minutes` is a time as `16 seconds` is.
+fn times(words: &[String]) -> Vec<String> {
+    const UNITS: [&str; 6] = ["second", "minute", "hour", "day", "week", "year"];
+    let mut out: Vec<String> = Vec::new();
+    for word in words {
+        let unit = word.trim_end_matches([')', ',']);
+        let singular = unit.strip_suffix('s').unwrap_or(unit);
+        let number = out.last().and_then(|last| last.strip_suffix('#'));
+        let number = number.map(str::to_owned);
+        let (true, Some(before)) = (UNITS.contains(&singular), number) else {
+            out.push(word.clone());
+            continue;
+        };
+        let time = format!("{before}TIME{}", &word[unit.len()..]);
+        out.pop();
+        let goes_on = before.is_empty() && out.last().is_some_and(|last| last.ends_with("TIME"));
+        match out.last_mut().filter(|_| goes_on) {
+            Some(last) => last.push_str(&word[unit.len()..]),
+            None => out.push(time),
+        }
+    }
+    out
 }
 
 fn word(text: &str) -> String {
@@ -138,6 +167,20 @@ mod tests {
             of("Cid: bafy2bzaceb2ca5dv47npgrjww4aga4fvlvgykf34b7aq4ti5gfs2qqj2eif4w"),
             ["Cid: ID"]
         );
+    }
+
+    #[test]
+    fn a_moment_is_one_whenever_it_is_asked_for() {
+        let at = |when: &str| of(&format!("Open: 3538 ({when})"));
+        let moments = ["now", "16 seconds ago", "1 minute 28 seconds ago"];
+        for when in moments
+            .into_iter()
+            .chain(["in 1 hour 35 minutes", "in 2 weeks"])
+        {
+            assert_eq!(at(when), ["Open: # (WHEN)"], "{when}");
+        }
+        assert_eq!(of("within 3 days, 2 hours"), ["within TIME, TIME"]);
+        assert_eq!(of("seconds: 3"), ["seconds: #"]);
     }
 
     #[test]

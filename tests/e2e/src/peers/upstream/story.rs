@@ -4,6 +4,7 @@ use super::{
     Programs,
     cli::{self, Outcome, Record},
     manager,
+    mock::Mock,
     scene::{Cast, Scene, Who},
 };
 use crate::{
@@ -110,20 +111,51 @@ impl Story {
             .take("upstream's version", SHORT, version)
             .await?;
         self.upstream = Some(version);
-        let home = out.join("house-mock");
-        let house = House::new(&home, Files::idle(&checkout()), 0)?;
-        let mock = async {
-            let mock = manager::mock(program, &house).await?;
+        self.mock(programs, program, out).await
+    }
+
+    /// Our worker under a manager that keeps no chain: upstream's as it is, or the build of it that
+    /// somebody brought because as it is it does not serve.
+    async fn mock(&mut self, programs: &Programs, program: &Path, out: &Path) -> Result<()> {
+        let house = House::new(&out.join("house-mock"), Files::demo(&checkout()), SECTORS)?;
+        let start = async {
+            let mock = Mock::start(program, &house).await?;
             let said = match &mock {
-                Ok(version) => format!("serves, as {version}; the real manager is tried below"),
+                Ok(mock) => format!("serves, as {}", mock.version),
                 Err(words) => format!("does not serve in this version: {words}"),
             };
             Ok((mock, said))
         };
-        let mock = self.steps.take("upstream's mock mode", SHORT, mock).await?;
-        if let Err(words) = mock {
-            self.leave_out(format!("our worker under `mock`: it ends with \"{words}\""));
-        }
+        let started = self.steps.take("upstream's mock mode", SHORT, start);
+        let mock = match (started.await?, &programs.mock) {
+            (Ok(mock), _) => mock,
+            (Err(words), None) => {
+                self.leave_out(format!("our worker under `mock`: it ends with \"{words}\""));
+                return Ok(());
+            }
+            (Err(words), Some(program)) => {
+                self.leave_out(format!(
+                    "our worker under `mock` as it is: it ends with \"{words}\""
+                ));
+                let start = async {
+                    let mock = Mock::start(program, &house).await?;
+                    let mock = mock.map_err(|words| anyhow::anyhow!("it ends with \"{words}\""))?;
+                    let said = format!("serves, as {}", mock.version);
+                    Ok((mock, said))
+                };
+                let name = "upstream's mock mode, as somebody mended it";
+                match self.steps.take(name, SHORT, start).await {
+                    Ok(mock) => mock,
+                    Err(_) => return Ok(()),
+                }
+            }
+        };
+        let seal = async { Ok(((), mock.seal(&house, SECTORS).await?)) };
+        // the step says what went wrong; the casts may still do
+        let _ = self
+            .steps
+            .take("our worker under upstream's mock mode", LONG, seal)
+            .await;
         Ok(())
     }
 
@@ -168,6 +200,8 @@ impl Story {
         let deadline = node.location(MINER, 1).await?.deadline;
         let record = async {
             let record = cli::record(upstream, deadline).await?;
+            let words = scene.house.home().with_extension("commands.txt");
+            fs::write(&words, cli::told(&record))?;
             let said = format!("{} commands", record.len());
             Ok((record, said))
         };
