@@ -63,7 +63,7 @@ bench: build ## print the figures of docs/benchmarks.md as this machine gives th
 kernels_build = cargo build $(cargo_flags) --release -p damocles-worker --bin damocles-worker \
   --config 'profile.release.package.librocksdb-sys.opt-level=1'
 
-bench-kernels: deps ## our kernels against the proofs library (an hour the first time, then 15 minutes; LARGE=1: 512MiB too)
+bench-kernels: deps ## our kernels against the proofs library (an hour the first time, then 15 minutes; LARGE=1: 512MiB too, PROOFS=1: proofs)
 	RUSTFLAGS="-C target-cpu=native" $(kernels_build) --target-dir target/native
 	RUSTFLAGS= $(kernels_build) --target-dir target/default
 	@scripts/bench-kernels.sh target/native/release/damocles-worker target/default/release/damocles-worker

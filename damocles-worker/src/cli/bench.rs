@@ -4,7 +4,10 @@ use super::say;
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use damocles_daemon::exit::{Exit, Fatal};
-use damocles_processor::bench::{self, Arity, Build, Place, Report, Request, What};
+use damocles_processor::{
+    bench::{self, Arity, Build, Place, Report, Request, What},
+    task::Circuit,
+};
 use damocles_types::ByteSize;
 use std::{io, path::PathBuf, sync::Arc, thread};
 
@@ -49,7 +52,32 @@ enum Command {
     /// A proof that sectors are still there
     WindowPost(Common),
     /// Making the parameters of a test network (the library takes minutes)
-    Params(Common),
+    Params {
+        #[command(flatten)]
+        common: Common,
+        /// Only of this circuit [default: of all but snap upgrades]
+        #[arg(long, value_name = "NAME")]
+        circuit: Option<Named>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Named {
+    Porep,
+    WinningPost,
+    WindowPost,
+    SnapUpdate,
+}
+
+impl From<Named> for Circuit {
+    fn from(name: Named) -> Self {
+        match name {
+            Named::Porep => Self::PoRep,
+            Named::WinningPost => Self::WinningPost,
+            Named::WindowPost => Self::WindowPost,
+            Named::SnapUpdate => Self::SnapUpdate,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -107,7 +135,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Fft(common) => (What::Fft, common),
         Command::C2(common) => (What::C2, common),
         Command::WindowPost(common) => (What::WindowPost, common),
-        Command::Params(common) => (What::Params, common),
+        Command::Params { common, circuit } => (What::Params(circuit.map(Into::into)), common),
     };
     let request = Request {
         what,

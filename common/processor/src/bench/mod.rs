@@ -18,7 +18,7 @@ mod turns;
 pub use damocles_kernels::poseidon::Arity;
 pub use place::Place;
 
-use crate::{cpus::CpuSet, params::LARGEST, pin};
+use crate::{cpus::CpuSet, params::LARGEST, pin, task::Circuit};
 use damocles_kernels::cpu::Cpu;
 use damocles_types::{ByteSize, SectorSize};
 use serde::Serialize;
@@ -36,8 +36,8 @@ pub enum What {
     Fft,
     C2,
     WindowPost,
-    /// Making those of a size.
-    Params,
+    /// Making those of a size: of one circuit, or of the three that every miner needs.
+    Params(Option<Circuit>),
 }
 
 impl What {
@@ -51,7 +51,7 @@ impl What {
             Self::Fft => "fft",
             Self::C2 => "c2",
             Self::WindowPost => "window-post",
-            Self::Params => "params",
+            Self::Params(_) => "params",
         }
     }
 
@@ -59,7 +59,7 @@ impl What {
     pub const fn is_of_proofs(self) -> bool {
         matches!(
             self,
-            Self::Msm | Self::Fft | Self::C2 | Self::WindowPost | Self::Params
+            Self::Msm | Self::Fft | Self::C2 | Self::WindowPost | Self::Params(_)
         )
     }
 }
@@ -213,7 +213,7 @@ pub fn room(request: &Request) -> u64 {
         What::Msm | What::Fft => 0,
         What::C2 | What::WindowPost => size * (layers + 6) * request.sectors as u64 + (16 << 20),
         // test networks' circuits are alike, but for the trees' heights
-        What::Params => 3 << 30,
+        What::Params(_) => 3 << 30,
     }
 }
 
@@ -257,8 +257,8 @@ pub fn run(
             proofs = proofs::Proofs::window_post(size()?, request.sectors, place, tell)?;
             &mut proofs
         }
-        What::Params => {
-            setups = setups::Setups::new(size()?, place);
+        What::Params(circuit) => {
+            setups = setups::Setups::new(circuit, size()?, place);
             &mut setups
         }
     };
@@ -318,7 +318,7 @@ mod tests {
             (What::TreeD, "2KiB", 1),
             (What::WindowPost, "2KiB", 2),
             (What::C2, "512MiB", 1),
-            (What::Params, "8MiB", 1),
+            (What::Params(None), "8MiB", 1),
         ] {
             assert_eq!(check(what, size, sectors), Ok(()), "{what:?} {size}");
         }
@@ -330,7 +330,7 @@ mod tests {
             (What::TreeD, "8MiB", 2, "tree-d takes one sector"),
             (What::Pc1, "9MiB", 2, "not a sector size"),
             (What::C2, "2KiB", 2, "c2 takes one sector"),
-            (What::Params, "32GiB", 1, "up to 512MiB"),
+            (What::Params(None), "32GiB", 1, "up to 512MiB"),
             (What::Msm, "1KiB", 1, "not a sector size"),
         ] {
             let refused = check(what, size, sectors).unwrap_err();

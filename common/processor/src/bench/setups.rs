@@ -1,5 +1,5 @@
-//! The parameters of all circuits of a size, each side from the same secrets, so that their files
-//! are equal.
+//! The parameters of a size's circuits, each side from the same secrets, so that their files are
+//! equal.
 
 use super::{
     compare::difference,
@@ -11,6 +11,7 @@ use crate::{
     disk::at,
     params,
     stage::{self, WithCircuit, secrets, with_circuit},
+    task,
 };
 use blstrs::Scalar;
 use damocles_kernels::cpu::Cpu;
@@ -34,6 +35,7 @@ use storage_proofs_core::parameter_cache::{
 };
 
 pub(super) struct Setups {
+    circuits: Vec<task::Circuit>,
     size: SectorSize,
     waste: Waste,
     generators: Generators,
@@ -49,9 +51,11 @@ struct Making<'a> {
 }
 
 impl Setups {
-    pub(super) fn new(size: SectorSize, place: &Place) -> Self {
+    /// Of one circuit, or of all that every miner needs.
+    pub(super) fn new(one: Option<task::Circuit>, size: SectorSize, place: &Place) -> Self {
         let (waste, generators) = secrets();
         Self {
+            circuits: one.map_or_else(|| params::circuits(false), |one| vec![one]),
             size,
             waste,
             generators,
@@ -111,8 +115,8 @@ impl Subject for Setups {
             side,
             seconds: Cell::new(0.0),
         };
-        for circuit in params::circuits(false) {
-            with_circuit(circuit, self.size, &making)?;
+        for circuit in &self.circuits {
+            with_circuit(*circuit, self.size, &making)?;
         }
         Ok(Sample {
             seconds: making.seconds.get(),

@@ -27,6 +27,7 @@ use damocles_kernels::{
     },
 };
 use ff::{Field, PrimeField};
+use std::sync::{Mutex, PoisonError};
 
 /// The smallest domain for lanes: one leaf.
 pub(super) const LEAST: u32 = 6;
@@ -41,6 +42,8 @@ pub(super) struct LaneTables {
     /// Powers of the coset's generator for the leaves, and those of its inverse.
     generator: Vec<Limbs>,
     generator_inverse: Vec<Limbs>,
+    /// Where the last transform took place, for the next one: new pages can cost as much as it.
+    spare: Mutex<Option<Blocks>>,
 }
 
 impl Turn {
@@ -101,6 +104,7 @@ impl LaneTables {
             inverse: Turn::new(power, inverse(root(power)), run)?,
             generator: leaves(generator)?,
             generator_inverse: leaves(inverse(generator))?,
+            spare: Mutex::default(),
         })
     }
 
@@ -152,7 +156,9 @@ impl LaneTables {
         let around = Around::of(transform, self.power);
         let turns = self.turns(transform.is_inverse());
         let factors = self.factors(&around.after, Scalar::ONE);
-        let mut blocks = self.blocks();
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = spare().take();
+        let mut blocks = kept.unwrap_or_else(|| self.blocks());
         let walk = Walk {
             steps: &self.nodes(turns),
             first: |place, blocks: &mut [Block]| {
@@ -166,6 +172,7 @@ impl LaneTables {
         values.resize(1 << self.power, Scalar::ZERO);
         let scalar = |words| Scalar::from(blst_fr { l: words });
         self.scatter(&blocks, None).run(&mut values, scalar, run)?;
+        *spare() = Some(blocks);
         Ok(values)
     }
 
