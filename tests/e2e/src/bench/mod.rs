@@ -50,7 +50,7 @@ pub async fn measure(dir: &Path, checkout: &Path, wish: &Wish) -> Result<Report>
     if wish.dsn.is_some() {
         files.manager = Files::shared().manager;
     }
-    let house = House::new(dir, files, 0)?;
+    let house = House::new(dir, files, 1)?;
     if let Some(dsn) = &wish.dsn {
         house.fill("DSN", dsn);
     }
