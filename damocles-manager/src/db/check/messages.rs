@@ -97,7 +97,9 @@ pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
             if body.is_some() {
                 let what =
                     format!("these are the large parts of message {id}, which has no record");
-                faults.push(Fault::extra(BODIES, row.key, what));
+                // not mended: with them goes what was signed
+                let cure = "bring the record of the message back from a backup";
+                faults.push(Fault::new(BODIES, row.key, what, cure));
             }
             return Ok(());
         };
@@ -236,7 +238,7 @@ fn sent(
     let Ok(found) = seen.json::<MessageRecord>() else {
         return Ok(());
     };
-    if !found.is_some_and(|found| found.kind == MessageKind::WindowPost) {
+    if found.is_none_or(|found| found.kind != MessageKind::WindowPost) {
         let what = format!("{name} is in message {message}, of which there is no record");
         let cure = "bring the message back from a backup; a window that is open is proven again by a restart if it has no other";
         faults.push(Fault::new(table, key, what, cure));
