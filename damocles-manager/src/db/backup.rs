@@ -230,7 +230,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let highest = Arc::new(Highest::of(home.path()).unwrap());
         let db = Db::open(&home.path().join("state"))
-            .and_then(|db| Ok(db.with_highest(highest).unwrap()))
+            .map(|db| db.with_highest(highest).unwrap())
             .unwrap();
         let allocate = || {
             let kind = SealProof::interactive(SectorSize::KiB2);

@@ -58,7 +58,7 @@ mod tests {
         };
         assert!(size(&open) < 1500, "{}", size(&open));
         assert_eq!(db.message(open.id).unwrap(), Some(open.clone()));
-        assert_eq!(db.open_messages().unwrap(), [open.clone()]);
+        assert_eq!(db.open_messages().unwrap(), std::slice::from_ref(&open));
 
         assert_eq!(db.forget_bodies(20, 10).unwrap(), 1);
         assert_eq!(db.forget_bodies(20, 10).unwrap(), 0, "once");

@@ -76,7 +76,8 @@ impl House {
             checked.mended += u64::from(fault.mended);
             found(fault);
         };
-        let records = tokio::task::block_in_place(|| db.check(scope.mend, &mut tell, progress));
+        let records =
+            tokio::task::block_in_place(|| db.look_through(scope.mend, &mut tell, progress));
         checked.records = records.map_err(failed)?;
         if scope.stores {
             self.replicas(&db, &mut checked, found).await?;

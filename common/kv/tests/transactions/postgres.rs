@@ -196,7 +196,7 @@ fn a_commit_whose_answer_is_lost_is_applied_once() {
             "host=127.0.0.1 port={} user=damocles dbname=postgres",
             wire.port
         ),
-        ..place(&server, "cut")
+        ..place(server, "cut")
     };
     let store = open(&place).unwrap();
     for (cut, runs, want) in [(Cut::After, 1, "1"), (Cut::Before, 2, "2")] {
@@ -217,7 +217,7 @@ fn a_commit_whose_answer_is_lost_is_applied_once() {
 #[test]
 fn several_open_one_database_and_it_stays_whose_it_is() {
     let Some(server) = shared() else { return };
-    let place = place(&server, "several");
+    let place = place(server, "several");
     let ids: BTreeSet<_> = thread::scope(|scope| {
         let openers: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| open(&place).unwrap().id()))
@@ -268,7 +268,7 @@ fn a_server_that_is_not_there_is_a_wait_that_ends() {
 #[test]
 fn a_store_may_be_used_and_dropped_inside_a_runtime() {
     let Some(server) = shared() else { return };
-    let store = server::empty(&server);
+    let store = server::empty(server);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();

@@ -8,6 +8,15 @@ use serde::{Serialize, de::DeserializeOwned};
 pub(super) const MEND: &str = "`damocles-manager db check --mend` puts the list right";
 const RESTORE: &str = "bring the record back from a backup; until then it is passed over";
 
+/// What is done about what is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// Nothing.
+    Nothing,
+    /// Lists are made to follow from the records.
+    Lists,
+}
+
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]

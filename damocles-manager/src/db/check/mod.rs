@@ -12,7 +12,7 @@ mod sectors;
 mod messages;
 mod others;
 
-pub use fault::Fault;
+pub use fault::{Fault, Mend};
 
 use crate::db::{
     Db, DbError,
@@ -29,15 +29,6 @@ use walk::Walk;
 /// So many replicas are looked for in the stores at a time.
 const REPLICA_PAGE: usize = 500;
 
-/// What is done about what is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mend {
-    /// Nothing.
-    Nothing,
-    /// Lists are made to follow from the records.
-    Lists,
-}
-
 /// A replica as the index has it, and the kind of its sector, if that has a record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Indexed {
@@ -53,7 +44,7 @@ impl Db {
     ///
     /// # Errors
     /// A failing database.
-    pub fn check(
+    pub fn look_through(
         &self,
         mend: Mend,
         mut found: impl FnMut(Fault),
@@ -67,7 +58,7 @@ impl Db {
     }
 
     /// A page of the index of replicas, from the one after `after` on, and the last key of it.
-    /// What cannot be read is left out: [`Self::check`] tells it.
+    /// What cannot be read is left out: [`Self::look_through`] tells it.
     ///
     /// # Errors
     /// A failing database.

@@ -2,7 +2,7 @@
 
 use super::{
     fault::{Fault, decoded, misplaced},
-    walk::{Lane, Row, Walk},
+    walk::{Across, Lane, Walk},
 };
 use crate::{
     db::{
@@ -76,7 +76,7 @@ pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
 }
 
 /// The lists in which it stands, and those in which it has to.
-fn listed(id: SectorId, row: &Row<'_>, record: Option<&SectorRecord>, faults: &mut Vec<Fault>) {
+fn listed(id: SectorId, row: &Across<'_>, record: Option<&SectorRecord>, faults: &mut Vec<Fault>) {
     let should = record.map(lists).unwrap_or_default();
     let entries = (FIRST_LIST..LANES.len()).filter_map(|lane| row.get(lane));
     let is: Vec<(Table, &[u8])> = entries.map(|e| (e.table(), e.key())).collect();
@@ -101,7 +101,7 @@ fn listed(id: SectorId, row: &Row<'_>, record: Option<&SectorRecord>, faults: &m
 /// Its room and its replicas.
 fn stored(
     id: SectorId,
-    row: &Row<'_>,
+    row: &Across<'_>,
     record: Option<&SectorRecord>,
     faults: &mut Vec<Fault>,
 ) -> Result<(), DbError> {

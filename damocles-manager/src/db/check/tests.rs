@@ -162,7 +162,8 @@ fn worker() -> WorkerRecord {
 
 pub(in crate::db) fn faults(db: &Db, mend: Mend) -> Vec<Fault> {
     let mut faults = Vec::new();
-    db.check(mend, |fault| faults.push(fault), |_| {}).unwrap();
+    db.look_through(mend, |fault| faults.push(fault), |_| {})
+        .unwrap();
     faults
 }
 
@@ -395,7 +396,7 @@ fn pages_of_tables_side_by_side_hide_nothing() {
     }
     assert_eq!(faults(&db, Mend::Nothing).len(), 8 + 700);
     let mut seen = 0;
-    let told = db.check(Mend::Lists, |fault| assert!(fault.mended), |n| seen = n);
+    let told = db.look_through(Mend::Lists, |fault| assert!(fault.mended), |n| seen = n);
     assert_eq!(told.unwrap(), seen);
     sound(&db);
 }

@@ -1,10 +1,7 @@
 //! Goes through tables whose keys mean the same, side by side: what each of them has under a key is
 //! seen together, and so is what one of them lacks. Memory is that of a page of each.
 
-use super::{
-    Mend,
-    fault::{Change, Fault},
-};
+use super::fault::{Change, Fault, Mend};
 use crate::db::{Db, DbError};
 use damocles_kv::{Durability, Record, Span, Table, Transaction};
 use std::collections::BTreeMap;
@@ -17,12 +14,12 @@ const PAGE: usize = 200;
 pub(super) struct Lane(pub(super) Table, pub(super) &'static [u8]);
 
 /// What the lanes have under a key.
-pub(super) struct Row<'a> {
+pub(super) struct Across<'a> {
     pub(super) key: &'a [u8],
     lanes: &'a [Option<Record>],
 }
 
-impl Row<'_> {
+impl Across<'_> {
     /// What the lane has, in the order in which lanes are named.
     pub(super) fn get(&self, lane: usize) -> Option<&Record> {
         self.lanes.get(lane).and_then(Option::as_ref)
@@ -79,7 +76,7 @@ impl<'a> Walk<'a> {
     pub(super) fn side_by_side(
         &mut self,
         lanes: &[Lane],
-        look: impl Fn(&mut Transaction<'_>, &Row<'_>, &mut Vec<Fault>) -> Result<(), DbError>,
+        look: impl Fn(&mut Transaction<'_>, &Across<'_>, &mut Vec<Fault>) -> Result<(), DbError>,
     ) -> Result<(), DbError> {
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -113,7 +110,7 @@ fn page(
     lanes: &[Lane],
     after: Option<&[u8]>,
     mend: Mend,
-    look: &impl Fn(&mut Transaction<'_>, &Row<'_>, &mut Vec<Fault>) -> Result<(), DbError>,
+    look: &impl Fn(&mut Transaction<'_>, &Across<'_>, &mut Vec<Fault>) -> Result<(), DbError>,
 ) -> Result<Page, DbError> {
     let mut rows: BTreeMap<Vec<u8>, Vec<Option<Record>>> = BTreeMap::new();
     // up to there every lane was read
@@ -141,7 +138,7 @@ fn page(
     }
     let (mut faults, mut seen) = (Vec::new(), 0);
     for (key, lanes) in &rows {
-        let row = Row { key, lanes };
+        let row = Across { key, lanes };
         seen += row.all().count() as u64;
         look(t, &row, &mut faults)?;
     }
