@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Config files of the three daemons, with places to fill in (see [`render`]).
+/// Config files of the three daemons, with places to fill in (see [`crate::render`]).
 #[derive(Clone, Debug)]
 pub struct Files {
     pub devnet: PathBuf,
