@@ -47,6 +47,9 @@ fn what_the_chain_takes_back_is_brought_there_again() {
         branch_with_the_node_down(house, PRE_COMMIT).await?;
         all_land(house, PRE_COMMIT, TWO).await?;
 
+        // however fast a C2 is: a branch with proofs on it begins above the precommits and their
+        // seeds
+        node.mine(BRANCH as u64 + 20).await?;
         node.hold_messages(true).await?;
         c2.open()?;
         all_wait_in_the_pool(house, PROVE_COMMIT, TWO).await?;
