@@ -6,12 +6,13 @@ use crate::{
         damaged::readable,
         keys,
         listed::leave_chain,
-        pages::{PageOf, Wanted},
+        pages::Wanted,
         record::{Landing, MessageRecord},
         schema::{LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
     },
     model::MessageId,
 };
+use damocles_api::lists::Page;
 use damocles_flow::{
     message::{MessageEvent, MessageFlow},
     table::Table as _,
@@ -156,7 +157,7 @@ impl Db {
         open: bool,
         want: &Wanted,
         keep: impl Fn(&MessageRecord) -> bool,
-    ) -> Result<PageOf<MessageRecord>, DbError> {
+    ) -> Result<Page<MessageRecord>, DbError> {
         let list = if open { MESSAGES_OPEN } else { MESSAGES };
         self.page(list, Span::all().backwards(), want, |t, entry| {
             let record = if open {

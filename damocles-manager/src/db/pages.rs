@@ -2,6 +2,7 @@
 //! them all in memory, and is in everybody's way. Each page is of one moment, the whole is not.
 
 use crate::db::{Db, DbError, damaged::readable};
+use damocles_api::lists::{self, Page, Want};
 use damocles_kv::{Record, Span, StoreError, Table, Transaction};
 use serde::de::DeserializeOwned;
 
@@ -23,44 +24,22 @@ pub struct Wanted {
 #[error("{0:?} is not a cursor; take Next of the page before, or none for the first page")]
 pub struct NoCursor(String);
 
-impl Wanted {
-    /// At most `limit` items, 0 for the usual number, from where the page ended that gave the
-    /// cursor.
-    ///
-    /// # Errors
-    /// [`NoCursor`].
-    pub fn new(cursor: Option<&str>, limit: usize) -> Result<Self, NoCursor> {
-        let after = cursor.map(|text| key_of(text).ok_or_else(|| NoCursor(text.to_owned())));
+impl TryFrom<&Want> for Wanted {
+    type Error = NoCursor;
+
+    fn try_from(want: &Want) -> Result<Self, NoCursor> {
+        let after = want.cursor.as_ref().map(|text| match hex::decode(text) {
+            Ok(key) if !key.is_empty() => Ok(key),
+            _ => Err(NoCursor(text.clone())),
+        });
         Ok(Self {
             after: after.transpose()?,
-            limit: if limit == 0 { USUAL } else { limit },
+            limit: match want.limit {
+                0 => USUAL,
+                limit => limit.min(lists::MOST) as usize,
+            },
         })
     }
-}
-
-/// A page of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PageOf<T> {
-    pub items: Vec<T>,
-    next: Option<Vec<u8>>,
-}
-
-impl<T> PageOf<T> {
-    /// The cursor of the next page, if there is one.
-    pub fn next(&self) -> Option<String> {
-        let text = |key: &Vec<u8>| key.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.next.as_ref().map(text)
-    }
-}
-
-/// Reads what [`PageOf::next`] wrote.
-fn key_of(cursor: &str) -> Option<Vec<u8>> {
-    let digits = cursor.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !digits || cursor.is_empty() || !cursor.len().is_multiple_of(2) {
-        return None;
-    }
-    let byte = |at| u8::from_str_radix(cursor.get(at..at + 2)?, 16).ok();
-    (0..cursor.len()).step_by(2).map(byte).collect()
 }
 
 /// So many records are read in one transaction.
@@ -100,7 +79,7 @@ impl Db {
         span: Span,
         want: &Wanted,
         of: impl Fn(&mut Transaction<'_>, &Record) -> Result<Option<T>, DbError>,
-    ) -> Result<PageOf<T>, DbError> {
+    ) -> Result<Page<T>, DbError> {
         let span = match &want.after {
             Some(after) => span.after(after.clone()),
             None => span,
@@ -112,17 +91,17 @@ impl Db {
                 for entry in &entries {
                     items.extend(of(t, entry)?);
                     if items.len() == want.limit {
-                        let next = Some(entry.key().to_vec());
-                        return Ok(PageOf { items, next });
+                        let next = Some(hex::encode(entry.key()));
+                        return Ok(Page { items, next });
                     }
                 }
                 seen += entries.len();
                 let Some(last) = entries.last().filter(|_| entries.len() == want.limit) else {
-                    return Ok(PageOf { items, next: None });
+                    return Ok(Page { items, next: None });
                 };
                 if seen >= MOST_SEEN {
-                    let next = Some(last.key().to_vec());
-                    return Ok(PageOf { items, next });
+                    let next = Some(hex::encode(last.key()));
+                    return Ok(Page { items, next });
                 }
                 from = from.after(last.key());
             }
@@ -168,8 +147,13 @@ mod tests {
     use crate::db::schema::WORKERS;
     use damocles_kv::Durability;
 
-    fn names(page: &PageOf<String>) -> Vec<&str> {
+    fn names(page: &Page<String>) -> Vec<&str> {
         page.items.iter().map(String::as_str).collect()
+    }
+
+    fn wanted(cursor: Option<&str>, limit: u32) -> Result<Wanted, NoCursor> {
+        let cursor = cursor.map(str::to_owned);
+        Wanted::try_from(&Want { cursor, limit })
     }
 
     #[test]
@@ -180,7 +164,7 @@ mod tests {
         })
         .unwrap();
         let page = |cursor: Option<&str>, limit, span: &Span, keep: fn(&str) -> bool| {
-            let want = Wanted::new(cursor, limit).unwrap();
+            let want = wanted(cursor, limit).unwrap();
             db.page(WORKERS, span.clone(), &want, |_, record| {
                 let name = String::from_utf8_lossy(record.key()).into_owned();
                 Ok(Some(name).filter(|name| keep(name)))
@@ -198,8 +182,8 @@ mod tests {
             loop {
                 let next = page(cursor.as_deref(), 3, &span, |_| true);
                 assert!(next.items.len() <= 3);
-                seen.extend(next.items.clone());
-                cursor = next.next();
+                seen.extend(next.items);
+                cursor = next.next;
                 if cursor.is_none() {
                     break;
                 }
@@ -209,17 +193,17 @@ mod tests {
         let even = |name: &str| name.ends_with(['0', '2', '4', '6']);
         let first = page(None, 3, &Span::all(), even);
         assert_eq!(names(&first), ["w0", "w2", "w4"]);
-        let rest = page(first.next().as_deref(), 3, &Span::all(), even);
+        let rest = page(first.next.as_deref(), 3, &Span::all(), even);
         assert_eq!(names(&rest), ["w6"]);
-        assert_eq!(rest.next(), None);
+        assert_eq!(rest.next, None);
         assert_eq!(page(None, 0, &Span::all(), |_| true).items.len(), 7);
     }
 
     #[test]
     fn a_word_that_is_no_cursor_is_refused() {
         for word in ["", "7", "zz", "+1", "é1", "0x"] {
-            assert!(Wanted::new(Some(word), 1).is_err(), "{word}");
+            assert!(wanted(Some(word), 1).is_err(), "{word}");
         }
-        assert!(Wanted::new(Some("00ff"), 1).is_ok());
+        assert!(wanted(Some("00ff"), 1).is_ok());
     }
 }

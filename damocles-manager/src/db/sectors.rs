@@ -9,14 +9,14 @@ use crate::{
         listed::{put, seen_sector},
         messages::{self, put_wanted, seen_message},
         owner::Speaker,
-        pages::{PageOf, Wanted},
+        pages::Wanted,
         record::{Carriage, Claimant, MessageRecord, SectorRecord},
         schema::{DONE, IN_WORK, LEFT_CHAIN, NUMBERS, READY, REQUESTS, SECTORS},
         strays::{FRESH_MS, above_strays, is_known},
     },
     model::{Commitment, MessageId, UnixMs, unix_ms},
 };
-use damocles_api::caller::Caller;
+use damocles_api::{caller::Caller, lists::Page};
 use damocles_flow::{
     message::{MessageEvent, MessageFlow, MessageState},
     table::Table as _,
@@ -208,7 +208,7 @@ impl Db {
         miner: Option<ActorId>,
         want: &Wanted,
         keep: impl Fn(&SectorRecord) -> bool,
-    ) -> Result<PageOf<SectorRecord>, DbError> {
+    ) -> Result<Page<SectorRecord>, DbError> {
         let list = if in_work { IN_WORK } else { DONE };
         let span = Span::prefix(miner.map(keys::miner).unwrap_or_default());
         self.page(list, span, want, |t, entry| {

@@ -2,10 +2,10 @@
 
 use crate::db::{
     Db, DbError, keys,
-    pages::{self, PageOf, Wanted},
+    pages::{self, Wanted},
     schema::TIMELINES,
 };
-use damocles_api::timeline::TimelineEntry;
+use damocles_api::{lists::Page, timeline::TimelineEntry};
 use damocles_kv::{Durability, Span};
 use damocles_types::SectorId;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ impl Db {
         &self,
         sector: SectorId,
         want: &Wanted,
-    ) -> Result<PageOf<TimelineEntry>, DbError> {
+    ) -> Result<Page<TimelineEntry>, DbError> {
         let span = Span::prefix(keys::sector(sector));
         self.page(TIMELINES, span, want, |_, seen| {
             Ok(seen.json::<Stored>()?.map(|stored| stored.entry))

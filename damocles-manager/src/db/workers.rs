@@ -1,11 +1,7 @@
 //! Workers: who has called, and when last.
 
-use crate::db::{
-    Db, DbError,
-    pages::{PageOf, Wanted},
-    record::WorkerRecord,
-    schema::WORKERS,
-};
+use crate::db::{Db, DbError, pages::Wanted, record::WorkerRecord, schema::WORKERS};
+use damocles_api::lists::Page;
 use damocles_kv::{Durability, Span, Transaction};
 
 /// So many are remembered. More come from no fleet.
@@ -68,7 +64,7 @@ impl Db {
     }
 
     /// A page of them.
-    pub fn workers_page(&self, want: &Wanted) -> Result<PageOf<WorkerRecord>, DbError> {
+    pub fn workers_page(&self, want: &Wanted) -> Result<Page<WorkerRecord>, DbError> {
         self.page(WORKERS, Span::all(), want, |_, seen| Ok(seen.json()?))
     }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 use damocles_api::{
     damocles::MessageView,
-    lists::{self, MessageFilter, Page, Want},
+    lists::{MessageFilter, Page, Want},
     sector::CidJson,
 };
 use damocles_types::SectorId;
@@ -43,8 +43,7 @@ impl Engine {
         filter: MessageFilter,
         want: Want,
     ) -> Result<Page<MessageView>, EngineError> {
-        let limit = want.limit.min(lists::MOST) as usize;
-        let wanted = Wanted::new(want.cursor.as_deref(), limit)?;
+        let wanted = Wanted::try_from(&want)?;
         let load = move |db: &Db| {
             db.messages_page(filter.open, &wanted, |message| {
                 filter.miner.is_none_or(|miner| message.miner == miner)
@@ -55,7 +54,7 @@ impl Engine {
             })
         };
         let page = self.db.call(load).await?;
-        let next = page.next();
+        let next = page.next;
         let items = page.items.into_iter().map(MessageView::from).collect();
         Ok(Page { items, next })
     }

@@ -139,11 +139,6 @@ fn view(db: &Db, record: SectorRecord) -> Result<SectorState, SealingError> {
     }))
 }
 
-fn wanted(want: &Want) -> Result<Wanted, SealingError> {
-    let limit = want.limit.min(lists::MOST) as usize;
-    Ok(Wanted::new(want.cursor.as_deref(), limit)?)
-}
-
 impl Sealing {
     /// Sectors that are `"online"` or `"offline"`, of that job (0 all, 1 sealing), all of them
     /// as upstream's method has it.
@@ -156,18 +151,18 @@ impl Sealing {
             return Ok(Vec::new());
         }
         let load = move |db: &Db| {
-            let (mut all, mut cursor) = (Vec::new(), None);
+            let (mut all, mut want) = (Vec::new(), Want::default());
+            want.limit = lists::MOST;
             loop {
-                let wanted = Wanted::new(cursor.as_deref(), lists::MOST as usize)?;
-                let page = db.sectors_page(online, None, &wanted, |_| true)?;
-                cursor = page.next();
+                let page = db.sectors_page(online, None, &Wanted::try_from(&want)?, |_| true)?;
+                want.cursor = page.next;
                 for record in page.items {
                     all.push(view(db, record)?);
                 }
                 if all.len() > MOST_LISTED {
                     return Err(SealingError::TooLongList(MOST_LISTED));
                 }
-                if cursor.is_none() {
+                if want.cursor.is_none() {
                     return Ok(all);
                 }
             }
@@ -184,7 +179,7 @@ impl Sealing {
         filter: SectorFilter,
         want: Want,
     ) -> Result<Page<SectorState>, SealingError> {
-        let wanted = wanted(&want)?;
+        let wanted = Wanted::try_from(&want)?;
         let load = move |db: &Db| {
             let keep = |record: &SectorRecord| {
                 let report = record.report.as_ref();
@@ -195,7 +190,7 @@ impl Sealing {
                     && same(&filter.worker, report.map(|r| r.worker.instance.as_str()))
             };
             let page = db.sectors_page(filter.in_work, filter.miner, &wanted, keep)?;
-            let next = page.next();
+            let next = page.next;
             let items = page.items.into_iter().map(|r| view(db, r));
             let items = items.collect::<Result<_, SealingError>>()?;
             Ok::<_, SealingError>(Page { items, next })
@@ -212,13 +207,10 @@ impl Sealing {
         sector: SectorId,
         want: Want,
     ) -> Result<Page<TimelineEntry>, SealingError> {
-        let wanted = wanted(&want)?;
+        let wanted = Wanted::try_from(&want)?;
         let load = move |db: &Db| {
             db.known(sector)?;
-            let page = db.timeline_page(sector, &wanted)?;
-            let next = page.next();
-            let items = page.items;
-            Ok::<_, SealingError>(Page { items, next })
+            Ok::<_, SealingError>(db.timeline_page(sector, &wanted)?)
         };
         self.db.call(load).await
     }
@@ -228,9 +220,9 @@ impl Sealing {
     /// # Errors
     /// [`SealingError::Cursor`]; a failing database.
     pub async fn workers_page(&self, want: Want) -> Result<Page<WorkerPingInfo>, SealingError> {
-        let wanted = wanted(&want)?;
+        let wanted = Wanted::try_from(&want)?;
         let page = self.db.call(move |db| db.workers_page(&wanted)).await?;
-        let next = page.next();
+        let next = page.next;
         let items = page.items.into_iter().map(Into::into).collect();
         Ok(Page { items, next })
     }

@@ -44,18 +44,14 @@ impl Lines {
 
     fn record(&mut self, table: &str, key: &[u8], value: &Value) -> Result<()> {
         self.records += 1;
-        self.line(&json!({ "table": table, "key": hex(key), "value": value }))
+        self.line(&json!({ "table": table, "key": hex::encode(key), "value": value }))
     }
 
     /// An entry of a list: there, and empty.
     fn listed(&mut self, table: &str, key: &[u8]) -> Result<()> {
         self.records += 1;
-        self.line(&json!({ "table": table, "key": hex(key), "base64": "" }))
+        self.line(&json!({ "table": table, "key": hex::encode(key), "base64": "" }))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sector_key(number: u64) -> Vec<u8> {
@@ -116,7 +112,8 @@ pub(super) fn write(path: &Path, wish: &Wish) -> Result<()> {
         }
     }
     lines.record("sector-numbers", &MINER.to_be_bytes(), &json!(last))?;
-    let end = json!({ "records": lines.records, "sha256": hex(&lines.sum.finalize_reset()) });
+    let end =
+        json!({ "records": lines.records, "sha256": hex::encode(lines.sum.finalize_reset()) });
     writeln!(lines.out, "{end}")?;
     lines.out.flush()?;
     Ok(())
