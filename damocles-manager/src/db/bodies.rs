@@ -6,7 +6,7 @@ use crate::db::{
     record::{MessageRecord, VERSION},
     schema::{BODIES, ENDED},
 };
-use damocles_kv::{StoreError, Transaction};
+use damocles_kv::{Record, StoreError, Transaction};
 use damocles_node::SignedMessage;
 use damocles_types::Base64;
 use serde::{Deserialize, Serialize};
@@ -41,9 +41,18 @@ pub(in crate::db) fn divided(record: &MessageRecord) -> (MessageRecord, Body) {
 /// Gives a message its large parts back, if they are kept.
 pub(in crate::db) fn whole(
     t: &mut Transaction<'_>,
-    mut record: MessageRecord,
+    record: MessageRecord,
 ) -> Result<MessageRecord, StoreError> {
-    if let Some(body) = t.get_json::<Body>(BODIES, &keys::message(record.id))? {
+    let seen = t.get(BODIES, &keys::message(record.id))?;
+    joined(record, &seen)
+}
+
+/// The same with the large parts as they were seen.
+pub(in crate::db) fn joined(
+    mut record: MessageRecord,
+    seen: &Record,
+) -> Result<MessageRecord, StoreError> {
+    if let Some(body) = seen.json::<Body>()? {
         record.params = body.params;
         record.signed = body.signed;
         record.return_value = body.return_value;
@@ -51,16 +60,16 @@ pub(in crate::db) fn whole(
     Ok(record)
 }
 
-/// Writes the large parts, if they are others than before; and notes of a message that nothing
+/// Writes the large parts, if they are others than were seen; and notes of a message that nothing
 /// can happen to any more that they may go.
 pub(in crate::db) fn put(
     t: &mut Transaction<'_>,
+    seen: &Record,
     record: &MessageRecord,
     body: &Body,
 ) -> Result<(), StoreError> {
-    let seen = t.get(BODIES, &keys::message(record.id))?;
     if !body.is_empty() && seen.json::<Body>()?.as_ref() != Some(body) {
-        t.put_json(&seen, body)?;
+        t.put_json(seen, body)?;
     }
     if record.state.is_final() {
         t.overwrite(ENDED, keys::ended(record.wanted_at, record.id), [])?;

@@ -8,7 +8,7 @@ use crate::{
         listed::leave_chain,
         pages::Wanted,
         record::{Landing, MessageRecord},
-        schema::{LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
+        schema::{BODIES, LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
     },
     model::MessageId,
 };
@@ -29,15 +29,22 @@ pub struct Watched {
     pub tipset: Option<TipSetKey>,
 }
 
-/// The record of a message, and what it says; none if there is none.
+/// The records of a message as a transaction saw them.
+pub(in crate::db) struct SeenMessage {
+    small: Record,
+    body: Record,
+}
+
+/// The records of a message, and what they say; none if there is none.
 pub(in crate::db) fn seen_message(
     t: &mut Transaction<'_>,
     id: MessageId,
-) -> Result<(Record, Option<MessageRecord>), StoreError> {
-    let seen = t.get(MESSAGES, &keys::message(id))?;
-    let record: Option<MessageRecord> = seen.json()?;
-    let record = record.map(|small| bodies::whole(t, small)).transpose()?;
-    Ok((seen, record))
+) -> Result<(SeenMessage, Option<MessageRecord>), StoreError> {
+    let key = keys::message(id);
+    let (small, body) = (t.get(MESSAGES, &key)?, t.get(BODIES, &key)?);
+    let record: Option<MessageRecord> = small.json()?;
+    let record = record.map(|record| bodies::joined(record, &body));
+    Ok((SeenMessage { small, body }, record.transpose()?))
 }
 
 /// Stores a wanted message in the transaction of whoever wants it.
@@ -71,7 +78,7 @@ pub(in crate::db) const LISTS: [Table; 2] = [MESSAGES_OPEN, MESSAGES_WATCHED];
 /// Writes a message in the place of what was seen there, and what is listed because of it.
 pub(in crate::db) fn put(
     t: &mut Transaction<'_>,
-    seen: &Record,
+    seen: &SeenMessage,
     record: &MessageRecord,
 ) -> Result<(), StoreError> {
     let (key, listed) = (keys::message(record.id), listed(record));
@@ -88,8 +95,8 @@ pub(in crate::db) fn put(
         None => {}
     }
     let (small, body) = bodies::divided(record);
-    bodies::put(t, record, &body)?;
-    t.put_json(seen, &small)
+    bodies::put(t, &seen.body, record, &body)?;
+    t.put_json(&seen.small, &small)
 }
 
 impl Db {
@@ -114,6 +121,11 @@ impl Db {
     /// among them.
     pub fn open_messages(&self) -> Result<Vec<MessageRecord>, DbError> {
         self.load(MESSAGES_OPEN, b"", true)
+    }
+
+    /// The same without their large parts.
+    pub fn open_messages_briefly(&self) -> Result<Vec<MessageRecord>, DbError> {
+        self.load(MESSAGES_OPEN, b"", false)
     }
 
     /// All messages that ended on chain and are not final yet.

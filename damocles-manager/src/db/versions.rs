@@ -7,7 +7,7 @@ use crate::{
         damaged::readable,
         listed::lists,
         record::{Landing, MessageRecord, SectorRecord},
-        schema::{MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTORS, TABLES},
+        schema::{BODIES, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTORS, TABLES},
     },
     model::{UnixMs, unix_ms},
 };
@@ -99,7 +99,8 @@ fn part(t: &mut Transaction<'_>, entry: &Record) -> Result<(), StoreError> {
 fn divide(t: &mut Transaction<'_>, message: &Record) -> Result<(), StoreError> {
     if let Some(record) = readable(message.json::<MessageRecord>())? {
         let (small, body) = bodies::divided(&record);
-        bodies::put(t, &record, &body)?;
+        let seen = t.get(BODIES, message.key())?;
+        bodies::put(t, &seen, &record, &body)?;
         t.put_json(message, &small)?;
     }
     Ok(())
