@@ -19,7 +19,10 @@ use crate::{
 use damocles_kv::Durability;
 use damocles_node::{TipSet, TipSetKey};
 use damocles_types::{SealProof, SectorId};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -49,25 +52,52 @@ impl Commit {
             .unwrap_or(LONGEST_INTERVAL)
             .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
         loop {
-            let due = tokio::select! {
+            let (seen, due) = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                due = self.reconcile() => due,
+                done = async { (self.accepted().await, self.reconcile().await) } => done,
             };
             // What is overdue by now could not be sent; it is tried again at the interval.
             let left = due
                 .map(|at| at.saturating_sub(unix_ms()))
                 .filter(|ms| *ms > 0);
-            // what other managers accept they cannot tell this one
-            let interval = if self.db.is_shared() {
-                interval.min(LOOK)
-            } else {
-                interval
-            };
             let pause = left.map_or(interval, |ms| Duration::from_millis(ms).min(interval));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
+                () = self.accepted_elsewhere(&seen) => {}
+            }
+        }
+    }
+
+    /// What waits for a message, and since when. Nothing where no other manager can accept any,
+    /// or it cannot be read now.
+    async fn accepted(&self) -> BTreeSet<(Commitment, SectorId, UnixMs)> {
+        let mut all = BTreeSet::new();
+        if !self.db.is_shared() {
+            return all;
+        }
+        for kind in Commitment::ALL {
+            let ready = self.db.call(move |db| db.ready(kind)).await;
+            for record in ready.unwrap_or_default() {
+                if let Some(Carriage::Ready { since, .. }) = record.carriage(kind) {
+                    all.insert((kind, record.id, *since));
+                }
+            }
+        }
+        all
+    }
+
+    /// Returns when something waits that was not seen before: another manager has accepted it,
+    /// and cannot wake this one. What was seen is tried again at the interval.
+    async fn accepted_elsewhere(&self, seen: &BTreeSet<(Commitment, SectorId, UnixMs)>) {
+        if !self.db.is_shared() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if !self.accepted().await.is_subset(seen) {
+                return;
             }
         }
     }

@@ -79,6 +79,25 @@ impl Engine {
                     }
                 }
                 () = timer => {}
+                () = self.wanted_elsewhere() => {}
+            }
+        }
+    }
+
+    /// Returns when another manager wants a message, for it cannot wake this one. The node is
+    /// asked nothing for that.
+    async fn wanted_elsewhere(&self) {
+        if !self.db.is_shared() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let open = self.db.call(|db| db.open_messages_briefly()).await;
+            let wanted =
+                |m: &MessageRecord| m.state == MessageState::Wanted && !rests(m, unix_ms());
+            // what cannot be read now is looked for again
+            if open.is_ok_and(|open| open.iter().any(wanted)) {
+                return;
             }
         }
     }
@@ -129,10 +148,7 @@ impl Engine {
                 let pause = at.saturating_sub(unix_ms()).max(SHORTEST_PAUSE_MS);
                 Next::In(Duration::from_millis(pause).min(LONGEST_PAUSE))
             }
-            // another manager may want one, and cannot wake this one
-            None if idle && self.db.is_shared() => Next::In(LOOK),
             None if idle => Next::Idle,
-            None if self.db.is_shared() => Next::In(LOOK),
             None => Next::AtHead,
         })
     }
