@@ -35,7 +35,7 @@ pub enum Role {
     Messages,
     /// Proves sectors; one manager for each miner.
     Post,
-    /// Looks for persist stores; one manager.
+    /// Looks after the persist stores that are mounted here; any number of managers do.
     Stores,
 }
 

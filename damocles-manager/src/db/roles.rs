@@ -37,17 +37,10 @@ impl Db {
         ttl: Duration,
     ) -> Result<Lease, DbError> {
         self.store.transact(Durability::Buffered, |t| {
-            // by the clock of this host nothing is taken from another one
-            let now = match ROLES.look(t, role, scope)? {
-                Some(held) if held.by != holder => 0,
-                _ => unix_ms(),
-            };
-            match ROLES.take(t, role, scope, holder, ttl, now)? {
-                // given back: the end of the new lease is counted from now
-                Lease::Granted(_) if now == 0 => {
-                    Ok(ROLES.take(t, role, scope, holder, ttl, unix_ms())?)
-                }
-                lease => Ok(lease),
+            match ROLES.look(t, role, scope)? {
+                // by the clock of this host nothing is taken from another one
+                Some(held) if held.by != holder && held.until_ms > 0 => Ok(Lease::Held(held)),
+                _ => Ok(ROLES.take(t, role, scope, holder, ttl, unix_ms())?),
             }
         })
     }
