@@ -19,7 +19,7 @@ use crate::{
     roles::{Role, Roles},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
     sealing::Sealing,
-    state,
+    state::{self, PROGRAM},
     storage::Stores,
 };
 use anyhow::Context;
@@ -43,7 +43,6 @@ use std::{
     time::Duration,
 };
 
-const PROGRAM: &str = "damocles-manager";
 /// Threads of the runtime on which callers are answered.
 const RPC_THREADS: usize = 4;
 /// Services are given this long to end; a message or proof under way is resumed at the next start.

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PROGRAM: &str = "damocles-manager";
+pub(crate) const PROGRAM: &str = "damocles-manager";
 /// Where the database is unless the operator says otherwise.
 const DIRECTORY: &str = "state";
 /// A database that cannot be written for so long ends the daemon: a start may heal it.
@@ -43,30 +43,13 @@ pub async fn open(home: PathBuf, place: DatabasePlace) -> anyhow::Result<Db> {
 fn of(home: &Path, place: &DatabasePlace) -> anyhow::Result<Db> {
     let id = DatabaseId::of(home);
     let may_be_made = id.may_be_made()?;
-    let init = format!("{PROGRAM} --home {} daemon init", home.display());
-    let (db, named) = match place {
-        DatabasePlace::Directory { dir, memory } => {
-            memory.set();
-            let dir = directory(home, dir.as_deref());
-            let named = dir.display().to_string();
-            let opened = if may_be_made {
-                Db::open(&dir)
-            } else {
-                Db::open_existing(&dir)
-            };
-            match opened {
-                Err(OpenError::Missing { .. }) => return Err(id.missing(&named, &init).into()),
-                opened => (opened.map_err(unopened)?, named),
-            }
-        }
-        DatabasePlace::Server(server) => {
-            let named = place.to_string();
-            match answering(server, may_be_made)? {
-                Err(ServerError::Missing { .. }) => return Err(id.missing(&named, &init).into()),
-                opened => (opened.map_err(unreached)?, named),
-            }
-        }
+    let in_directory = if may_be_made {
+        Db::open
+    } else {
+        Db::open_existing
     };
+    let on_server = |postgres: &Postgres| answering(postgres, may_be_made);
+    let (db, named) = opened(home, place, &id, in_directory, on_server)?;
     id.check(&named, &db.id().to_string())?;
     let highest = Highest::of(home)?;
     let known = Db::numbers_of(&db.highest_numbers()?);
@@ -93,27 +76,41 @@ pub fn directory(home: &Path, configured: Option<&Path>) -> PathBuf {
 /// A [`Fatal`] that says what to do.
 pub fn as_it_is(home: &Path, place: &DatabasePlace) -> Result<Db, Fatal> {
     let id = DatabaseId::of(home);
-    let init = format!("{PROGRAM} --home {} daemon init", home.display());
-    let (db, named) = match place {
+    let (db, named) = opened(home, place, &id, Db::as_it_is, Db::on_server_as_it_is)?;
+    id.expect(&named, &db.id().to_string())?;
+    Ok(db)
+}
+
+/// The database at that place, opened in one of these ways, and what the place is called.
+fn opened(
+    home: &Path,
+    place: &DatabasePlace,
+    id: &DatabaseId,
+    in_directory: impl Fn(&Path) -> Result<Db, OpenError>,
+    on_server: impl Fn(&Postgres) -> Result<Db, ServerError>,
+) -> Result<(Db, String), Fatal> {
+    let missing = |named: &str| {
+        let init = format!("{PROGRAM} --home {} daemon init", home.display());
+        id.missing(named, &init)
+    };
+    match place {
         DatabasePlace::Directory { dir, memory } => {
             memory.set();
             let dir = directory(home, dir.as_deref());
             let named = dir.display().to_string();
-            match Db::as_it_is(&dir) {
-                Err(OpenError::Missing { .. }) => return Err(id.missing(&named, &init)),
-                opened => (opened.map_err(unopened)?, named),
+            match in_directory(&dir) {
+                Err(OpenError::Missing { .. }) => Err(missing(&named)),
+                opened => Ok((opened.map_err(unopened)?, named)),
             }
         }
         DatabasePlace::Server(server) => {
             let named = place.to_string();
-            match Db::on_server_as_it_is(&reached(server)?) {
-                Err(ServerError::Missing { .. }) => return Err(id.missing(&named, &init)),
-                opened => (opened.map_err(unreached)?, named),
+            match on_server(&reached(server)?) {
+                Err(ServerError::Missing { .. }) => Err(missing(&named)),
+                opened => Ok((opened.map_err(unreached)?, named)),
             }
         }
-    };
-    id.expect(&named, &db.id().to_string())?;
-    Ok(db)
+    }
 }
 
 /// How the server is reached, with the password from its file.
@@ -126,16 +123,15 @@ pub fn reached(server: &PostgresPolicy) -> Result<Postgres, Fatal> {
 }
 
 /// The server's answer, once it gives one.
-fn answering(server: &PostgresPolicy, may_be_made: bool) -> Result<Result<Db, ServerError>, Fatal> {
-    let postgres = reached(server)?;
+fn answering(postgres: &Postgres, may_be_made: bool) -> Result<Db, ServerError> {
     let began = Instant::now();
     loop {
-        match Db::on_server(&postgres, may_be_made) {
+        match Db::on_server(postgres, may_be_made) {
             Err(error @ ServerError::Unreachable { .. }) if began.elapsed() < AT_START => {
                 tracing::warn!("{error}; trying again");
                 thread::sleep(BETWEEN);
             }
-            answer => return Ok(answer),
+            answer => return answer,
         }
     }
 }
@@ -237,7 +233,7 @@ pub fn unreached(error: ServerError) -> Fatal {
 }
 
 /// The sentence ends in what to do; here that stands in a line of its own.
-fn with_hint(exit: Exit, sentence: String) -> Fatal {
+pub(crate) fn with_hint(exit: Exit, sentence: String) -> Fatal {
     match sentence.rsplit_once("; ") {
         Some((what, hint)) => Fatal::new(exit, what).hint(hint),
         None => Fatal::new(exit, sentence),

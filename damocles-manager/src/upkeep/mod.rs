@@ -14,7 +14,7 @@ use crate::{
         backup::{BackupError, Note},
     },
     policy::DatabasePlace,
-    state,
+    state::{self, PROGRAM},
 };
 use damocles_daemon::{
     belongs::Highest,
@@ -26,8 +26,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-const PROGRAM: &str = "damocles-manager";
 
 /// A home and what its configuration says.
 #[derive(Debug)]
@@ -104,10 +102,10 @@ fn no_backup(error: BackupError) -> Fatal {
         BackupError::Db(_) => Exit::Data,
         BackupError::Exists(_) | BackupError::OnServer | BackupError::Io { .. } => Exit::Refused,
     };
-    let text = chain(&error);
-    match text.rsplit_once("; ") {
-        Some((what, hint)) => Fatal::new(exit, what).hint(hint),
-        None => Fatal::new(exit, text)
+    let refused = state::with_hint(exit, chain(&error));
+    match refused.hint {
+        Some(_) => refused,
+        None => refused
             .hint("see that the directory's disk is there, has room, and lets this user write"),
     }
 }
