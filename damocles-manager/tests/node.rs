@@ -4,8 +4,8 @@
 mod house;
 
 use clap::Parser;
-use damocles_devnet::start::nobody;
 use damocles_manager::db::Db;
+use damocles_test_ports::address as nobody;
 use house::{Home, refused, verdict};
 use serde_json::Value;
 use std::{

@@ -2,7 +2,7 @@
 
 use super::*;
 use axum::{Json, Router, http::StatusCode, routing::post};
-use damocles_devnet::start::nobody;
+use damocles_test_ports::address as nobody;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::{

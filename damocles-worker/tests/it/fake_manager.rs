@@ -26,25 +26,10 @@ use jsonrpsee::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    hash::{BuildHasher, Hasher, RandomState},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 use tower::ServiceBuilder;
-
-/// An address where nobody listens, and that nobody gets who asks the system for any port: those
-/// are higher.
-pub(crate) fn nobody() -> SocketAddr {
-    let any = || 20_000 + (RandomState::new().build_hasher().finish() % 10_000) as u16;
-    let free = |port| {
-        TcpListener::bind(("127.0.0.1", port))
-            .ok()?
-            .local_addr()
-            .ok()
-    };
-    let mut ports = std::iter::repeat_with(any);
-    ports.find_map(free).unwrap()
-}
 
 /// What the record of a sector says that is over.
 pub(crate) fn fate(aborted_by: Option<AbortedBy>, finalized: bool) -> SectorFate {
@@ -171,7 +156,7 @@ impl FakeManager {
     /// Serves on `address` (port 0: any, where it can be started again) and gives `sectors` sectors.
     pub(crate) async fn start(address: SocketAddr, sectors: u64) -> Self {
         let address = match address.port() {
-            0 => nobody(),
+            0 => damocles_test_ports::address(),
             _ => address,
         };
         let script = Arc::new(Mutex::new(Script {

@@ -10,7 +10,7 @@ mod replaced;
 
 use crate::{
     NEVER,
-    fake_manager::{FakeManager, nobody},
+    fake_manager::FakeManager,
     rig::{read_document, runtime, write_document},
     until,
 };
@@ -160,7 +160,7 @@ fn daemon(config: &PathBuf) -> Command {
 #[test]
 fn an_unknown_key_is_an_error_with_the_nearest_one() {
     let place = Place::new();
-    let file = place.config(nobody(), "seal_intervall = \"1s\"\n");
+    let file = place.config(address(), "seal_intervall = \"1s\"\n");
     let sentence =
         "worker.toml:12: sealing.seal_intervall: unknown key; did you mean \"seal_interval\"?";
     fails(&mut daemon(&file), 3, sentence, "--config-check");
@@ -176,7 +176,7 @@ fn an_unknown_key_is_an_error_with_the_nearest_one() {
     let missing = place.dir.path().join("none.toml");
     fails(&mut daemon(&missing), 3, "cannot be read", "path");
 
-    let good = place.quiet(nobody());
+    let good = place.quiet(address());
     let output = daemon(&good).arg("--config-check").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output).contains("the configuration is right"));
@@ -189,7 +189,7 @@ fn an_occupied_port_ends_the_start() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let more = format!("[worker]\nrpc_server.host = \"127.0.0.1\"\nrpc_server.port = {port}\n");
-    let file = place.config(nobody(), &more);
+    let file = place.config(address(), &more);
     fails(
         &mut daemon(&file),
         6,
@@ -205,7 +205,7 @@ fn directories_that_cannot_serve() {
     let foreign = dir.join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("precious"), "x").unwrap();
-    let file = place.quiet(nobody());
+    let file = place.quiet(address());
     let text = fs::read_to_string(&file).unwrap();
     let elsewhere = |to: &str| text.replace(&format!("{}/t0", dir.display()), to);
     fs::write(&file, elsewhere(&foreign.display().to_string())).unwrap();
@@ -273,7 +273,7 @@ fn a_directory_for_finished_sectors_is_marked() {
 #[test]
 fn a_manager_that_comes_late_is_waited_for() {
     let place = Place::new();
-    let address = nobody();
+    let address = damocles_test_ports::address();
     let mut worker = Daemon::start(&place.quiet(address));
     worker.says("cannot be reached");
     worker.says("this worker goes on waiting");
@@ -516,7 +516,7 @@ fn missing_parameters_are_said_at_start_and_have_an_exit_code() {
         "damocles-worker params generate --sector-size 2KiB",
     );
 
-    let address = nobody();
+    let address = damocles_test_ports::address();
     let mut child = daemon(&place.quiet(address))
         .env("FIL_PROOFS_PARAMETER_CACHE", &empty)
         .stderr(Stdio::piped())
@@ -551,7 +551,7 @@ fn a_shared_tree_d_is_made_whole_and_alone() {
         "[worker]\nrpc_server.port = 0\n[processors.static_tree_d]\n2KiB = \"{}\"\n",
         tree.display()
     );
-    let file = place.config(nobody(), &more);
+    let file = place.config(address(), &more);
     let check = daemon(&file).arg("--config-check").output().unwrap();
     assert_eq!(check.status.code(), Some(0), "{}", text(&check));
     let mut none = program();

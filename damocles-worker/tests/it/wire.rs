@@ -52,10 +52,7 @@ fn manager(address: SocketAddr) -> Manager {
 fn a_manager_that_does_not_answer_is_left_for_the_next_one() {
     let start = || runtime().block_on(FakeManager::start(([127, 0, 0, 1], 0).into(), 0));
     let (second, third) = (start(), start());
-    // nobody listens there any more
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let first = gone.local_addr().unwrap();
-    drop(gone);
+    let first = damocles_test_ports::address();
     let addr = |address: SocketAddr| format!("http://{address}").parse().unwrap();
     let others = vec![addr(second.address), addr(third.address)];
     let several = Connection {

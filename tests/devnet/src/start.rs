@@ -1,8 +1,6 @@
 //! From the options to a node: loads the network of a repository or makes it.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::iter;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,21 +87,4 @@ pub async fn local(
         address,
         token: token.trim().to_owned(),
     })
-}
-
-/// An address where nobody listens, and that nobody gets who asks the system for any port: those
-/// are higher.
-///
-/// # Panics
-/// When ten thousand ports are taken.
-pub fn nobody() -> SocketAddr {
-    let any = || 20_000 + (RandomState::new().build_hasher().finish() % 10_000) as u16;
-    let free = |port| {
-        net::TcpListener::bind(("127.0.0.1", port))
-            .ok()?
-            .local_addr()
-            .ok()
-    };
-    let mut ports = iter::repeat_with(any).take(10_000);
-    ports.find_map(free).expect("a free port")
 }

@@ -26,7 +26,6 @@ use std::{
     collections::BTreeMap,
     fmt::Display,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -96,7 +95,7 @@ impl House {
             daemons: [const { RefCell::new(None) }; 3],
             node_address: RefCell::new(None),
             manager_address: RefCell::new(None),
-            worker_port: Cell::new(free_port()?),
+            worker_port: Cell::new(damocles_test_ports::port()),
             fronts: [const { RefCell::new(None) }; 3],
             places: RefCell::default(),
             descriptors: Cell::new(None),
@@ -535,10 +534,4 @@ fn forget(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A port that is free now.
-pub fn free_port() -> Result<u16> {
-    let probe = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-    Ok(probe.local_addr()?.port())
 }

@@ -101,7 +101,7 @@ impl Server {
         said(&made, "initdb");
         let settings = format!(
             "\nlisten_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\n",
-            free_port(),
+            damocles_test_ports::port(),
             dir.display()
         );
         let file = data.join("postgresql.conf");

@@ -1,8 +1,9 @@
 //! The real program, replaced or removed on disk while it runs.
 
-use super::{Daemon, Place, nobody};
+use super::{Daemon, Place};
 use crate::{fake_manager::FakeManager, rig::runtime, until};
 use damocles_api::timeline::Ending;
+use damocles_test_ports::address;
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 #[test]
@@ -14,9 +15,9 @@ fn a_daemon_whose_program_was_replaced_goes_on_with_its_own_version() {
     if fs::hard_link(built, &installed).is_err() {
         fs::copy(built, &installed).unwrap();
     }
-    let address = nobody();
+    let manager_at = address();
     let mut command = Command::new(&installed);
-    command.args(["daemon", "-c"]).arg(place.quiet(address));
+    command.args(["daemon", "-c"]).arg(place.quiet(manager_at));
     let mut worker = Daemon::run(command);
     worker.says("this worker goes on waiting");
 
@@ -25,7 +26,7 @@ fn a_daemon_whose_program_was_replaced_goes_on_with_its_own_version() {
     fs::write(&next, "#!/bin/sh\necho another version\n").unwrap();
     fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(&next, &installed).unwrap();
-    let manager = runtime().block_on(FakeManager::start(address, 1));
+    let manager = runtime().block_on(FakeManager::start(manager_at, 1));
     let done = |state: &str| {
         let script = manager.script();
         let mut entries = script.timeline.values();

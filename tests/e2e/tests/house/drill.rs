@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use damocles_e2e::{
-    house::{Files, House, Role, free_port},
+    house::{Files, House, Role},
     managers::Managers,
     node::{PRE_COMMIT, PROVE_COMMIT},
     process,
@@ -93,7 +93,7 @@ fn twelve_sectors_live_through_the_deaths_of_their_managers() {
 /// The same file with another name, port and places.
 fn second_worker(house: &House) -> Result<process::Daemon> {
     let first = fs::read_to_string(house.path("worker.toml"))?;
-    let port = free_port()?;
+    let port = damocles_test_ports::port();
     let mut text = first.replace("name = \"worker\"", "name = \"second\"");
     text = text.replace("/threads/0\"", "/threads/2\"");
     text = text.replace("/threads/1\"", "/threads/3\"");

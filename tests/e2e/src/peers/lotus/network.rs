@@ -4,7 +4,6 @@
 
 use super::{Programs, chain::Chain};
 use crate::{
-    house::free_port,
     process::{self, Daemon},
     rpc::{self, Rpc},
     wait,
@@ -64,7 +63,7 @@ impl Network {
         let node = |name: &str| -> Result<Node> {
             Ok(Node {
                 repo: home.join(name),
-                port: free_port()?,
+                port: damocles_test_ports::port(),
                 daemon: RefCell::new(None),
             })
         };
@@ -75,7 +74,7 @@ impl Network {
             first: node("first")?,
             second: node("second")?,
             producer: RefCell::new(None),
-            producer_port: free_port()?,
+            producer_port: damocles_test_ports::port(),
             held: Cell::new(false),
             since: Cell::new(0),
         };

@@ -2,7 +2,7 @@
 
 use super::messager::Messager;
 use crate::{
-    house::{House, checkout, free_port},
+    house::{House, checkout},
     process::{self, Daemon, Said},
     render,
     rpc::Rpc,
@@ -53,7 +53,7 @@ impl Manager {
         render::file(&config, &home.join("sector-manager.cfg"), &values)?;
         let address = match address {
             Some(address) => address,
-            None => format!("127.0.0.1:{}", free_port()?),
+            None => format!("127.0.0.1:{}", damocles_test_ports::port()),
         };
         Ok(Self {
             program: program.to_owned(),

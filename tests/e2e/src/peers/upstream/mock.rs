@@ -3,7 +3,7 @@
 
 use super::scene::{A_SECTOR, person_called};
 use crate::{
-    house::{House, Role, free_port},
+    house::{House, Role},
     process::{self, Daemon},
     rpc::Rpc,
 };
@@ -29,7 +29,7 @@ pub(super) struct Mock {
 impl Mock {
     /// Starts it for the house's miner: the daemon that answers, or the words that it ended with.
     pub(super) async fn start(program: &Path, house: &House) -> Result<Result<Self, String>> {
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = format!("127.0.0.1:{}", damocles_test_ports::port());
         let mut command = process::foreign(program);
         command
             .arg("--home")
