@@ -193,6 +193,15 @@ impl Server {
         String::from_utf8(done.stdout).unwrap()
     }
 
+    /// Lets in by TCP only who says this password.
+    pub fn ask_for(&self, password: &str) {
+        self.psql(&format!("ALTER USER damocles PASSWORD '{password}'"));
+        let file = self.dir.join("data/pg_hba.conf");
+        let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(file, rules).unwrap();
+        self.psql("SELECT pg_reload_conf()");
+    }
+
     /// Starts it anew, encrypted by a certificate for 127.0.0.1. Returns the certificate of who
     /// signed that. None, said aloud: there is no program that makes certificates.
     pub fn encrypt(&self) -> Option<PathBuf> {
@@ -275,11 +284,6 @@ impl Run<'_> {
 fn said(output: &Output, who: &str) {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{who}: {words}");
-}
-
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 /// The processes that this one has started.

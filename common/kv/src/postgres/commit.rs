@@ -1,26 +1,31 @@
 //! A commit that is applied once, also when its answer is lost.
 //!
-//! Each connection numbers its commits in a row of its own, in the same transaction. When the
-//! connection is lost after COMMIT was said, that row is asked by another one: it waits until the
-//! server is through with the old transaction, and then shows whether that was applied. So a
-//! transaction is run again only when it certainly was not, and nothing is left behind but one
-//! small row a connection.
+//! Each connection numbers its commits in a row of its own, in the same transaction, and a commit
+//! is applied only as the next one of its connection. When the connection is lost on the way, another
+//! one closes that row: it waits until the server is through with a transaction that is writing it,
+//! and one that reaches the server later finds it closed and is not applied. The number in the row
+//! then says what became of the commit. So a transaction is run again only when it certainly was
+//! not applied, and never will be; and nothing is left behind but one small row a connection.
 
 use super::{
-    connection::Connection,
+    connection::{Connection, Flight},
+    moment::{Server, after_fault},
     pool::{Pool, Then},
-    sql::{Fault, Sql},
+    question::{Question, Value},
+    rows,
+    seen::Seen,
+    sql::{BEGIN, BEGIN_READING, COMMIT, Fault, Sql},
+    verdict::{self, Writes},
 };
-use crate::{StoreError, change::Change, table::META, transaction::Failure};
-use futures::future::try_join_all;
+use crate::{
+    change::Change,
+    table::META,
+    transaction::{Failure, Stored, Version},
+};
 use rand::Rng as _;
 use std::{
     thread,
     time::{Duration, Instant},
-};
-use tokio_postgres::{
-    Client,
-    types::{ToSql, Type},
 };
 use uuid::Uuid;
 
@@ -29,128 +34,128 @@ use uuid::Uuid;
 const ASK_FOR: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A statement with what it is about.
-enum Write {
-    Put(String, Vec<u8>, i64, Vec<u8>),
-    Delete(String, Vec<u8>),
-    Number(String, Vec<u8>, i64),
-}
-
-impl Write {
-    async fn run(&self, client: &Client) -> Result<u64, tokio_postgres::Error> {
-        let (statement, values): (&str, Vec<(&(dyn ToSql + Sync), Type)>) = match self {
-            Self::Put(statement, key, version, value) => (
-                statement,
-                vec![
-                    (key, Type::BYTEA),
-                    (version, Type::INT8),
-                    (value, Type::BYTEA),
-                ],
-            ),
-            Self::Delete(statement, key) => (statement, vec![(key, Type::BYTEA)]),
-            Self::Number(statement, connection, number) => (
-                statement,
-                vec![(connection, Type::BYTEA), (number, Type::INT8)],
-            ),
-        };
-        client.execute_typed(statement, &values).await
-    }
-}
-
-/// How a transaction ended.
+/// How an attempt ended.
 pub(super) enum Ended {
     Applied,
     /// Certainly not applied.
     Not(Failure),
-    /// The connection was lost after it was told to commit its commit of that number.
+    /// The connection was lost with its commit of that number on the way.
     Unknown {
+        number: i64,
         reason: String,
     },
 }
 
-/// Writes the changes and commits.
-pub(super) fn commit(
-    pool: &Pool,
-    sql: &Sql,
-    connection: &mut Connection,
-    changes: Vec<Change>,
-) -> (Ended, Then) {
-    connection.commits += 1;
-    // versions are equal or not, so chance will do where nobody counts for all
-    let version = i64::from(rand::thread_rng().gen_range(1..=u32::MAX)) << 31
-        | i64::from(rand::thread_rng().gen_range(0..1_u32 << 31));
-    let mut writes: Vec<Write> = changes
-        .into_iter()
-        .map(|change| match change {
-            Change::Put(table, key, value) => Write::Put(sql.put(table), key, version, value),
-            Change::Delete(table, key) => Write::Delete(sql.delete(table), key),
-        })
-        .collect();
-    let name = connection.name.as_bytes().to_vec();
-    writes.push(Write::Number(sql.number(), name, connection.commits));
-    let written = pool.driver.ask(connection, |client| async move {
-        // all are sent before the first is answered
-        try_join_all(writes.iter().map(|write| write.run(&client))).await
-    });
-    if let Err(fault) = written {
-        let then = roll_back(pool, connection, &fault);
-        return (Ended::Not(fault.before_commit("writing", META)), then);
-    }
-    let done = pool.driver.ask(connection, |client| async move {
-        client.batch_execute("COMMIT").await
-    });
-    match done {
-        Ok(()) => (Ended::Applied, Then::Keep),
-        Err(Fault::Lost(reason)) => (Ended::Unknown { reason }, Then::CloseAll),
-        Err(fault) => (Ended::Not(fault.before_commit("writing", META)), Then::Keep),
-    }
+/// What became of such a commit.
+pub(super) enum Outcome {
+    Applied,
+    /// And it will not be.
+    Not,
+    /// The database was asked long enough.
+    Unknown,
 }
 
-/// Ends a transaction of which nothing is to be kept.
-pub(super) fn roll_back(pool: &Pool, connection: &Connection, fault: &Fault) -> Then {
-    if matches!(fault, Fault::Lost(_)) {
-        return Then::CloseAll;
+/// Versions are equal or not, so chance will do where nobody counts for all; never 0.
+fn any_version() -> i64 {
+    rand::thread_rng().gen_range(1..i64::MAX)
+}
+
+impl Server {
+    /// Sees whether all is still as it was seen, and if so writes the changes, all in one flight.
+    pub(super) fn commit(
+        &self,
+        connection: &mut Connection,
+        seen: &Seen,
+        changes: Vec<Change>,
+    ) -> (Ended, Then) {
+        let (number, version) = (connection.commits + 1, any_version());
+        let flight = if changes.is_empty() {
+            if seen.is_empty() {
+                return (Ended::Applied, Then::Keep);
+            }
+            Flight {
+                begin: Some(BEGIN_READING),
+                questions: vec![verdict::check(&self.sql, seen)],
+                end: Some(COMMIT),
+            }
+        } else {
+            let writes = Writes {
+                changes: &changes,
+                version,
+                connection: connection.name.as_bytes().to_vec(),
+                number,
+            };
+            Flight {
+                begin: Some(BEGIN),
+                questions: vec![verdict::apply(&self.sql, seen, writes)],
+                end: Some(COMMIT),
+            }
+        };
+        let good = self.pool.driver.fly(connection, flight, |answers| {
+            answers
+                .first()
+                .map_or(Ok(false), |rows| rows::verdict(rows))
+        });
+        if !matches!(good, Ok(true)) {
+            // what was kept here may be what was old
+            for (table, key) in seen.keys() {
+                self.kept.forget(table, key);
+            }
+        }
+        match good {
+            Ok(true) => {
+                connection.commits += i64::from(!changes.is_empty());
+                self.keep(changes, version);
+                (Ended::Applied, Then::Keep)
+            }
+            Ok(false) => (Ended::Not(Failure::conflict()), Then::Keep),
+            Err(Fault::Lost(reason)) if !changes.is_empty() => {
+                (Ended::Unknown { number, reason }, Then::CloseAll)
+            }
+            Err(fault) => {
+                let then = after_fault(&fault);
+                (Ended::Not(fault.before_commit("writing", META)), then)
+            }
+        }
     }
-    let done = pool.driver.ask(connection, |client| async move {
-        client.batch_execute("ROLLBACK").await
-    });
-    if done.is_ok() {
-        Then::Keep
-    } else {
-        Then::Close
+
+    /// For the next transaction here.
+    fn keep(&self, changes: Vec<Change>, version: i64) {
+        for change in changes {
+            match change {
+                Change::Put(table, key, value) => {
+                    let version = Version(version.cast_unsigned());
+                    self.kept.keep(table, &key, &Stored { version, value });
+                }
+                Change::Delete(table, key) => self.kept.forget(table, &key),
+            }
+        }
     }
 }
 
 /// What became of a commit whose answer was lost.
-pub(super) fn outcome(
-    pool: &Pool,
-    sql: &Sql,
-    name: Uuid,
-    number: i64,
-    reason: String,
-) -> Result<(), Failure> {
+pub(super) fn confirm(pool: &Pool, sql: &Sql, name: Uuid, number: i64) -> Outcome {
     let until = Instant::now() + ASK_FOR;
+    let name = name.as_bytes().to_vec();
     loop {
         let asked = pool.with(|connection| {
-            let (question, name) = (sql.last_number(), name.as_bytes().to_vec());
-            let last = pool.driver.ask(connection, |client| async move {
-                let row = client
-                    .query_typed_opt(&question, &[(&name, Type::BYTEA)])
-                    .await?;
-                row.map(|row| row.try_get::<_, i64>(0)).transpose()
-            });
-            let then = if last.is_ok() {
-                Then::Keep
-            } else {
-                Then::CloseAll
+            let close = Question::new(sql.close_number()).with(Value::Bytes(name.clone()));
+            let flight = Flight {
+                questions: vec![close],
+                ..Flight::default()
             };
+            let last = pool.driver.fly(connection, flight, |answers| {
+                let row = answers.first().and_then(|rows| rows.first());
+                row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))
+            });
+            let then = last.as_ref().err().map_or(Then::Keep, after_fault);
             (last, then)
         });
-        match asked.and_then(|last| last) {
-            Ok(Some(last)) if last >= number => return Ok(()),
-            Ok(_) => return Err(Failure::Again(StoreError::Away { reason })),
+        match asked.and_then(|closed| closed) {
+            Ok(closed) if -1 - closed >= number => return Outcome::Applied,
+            Ok(_) => return Outcome::Not,
             Err(_) if Instant::now() < until => thread::sleep(PAUSE),
-            Err(_) => return Err(Failure::Final(StoreError::UnknownOutcome { reason })),
+            Err(_) => return Outcome::Unknown,
         }
     }
 }

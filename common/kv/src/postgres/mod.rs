@@ -1,12 +1,21 @@
 //! PostgreSQL below the store, or what speaks like it: YugabyteDB and CockroachDB have all the
 //! SQL that is used here. A table of the store is one of the database, with columns for key,
-//! version and value; transactions are the database's own, at its highest isolation.
+//! version and value. Transactions are the database's own, at its highest isolation: one that reads is
+//! held open there, one that writes is made of what was seen, and looked at again and applied there in
+//! one statement, so that a call costs as few ways over the network as can be.
 
 mod tls;
 mod settings;
 mod sql;
+mod question;
 mod connection;
 mod pool;
+mod kept;
+mod seen;
+mod rows;
+mod verdict;
+mod reading;
+mod writing;
 mod commit;
 mod moment;
 mod open;

@@ -1,99 +1,97 @@
-//! Transactions of the database itself, serialisable.
+//! The server as an engine: each attempt of a transaction has a connection for itself.
 
 use super::{
-    commit::{Ended, commit, outcome, roll_back},
+    commit::{Ended, Outcome, confirm},
     connection::Connection,
+    kept::Kept,
     pool::{Pool, Then},
-    sql::{BEGIN, BEGIN_READING, Fault, Sql},
+    reading::Reading,
+    sql::{Fault, Sql},
+    writing::Writing,
 };
 use crate::{
     KvError, StoreError, Table, Trouble,
     change::Change,
     table::META,
-    transaction::{Attempt, End, Engine, Failure, Range, Stored, Version, View},
+    transaction::{Attempt, End, Engine, Failure, View},
 };
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use tokio_postgres::{
-    Row,
-    types::{ToSql, Type},
-};
 
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) pool: Pool,
     pub(super) sql: Sql,
-    pub(super) tables: BTreeSet<Table>,
-    pub(super) trouble: Mutex<Option<Trouble>>,
-}
-
-/// An open transaction.
-struct Moment<'a> {
-    server: &'a Server,
-    connection: &'a Connection,
-    /// The first fault: after it the database answers nothing any more.
-    fault: Option<Fault>,
+    pub(super) kept: Kept,
+    tables: BTreeSet<Table>,
+    trouble: Mutex<Option<Trouble>>,
 }
 
 impl Server {
-    fn known(&self, table: Table) -> Result<(), KvError> {
+    pub(super) fn new(pool: Pool, sql: Sql, tables: BTreeSet<Table>) -> Self {
+        Self {
+            pool,
+            sql,
+            kept: Kept::default(),
+            tables,
+            trouble: Mutex::default(),
+        }
+    }
+
+    pub(super) fn known(&self, table: Table) -> Result<(), KvError> {
         match self.tables.contains(&table) {
             true => Ok(()),
             false => Err(KvError::UnknownTable(table.0)),
         }
     }
 
-    fn begin(&self, connection: &Connection, read_only: bool) -> Result<(), Fault> {
-        let begin = if read_only { BEGIN_READING } else { BEGIN };
-        self.pool.driver.ask(connection, |client| async move {
-            client.batch_execute(begin).await
-        })
-    }
-
-    /// One run of the closure, and its commit.
-    fn run(
+    /// One run of a closure that only reads.
+    fn read(
         &self,
-        connection: &mut Connection,
-        read_only: bool,
+        connection: &Connection,
         body: &mut dyn FnMut(&mut dyn View) -> End,
     ) -> (Ended, Then) {
-        if let Err(fault) = self.begin(connection, read_only) {
-            let then = roll_back(&self.pool, connection, &fault);
-            return (Ended::Not(fault.before_commit("reading", META)), then);
+        let mut reading = Reading::new(self, connection);
+        let end = body(&mut reading);
+        if let Some(failure) = after(end, reading.fault()) {
+            let then = match (reading.fault(), reading.roll_back()) {
+                (Some(Fault::Lost(_)), _) => Then::CloseAll,
+                (_, Ok(())) => Then::Keep,
+                (_, Err(_)) => Then::Close,
+            };
+            return (Ended::Not(failure), then);
         }
-        let mut view = Moment {
-            server: self,
-            connection,
-            fault: None,
-        };
-        let end = body(&mut view);
-        let fault = view.fault;
-        let undone = |failure| {
-            let fault = fault.as_ref().unwrap_or(&Fault::Conflict);
-            (
-                Ended::Not(failure),
-                roll_back(&self.pool, connection, fault),
-            )
-        };
-        match end {
-            End::Failed(failure) => undone(failure),
-            // it goes on as if nothing had been; the database would not
-            End::Commit(_) | End::Refused if fault.is_some() => match end {
-                End::Refused => (Ended::Applied, undone(Failure::conflict()).1),
-                _ => undone(Failure::Final(StoreError::Kv(KvError::Storage {
-                    doing: "reading",
-                    table: META.0,
-                    reason: "a failed read was passed over".to_owned(),
-                }))),
-            },
-            // to commit is the way to hear whether what was read is true
-            End::Refused => self.only_read(connection),
-            End::Commit(changes) if changes.is_empty() => self.only_read(connection),
-            End::Commit(changes) => match self.all_known(&changes) {
-                Ok(()) => commit(&self.pool, &self.sql, connection, changes),
-                Err(unknown) => undone(unknown.into()),
-            },
+        match reading.commit() {
+            Ok(()) => (Ended::Applied, Then::Keep),
+            Err(fault) => {
+                let then = after_fault(&fault);
+                (Ended::Not(fault.before_commit("reading", META)), then)
+            }
         }
+    }
+
+    /// One run of a closure that may write, and its commit.
+    fn write(
+        &self,
+        connection: &mut Connection,
+        body: &mut dyn FnMut(&mut dyn View) -> End,
+    ) -> (Ended, Then) {
+        let mut writing = Writing::new(self, connection);
+        let end = body(&mut writing);
+        let (seen, fault) = (writing.seen, writing.fault);
+        let changes = match end {
+            End::Commit(ref changes) => changes.as_slice(),
+            End::Refused | End::Failed(_) => &[],
+        };
+        if let Err(unknown) = self.all_known(changes) {
+            return (Ended::Not(unknown.into()), Then::Keep);
+        }
+        let changes = changes.to_vec();
+        if let Some(failure) = after(end, fault.as_ref()) {
+            let then = fault.as_ref().map_or(Then::Keep, after_fault);
+            return (Ended::Not(failure), then);
+        }
+        self.commit(connection, &seen, changes)
     }
 
     /// Keeps in mind whether the server answers, and whether it takes what is written.
@@ -118,109 +116,27 @@ impl Server {
             self.known(*table)
         })
     }
+}
 
-    fn only_read(&self, connection: &Connection) -> (Ended, Then) {
-        let done = self.pool.driver.ask(connection, |client| async move {
-            client.batch_execute("COMMIT").await
-        });
-        match done {
-            Ok(()) => (Ended::Applied, Then::Keep),
-            Err(fault) => {
-                let then = match fault {
-                    Fault::Lost(_) => Then::CloseAll,
-                    _ => Then::Keep,
-                };
-                (Ended::Not(fault.before_commit("reading", META)), then)
-            }
-        }
+/// What is told without a commit; None: one is due.
+fn after(end: End, fault: Option<&Fault>) -> Option<Failure> {
+    match (end, fault) {
+        (End::Failed(failure), _) => Some(failure),
+        (_, None) => None,
+        // what was decided on a read that failed is asked for once more
+        (End::Refused, Some(_)) => Some(Failure::conflict()),
+        (End::Commit(_), Some(_)) => Some(Failure::Final(StoreError::Kv(KvError::Storage {
+            doing: "reading",
+            table: META.0,
+            reason: "a failed read was passed over".to_owned(),
+        }))),
     }
 }
 
-impl Moment<'_> {
-    fn ask<T: Send + 'static>(
-        &mut self,
-        table: Table,
-        statement: String,
-        values: Vec<(Value, Type)>,
-        read: impl FnOnce(Vec<Row>) -> Result<T, tokio_postgres::Error> + Send + 'static,
-    ) -> Result<T, Failure> {
-        if let Some(fault) = &self.fault {
-            return Err(fault.clone().before_commit("reading", table));
-        }
-        let found = self
-            .server
-            .pool
-            .driver
-            .ask(self.connection, |client| async move {
-                let values: Vec<(&(dyn ToSql + Sync), Type)> = values
-                    .iter()
-                    .map(|(value, kind)| (value.as_sql(), kind.clone()))
-                    .collect();
-                read(client.query_typed(&statement, &values).await?)
-            });
-        found.map_err(|fault| {
-            self.fault = Some(fault.clone());
-            fault.before_commit("reading", table)
-        })
-    }
-}
-
-enum Value {
-    Bytes(Vec<u8>),
-    Number(i64),
-}
-
-impl Value {
-    fn as_sql(&self) -> &(dyn ToSql + Sync) {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Number(number) => number,
-        }
-    }
-}
-
-/// From the columns of version and value.
-fn stored(row: &Row, first: usize) -> Result<Stored, tokio_postgres::Error> {
-    let version: i64 = row.try_get(first)?;
-    Ok(Stored {
-        version: Version(version.unsigned_abs()),
-        value: row.try_get(first + 1)?,
-    })
-}
-
-impl View for Moment<'_> {
-    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Stored>, Failure> {
-        self.server.known(table)?;
-        let statement = self.server.sql.get(table);
-        let values = vec![(Value::Bytes(key.to_vec()), Type::BYTEA)];
-        self.ask(table, statement, values, |rows| {
-            rows.first().map(|row| stored(row, 0)).transpose()
-        })
-    }
-
-    fn scan(
-        &mut self,
-        table: Table,
-        range: &Range,
-        backwards: bool,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>, Failure> {
-        self.server.known(table)?;
-        let bounded = range.high.is_some();
-        let statement = self.server.sql.scan(table, bounded, backwards);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut values = vec![
-            (Value::Bytes(range.low.clone()), Type::BYTEA),
-            (Value::Number(limit), Type::INT8),
-        ];
-        if let Some(high) = &range.high {
-            values.push((Value::Bytes(high.clone()), Type::BYTEA));
-        }
-        self.ask(table, statement, values, |rows| {
-            rows.iter()
-                .map(|row| Ok((row.try_get(0)?, stored(row, 1)?)))
-                .collect()
-        })
+pub(super) fn after_fault(fault: &Fault) -> Then {
+    match fault {
+        Fault::Lost(_) => Then::CloseAll,
+        Fault::Conflict | Fault::Refused(_) => Then::Keep,
     }
 }
 
@@ -232,15 +148,23 @@ impl Engine for Server {
     ) -> Result<(), Failure> {
         // every commit is synced here: the database shares its syncs itself
         let ran = self.pool.with(|connection| {
-            let (ended, then) = self.run(connection, attempt.read_only, body);
-            ((ended, connection.name, connection.commits), then)
+            let (ended, then) = if attempt.read_only {
+                self.read(connection, body)
+            } else {
+                self.write(connection, body)
+            };
+            ((ended, connection.name), then)
         });
         let done = match ran {
             Err(fault) => Err(fault.before_commit("reading", META)),
-            Ok((Ended::Applied, ..)) => Ok(()),
-            Ok((Ended::Not(failure), ..)) => Err(failure),
-            Ok((Ended::Unknown { reason }, name, number)) => {
-                outcome(&self.pool, &self.sql, name, number, reason)
+            Ok((Ended::Applied, _)) => Ok(()),
+            Ok((Ended::Not(failure), _)) => Err(failure),
+            Ok((Ended::Unknown { number, reason }, name)) => {
+                match confirm(&self.pool, &self.sql, name, number) {
+                    Outcome::Applied => Ok(()),
+                    Outcome::Not => Err(Failure::Again(StoreError::Away { reason })),
+                    Outcome::Unknown => Err(Failure::Final(StoreError::UnknownOutcome { reason })),
+                }
             }
         };
         self.told(&done);

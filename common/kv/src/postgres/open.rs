@@ -15,7 +15,6 @@ use crate::{
     stamp::STAMP_KEY,
     table::META,
 };
-use parking_lot::Mutex;
 use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -152,15 +151,8 @@ fn connect(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store
         }
         attempt += 1;
     }
-    Ok(Store::new(
-        Arc::new(Server {
-            pool,
-            sql,
-            tables: tables(schema).collect(),
-            trouble: Mutex::default(),
-        }),
-        Uuid::nil(),
-    ))
+    let server = Server::new(pool, sql, tables(schema).collect());
+    Ok(Store::new(Arc::new(server), Uuid::nil()))
 }
 
 fn open(

@@ -73,32 +73,79 @@ impl Sql {
         )
     }
 
-    /// $1: key, $2: version, $3: value.
-    pub(super) fn put(&self, table: Table) -> String {
+    /// $1: keys.
+    pub(super) fn get_all(&self, table: Table) -> String {
         format!(
-            "INSERT INTO {} (key, version, value) VALUES ($1, $2, $3) ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value",
+            "SELECT version, value, key FROM {} WHERE key = ANY($1)",
             self.table(table.0)
         )
     }
 
-    /// $1: key.
-    pub(super) fn delete(&self, table: Table) -> String {
-        format!("DELETE FROM {} WHERE key = $1", self.table(table.0))
+    /// Whether each of the keys has its version; 0: there is no such record. Asked key by key, so
+    /// that the index is used however many there are.
+    pub(super) fn have_versions(&self, table: Table, keys: &str, versions: &str) -> String {
+        format!(
+            "NOT EXISTS (SELECT 1 FROM unnest({keys}, {versions}) AS seen(key, version) WHERE coalesce((SELECT now.version FROM {} AS now WHERE now.key = seen.key), 0) <> seen.version)",
+            self.table(table.0)
+        )
     }
 
-    /// $1: connection, $2: number.
-    pub(super) fn number(&self) -> String {
+    /// Whether the records from `low` on, and below `high`, are these.
+    pub(super) fn are_all(
+        &self,
+        table: Table,
+        low: &str,
+        high: Option<&str>,
+        keys: &str,
+        versions: &str,
+    ) -> String {
+        let high = high.map_or_else(String::new, |high| format!(" AND key < {high}"));
         format!(
-            "INSERT INTO {} (connection, number, at) VALUES ($1, $2, now()) ON CONFLICT (connection) DO UPDATE SET number = excluded.number, at = excluded.at",
+            "(SELECT coalesce(array_agg(key ORDER BY key), '{{}}') = {keys} AND coalesce(array_agg(version ORDER BY key), '{{}}') = {versions} FROM {} WHERE key >= {low}{high})",
+            self.table(table.0)
+        )
+    }
+
+    /// Whether that is the connection's next commit. Of one that was closed (see
+    /// [`Self::close_number`]) there is none.
+    pub(super) fn is_next(&self, connection: &str, number: &str) -> String {
+        format!(
+            "coalesce((SELECT number FROM {} WHERE connection = {connection}), 0) = {number} - 1",
             self.table(COMMITS)
         )
     }
 
-    /// $1: connection. Waits for a transaction that is writing the row.
-    pub(super) fn last_number(&self) -> String {
+    /// Beside a `verdict`.
+    pub(super) fn put(&self, table: Table, keys: &str, values: &str, version: &str) -> String {
         format!(
-            "SELECT number FROM {} WHERE connection = $1 FOR UPDATE",
+            "INSERT INTO {} (key, version, value) SELECT new.key, {version}, new.value FROM verdict, unnest({keys}, {values}) AS new(key, value) WHERE good ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value",
+            self.table(table.0)
+        )
+    }
+
+    /// Beside a `verdict`.
+    pub(super) fn delete(&self, table: Table, keys: &str) -> String {
+        format!(
+            "DELETE FROM {} WHERE key = ANY({keys}) AND (SELECT good FROM verdict)",
+            self.table(table.0)
+        )
+    }
+
+    /// Beside a `verdict`.
+    pub(super) fn number(&self, connection: &str, number: &str) -> String {
+        format!(
+            "INSERT INTO {} (connection, number, at) SELECT {connection}, {number}, now() FROM verdict WHERE good ON CONFLICT (connection) DO UPDATE SET number = excluded.number, at = excluded.at",
             self.table(COMMITS)
+        )
+    }
+
+    /// The connection's last commit ($1: its name) is asked for, and it gets no other: waits for
+    /// a transaction that is writing the row, and one that comes later is not applied. Answers
+    /// with -1 - number.
+    pub(super) fn close_number(&self) -> String {
+        let table = self.table(COMMITS);
+        format!(
+            "INSERT INTO {table} AS mine (connection, number, at) VALUES ($1, -1, now()) ON CONFLICT (connection) DO UPDATE SET number = least(mine.number, -1 - mine.number) RETURNING number"
         )
     }
 
@@ -112,6 +159,8 @@ impl Sql {
 }
 
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+pub(super) const COMMIT: &str = "COMMIT";
+pub(super) const ROLLBACK: &str = "ROLLBACK";
 pub(super) const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY";
 /// What a new connection is told where it is known: a transaction whose client is gone ends; a
 /// scan goes by the index, for one of the whole table would conflict with every write into it; a
@@ -177,8 +226,10 @@ impl From<tokio_postgres::Error> for Fault {
             | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
             // a standby, as after a switch to another server
             | &SqlState::READ_ONLY_SQL_TRANSACTION => Self::Lost(reason),
-            // connection exceptions
-            other if other.code().starts_with("08") => Self::Lost(reason),
+            // connection exceptions; and who is not let in, of which only a new try tells the end
+            other if ["08", "28"].iter().any(|class| other.code().starts_with(class)) => {
+                Self::Lost(reason)
+            }
             _ => Self::Refused(reason),
         }
     }

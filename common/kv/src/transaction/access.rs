@@ -97,6 +97,19 @@ impl<'a> Transaction<'a> {
         self.get(table, key)?.json()
     }
 
+    /// Says that these keys will be asked for: where the database lies on a server, one answer then
+    /// brings them all.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn ahead(&mut self, table: Table, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let done = self.view.ahead(table, keys);
+        self.told(done)
+    }
+
     /// The first `limit` records of a span, in its order.
     ///
     /// # Errors

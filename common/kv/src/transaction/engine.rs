@@ -55,6 +55,11 @@ pub(crate) enum End {
 pub(crate) trait View {
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Stored>, Failure>;
 
+    /// Says that these keys will be asked for, so that one answer brings them all.
+    fn ahead(&mut self, _table: Table, _keys: &[Vec<u8>]) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// At most `limit` records of the range, from its low end, or from its high end backwards.
     fn scan(
         &mut self,

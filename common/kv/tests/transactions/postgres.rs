@@ -7,7 +7,8 @@ use crate::{
     server::{self, Server, open, place, shared},
 };
 use damocles_kv::{
-    ConnectError, Durability::Synced, Postgres, Schema, Span, Store, StoreError, Transaction,
+    ConnectError, Durability::Synced, Postgres, Record, Schema, Span, Store, StoreError,
+    Transaction,
 };
 use std::{
     collections::BTreeSet,
@@ -16,6 +17,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -129,62 +131,109 @@ enum Cut {
     Before,
     /// It does, and its answer is lost.
     After,
+    /// It hears of it long after the client has been told that the connection is lost.
+    Late,
 }
 
 /// Stands between a client and the server.
 struct Wire {
     port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
     /// What happens to the next commit.
-    next: Arc<Mutex<Option<Cut>>>,
+    next: Mutex<Option<Cut>>,
+    /// What has not come to the server yet.
+    held: Mutex<Option<Held>>,
+}
+
+struct Held {
+    server: TcpStream,
+    bytes: Vec<u8>,
+    /// Ends with the connection.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Held {
+    /// Brings it to the server, and waits until that is through with it.
+    fn deliver(mut self) {
+        self.server.write_all(&self.bytes).unwrap();
+        self.server.shutdown(Shutdown::Write).unwrap();
+        assert!(self.ended.recv().is_err());
+    }
 }
 
 impl Wire {
     fn to(server: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let next = Arc::new(Mutex::new(None));
-        let shared = next.clone();
+        let shared = Arc::new(Shared::default());
+        let of_wire = shared.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
                     continue;
                 };
                 let (back, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                thread::spawn(move || pass(back, to, |_| None));
-                let next = shared.clone();
+                let (ends, ended) = mpsc::channel();
                 thread::spawn(move || {
-                    pass(client, server, |bytes| {
-                        let commits = bytes.windows(6).any(|w| w == b"COMMIT");
-                        if commits {
-                            next.lock().unwrap().take()
-                        } else {
-                            None
-                        }
-                    });
+                    carry_back(back, to);
+                    drop(ends);
                 });
+                let shared = shared.clone();
+                thread::spawn(move || carry(client, server, ended, &shared));
             }
         });
-        Self { port, next }
+        Self {
+            port,
+            shared: of_wire,
+        }
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, cut: impl Fn(&[u8]) -> Option<Cut>) {
+/// To the last word of the server, whether the client still listens or not.
+fn carry_back(mut server: TcpStream, mut client: TcpStream) {
     let mut buffer = [0; 64 << 10];
-    while let Ok(n @ 1..) = from.read(&mut buffer) {
-        let cut = cut(&buffer[..n]);
-        if cut == Some(Cut::Before) {
-            break;
-        }
-        if cut == Some(Cut::After) {
-            // the client hears no more, the server all
-            let _ = from.shutdown(Shutdown::Both);
-        }
-        if to.write_all(&buffer[..n]).is_err() || cut.is_some() {
-            break;
+    while let Ok(n @ 1..) = server.read(&mut buffer) {
+        let _ = client.write_all(&buffer[..n]);
+    }
+    let _ = client.shutdown(Shutdown::Both);
+}
+
+fn carry(mut client: TcpStream, mut server: TcpStream, ended: mpsc::Receiver<()>, shared: &Shared) {
+    let mut buffer = [0; 64 << 10];
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
+        let bytes = &buffer[..n];
+        let cut = if bytes.windows(6).any(|w| w == b"COMMIT") {
+            shared.next.lock().unwrap().take()
+        } else {
+            None
+        };
+        match cut {
+            Some(Cut::Late) => {
+                let held = Held {
+                    server,
+                    bytes: bytes.to_vec(),
+                    ended,
+                };
+                *shared.held.lock().unwrap() = Some(held);
+                let _ = client.shutdown(Shutdown::Both);
+                return;
+            }
+            Some(Cut::Before) => break,
+            Some(Cut::After) => {
+                let _ = client.shutdown(Shutdown::Both);
+                let _ = server.write_all(bytes);
+                break;
+            }
+            None if server.write_all(bytes).is_err() => break,
+            None => {}
         }
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Write);
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Write);
 }
 
 #[test]
@@ -199,18 +248,37 @@ fn a_commit_whose_answer_is_lost_is_applied_once() {
         ..place(server, "cut")
     };
     let store = open(&place).unwrap();
-    for (cut, runs, want) in [(Cut::After, 1, "1"), (Cut::Before, 2, "2")] {
+    let cuts = [
+        (Cut::After, 1, "1"),
+        (Cut::Before, 2, "2"),
+        (Cut::Late, 2, "3"),
+        (Cut::Before, 2, "4"),
+    ];
+    for (cut, runs, want) in cuts {
         let mut ran = 0;
         sure(&store, |t| {
             ran += 1;
             if ran == 1 {
-                *wire.next.lock().unwrap() = Some(cut);
+                *wire.shared.next.lock().unwrap() = Some(cut);
+            }
+            t.overwrite(B, format!("{cut:?}{ran}"), "")?;
+            if ran == 1 && cut == Cut::Late {
+                // that it is late cannot be told by what it has read
+                return Ok(());
             }
             add(t, "n")
         });
+        let late = wire.shared.held.lock().unwrap().take();
+        assert_eq!(late.is_some(), cut == Cut::Late);
+        if let Some(late) = late {
+            late.deliver();
+        }
         assert_eq!(value(&store, "n").as_deref(), Some(want), "{cut:?}");
         assert_eq!(ran, runs, "{cut:?}");
-        assert_eq!(*wire.next.lock().unwrap(), None, "{cut:?}: nothing was cut");
+        let first: Done<Record> = store.read(|t| t.get(B, format!("{cut:?}1").as_bytes()));
+        assert_eq!(first.unwrap().exists(), runs == 1, "{cut:?}");
+        let next = *wire.shared.next.lock().unwrap();
+        assert_eq!(next, None, "{cut:?}: nothing was cut");
     }
 }
 
@@ -276,6 +344,34 @@ fn a_store_may_be_used_and_dropped_inside_a_runtime() {
         sure(&store, |t| add(t, "n"));
         drop(store);
     });
+}
+
+#[test]
+fn a_server_that_asks_for_a_password_is_told_the_one_of_the_file_and_nobody_else_is() {
+    let Some(server) = Server::start("-F") else {
+        return;
+    };
+    server.ask_for("open sesame");
+    let by_tcp = |password: Option<&str>| Postgres {
+        dsn: server.dsn_over(server.port()),
+        password: password.map(str::to_owned),
+        ..place(&server, "asked")
+    };
+    for wrong in [None, Some("close sesame")] {
+        let refused = open(&by_tcp(wrong)).unwrap_err();
+        assert!(
+            matches!(&refused, ConnectError::Unreachable { .. }),
+            "{refused:?}"
+        );
+        assert!(!format!("{refused} {refused:?}").contains("sesame"));
+    }
+    let store = open(&by_tcp(Some("open sesame"))).unwrap();
+    sure(&store, |t| add(t, "n"));
+    let with_it = Postgres {
+        dsn: format!("{} password='open sesame'", server.dsn_over(server.port())),
+        ..by_tcp(None)
+    };
+    assert_eq!(value(&open(&with_it).unwrap(), "n").as_deref(), Some("1"));
 }
 
 #[test]

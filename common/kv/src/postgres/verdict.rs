@@ -1,0 +1,116 @@
+//! The one statement that ends a transaction: it looks whether what was read is still so, and
+//! writes if it is.
+//!
+//! ```sql
+//! WITH verdict AS (SELECT <each record has its version> AND <each span its records> AS good),
+//!      w1 AS (INSERT … SELECT … FROM verdict WHERE good …),
+//!      w2 AS (DELETE … WHERE (SELECT good FROM verdict) …)
+//! SELECT good FROM verdict
+//! ```
+//!
+//! The database runs it serialisably, so that it is as if the whole transaction had happened at
+//! that moment. Its text depends on the tables only, not on how many keys there are, so that the
+//! server has few of them to plan.
+
+use super::{
+    question::{Question, Value},
+    seen::Seen,
+    sql::Sql,
+};
+use crate::{Table, change::Change};
+use std::collections::BTreeMap;
+
+/// What is written, and by which commit of which connection.
+pub(super) struct Writes<'a> {
+    pub(super) changes: &'a [Change],
+    pub(super) version: i64,
+    pub(super) connection: Vec<u8>,
+    /// Of the commit, counted from 1.
+    pub(super) number: i64,
+}
+
+/// Whether all that was seen is so now. Answers with one row of one column.
+pub(super) fn check(sql: &Sql, seen: &Seen) -> Question {
+    let mut question = Question::default();
+    let good = conditions(&mut question, sql, seen);
+    question.text = format!("SELECT {} AS good", all(&good));
+    question
+}
+
+/// The same, and if it is so, the writes happen.
+pub(super) fn apply(sql: &Sql, seen: &Seen, writes: Writes<'_>) -> Question {
+    let mut question = Question::default();
+    let mut good = conditions(&mut question, sql, seen);
+    let connection = question.about(Value::Bytes(writes.connection));
+    let number = question.about(Value::Number(writes.number));
+    good.push(sql.is_next(&connection, &number));
+    let mut parts = vec![format!("verdict AS (SELECT {} AS good)", all(&good))];
+    let version = question.about(Value::Number(writes.version));
+    for (table, (keys, values)) in puts(writes.changes) {
+        let keys = question.about(Value::AllBytes(keys));
+        let values = question.about(Value::AllBytes(values));
+        parts.push(sql.put(table, &keys, &values, &version));
+    }
+    for (table, keys) in deletes(writes.changes) {
+        let keys = question.about(Value::AllBytes(keys));
+        parts.push(sql.delete(table, &keys));
+    }
+    parts.push(sql.number(&connection, &number));
+    let parts: Vec<_> = parts
+        .iter()
+        .enumerate()
+        .map(|(n, part)| match n {
+            0 => part.clone(),
+            n => format!("w{n} AS ({part})"),
+        })
+        .collect();
+    question.text = format!("WITH {} SELECT good FROM verdict", parts.join(", "));
+    question
+}
+
+fn all(conditions: &[String]) -> String {
+    match conditions {
+        [] => "TRUE".to_owned(),
+        some => some.join(" AND "),
+    }
+}
+
+fn conditions(question: &mut Question, sql: &Sql, seen: &Seen) -> Vec<String> {
+    let mut good = Vec::new();
+    for (table, keys, versions) in seen.records() {
+        let keys = question.about(Value::AllBytes(keys));
+        let versions = question.about(Value::Numbers(versions));
+        good.push(sql.have_versions(table, &keys, &versions));
+    }
+    for span in seen.spans() {
+        let keys = question.about(Value::AllBytes(span.keys.clone()));
+        let versions = question.about(Value::Numbers(span.versions.clone()));
+        let low = question.about(Value::Bytes(span.range.low.clone()));
+        let high = span.range.high.clone();
+        let high = high.map(|high| question.about(Value::Bytes(high)));
+        good.push(sql.are_all(span.table, &low, high.as_deref(), &keys, &versions));
+    }
+    good
+}
+
+fn puts(changes: &[Change]) -> BTreeMap<Table, (Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+    let mut puts: BTreeMap<_, (Vec<_>, Vec<_>)> = BTreeMap::new();
+    for change in changes {
+        if let Change::Put(table, key, value) = change {
+            let (keys, values) = puts.entry(*table).or_default();
+            keys.push(key.clone());
+            values.push(value.clone());
+        }
+    }
+    puts
+}
+
+fn deletes(changes: &[Change]) -> BTreeMap<Table, Vec<Vec<u8>>> {
+    let mut deletes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for change in changes {
+        if let Change::Delete(table, key) = change {
+            deletes.entry(*table).or_default().push(key.clone());
+        }
+    }
+    deletes
+}
