@@ -14,8 +14,9 @@ use crate::{
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
     db::Db,
-    messages::{self, Engine},
+    messages::Engine,
     post::{self, PoolProver},
+    retention,
     roles::{Role, Roles},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
     sealing::Sealing,
@@ -162,9 +163,8 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             .clone()
             .hold(Role::Messages, String::new(), work, stop.clone());
         services.spawn("messages", held);
-        // no lease: whoever is second finds nothing left to do
-        let forget = messages::forget(db.clone(), config.message_bodies, stop.clone());
-        services.spawn("history", forget);
+        let keep = retention::keep(db.clone(), config.retention, stop.clone());
+        services.spawn("history", keep);
     }
     if roles.has(Role::Commit) {
         let work = move |db: Db, stop| commit.on(db).run(stop);

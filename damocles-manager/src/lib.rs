@@ -5,6 +5,7 @@ pub mod model;
 pub mod policy;
 pub mod db;
 pub mod roles;
+pub mod retention;
 pub mod chain;
 pub mod messages;
 pub mod storage;

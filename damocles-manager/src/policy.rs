@@ -8,6 +8,15 @@ use fvm_shared::{address::Address, econ::TokenAmount};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+/// How long is kept what nobody needs any more; None: for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// The large parts of a message after its end, and the proof that it brought to the chain.
+    pub message_bodies: Option<Duration>,
+    /// The timeline of a sector since it was finished or given up.
+    pub timelines: Option<Duration>,
+}
+
 /// Limits on a message's fee (upstream keys `GasOverEstimation`, `GasOverPremium`, `GasFeeCap`, `MaxFeeCap`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeePolicy {

@@ -104,11 +104,11 @@ impl Commit {
     /// Whether the proof that is kept may be sent once more.
     async fn whether_again(&self, record: &SectorRecord, failed: &str) -> Result<Now, CommitError> {
         let id = record.id;
-        let Some(proof) = &record.proof else {
+        let Some(proof) = self.db.call(move |db| db.proof(id)).await? else {
             return Ok(stays(id, failed));
         };
         let proof = ProofOnChainInfo {
-            proof: proof.bytes.clone(),
+            proof: proof.into(),
         };
         match self.check_proof(record, &proof).await {
             Ok(Check::Good) => {}

@@ -11,7 +11,7 @@ use crate::{
     },
     db::{
         Db, DbError,
-        record::{Carriage, Proof, SectorRecord},
+        record::{Carriage, SectorRecord},
     },
     model::{Commitment, unix_ms},
     policy::MinerPolicy,
@@ -64,7 +64,7 @@ impl Commit {
         let same = record
             .proof
             .as_ref()
-            .is_some_and(|p| p.bytes == proof.proof);
+            .is_some_and(|p| p.is_of(&proof.proof.0));
         let again = again(before.as_ref(), same, reset);
         let checks = self.check_proof(&record, &proof);
         let carriage = match judge(Commitment::Proof, sector, again, checks).await? {
@@ -73,16 +73,8 @@ impl Commit {
         };
         let seen = record.proof;
         let store = move |db: &Db| {
-            db.change_online(sector, Durability::Synced, |record| {
-                if record.proof != seen {
-                    return Err(CommitError::from(DbError::Changed(sector)));
-                }
-                record.proof = Some(Proof {
-                    bytes: proof.proof.clone(),
-                    carriage: carriage.clone(),
-                });
-                Ok(())
-            })
+            db.put_proof(sector, seen.as_ref(), &proof.proof.0, &carriage)
+                .map_err(CommitError::from)
         };
         self.db.call(store).await?;
         self.wake.notify_one();
@@ -252,7 +244,8 @@ impl Commit {
         head: &TipSet,
     ) -> Result<Result<Part<RawBytes>, LeftOut>, CommitError> {
         let id = record.id;
-        let Some(proof) = &record.proof else {
+        let proof = self.db.call(move |db| db.proof(id)).await?;
+        let Some(proof) = proof else {
             return Ok(Err(LeftOut::Never(None, "there is no proof".into())));
         };
         let key = &head.cids;
@@ -283,7 +276,7 @@ impl Commit {
         };
         Ok(Ok(Part {
             sector: id,
-            params: RawBytes::new(proof.bytes.0.clone()),
+            params: RawBytes::new(proof),
             value,
         }))
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::policy::{
     BatchPolicy, DatabasePlace, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy,
-    SectorPolicy, SendPolicy, StorePolicy, without_secrets,
+    Retention, SectorPolicy, SendPolicy, StorePolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Notice, Report, parse, parse_file},
@@ -39,8 +39,7 @@ pub struct Config {
     pub database: DatabasePlace,
     /// Where upstream's manager kept its state, if the file says so.
     pub upstream_database: Option<PathBuf>,
-    /// How long the large parts of messages are kept after their end; None: for ever.
-    pub message_bodies: Option<Duration>,
+    pub retention: Retention,
     pub stores: Vec<StorePolicy>,
     /// Glob patterns that lead to further stores.
     pub store_scans: Vec<String>,
@@ -89,7 +88,11 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
     let nodes = nodes(&mut report, api);
     let (database, upstream_database) = database::place(&mut report, db);
-    let message_bodies = Some(retention.message_bodies.0).filter(|kept| !kept.is_zero());
+    let for_so_long = |kept: Duration| Some(kept).filter(|kept| !kept.is_zero());
+    let retention = Retention {
+        message_bodies: for_so_long(retention.message_bodies.0),
+        timelines: for_so_long(retention.timelines.0),
+    };
     let stores = all_stores(&mut report, persist_stores);
     let store_scans = store_scans(&mut report, scan_persist_stores);
     let proving = proving_policy(&mut report, proving);
@@ -121,7 +124,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon
         max_head_age,
         database,
         upstream_database,
-        message_bodies,
+        retention,
         stores,
         store_scans,
         proving,

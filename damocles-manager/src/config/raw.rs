@@ -117,8 +117,10 @@ section! {
 section! {
     /// How long is kept what nobody needs any more. New; upstream has no such table, and keeps all.
     pub(super) struct Retention {
-        /// Parameters, signed bytes and return value of a message that nothing can happen to any more; what it was and what came of it stays. 0: for ever.
+        /// Parameters, signed bytes and return value of a message that nothing can happen to any more; what it was and what came of it stays. With the message that carries a proof goes the proof. 0: for ever.
         "MessageBodies" message_bodies: GoDuration = GoDuration::secs(30 * 24 * 3600);
+        /// Attempts at the steps of a sector that is finished or given up; the sector's record stays. 0: for ever.
+        "Timelines" timelines: GoDuration = GoDuration::secs(365 * 24 * 3600);
     }
 }
 

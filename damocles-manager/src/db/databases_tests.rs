@@ -14,6 +14,7 @@ use crate::db::{
     versions::SCHEMA,
 };
 use damocles_kv::{Postgres, Table};
+use damocles_types::{Base64, SectorId};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
@@ -74,7 +75,8 @@ fn of_version_1(newest: &Path) -> Vec<u8> {
         whole.extend(body);
         *message = serde_json::to_vec(&whole).unwrap();
     }
-    for sector in rows.get_mut(&SECTORS).unwrap().values_mut() {
+    let proofs = rows.remove(&PROOFS).unwrap();
+    for (key, sector) in rows.get_mut(&SECTORS).unwrap() {
         let mut older: Map<String, Value> = serde_json::from_slice(sector).unwrap();
         let later = [
             "request",
@@ -85,10 +87,18 @@ fn of_version_1(newest: &Path) -> Vec<u8> {
             "aborted_by",
         ];
         older.retain(|field, _| !later.contains(&field.as_str()));
+        if let Some(bytes) = proofs.get(key) {
+            let proof = older["proof"].as_object_mut().unwrap();
+            proof.remove("digest");
+            proof.insert(
+                "bytes".into(),
+                serde_json::to_value(Base64(bytes.clone())).unwrap(),
+            );
+        }
         *sector = serde_json::to_vec(&older).unwrap();
     }
     for later in [
-        IN_WORK, DONE, LEFT_CHAIN, REQUESTS, STRAYS, MARKS, ENDED, NETWORK,
+        IN_WORK, DONE, OVER, LEFT_CHAIN, REQUESTS, STRAYS, MARKS, ENDED, NETWORK,
     ] {
         rows.remove(&later);
     }
@@ -120,7 +130,12 @@ fn a_database_of_every_version_is_imported_and_sound() {
             fs::write(&first, of_version_1(&newest)).unwrap();
         }
     }
-    for path in [&first, &newest] {
+    let files = fs::read_dir(directory()).unwrap();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    let of = |n| directory().join(format!("version-{n}.jsonl"));
+    assert_eq!(paths, [of(1), of(6), of(7)], "each is tried");
+    for path in &paths {
         let dir = tempfile::tempdir().unwrap();
         let file = ImportFile::checked(path, |_| {}).unwrap();
         let id = file.header.database;
@@ -134,6 +149,10 @@ fn a_database_of_every_version_is_imported_and_sound() {
         assert_eq!(db.open_messages().unwrap().len(), 2);
         assert_eq!(db.unfinished_posts(1000).unwrap().len(), 2);
         assert_eq!(db.highest_numbers().unwrap()[&1000], 5);
+        assert_eq!(
+            db.proof(SectorId::new(1000, 1)).unwrap(),
+            Some(vec![5; 192])
+        );
         drop(db);
         let again = Db::open_existing(dir.path()).unwrap();
         let version = SCHEMA.version();

@@ -2,8 +2,11 @@
 
 use crate::{
     db::{
-        Db, DbError, keys,
-        schema::{BODIES, ENDED},
+        Db, DbError,
+        damaged::readable,
+        keys, proofs,
+        record::SectorRecord,
+        schema::{BODIES, ENDED, MESSAGES, OVER, SECTORS, TIMELINES},
     },
     model::UnixMs,
 };
@@ -19,11 +22,39 @@ impl Db {
             for entry in &old {
                 if let Some(id) = keys::read_message(entry.key()) {
                     t.erase(BODIES, keys::message(id))?;
+                    let message = t.get_json(MESSAGES, &keys::message(id));
+                    if let Some(message) = readable(message)? {
+                        proofs::forget(t, &message)?;
+                    }
                 }
                 t.delete(entry)?;
             }
             Ok(old.len())
         })
+    }
+
+    /// Forgets the timelines of at most `limit` sectors that were finished or given up before
+    /// that time, and are not in work again. How many it were.
+    pub fn forget_timelines(&self, before: UnixMs, limit: usize) -> Result<usize, DbError> {
+        let span = Span::all().below(before.to_be_bytes());
+        let old = self.read(|t| Ok::<_, DbError>(t.scan(OVER, &span, limit)?))?;
+        for entry in &old {
+            // one by one: a sector that failed often has a long one
+            self.write(Durability::Buffered, |t| {
+                if let Some(id) = keys::read_sector(entry.key()) {
+                    let record: Option<SectorRecord> =
+                        readable(t.get_json(SECTORS, &keys::sector(id)))?;
+                    if record.is_none_or(|record| !record.in_work()) {
+                        let of_sector = Span::prefix(keys::sector(id));
+                        for attempt in t.scan(TIMELINES, &of_sector, usize::MAX)? {
+                            t.delete(&attempt)?;
+                        }
+                    }
+                }
+                Ok::<_, DbError>(t.erase(OVER, entry.key())?)
+            })?;
+        }
+        Ok(old.len())
     }
 }
 
@@ -31,11 +62,13 @@ impl Db {
 mod tests {
     use super::*;
     use crate::{
-        db::{record::MessageRecord, schema::MESSAGES},
+        db::record::{Carriage, LeftChain, MessageRecord},
         messages::tests::intent,
-        model::MessageId,
+        model::{Commitment, MessageId, MessageKind, unix_ms},
     };
+    use damocles_api::timeline::TimelineEntry;
     use damocles_flow::message::MessageEvent;
+    use damocles_types::{SealProof, SectorId, SectorSize};
 
     #[test]
     fn large_parts_lie_apart_and_go_when_nothing_can_happen_any_more() {
@@ -71,5 +104,107 @@ mod tests {
             .unwrap();
         assert_eq!(db.message(old.id).unwrap().unwrap().params.0.len(), 0);
         assert_eq!(db.forget_bodies(20, 10).unwrap(), 1);
+    }
+
+    fn sector(db: &Db) -> SectorId {
+        let kind = SealProof::interactive(SectorSize::KiB2);
+        let given = db.allocate(1000, kind, 0, 100, Some).unwrap().unwrap();
+        given.id
+    }
+
+    fn finish(db: &Db, id: SectorId) {
+        let done = db.change(id, Durability::Synced, |record| {
+            (record.online, record.finalized) = (false, true);
+            Ok::<_, DbError>(())
+        });
+        done.unwrap();
+    }
+
+    fn waits() -> Carriage {
+        Carriage::Ready {
+            since: 1,
+            alone: false,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_proof_goes_with_the_message_that_brought_it_when_its_sector_is_over() {
+        let db = Db::in_memory();
+        let (over, sealing, given_up) = (sector(&db), sector(&db), sector(&db));
+        for id in [over, sealing, given_up] {
+            db.put_proof(id, None, &[7; 192], &waits()).unwrap();
+            assert_eq!(db.proof(id).unwrap(), Some(vec![7; 192]));
+        }
+        let mut message = intent().record(MessageId::new());
+        message.kind = MessageKind::ProveCommit;
+        (message.sectors, message.wanted_at) = (vec![over, sealing], 10);
+        db.send_commitments(Commitment::Proof, &message).unwrap();
+        for event in [MessageEvent::Push, MessageEvent::Land, MessageEvent::Settle] {
+            db.step_message(message.id, event, |_| {}).unwrap();
+        }
+        finish(&db, over);
+        let done = db.change(given_up, Durability::Synced, |record| {
+            record.online = false;
+            Ok::<_, DbError>(())
+        });
+        done.unwrap();
+        assert_eq!(db.proof(given_up).unwrap(), None, "nobody will send it");
+
+        assert_eq!(db.forget_bodies(20, 10).unwrap(), 1);
+        assert_eq!(db.proof(over).unwrap(), None);
+        assert!(db.proof(sealing).unwrap().is_some(), "it is in work");
+        let record = db.sector(over).unwrap().unwrap();
+        assert!(record.proof.is_some_and(|proof| proof.is_of(&[7; 192])));
+        let kept = db.proofs(&[over, sealing, given_up]).unwrap();
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), [sealing]);
+    }
+
+    #[test]
+    fn a_timeline_goes_some_time_after_its_sector_was_over() {
+        let db = Db::in_memory();
+        let (over, again, sealing) = (sector(&db), sector(&db), sector(&db));
+        let attempt = |seq| TimelineEntry {
+            seq,
+            state: "PC1Done".into(),
+            stage: "PC2".into(),
+            queued_at: 1,
+            started_at: None,
+            ended_at: None,
+            child: None,
+            kernel: None,
+            ending: None,
+        };
+        for id in [over, again, sealing] {
+            let both = [attempt(1), attempt(2)];
+            db.put_timeline(id, "w", &both).unwrap();
+        }
+        finish(&db, over);
+        finish(&db, again);
+        let left = db.change(again, Durability::Synced, |record| {
+            record.left_chain = Some(LeftChain {
+                since: 1,
+                why: "a branch".into(),
+                stays: false,
+            });
+            Ok::<_, DbError>(())
+        });
+        left.unwrap();
+        let count = |id| db.timeline(id).unwrap().len();
+        assert_eq!(db.forget_timelines(unix_ms() - 60_000, 10).unwrap(), 0);
+        assert_eq!(count(over), 2);
+        let later = unix_ms() + 60_000;
+        assert_eq!(db.forget_timelines(later, 10).unwrap(), 2);
+        assert_eq!((count(over), count(again), count(sealing)), (0, 2, 2));
+        // until it is over for good
+        let back = db.change(again, Durability::Synced, |record| {
+            record.left_chain = None;
+            Ok::<_, DbError>(())
+        });
+        back.unwrap();
+        assert_eq!(db.forget_timelines(later, 10).unwrap(), 1);
+        assert_eq!((count(over), count(again), count(sealing)), (0, 0, 2));
+        assert_eq!(db.forget_timelines(later, 10).unwrap(), 0);
+        assert!(db.sector(over).unwrap().is_some());
     }
 }

@@ -61,6 +61,13 @@ pub(crate) fn ended(wanted_at: UnixMs, id: MessageId) -> Vec<u8> {
     key
 }
 
+/// Key of a sector by since when it is over.
+pub(crate) fn over(since: UnixMs, id: SectorId) -> Vec<u8> {
+    let mut key = since.to_be_bytes().to_vec();
+    key.extend(sector(id));
+    key
+}
+
 /// Reads what [`message`] wrote, at the end of a key.
 pub(crate) fn read_message(key: &[u8]) -> Option<MessageId> {
     let at = key.len().checked_sub(16)?;

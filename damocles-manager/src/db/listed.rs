@@ -5,7 +5,7 @@ use crate::{
         damaged::readable,
         keys,
         record::{Carriage, LeftChain, MessageRecord, SectorRecord},
-        schema::{DONE, IN_WORK, LEFT_CHAIN, READY, SECTORS},
+        schema::{DONE, IN_WORK, LEFT_CHAIN, OVER, PROOFS, READY, SECTORS},
     },
     model::{Commitment, unix_ms},
 };
@@ -57,6 +57,13 @@ pub(in crate::db) fn put(
     }
     for (table, key) in is.difference(&was) {
         t.overwrite(*table, key.clone(), [])?;
+    }
+    if before.is_some_and(SectorRecord::in_work) && !record.in_work() {
+        t.overwrite(OVER, keys::over(unix_ms(), record.id), [])?;
+        if !record.finalized {
+            // given up: nobody sends it any more
+            t.erase(PROOFS, keys::sector(record.id))?;
+        }
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use damocles_flow::{
 use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
 use damocles_node::TipSetKey;
 use damocles_types::{Epoch, SectorId};
+use std::collections::BTreeMap;
 
 /// What is known of a message that ended on chain without reading all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +118,23 @@ impl Db {
         self.read(|t| Ok(seen_message(t, id)?.1))
     }
 
+    /// These messages, as far as they are there, without their large parts.
+    pub fn messages_briefly(
+        &self,
+        ids: &[MessageId],
+    ) -> Result<BTreeMap<MessageId, MessageRecord>, DbError> {
+        self.read(|t| {
+            let keys: Vec<_> = ids.iter().map(|id| keys::message(*id)).collect();
+            t.ahead(MESSAGES, &keys)?;
+            let mut found = BTreeMap::new();
+            for (id, key) in ids.iter().zip(&keys) {
+                let record: Option<MessageRecord> = readable(t.get_json(MESSAGES, key))?;
+                found.extend(record.map(|record| (*id, record)));
+            }
+            Ok(found)
+        })
+    }
+
     /// All messages that are on their way, oldest first. Those that ended and are watched are not
     /// among them.
     pub fn open_messages(&self) -> Result<Vec<MessageRecord>, DbError> {
@@ -171,7 +189,8 @@ impl Db {
         keep: impl Fn(&MessageRecord) -> bool,
     ) -> Result<Page<MessageRecord>, DbError> {
         let list = if open { MESSAGES_OPEN } else { MESSAGES };
-        self.page(list, Span::all().backwards(), want, |t, entry| {
+        let about = |entry: &Record| open.then(|| (MESSAGES, entry.key().to_vec()));
+        self.page(list, Span::all().backwards(), want, about, |t, entry| {
             let record = if open {
                 readable(t.get_json(MESSAGES, entry.key()))?
             } else {
@@ -187,7 +206,11 @@ impl Db {
     }
 
     fn load(&self, list: Table, prefix: &[u8], whole: bool) -> Result<Vec<MessageRecord>, DbError> {
-        let mut out = self.paged(list, Span::prefix(prefix), |t, entry| {
+        let about = |entry: &Record| {
+            let id = keys::read_message(entry.key())?;
+            Some((MESSAGES, keys::message(id)))
+        };
+        let mut out = self.paged(list, Span::prefix(prefix), about, |t, entry| {
             let Some(id) = keys::read_message(entry.key()) else {
                 return Ok(None);
             };

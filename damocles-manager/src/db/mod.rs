@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub mod record;
 mod damaged;
 mod bodies;
+mod proofs;
 mod history;
 mod listed;
 pub mod pages;
@@ -310,6 +311,8 @@ impl Db {
 
 #[cfg(test)]
 mod databases_tests;
+#[cfg(test)]
+mod lives_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

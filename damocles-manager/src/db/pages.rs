@@ -5,6 +5,7 @@ use crate::db::{Db, DbError, damaged::readable};
 use damocles_api::lists::{self, Page, Want};
 use damocles_kv::{Record, Span, StoreError, Table, Transaction};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// For a page with a filter so many records are looked at.
 const MOST_SEEN: usize = 5000;
@@ -53,7 +54,7 @@ impl Db {
         span: Span,
         of: impl Fn(&Record) -> Result<Option<T>, DbError>,
     ) -> Result<Vec<T>, DbError> {
-        self.paged(table, span, |_, record| of(record))
+        self.paged(table, span, nothing_else, |_, record| of(record))
     }
 
     /// The records that the entries of a list name, all of them. One that cannot be read is
@@ -65,19 +66,22 @@ impl Db {
         table: Table,
         named: impl Fn(&Record) -> Option<Vec<u8>>,
     ) -> Result<Vec<T>, DbError> {
-        self.paged(list, span, |t, entry| match named(entry) {
+        let about = |entry: &Record| Some((table, named(entry)?));
+        self.paged(list, span, about, |t, entry| match named(entry) {
             Some(key) => Ok(readable(t.get_json(table, &key))?),
             None => Ok(None),
         })
     }
 
-    /// One page of what `of` makes of the records of a span. With a filter that few records pass
-    /// it may be short, and then there is a next one.
+    /// One page of what `of` makes of the records of a span, and of the other record that each
+    /// is about. With a filter that few records pass it may be short, and then there is a next
+    /// one.
     pub(in crate::db) fn page<T>(
         &self,
         table: Table,
         span: Span,
         want: &Wanted,
+        about: impl Fn(&Record) -> Option<Place>,
         of: impl Fn(&mut Transaction<'_>, &Record) -> Result<Option<T>, DbError>,
     ) -> Result<Page<T>, DbError> {
         let span = match &want.after {
@@ -88,6 +92,7 @@ impl Db {
             let (mut items, mut seen, mut from) = (Vec::new(), 0, span.clone());
             loop {
                 let entries = t.scan(table, &from, want.limit)?;
+                fetch(t, &entries, &about)?;
                 for entry in &entries {
                     items.extend(of(t, entry)?);
                     if items.len() == want.limit {
@@ -108,17 +113,20 @@ impl Db {
         })
     }
 
-    /// What `of` makes of the records of a span, all of them, with a look at others.
+    /// What `of` makes of the records of a span, all of them, and of the other record that each is
+    /// about.
     pub(in crate::db) fn paged<T>(
         &self,
         table: Table,
         span: Span,
+        about: impl Fn(&Record) -> Option<Place>,
         of: impl Fn(&mut Transaction<'_>, &Record) -> Result<Option<T>, DbError>,
     ) -> Result<Vec<T>, DbError> {
         let (mut all, mut next) = (Vec::new(), span);
         loop {
             let (page, last) = self.read(|t| {
                 let entries = t.scan(table, &next, PAGE)?;
+                fetch(t, &entries, &about)?;
                 let mut page = Vec::with_capacity(entries.len());
                 for entry in &entries {
                     page.extend(of(t, entry)?);
@@ -134,6 +142,30 @@ impl Db {
             }
         }
     }
+}
+
+/// The table and the key of a record.
+pub(in crate::db) type Place = (Table, Vec<u8>);
+
+/// Of an entry that is all there is to show.
+pub(in crate::db) fn nothing_else(_: &Record) -> Option<Place> {
+    None
+}
+
+/// One answer brings what all the entries are about, where each would cost one.
+fn fetch(
+    t: &mut Transaction<'_>,
+    entries: &[Record],
+    about: impl Fn(&Record) -> Option<Place>,
+) -> Result<(), StoreError> {
+    let mut places: BTreeMap<Table, Vec<Vec<u8>>> = BTreeMap::new();
+    for (table, key) in entries.iter().filter_map(about) {
+        places.entry(table).or_default().push(key);
+    }
+    for (table, keys) in places {
+        t.ahead(table, &keys)?;
+    }
+    Ok(())
 }
 
 /// The value of a record, which is there; for [`Db::all_of`].
@@ -165,7 +197,7 @@ mod tests {
         .unwrap();
         let page = |cursor: Option<&str>, limit, span: &Span, keep: fn(&str) -> bool| {
             let want = wanted(cursor, limit).unwrap();
-            db.page(WORKERS, span.clone(), &want, |_, record| {
+            db.page(WORKERS, span.clone(), &want, nothing_else, |_, record| {
                 let name = String::from_utf8_lossy(record.key()).into_owned();
                 Ok(Some(name).filter(|name| keep(name)))
             })

@@ -252,7 +252,10 @@ impl Db {
         self.write(Durability::Buffered, |t| {
             let span = Span::prefix(keys::miner(miner)).below(window(miner, open));
             let mut forgotten = 0;
-            for seen in t.scan(POSTS, &span, FORGOTTEN)? {
+            let all = t.scan(POSTS, &span, FORGOTTEN)?;
+            let keys: Vec<_> = all.iter().map(|seen| seen.key().to_vec()).collect();
+            t.ahead(POSTS_OPEN, &keys)?;
+            for seen in all {
                 if !t.get(POSTS_OPEN, seen.key())?.exists() {
                     t.delete(&seen)?;
                     forgotten += 1;
@@ -267,7 +270,8 @@ impl Db {
 impl Db {
     /// Every message that was ever wanted, oldest first.
     pub(crate) fn every_message(&self) -> Result<Vec<MessageRecord>, DbError> {
-        self.paged(super::schema::MESSAGES, Span::all(), |t, seen| {
+        let about = super::pages::nothing_else;
+        self.paged(super::schema::MESSAGES, Span::all(), about, |t, seen| {
             let small: Option<MessageRecord> = seen.json()?;
             Ok(small
                 .map(|small| super::bodies::whole(t, small))

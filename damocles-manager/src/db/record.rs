@@ -15,6 +15,7 @@ use damocles_node::{SignedMessage, TipSetKey, wire};
 use damocles_types::{ActorId, Base64, Commitment, Epoch, SealProof, SectorId, Seed, Ticket};
 use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The version that new records carry.
 pub const VERSION: u32 = 1;
@@ -163,11 +164,31 @@ pub struct PreCommit {
     pub carriage: Carriage,
 }
 
-/// A proof as the worker submitted it.
+/// A proof as the worker submitted it, without its bytes: those lie apart (see
+/// [`Db::proof`](super::Db::proof)).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
-    pub bytes: Base64,
+    /// SHA-256 of its bytes, in hex.
+    #[serde(default)]
+    pub digest: String,
     pub carriage: Carriage,
+}
+
+impl Proof {
+    pub fn of(bytes: &[u8], carriage: Carriage) -> Self {
+        Self {
+            digest: digest(bytes),
+            carriage,
+        }
+    }
+
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        self.digest == digest(bytes)
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// How a commitment gets on chain.

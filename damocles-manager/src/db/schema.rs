@@ -18,6 +18,11 @@ pub(crate) const IN_WORK: Table = Table("sectors-in-work");
 pub(crate) const DONE: Table = Table("sectors-done");
 /// Sectors whose precommit or proof waits for a message. Key: commitment, miner, number; no value.
 pub(crate) const READY: Table = Table("ready");
+/// The bytes of proofs, as long as they are kept. Key: miner, number.
+pub(crate) const PROOFS: Table = Table("proofs");
+/// Sectors that are finished or given up and of which more is kept than their record. Key: since
+/// when (ms since 1970), miner, number; no value.
+pub(crate) const OVER: Table = Table("sectors-over");
 /// Finished sectors that the chain does not have any more. Key: miner, number; no value.
 pub(crate) const LEFT_CHAIN: Table = Table("left-chain");
 /// The highest sector number handed out. Key: miner.
@@ -67,6 +72,8 @@ pub(crate) const TABLES: &[Table] = &[
     IN_WORK,
     DONE,
     READY,
+    PROOFS,
+    OVER,
     LEFT_CHAIN,
     NUMBERS,
     MESSAGES,

@@ -21,7 +21,7 @@ use damocles_flow::{
     message::{MessageEvent, MessageFlow, MessageState},
     table::Table as _,
 };
-use damocles_kv::{Durability, Span, StoreError, Table, Transaction};
+use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
 use damocles_types::{ActorId, SealProof, SectorId, SectorNumber};
 
 impl Db {
@@ -211,7 +211,11 @@ impl Db {
     ) -> Result<Page<SectorRecord>, DbError> {
         let list = if in_work { IN_WORK } else { DONE };
         let span = Span::prefix(miner.map(keys::miner).unwrap_or_default());
-        self.page(list, span, want, |t, entry| {
+        let about = |entry: &Record| {
+            let id = keys::read_sector(entry.key())?;
+            Some((SECTORS, keys::sector(id)))
+        };
+        self.page(list, span, want, about, |t, entry| {
             let Some(id) = keys::read_sector(entry.key()) else {
                 return Ok(None);
             };

@@ -52,7 +52,7 @@ impl Db {
         want: &Wanted,
     ) -> Result<Page<TimelineEntry>, DbError> {
         let span = Span::prefix(keys::sector(sector));
-        self.page(TIMELINES, span, want, |_, seen| {
+        self.page(TIMELINES, span, want, pages::nothing_else, |_, seen| {
             Ok(seen.json::<Stored>()?.map(|stored| stored.entry))
         })
     }

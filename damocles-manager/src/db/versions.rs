@@ -5,16 +5,19 @@ use crate::{
     db::{
         bodies,
         damaged::readable,
+        keys,
         listed::lists,
-        record::{Landing, MessageRecord, SectorRecord},
-        schema::{BODIES, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTORS, TABLES},
+        record::{Landing, MessageRecord, Proof, SectorRecord},
+        schema::{
+            BODIES, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, OVER, PROOFS, SECTORS, TABLES,
+        },
     },
     model::{UnixMs, unix_ms},
 };
 use damocles_flow::message::MessageState;
 use damocles_kv::{Migration, Record, Schema, StoreError, Transaction, Work};
 use damocles_node::TipSetKey;
-use damocles_types::Epoch;
+use damocles_types::{Base64, Epoch};
 use serde::Deserialize;
 
 pub(crate) const SCHEMA: Schema = Schema {
@@ -42,6 +45,10 @@ pub(crate) const SCHEMA: Schema = Schema {
         Migration {
             what: "the large parts of messages lie apart",
             work: Work::Each(MESSAGES, divide),
+        },
+        Migration {
+            what: "proofs lie apart; sectors that are over are listed by when they were",
+            work: Work::Each(SECTORS, take_proof),
         },
     ],
 };
@@ -106,15 +113,40 @@ fn divide(t: &mut Transaction<'_>, message: &Record) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A sector as it would have been written today. When it was over was not noted: the last that
+/// was heard of it is taken for that.
+fn take_proof(t: &mut Transaction<'_>, sector: &Record) -> Result<(), StoreError> {
+    #[derive(Deserialize)]
+    struct Older {
+        proof: Option<OlderProof>,
+    }
+    #[derive(Deserialize)]
+    struct OlderProof {
+        bytes: Base64,
+    }
+    let Some(mut record) = readable(sector.json::<SectorRecord>())? else {
+        return Ok(());
+    };
+    if !record.in_work() {
+        let over = record.reported_at.unwrap_or(record.allocated_at);
+        t.overwrite(OVER, keys::over(over, record.id), [])?;
+    }
+    let older = readable(sector.json::<Older>())?.and_then(|older| older.proof);
+    if let (Some(older), Some(proof)) = (older, &mut record.proof) {
+        *proof = Proof::of(&older.bytes.0, proof.carriage.clone());
+        if record.in_work() || record.finalized {
+            t.overwrite(PROOFS, sector.key(), older.bytes.0)?;
+        }
+        t.put_json(sector, &record)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Commitment;
-    use crate::{
-        db::{Db, keys},
-        messages::tests::intent,
-        model::MessageId,
-    };
+    use crate::{db::Db, messages::tests::intent, model::MessageId};
     use damocles_kv::{Durability, Store};
     use damocles_types::{SealProof, SectorId, SectorSize};
     use std::path::Path;

@@ -1,6 +1,11 @@
 //! Workers: who has called, and when last.
 
-use crate::db::{Db, DbError, pages::Wanted, record::WorkerRecord, schema::WORKERS};
+use crate::db::{
+    Db, DbError,
+    pages::{Wanted, nothing_else},
+    record::WorkerRecord,
+    schema::WORKERS,
+};
 use damocles_api::lists::Page;
 use damocles_kv::{Durability, Span, Transaction};
 
@@ -65,7 +70,9 @@ impl Db {
 
     /// A page of them.
     pub fn workers_page(&self, want: &Wanted) -> Result<Page<WorkerRecord>, DbError> {
-        self.page(WORKERS, Span::all(), want, |_, seen| Ok(seen.json()?))
+        self.page(WORKERS, Span::all(), want, nothing_else, |_, seen| {
+            Ok(seen.json()?)
+        })
     }
 
     /// Forgets a worker; one that is not known is no error.

@@ -18,14 +18,12 @@ mod fee;
 mod finality;
 mod follow;
 mod gap;
-mod history;
 mod push;
 mod sender;
 mod verdict;
 mod view;
 
 pub use fee::{Estimate, price};
-pub use history::forget;
 pub use verdict::{Verdict, of_exit_code};
 
 use crate::{

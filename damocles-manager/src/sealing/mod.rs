@@ -170,13 +170,13 @@ pub(crate) mod tests {
     use crate::{
         chain::script::ScriptChain,
         db::{
-            record::{Carriage, PreCommit, Proof},
+            record::{Carriage, PreCommit},
             stores::{Location, Replica},
         },
         policy::tests::miner,
     };
     use damocles_kv::Durability;
-    use damocles_types::{Base64, Commitment, Randomness, Ticket};
+    use damocles_types::{Commitment, Randomness, Ticket};
 
     /// A room with one miner, t01000, on a chain of that height.
     pub(crate) fn room(height: i64) -> (Sealing, Arc<ScriptChain>) {
@@ -216,17 +216,15 @@ pub(crate) mod tests {
                 },
                 carriage: Carriage::Found,
             });
-            record.proof = Some(Proof {
-                bytes: Base64(vec![1]),
-                carriage: Carriage::Ready {
-                    since: 1,
-                    alone: false,
-                    error: None,
-                },
-            });
             Ok::<_, DbError>(())
         });
         change.unwrap();
+        let waits = Carriage::Ready {
+            since: 1,
+            alone: false,
+            error: None,
+        };
+        room.db.put_proof(sector, None, &[1], &waits).unwrap();
     }
 
     pub(crate) const COMM_R: Commitment = Commitment([3; 32]);

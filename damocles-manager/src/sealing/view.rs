@@ -48,6 +48,7 @@ fn of_job(job: i64) -> bool {
 fn state(
     record: SectorRecord,
     message: impl Fn(MessageId) -> Option<MessageRecord>,
+    proof: Option<Vec<u8>>,
 ) -> SectorState {
     let cid = |kind| match record.carriage(kind) {
         Some(Carriage::In { message: id }) => message(*id).and_then(|m| m.cid).map(CidJson::from),
@@ -88,7 +89,9 @@ fn state(
             comm_d: p.comm_d.unsealed_cid().into(),
             ticket: p.ticket,
         }),
-        proof: record.proof.map(|p| ProofInfo { proof: p.bytes }),
+        proof: record.proof.map(|_| ProofInfo {
+            proof: proof.unwrap_or_default().into(),
+        }),
         message_info,
         terminate_info: TerminateInfo::default(),
         latest_state: record.report,
@@ -127,16 +130,28 @@ fn in_words(kind: Commitment) -> &'static str {
     }
 }
 
-fn view(db: &Db, record: SectorRecord) -> Result<SectorState, SealingError> {
-    let mut messages = Vec::new();
-    for kind in Commitment::ALL {
-        if let Some(Carriage::In { message }) = record.carriage(kind) {
-            messages.extend(db.message(*message)?);
+/// With the messages that carry them, and with the bytes of their proofs if those are wanted.
+fn views(
+    db: &Db,
+    records: Vec<SectorRecord>,
+    proofs: bool,
+) -> Result<Vec<SectorState>, SealingError> {
+    let mut carriers = Vec::new();
+    for record in &records {
+        for kind in Commitment::ALL {
+            if let Some(Carriage::In { message }) = record.carriage(kind) {
+                carriers.push(*message);
+            }
         }
     }
-    Ok(state(record, |id| {
-        messages.iter().find(|m| m.id == id).cloned()
-    }))
+    let messages = db.messages_briefly(&carriers)?;
+    let proven = records.iter().filter(|r| proofs && r.proof.is_some());
+    let mut proofs = db.proofs(&proven.map(|r| r.id).collect::<Vec<_>>())?;
+    let state = |record: SectorRecord| {
+        let proof = proofs.remove(&record.id);
+        state(record, |id| messages.get(&id).cloned(), proof)
+    };
+    Ok(records.into_iter().map(state).collect())
 }
 
 impl Sealing {
@@ -156,9 +171,7 @@ impl Sealing {
             loop {
                 let page = db.sectors_page(online, None, &Wanted::try_from(&want)?, |_| true)?;
                 want.cursor = page.next;
-                for record in page.items {
-                    all.push(view(db, record)?);
-                }
+                all.extend(views(db, page.items, true)?);
                 if all.len() > MOST_LISTED {
                     return Err(SealingError::TooLongList(MOST_LISTED));
                 }
@@ -170,7 +183,7 @@ impl Sealing {
         self.db.call(load).await
     }
 
-    /// A page of the sectors that the filter asks for.
+    /// A page of the sectors that the filter asks for, without the bytes of their proofs.
     ///
     /// # Errors
     /// [`SealingError::Cursor`]; a failing database.
@@ -190,10 +203,11 @@ impl Sealing {
                     && same(&filter.worker, report.map(|r| r.worker.instance.as_str()))
             };
             let page = db.sectors_page(filter.in_work, filter.miner, &wanted, keep)?;
-            let next = page.next;
-            let items = page.items.into_iter().map(|r| view(db, r));
-            let items = items.collect::<Result<_, SealingError>>()?;
-            Ok::<_, SealingError>(Page { items, next })
+            let items = views(db, page.items, false)?;
+            Ok::<_, SealingError>(Page {
+                items,
+                next: page.next,
+            })
         };
         self.db.call(load).await
     }
@@ -268,10 +282,10 @@ impl Sealing {
         let wanted = state.map(str::parse::<Standing>).transpose()?;
         let load = move |db: &Db| {
             let record = db.sector(sector)?;
-            let record = record
-                .filter(|r| wanted.is_none_or(|w| r.in_work() == (w == Standing::Online)))
-                .ok_or(SealingError::NoSector(sector))?;
-            view(db, record)
+            let record =
+                record.filter(|r| wanted.is_none_or(|w| r.in_work() == (w == Standing::Online)));
+            let found = views(db, record.into_iter().collect(), true)?.pop();
+            found.ok_or(SealingError::NoSector(sector))
         };
         self.db.call(load).await
     }

@@ -7,7 +7,9 @@ use super::{
 use crate::db::{
     DbError, keys,
     record::WorkerRecord,
-    schema::{LEASES, MARKS, NETWORK, NETWORK_KEY, SCANNED, STRAYS, TIMELINES, WORKERS},
+    schema::{
+        LEASES, MARKS, NETWORK, NETWORK_KEY, OVER, SCANNED, SECTORS, STRAYS, TIMELINES, WORKERS,
+    },
     stores::{Scanned, SeenMark},
     strays::Stray,
     timelines::Stored,
@@ -28,11 +30,28 @@ pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
     each::<Stored>(walk, TIMELINES, "a sector's and a number", |seen, _| {
         seen.key().len() == 24
     })?;
+    listed(walk)?;
     each::<WorkerRecord>(walk, WORKERS, "its worker's", |_, _| true)?;
     each::<String>(walk, NETWORK, "the network's", |seen, _| {
         seen.key() == NETWORK_KEY
     })?;
     each::<IgnoredAny>(walk, LEASES, "a role's", |_, _| true)
+}
+
+/// What is over and not forgotten yet has a record.
+fn listed(walk: &mut Walk<'_>) -> Result<(), DbError> {
+    walk.side_by_side(&[Lane(OVER, b"")], |t, row, faults: &mut Vec<Fault>| {
+        let sector = keys::read_sector(row.key).filter(|_| row.key.len() == 24);
+        let known = match sector {
+            Some(id) => t.get(SECTORS, &keys::sector(id))?.exists(),
+            None => false,
+        };
+        if !known {
+            let what = "an entry of this list names no sector of which there is a record";
+            faults.push(Fault::extra(OVER, row.key, what));
+        }
+        Ok(())
+    })
 }
 
 fn each<T: DeserializeOwned>(

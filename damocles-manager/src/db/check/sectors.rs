@@ -10,30 +10,31 @@ use crate::{
         listed::lists,
         record::{Carriage, MessageRecord, SectorRecord},
         schema::{
-            DONE, IN_WORK, LEFT_CHAIN, MESSAGES, NUMBERS, READY, REPLICAS, REQUESTS, RESERVATIONS,
-            SECTORS,
+            DONE, IN_WORK, LEFT_CHAIN, MESSAGES, NUMBERS, PROOFS, READY, REPLICAS, REQUESTS,
+            RESERVATIONS, SECTORS,
         },
         stores::{Location, Replica, Reservation, replica_key},
     },
     model::Commitment,
 };
-use damocles_kv::{Table, Transaction};
+use damocles_kv::{Record, Table, Transaction};
 use damocles_types::{ActorId, SectorId, SectorNumber};
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// What is kept by sector. The lists in the middle follow from the records.
-const LANES: [Lane; 9] = [
+const LANES: [Lane; 10] = [
     Lane(SECTORS, b""),
     Lane(REPLICAS, &[keys::REPLICA_KINDS[0]]),
     Lane(REPLICAS, &[keys::REPLICA_KINDS[1]]),
     Lane(RESERVATIONS, b""),
+    Lane(PROOFS, b""),
     Lane(IN_WORK, b""),
     Lane(DONE, b""),
     Lane(LEFT_CHAIN, b""),
     Lane(READY, &keys::ready_kind(Commitment::PreCommit)),
     Lane(READY, &keys::ready_kind(Commitment::Proof)),
 ];
-const FIRST_LIST: usize = 4;
+const FIRST_LIST: usize = 5;
 
 pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
     // read before the counters, which only rise
@@ -98,6 +99,35 @@ fn listed(id: SectorId, row: &Across<'_>, record: Option<&SectorRecord>, faults:
     }
 }
 
+/// The bytes of its proof: those that the record names, and there as long as they can be wanted.
+fn proven(id: SectorId, row: &Across<'_>, record: Option<&SectorRecord>, faults: &mut Vec<Fault>) {
+    let bytes = row.get(4).and_then(Record::bytes);
+    let Some(record) = record else {
+        if bytes.is_some() && row.get(0).is_none() {
+            let what = format!("a proof of sector {id} is kept, and it has no record");
+            faults.push(Fault::extra(PROOFS, row.key, what));
+        }
+        return;
+    };
+    let waits = matches!(
+        record.carriage(Commitment::Proof),
+        Some(Carriage::Ready { .. })
+    );
+    let what = match (&record.proof, bytes) {
+        (Some(proof), Some(bytes)) if !proof.is_of(bytes) => {
+            "the proof that is kept is not the one of its record"
+        }
+        (None, Some(_)) => "a proof is kept, and its record has none",
+        (Some(_), None) if waits && record.in_work() => {
+            "its proof waits for a message, and is lost"
+        }
+        _ => return,
+    };
+    let what = format!("sector {id}: {what}");
+    let cure = "its worker submits it again if it still has the sector: restart that worker; if not, bring it back from a backup";
+    faults.push(Fault::new(PROOFS, row.key, what, cure));
+}
+
 /// Its room and its replicas.
 fn stored(
     id: SectorId,
@@ -120,6 +150,7 @@ fn stored(
             faults.push(Fault::new(REPLICAS, &key, what, cure));
         }
     }
+    proven(id, row, record, faults);
     let Some(seen) = row.get(3) else {
         return Ok(());
     };

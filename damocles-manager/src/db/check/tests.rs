@@ -6,7 +6,7 @@ use crate::{
     db::{
         messages::Watched,
         posts::{PostKey, PostRecord},
-        record::{Carriage, LeftChain, MessageRecord, PreCommit, Proof, WorkerRecord},
+        record::{Carriage, LeftChain, MessageRecord, PreCommit, WorkerRecord},
         schema::*,
         stores::{Replica, Reservation},
     },
@@ -16,7 +16,7 @@ use crate::{
 use damocles_api::timeline::TimelineEntry;
 use damocles_flow::{message::MessageEvent, post::PostState};
 use damocles_kv::{Durability, StoreError, Table};
-use damocles_types::{Base64, Commitment as Comm, Randomness, SectorId, SectorSize, Ticket};
+use damocles_types::{Commitment as Comm, Randomness, SectorId, SectorSize, Ticket};
 
 const KIND: SealProof = SealProof::interactive(SectorSize::KiB2);
 
@@ -72,12 +72,7 @@ pub(in crate::db) fn example(db: &Db) {
         let learn = |m: &mut MessageRecord| m.epoch = Some(40);
         db.step_message(pre.id, event, learn).unwrap();
     }
-    change(db, id[0], |record| {
-        record.proof = Some(Proof {
-            bytes: Base64(vec![5; 192]),
-            carriage: waits(),
-        });
-    });
+    db.put_proof(id[0], None, &[5; 192], &waits()).unwrap();
     let proof = message(MessageKind::ProveCommit, &id[..1]);
     db.send_commitments(Commitment::Proof, &proof).unwrap();
     for event in [MessageEvent::Push, MessageEvent::Land, MessageEvent::Settle] {
@@ -270,6 +265,8 @@ fn lists_that_do_not_follow_from_the_records_are_told_and_mended() {
         (ENDED, keys::ended(5, MessageId::new()), b""),
         (SECTOR_MESSAGES, [finished, unknown].concat(), b""),
         (POSTS_OPEN, vec![0; 24], b""),
+        (OVER, keys::over(5, nobody), b""),
+        (PROOFS, keys::sector(nobody), b"of nobody"),
         (NUMBERS, keys::miner(1000), b"4"),
     ] {
         write(&db, table, &key, Some(value));
@@ -369,6 +366,42 @@ fn what_only_a_person_can_mend_is_told_and_left() {
 }
 
 /// More than a page of each table, of which some are shorter than others.
+#[test]
+fn a_proof_that_is_lost_or_another_one_is_told() {
+    let db = Db::in_memory();
+    example(&db);
+    let (finished, waiting) = (SectorId::new(1000, 1), SectorId::new(1000, 2));
+    db.put_proof(
+        waiting,
+        None,
+        &[6; 192],
+        &Carriage::Ready {
+            since: 1,
+            alone: false,
+            error: None,
+        },
+    )
+    .unwrap();
+    sound(&db);
+    let key = |id| keys::sector(id);
+    for (id, value, what) in [
+        (waiting, None, "waits for a message, and is lost"),
+        (
+            finished,
+            Some(&[6; 192][..]),
+            "is not the one of its record",
+        ),
+    ] {
+        write(&db, PROOFS, &key(id), value);
+        let told = faults(&db, Mend::Lists);
+        assert!(told.len() == 1 && told[0].what.contains(what), "{told:?}");
+        assert_eq!((told[0].table, told[0].mended), (PROOFS.0, false));
+        let was = if id == waiting { [6; 192] } else { [5; 192] };
+        write(&db, PROOFS, &key(id), Some(&was));
+        sound(&db);
+    }
+}
+
 #[test]
 fn pages_of_tables_side_by_side_hide_nothing() {
     let db = Db::in_memory();

@@ -1,0 +1,52 @@
+//! What of the history goes after a while, so that the database does not only grow.
+
+use crate::{
+    db::{Db, DbError},
+    model::{UnixMs, unix_ms},
+    policy::Retention,
+};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(600);
+/// So many messages or sectors at a time.
+const STEP: usize = 500;
+
+/// A step of forgetting what was over before a time; how much it was.
+type Step = fn(&Db, UnixMs, usize) -> Result<usize, DbError>;
+
+/// Forgets what the policy keeps no longer, until `stop`. Several managers on one database may do
+/// so: whoever is second finds nothing left.
+///
+/// # Errors
+/// None; the result fits a service.
+pub async fn keep(db: Db, policy: Retention, stop: CancellationToken) -> anyhow::Result<()> {
+    tokio::join!(
+        forget(&db, policy.message_bodies, Db::forget_bodies, &stop),
+        forget(&db, policy.timelines, Db::forget_timelines, &stop),
+    );
+    Ok(())
+}
+
+async fn forget(db: &Db, kept: Option<Duration>, step: Step, stop: &CancellationToken) {
+    let Some(kept) = kept else {
+        return stop.cancelled().await;
+    };
+    let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+    loop {
+        let before = unix_ms().saturating_sub(kept);
+        let pause = match db.call(move |db| step(db, before, STEP)).await {
+            Ok(STEP) => Duration::ZERO,
+            Ok(_) => LOOK,
+            Err(error) => {
+                tracing::warn!(%error, "old history cannot be forgotten now");
+                LOOK
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
