@@ -114,7 +114,12 @@ impl Import {
             t.put_json(&at, stamp)
         })?;
         migrate(&self.store, &self.schema, stamp.version)?;
-        Ok(self.store.with_id(stamp.id.unwrap_or_default()))
+        let store = self.store.with_id(stamp.id.unwrap_or_default());
+        Ok(if store.is_shared() {
+            store.of_version(self.schema.version())
+        } else {
+            store
+        })
     }
 }
 

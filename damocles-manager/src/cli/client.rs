@@ -20,7 +20,9 @@ use std::{
     time::Duration,
 };
 
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// For what copies a whole database.
+const LONG_TIME_LIMIT: Duration = Duration::from_secs(24 * 3600);
 const MAX_ANSWER: u32 = 512 << 20;
 
 /// Which manager, and with what right.
@@ -67,12 +69,30 @@ impl Reach {
         home: &Path,
         work: impl AsyncFnOnce(&Manager) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let manager = self.connect(home)?;
+        self.ask_within(TIME_LIMIT, home, work).await
+    }
+
+    /// The same for a question whose answer may take a day.
+    pub(super) async fn ask_patiently(
+        self,
+        home: &Path,
+        work: impl AsyncFnOnce(&Manager) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.ask_within(LONG_TIME_LIMIT, home, work).await
+    }
+
+    async fn ask_within(
+        self,
+        limit: Duration,
+        home: &Path,
+        work: impl AsyncFnOnce(&Manager) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let manager = self.connect(limit, home)?;
         let whom = format!("the manager at {}", manager.url);
         patience::told(&whom, work(&manager)).await
     }
 
-    fn connect(self, home: &Path) -> Result<Manager, Fatal> {
+    fn connect(self, limit: Duration, home: &Path) -> Result<Manager, Fatal> {
         let told = match self.api {
             Some(given) => Some(given),
             None => std::fs::read_to_string(home.join(crate::rpc::API_FILE))
@@ -89,7 +109,7 @@ impl Reach {
             .hint("write for example --api 127.0.0.1:1789")
         })?;
         Ok(Manager {
-            rpc: client(&url, self.token.as_deref())?,
+            rpc: client(&url, self.token.as_deref(), limit)?,
             url,
             guessed_for,
         })
@@ -97,7 +117,7 @@ impl Reach {
 }
 
 /// A client with limits on time and size.
-pub(super) fn client(url: &str, token: Option<&str>) -> Result<HttpClient, Fatal> {
+pub(super) fn client(url: &str, token: Option<&str>, limit: Duration) -> Result<HttpClient, Fatal> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
         let value = HeaderValue::from_str(&format!("Bearer {token}"))
@@ -106,7 +126,7 @@ pub(super) fn client(url: &str, token: Option<&str>) -> Result<HttpClient, Fatal
     }
     HttpClient::builder()
         .set_headers(headers)
-        .request_timeout(TIME_LIMIT)
+        .request_timeout(limit)
         .max_response_size(MAX_ANSWER)
         .build(url)
         .map_err(|e| {

@@ -233,7 +233,8 @@ async fn backup(
                 let made = manager.rpc.backup_database(said.clone()).await;
                 backed_up(&made.map_err(|e| manager.failed(e))?, json)
             };
-            reach.ask(home, ask).await
+            // the daemon copies on, whether or not anybody waits
+            reach.ask_patiently(home, ask).await
         }
     }
 }

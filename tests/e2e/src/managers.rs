@@ -2,9 +2,9 @@
 //! killed and started again as a test likes. The worker knows all of them.
 
 use crate::{
-    house::{House, Role, free_port},
+    house::{House, Role},
     process::{self, Daemon},
-    rpc::Rpc,
+    rpc::{self, Rpc},
     wait,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -42,7 +42,7 @@ impl<'a> Managers<'a> {
         for n in 0..count {
             all.push(Manager {
                 name: format!("manager-{n}"),
-                port: free_port()?,
+                port: damocles_test_ports::port(),
                 running: RefCell::default(),
             });
         }
@@ -81,6 +81,11 @@ impl<'a> Managers<'a> {
 
     pub fn count(&self) -> usize {
         self.all.len()
+    }
+
+    /// Status and body of a page of one of them.
+    pub async fn page(&self, n: usize, path: &str) -> Result<(u16, String)> {
+        rpc::get(&format!("127.0.0.1:{}", self.all[n].port), path).await
     }
 
     /// The door of one of them.

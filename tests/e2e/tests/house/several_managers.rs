@@ -4,14 +4,18 @@
 use crate::road::{
     SOON, Sectors, all_finished, all_land, all_wait_in_the_pool, stay_proven, until,
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use damocles_api::{code, sealer::SealerClient as _};
 use damocles_e2e::{
     house::{Files, House, MINER, Role},
     managers::Managers,
     node::{PRE_COMMIT, PROVE_COMMIT},
     scenario::scenario,
+    wait,
 };
-use damocles_test_postgres::Server;
+use damocles_test_postgres::{Server, Wire};
+use damocles_types::SectorId;
+use jsonrpsee::core::ClientError;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -29,12 +33,16 @@ fn several_managers_on_one_database_seal_and_prove_as_one() {
     let files = Files::shared();
     let config = files.manager.clone();
     scenario("several-managers", files, SECTORS.0, limit, async |house| {
-        house.fill("DSN", &server.dsn());
-        let managers = Managers::new(house, config, 3)?;
+        let wires: Vec<Wire> = (0..3)
+            .map(|_| Wire::to(server.port()))
+            .collect::<std::io::Result<_>>()?;
+        let dsns = wires.iter().map(|wire| server.dsn_over(wire.port()));
+        let managers = Managers::new(house, config, 3)?.reaching(dsns.collect());
         house.start_devnet().await?;
         for n in 0..managers.count() {
             managers.start(n).await?;
         }
+        cut_off(&managers, &wires[1]).await?;
         let node = house.node()?;
         node.hold_messages(true).await?;
         house.start_worker().await?;
@@ -62,6 +70,33 @@ fn several_managers_on_one_database_seal_and_prove_as_one() {
         house.stop(Role::Worker)?;
         managers.stop()
     });
+}
+
+/// The second manager is cut off from the database for a while. It says so wherever it is asked,
+/// what it cannot do it will be able to do later, and nobody has to start it again.
+async fn cut_off(managers: &Managers<'_>, wire: &Wire) -> Result<()> {
+    const IT: usize = 1;
+    let ready = async |is: bool| {
+        let (status, body) = managers.page(IT, "/readiness").await?;
+        Ok(((status == 200) == is).then_some(body))
+    };
+    wait::until("readiness", SOON, async || ready(true).await).await?;
+    wire.cut();
+    let cut_off = async || ready(false).await;
+    let why = wait::until("a manager that is cut off", SOON, cut_off).await?;
+    ensure!(why.contains("database"), "{why}");
+    let (alive, _) = managers.page(IT, "/healthcheck").await?;
+    ensure!(alive == 200, "it is not to be killed for that: {alive}");
+    let asked = managers.door(IT)?;
+    let sector = SectorId::new(MINER, 1);
+    let refused = asked.typed().poll_pre_commit_state(sector).await;
+    match refused {
+        Err(ClientError::Call(told)) if told.code() == code::NOT_NOW => {}
+        other => bail!("a worker was told {other:?}"),
+    }
+    wire.mend();
+    wait::until("readiness", SOON, async || ready(true).await).await?;
+    Ok(())
 }
 
 /// Kills the manager that has the role, waits until another one has it, and starts the one
