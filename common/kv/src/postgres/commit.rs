@@ -9,11 +9,11 @@
 
 use super::{
     connection::{Connection, Flight},
-    moment::{Server, after_fault},
     pool::{Pool, Then},
     question::{Question, Value},
     rows,
     seen::Seen,
+    server::Server,
     sql::{BEGIN, BEGIN_READING, COMMIT, Fault, Sql},
     verdict::{self, Writes},
 };
@@ -113,7 +113,7 @@ impl Server {
                 (Ended::Unknown { number, reason }, Then::CloseAll)
             }
             Err(fault) => {
-                let then = after_fault(&fault);
+                let then = Then::after(&fault);
                 (Ended::Not(fault.before_commit("writing", META)), then)
             }
         }
@@ -148,7 +148,7 @@ pub(super) fn confirm(pool: &Pool, sql: &Sql, name: Uuid, number: i64) -> Outcom
                 let row = answers.first().and_then(|rows| rows.first());
                 row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))
             });
-            let then = last.as_ref().err().map_or(Then::Keep, after_fault);
+            let then = last.as_ref().err().map_or(Then::Keep, Then::after);
             (last, then)
         });
         match asked.and_then(|closed| closed) {

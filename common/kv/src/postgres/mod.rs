@@ -11,6 +11,7 @@ mod question;
 mod connection;
 mod pool;
 mod kept;
+mod server;
 mod seen;
 mod rows;
 mod verdict;

@@ -3,48 +3,20 @@
 use super::{
     commit::{Ended, Outcome, confirm},
     connection::Connection,
-    kept::Kept,
-    pool::{Pool, Then},
+    pool::Then,
     reading::Reading,
-    sql::{Fault, Sql},
+    server::Server,
+    sql::Fault,
     writing::Writing,
 };
 use crate::{
-    KvError, StoreError, Table, Trouble,
+    KvError, StoreError, Trouble,
     change::Change,
     table::META,
     transaction::{Attempt, End, Engine, Failure, View},
 };
-use parking_lot::Mutex;
-use std::collections::BTreeSet;
-
-#[derive(Debug)]
-pub(super) struct Server {
-    pub(super) pool: Pool,
-    pub(super) sql: Sql,
-    pub(super) kept: Kept,
-    tables: BTreeSet<Table>,
-    trouble: Mutex<Option<Trouble>>,
-}
 
 impl Server {
-    pub(super) fn new(pool: Pool, sql: Sql, tables: BTreeSet<Table>) -> Self {
-        Self {
-            pool,
-            sql,
-            kept: Kept::default(),
-            tables,
-            trouble: Mutex::default(),
-        }
-    }
-
-    pub(super) fn known(&self, table: Table) -> Result<(), KvError> {
-        match self.tables.contains(&table) {
-            true => Ok(()),
-            false => Err(KvError::UnknownTable(table.0)),
-        }
-    }
-
     /// One run of a closure that only reads.
     fn read(
         &self,
@@ -64,7 +36,7 @@ impl Server {
         match reading.commit() {
             Ok(()) => (Ended::Applied, Then::Keep),
             Err(fault) => {
-                let then = after_fault(&fault);
+                let then = Then::after(&fault);
                 (Ended::Not(fault.before_commit("reading", META)), then)
             }
         }
@@ -88,7 +60,7 @@ impl Server {
         }
         let changes = changes.to_vec();
         if let Some(failure) = after(end, fault.as_ref()) {
-            let then = fault.as_ref().map_or(Then::Keep, after_fault);
+            let then = fault.as_ref().map_or(Then::Keep, Then::after);
             return (Ended::Not(failure), then);
         }
         self.commit(connection, &seen, changes)
@@ -130,13 +102,6 @@ fn after(end: End, fault: Option<&Fault>) -> Option<Failure> {
             table: META.0,
             reason: "a failed read was passed over".to_owned(),
         }))),
-    }
-}
-
-pub(super) fn after_fault(fault: &Fault) -> Then {
-    match fault {
-        Fault::Lost(_) => Then::CloseAll,
-        Fault::Conflict | Fault::Refused(_) => Then::Keep,
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::{
     connection::{Connection, Driver},
-    moment::Server,
     pool::{Pool, Then},
+    server::Server,
     settings::Postgres,
     sql::{FSYNC, Fault, Sql},
 };

@@ -42,6 +42,15 @@ pub(super) enum Then {
     CloseAll,
 }
 
+impl Then {
+    pub(super) fn after(fault: &Fault) -> Self {
+        match fault {
+            Fault::Lost(_) => Self::CloseAll,
+            Fault::Conflict | Fault::Refused(_) => Self::Keep,
+        }
+    }
+}
+
 impl Pool {
     pub(super) fn new(driver: Driver, most: usize) -> Self {
         Self {

@@ -6,10 +6,10 @@
 
 use super::{
     connection::{Connection, Flight},
-    moment::Server,
     question::Question,
     rows,
     seen::Seen,
+    server::Server,
     sql::{BEGIN_READING, COMMIT, Fault, ROLLBACK},
 };
 use crate::{

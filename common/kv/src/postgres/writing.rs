@@ -4,10 +4,10 @@
 
 use super::{
     connection::{Connection, Flight},
-    moment::Server,
     question::Question,
     rows,
     seen::Seen,
+    server::Server,
     sql::Fault,
 };
 use crate::{

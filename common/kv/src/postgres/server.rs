@@ -1,0 +1,35 @@
+//! What all transactions of a database on a server share.
+
+use super::{kept::Kept, pool::Pool, sql::Sql};
+use crate::{KvError, Table, Trouble};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) pool: Pool,
+    pub(super) sql: Sql,
+    pub(super) kept: Kept,
+    /// Why it does not do as it is told, if so.
+    pub(super) trouble: Mutex<Option<Trouble>>,
+    tables: BTreeSet<Table>,
+}
+
+impl Server {
+    pub(super) fn new(pool: Pool, sql: Sql, tables: BTreeSet<Table>) -> Self {
+        Self {
+            pool,
+            sql,
+            kept: Kept::default(),
+            trouble: Mutex::default(),
+            tables,
+        }
+    }
+
+    pub(super) fn known(&self, table: Table) -> Result<(), KvError> {
+        match self.tables.contains(&table) {
+            true => Ok(()),
+            false => Err(KvError::UnknownTable(table.0)),
+        }
+    }
+}
