@@ -8,6 +8,7 @@ use crate::{
     db::Db,
     messages::{Engine, EngineError},
     policy::MinerPolicy,
+    served::{Policies, Served},
 };
 use damocles_daemon::{
     exit::{Exit, Fatal},
@@ -30,7 +31,7 @@ pub struct Contact {
     /// That of the node whose wallet signs.
     pub token: Option<String>,
     pub facts: Facts,
-    pub miners: Arc<Vec<MinerPolicy>>,
+    pub served: Served,
     pub messages: Engine,
     pub db: Db,
     pub readiness: Readiness,
@@ -42,6 +43,7 @@ pub struct Contact {
 const RETRY: Duration = Duration::from_secs(2);
 const REMIND: Duration = Duration::from_secs(60);
 
+const NO_MINER_HINT: &str = "correct Actor in [[Miners]] and send this daemon SIGHUP";
 const TOKEN_HINT: &str = "make one there (Lotus: `lotus auth create-token --perm sign`) and write Chain = \"<token>:<address>\"";
 
 /// Why the node and this manager cannot work together.
@@ -103,13 +105,15 @@ impl Contact {
         trouble: watch::Receiver<Option<String>>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
+        // what is new from now on was not met
+        let served = self.served.changes();
         let unclear = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             met = self.first_contact() => met?,
         };
         tokio::select! {
             () = stop.cancelled() => Ok(()),
-            () = self.ask_on(unclear) => Ok(()),
+            () = self.ask_on(unclear, served) => Ok(()),
             () = self.keep_watching(&mut head, trouble) => Ok(()),
         }
     }
@@ -151,7 +155,8 @@ impl Contact {
         self.node.head().await.map_err(Meeting::of)?;
         let mut missing = Vec::new();
         let mut unclear = Vec::new();
-        for miner in self.miners.iter() {
+        let served = self.served.all();
+        for miner in served.iter() {
             let info = self.node.miner_info(miner.actor, &TipSetKey::HEAD).await;
             match known(&info) {
                 Known::Yes => self.serve(miner, info.ok()).await,
@@ -160,7 +165,7 @@ impl Contact {
             }
         }
         if let Some((actor, why)) = missing.first()
-            && missing.len() == self.miners.len()
+            && missing.len() == served.len()
         {
             return Err(Meeting::Never(
                 Fatal::new(
@@ -171,7 +176,7 @@ impl Contact {
             ));
         }
         if let Some((actor, why)) = unclear.first()
-            && missing.len() + unclear.len() == self.miners.len()
+            && missing.len() + unclear.len() == served.len()
         {
             return Err(Meeting::Later(format!(
                 "it does not tell of miner {actor}: {why}"
@@ -181,7 +186,7 @@ impl Contact {
             tracing::error!(
                 miner,
                 why,
-                hint = "correct Actor in [[Miners]] and restart",
+                hint = NO_MINER_HINT,
                 "there is no such miner on the node's chain: it is not served, the others are"
             );
         }
@@ -328,11 +333,25 @@ impl Contact {
         }
     }
 
-    /// Asks again of miners that the node could not tell of.
-    async fn ask_on(&self, mut unclear: BTreeSet<ActorId>) {
-        while !unclear.is_empty() {
-            tokio::time::sleep(REMIND).await;
-            for miner in self.miners.iter() {
+    /// Asks again of miners that the node could not tell of, and of those that are new in a
+    /// configuration that was read again.
+    async fn ask_on(&self, mut unclear: BTreeSet<ActorId>, mut served: watch::Receiver<Policies>) {
+        let actors = |all: &Policies| all.iter().map(|m| m.actor).collect::<BTreeSet<_>>();
+        let mut met = actors(&served.borrow_and_update());
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(REMIND), if !unclear.is_empty() => {}
+                changed = served.changed() => {
+                    if changed.is_err() {
+                        return std::future::pending().await;
+                    }
+                    let now = actors(&served.borrow_and_update());
+                    unclear.extend(now.difference(&met));
+                    unclear.retain(|actor| now.contains(actor));
+                    met = now;
+                }
+            }
+            for miner in self.served.all().iter() {
                 if !unclear.contains(&miner.actor) {
                     continue;
                 }
@@ -342,7 +361,7 @@ impl Contact {
                     Known::No(why) => tracing::error!(
                         miner = miner.actor,
                         why,
-                        hint = "correct Actor in [[Miners]] and restart",
+                        hint = NO_MINER_HINT,
                         "there is no such miner on the node's chain: it is not served, the others are"
                     ),
                     Known::Unclear(why) => {
@@ -357,7 +376,6 @@ impl Contact {
                 unclear.remove(&miner.actor);
             }
         }
-        std::future::pending().await
     }
 
     async fn keep_watching(

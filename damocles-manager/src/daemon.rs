@@ -16,10 +16,12 @@ use crate::{
     db::Db,
     messages::Engine,
     post::{self, PoolProver},
+    reload::{self, Reload},
     retention,
     roles::{Role, Roles},
     rpc::{self, API_FILE, Counts, Rooms, SECRET_FILE},
     sealing::Sealing,
+    served::Served,
     state::{self, PROGRAM},
     storage::Stores,
 };
@@ -37,7 +39,6 @@ use damocles_daemon::{
 };
 use damocles_processor::{KernelChoice, Pool, Processors, Stage, StartOptions, stage};
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -65,7 +66,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     tracing::info!(version = build::version(), home = %home.display(), config = %path.display(), "starting");
-    for line in notices(&config) {
+    for line in config.warnings() {
         if line.contains(config::MESSAGER) {
             tracing::error!("{line}");
         } else {
@@ -88,9 +89,10 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     }
 
     let stop = signals::stop_token(|| {}).context("signals cannot be caught")?;
+    let reloads = signals::reloads().context("signals cannot be caught")?;
     let metrics = Metrics::new("damocles_manager");
     let readiness = Readiness::waiting("the Filecoin node");
-    let miners = Arc::new(config.miners.clone());
+    let served = Served::new(config.miners.clone());
     let network = db.network().context("the database cannot be read")?;
     let node = NodeChain::new(&config.nodes).map_err(|e| Fatal::new(Exit::Config, e))?;
     let node = Arc::new(node.believing(config.max_head_age).of_network(network));
@@ -111,22 +113,37 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         facts.clone(),
         messages.clone(),
         Arc::new(ProofsVerifier),
-        miners.clone(),
+        served.clone(),
     );
-    let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone());
+    let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
 
     let holder = format!("{}:{}", net::host_name(), address.port());
     let roles = Roles::new(db.clone(), &holder, args.roles);
     let (engine, stamped) = (messages.clone(), db.clone());
     let mut services = Services::new(stop.clone());
+    let guard = Guard::new(secret, config.open_networks.clone());
+    let (retained, retention) = tokio::sync::watch::channel(config.retention);
+    let reload = Reload::new(
+        path,
+        config.effective.clone(),
+        reload::Parts {
+            served: served.clone(),
+            stores: stores.clone(),
+            guard: guard.clone(),
+            retention: retained,
+            db: db.clone(),
+        },
+    );
     let rooms = Rooms {
         db: db.clone(),
         sealing: sealing.clone(),
         commit: commit.clone(),
         stores: stores.clone(),
         messages: messages.clone(),
+        reload: reload.clone(),
         counts: Counts::register(&metrics),
     };
+    services.spawn("configuration", reload.run(reloads, stop.clone()));
     let serve = rpc::Serve {
         methods: if roles.has(Role::Rpc) {
             rooms.methods().context("two rooms serve the same method")?
@@ -134,7 +151,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             rpc::no_methods()
         }
         .into(),
-        guard: Guard::new(secret, config.open_networks.clone()),
+        guard,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };
@@ -163,7 +180,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             .clone()
             .hold(Role::Messages, String::new(), work, stop.clone());
         services.spawn("messages", held);
-        let keep = retention::keep(db.clone(), config.retention, stop.clone());
+        let keep = retention::keep(db.clone(), retention, stop.clone());
         services.spawn("history", keep);
     }
     if roles.has(Role::Commit) {
@@ -177,7 +194,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         "workers",
         rpc::watch_workers(sealing, metrics, stop.clone()),
     );
-    let poster = args.poster && roles.has(Role::Post) && miners.iter().any(|m| m.post.enabled);
+    let poster = args.poster && roles.has(Role::Post);
     if poster {
         let parts = post::Parts {
             db,
@@ -190,18 +207,18 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         };
         services.spawn(
             "post",
-            post::run(parts, config.miners.clone(), roles, stop.clone()),
+            post::run(parts, served.clone(), roles, stop.clone()),
         );
     } else {
         tracing::warn!(
-            "this manager proves no sectors: it runs without --poster, its --roles leave post out, or [Miners.PoSt] Enabled is false everywhere"
+            "this manager proves no sectors: it runs without --poster, or its --roles leave post out"
         );
     }
     let contact = Contact {
         node,
         token: config.nodes.first().and_then(|n| n.token.clone()),
         facts,
-        miners,
+        served,
         messages: engine,
         db: stamped,
         readiness: readiness.clone(),
@@ -255,7 +272,7 @@ async fn prover_pool(kernel: KernelChoice) -> anyhow::Result<Pool> {
 }
 
 fn show(path: &Path, config: &Config) {
-    for line in notices(config) {
+    for line in config.warnings() {
         println!("warning: {line}");
     }
     println!(
@@ -263,27 +280,7 @@ fn show(path: &Path, config: &Config) {
         path.display(),
         config.effective
     );
-    println!(
-        "# {} is good; miners: {}, persist stores: {}",
-        path.display(),
-        config.miners.len(),
-        config.stores.len()
-    );
-}
-
-/// One line per kind of notice, with all the keys it is about.
-fn notices(config: &Config) -> Vec<String> {
-    let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for n in &config.notices {
-        kinds
-            .entry(&n.message)
-            .or_default()
-            .push(format!("{} (line {})", n.key, n.line));
-    }
-    kinds
-        .into_iter()
-        .map(|(what, keys)| format!("{}: {what}", keys.join(", ")))
-        .collect()
+    println!("{}", config.summary(path));
 }
 
 /// Writes where the daemon listens, as a multiaddr that a program on this host can dial.

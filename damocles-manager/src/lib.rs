@@ -3,6 +3,7 @@
 
 pub mod model;
 pub mod policy;
+pub mod served;
 pub mod db;
 pub mod roles;
 pub mod retention;
@@ -14,6 +15,7 @@ pub mod commit;
 pub mod post;
 pub mod contact;
 pub mod config;
+pub mod reload;
 pub mod rpc;
 pub mod state;
 pub mod upkeep;

@@ -32,6 +32,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let home = cli::home(cli.home.as_deref())?;
             runtime::build(DAEMON_THREADS)?.block_on(daemon::run(home, args))
         }
+        Command::Config(args) => {
+            log::init(&cli.log, "warn")?;
+            let home = cli::home(cli.home.as_deref())?;
+            runtime::build(1)?.block_on(cli::config(home, args))
+        }
         Command::Db(args) => {
             log::init(&cli.log, "warn")?;
             let home = cli::home(cli.home.as_deref())?;

@@ -6,6 +6,7 @@ use crate::{
     policy::Retention,
 };
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks.
@@ -16,17 +17,29 @@ const STEP: usize = 500;
 /// A step of forgetting what was over before a time; how much it was.
 type Step = fn(&Db, UnixMs, usize) -> Result<usize, DbError>;
 
-/// Forgets what the policy keeps no longer, until `stop`. Several managers on one database may do
+/// Forgets what the policy keeps no longer, until `stop`; a new policy counts at once. Several managers on one database may do
 /// so: whoever is second finds nothing left.
 ///
 /// # Errors
 /// None; the result fits a service.
-pub async fn keep(db: Db, policy: Retention, stop: CancellationToken) -> anyhow::Result<()> {
-    tokio::join!(
-        forget(&db, policy.message_bodies, Db::forget_bodies, &stop),
-        forget(&db, policy.timelines, Db::forget_timelines, &stop),
-    );
-    Ok(())
+pub async fn keep(
+    db: Db,
+    mut policy: watch::Receiver<Retention>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let now = *policy.borrow_and_update();
+        let both = async {
+            tokio::join!(
+                forget(&db, now.message_bodies, Db::forget_bodies, &stop),
+                forget(&db, now.timelines, Db::forget_timelines, &stop),
+            )
+        };
+        tokio::select! {
+            _ = both => return Ok(()),
+            Ok(()) = policy.changed() => {}
+        }
+    }
 }
 
 async fn forget(db: &Db, kept: Option<Duration>, step: Step, stop: &CancellationToken) {

@@ -18,6 +18,7 @@ use damocles_manager::{
         BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, SectorPolicy, SendPolicy,
     },
     sealing::Sealing,
+    served::Served,
 };
 use damocles_node::TipSetKey;
 use damocles_processor::verify::Seal;
@@ -161,15 +162,15 @@ impl Manager {
         let (head, heads) = watch::channel(None);
         let facts = Facts::new(chain.clone());
         let engine = Engine::new(db.clone(), chain.clone(), heads);
-        let miners = Arc::new(vec![policy()]);
-        let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone());
+        let served = Served::new(vec![policy()]);
+        let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
         let commit = Commit::new(
             db.clone(),
             chain.clone(),
             facts,
             engine.clone(),
             Arc::new(Believes),
-            miners,
+            served,
         );
         let stop = CancellationToken::new();
         let mut services = JoinSet::new();

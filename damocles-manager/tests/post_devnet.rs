@@ -15,6 +15,7 @@ use damocles_manager::{
     },
     post::{self, Parts, PoolProver, Prover},
     roles::{Role, Roles},
+    served::Served,
     storage::{Replica, Stores},
 };
 use damocles_node::{DeadlineInfo, TipSetKey};
@@ -144,7 +145,12 @@ impl House {
         let mut set = JoinSet::new();
         set.spawn(engine.run(stop.clone()));
         let roles = Roles::new(self.db.clone(), "this", Role::ALL);
-        set.spawn(post::run(parts, vec![policy()], roles, stop.clone()));
+        set.spawn(post::run(
+            parts,
+            Served::new(vec![policy()]),
+            roles,
+            stop.clone(),
+        ));
         Services { stop, set }
     }
 

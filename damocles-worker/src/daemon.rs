@@ -100,6 +100,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         "damocles-worker starts"
     );
     let stop = signals::stop_token(|| ())?;
+    signals::reloads()?.refuse();
     let Attached {
         stores: attached, ..
     } = config::attached_stores(&config).map_err(store_fatal)?;

@@ -93,8 +93,26 @@ pub struct BackupView {
     pub made_at: i64,
 }
 
+/// The configuration by which a running manager goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ConfigurationView {
+    /// The file, on the manager's host.
+    pub path: String,
+    /// Every key with its value as TOML, without secrets.
+    pub effective: String,
+    /// When the file was read last; Unix seconds.
+    pub read_at: i64,
+    /// What differs from the start in keys that count only then, one sentence each.
+    pub waiting: Vec<String>,
+}
+
 #[rpc(server, client, namespace = "Damocles", namespace_separator = ".")]
 pub trait DamoclesCli {
+    /// The configuration by which this manager goes.
+    #[method(name = "Configuration")]
+    async fn configuration(&self) -> RpcResult<ConfigurationView>;
+
     /// What there is of a sector, and where.
     #[method(name = "SectorHoldings")]
     async fn sector_holdings(&self, sector: SectorId) -> RpcResult<SectorHoldings>;

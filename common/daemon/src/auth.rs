@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ipnet::IpNet;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use parking_lot::RwLock;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -286,7 +287,7 @@ fn is_this_host(name: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct Guard {
     secret: Secret,
-    open_networks: Vec<IpNet>,
+    open_networks: Arc<RwLock<Vec<IpNet>>>,
 }
 
 impl Guard {
@@ -294,8 +295,13 @@ impl Guard {
     pub fn new(secret: Secret, open_networks: Vec<IpNet>) -> Self {
         Self {
             secret,
-            open_networks,
+            open_networks: Arc::new(RwLock::new(open_networks)),
         }
+    }
+
+    /// From now on these are the open networks, for all clones.
+    pub fn open(&self, networks: Vec<IpNet>) {
+        *self.open_networks.write() = networks;
     }
 
     /// What the caller at `peer` with these headers may do.
@@ -317,7 +323,12 @@ impl Guard {
         if peer.is_loopback() {
             return Ok(Permissions::all());
         }
-        if self.open_networks.iter().any(|net| net.contains(&peer)) {
+        if self
+            .open_networks
+            .read()
+            .iter()
+            .any(|net| net.contains(&peer))
+        {
             return Ok(Permissions::up_to(Permission::Write));
         }
         Err(Denied::NoToken)

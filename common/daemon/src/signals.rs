@@ -1,7 +1,7 @@
 //! SIGINT, SIGTERM and SIGQUIT ask the daemon to stop; a second one ends it at once. SIGHUP and
-//! SIGUSR1, by which other daemons read their configuration again, are answered in the log.
+//! SIGUSR1 ask it to read its configuration again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// A token that is cancelled by the first SIGINT, SIGTERM or SIGQUIT. The second one runs
@@ -11,7 +11,6 @@ pub fn stop_token(at_once: impl FnOnce() + Send + 'static) -> std::io::Result<Ca
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut quit = signal(SignalKind::quit())?;
-    refuse_reloads()?;
     let token = CancellationToken::new();
     let stop = token.clone();
     tokio::spawn(async move {
@@ -34,21 +33,41 @@ pub fn stop_token(at_once: impl FnOnce() + Send + 'static) -> std::io::Result<Ca
     Ok(token)
 }
 
-/// Unhandled, these signals would end the daemon without a word.
-fn refuse_reloads() -> std::io::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut user = signal(SignalKind::user_defined1())?;
-    tokio::spawn(async move {
-        loop {
-            let name = tokio::select! {
-                _ = hang_up.recv() => "SIGHUP",
-                _ = user.recv() => "SIGUSR1",
-            };
-            tracing::warn!(
-                signal = name,
-                "the configuration is read at the start only; restart to apply a change, nothing on its way is lost"
-            );
+/// The signals by which a daemon is asked to read its configuration again: SIGHUP, and SIGUSR1 as
+/// upstream's manager has it. Unhandled, they would end it without a word.
+#[derive(Debug)]
+pub struct Reloads {
+    hang_up: Signal,
+    user: Signal,
+}
+
+/// Catches them from now on. Must be called inside the runtime.
+pub fn reloads() -> std::io::Result<Reloads> {
+    Ok(Reloads {
+        hang_up: signal(SignalKind::hangup())?,
+        user: signal(SignalKind::user_defined1())?,
+    })
+}
+
+impl Reloads {
+    /// The next one, by name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.hang_up.recv() => "SIGHUP",
+            _ = self.user.recv() => "SIGUSR1",
         }
-    });
-    Ok(())
+    }
+
+    /// For a daemon that reads its configuration at the start only: says so.
+    pub fn refuse(mut self) {
+        tokio::spawn(async move {
+            loop {
+                let name = self.next().await;
+                tracing::warn!(
+                    signal = name,
+                    "the configuration is read at the start only; restart to apply a change, nothing on its way is lost"
+                );
+            }
+        });
+    }
 }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod client;
+mod config;
 mod db;
 mod ending;
 mod init;
@@ -14,9 +15,10 @@ mod show;
 mod storage;
 mod workers;
 
-use crate::{config, roles::Role};
+use crate::roles::Role;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::Reach;
+pub use config::ConfigArgs;
 use damocles_daemon::{
     auth::Permission,
     build,
@@ -58,6 +60,8 @@ pub enum Command {
     Daemon(DaemonCommand),
     /// Ask a running manager
     Util(Util),
+    /// Look at the configuration file, and compare it with a running manager's
+    Config(ConfigArgs),
     /// Back up, check and move the database
     Db(DbArgs),
     /// Print the version
@@ -174,7 +178,7 @@ Example, for a worker on another host:
 /// # Errors
 /// [`Exit::Usage`] when there is none to be found.
 pub fn home(flag: Option<&std::path::Path>) -> Result<PathBuf, Fatal> {
-    config::home_dir(flag, &|name| std::env::var(name).ok()).ok_or_else(|| {
+    crate::config::home_dir(flag, &|name| std::env::var(name).ok()).ok_or_else(|| {
         Fatal::new(Exit::Usage, "no home: this user has no home directory")
             .hint("give one with --home")
     })
@@ -191,6 +195,11 @@ pub fn reference_page() -> String {
 /// `daemon init`.
 pub fn init(home: &std::path::Path) -> anyhow::Result<()> {
     init::run(home)
+}
+
+/// Runs a command on the configuration file.
+pub async fn config(home: PathBuf, args: ConfigArgs) -> anyhow::Result<()> {
+    config::run(home, args).await
 }
 
 /// Runs a command on the database as a whole.
@@ -251,6 +260,9 @@ mod tests {
             "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",
             "damocles-manager util auth create-token --perm write",
+            "damocles-manager config check --json",
+            "damocles-manager config show --conf-dir /c --json",
+            "damocles-manager config diff --api 127.0.0.1:1789 --json",
             "damocles-manager db export --out x --json",
             "damocles-manager --home /x db import x --conf-dir /c --json",
             "damocles-manager db backup /x --api 127.0.0.1:1789 --json",

@@ -21,6 +21,7 @@ use damocles_node::{TipSet, TipSetKey};
 use damocles_types::{SealProof, SectorId};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -37,21 +38,24 @@ fn send_policy(miner: &MinerPolicy, kind: Commitment) -> &SendPolicy {
     }
 }
 
+/// How often waiting sectors are looked at: as the most eager miner wants.
+fn interval(miners: &[Arc<MinerPolicy>]) -> Duration {
+    let each = miners
+        .iter()
+        .flat_map(|m| [m.pre.batch.check_interval, m.prove.batch.check_interval]);
+    each.min()
+        .unwrap_or(LONGEST_INTERVAL)
+        .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+}
+
 impl Commit {
     /// Works until `stop`.
     ///
     /// # Errors
     /// None; the result fits a service.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let intervals = self
-            .miners
-            .iter()
-            .flat_map(|m| [m.pre.batch.check_interval, m.prove.batch.check_interval]);
-        let interval = intervals
-            .min()
-            .unwrap_or(LONGEST_INTERVAL)
-            .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
         loop {
+            let interval = interval(&self.served.all());
             let (seen, due) = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 done = async { (self.accepted().await, self.reconcile().await) } => done,
@@ -137,14 +141,14 @@ impl Commit {
                 continue;
             };
             let waiting: Vec<Waiting> = group.iter().map(|r| waiting(r, kind)).collect();
-            let policy = &send_policy(miner, kind).batch;
+            let policy = &send_policy(&miner, kind).batch;
             let batches = batch::plan(&waiting, policy, batch::cap(kind), unix_ms());
             if batches.is_empty() {
                 due = due.into_iter().chain(batch::due(&waiting, policy)).min();
             }
             for batch in batches {
                 let batch: Vec<_> = batch.into_iter().map(|i| group[i].clone()).collect();
-                if let Err(error) = self.send(kind, miner, &batch).await {
+                if let Err(error) = self.send(kind, &miner, &batch).await {
                     self.note(kind, &batch, &error.to_string()).await;
                 }
             }

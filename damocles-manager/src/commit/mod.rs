@@ -36,6 +36,7 @@ use crate::{
     messages::{Engine, EngineError},
     model::{Commitment, unix_ms},
     policy::MinerPolicy,
+    served::Served,
 };
 use damocles_api::{
     reason::Reason,
@@ -114,7 +115,7 @@ pub struct Commit {
     facts: Facts,
     engine: Engine,
     verifier: Arc<dyn Verifier>,
-    miners: Arc<Vec<MinerPolicy>>,
+    served: Served,
     wake: Arc<Notify>,
     doubts: Arc<certain::Doubts>,
 }
@@ -126,7 +127,7 @@ impl Commit {
         facts: Facts,
         engine: Engine,
         verifier: Arc<dyn Verifier>,
-        miners: Arc<Vec<MinerPolicy>>,
+        served: Served,
     ) -> Self {
         Self {
             db,
@@ -134,7 +135,7 @@ impl Commit {
             facts,
             engine,
             verifier,
-            miners,
+            served,
             wake: Arc::default(),
             doubts: Arc::default(),
         }
@@ -149,11 +150,9 @@ impl Commit {
         }
     }
 
-    fn miner(&self, actor: u64) -> Result<&MinerPolicy, CommitError> {
-        self.miners
-            .iter()
-            .find(|m| m.actor == actor)
-            .ok_or(CommitError::NoMiner(actor))
+    fn miner(&self, actor: u64) -> Result<Arc<MinerPolicy>, CommitError> {
+        let served = self.served.miner(actor);
+        served.ok_or(CommitError::NoMiner(actor))
     }
 
     async fn online(&self, sector: SectorId) -> Result<SectorRecord, CommitError> {

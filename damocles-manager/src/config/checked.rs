@@ -13,7 +13,7 @@ use crate::policy::{
     Retention, SectorPolicy, SendPolicy, StorePolicy, without_secrets,
 };
 use damocles_daemon::{
-    config::{Notice, Report, parse, parse_file},
+    config::{Faults, Notice, Report, parse, parse_file},
     exit::Fatal,
 };
 use damocles_processor::{KernelChoice, UnknownKernel};
@@ -58,8 +58,16 @@ pub struct Config {
 /// # Errors
 /// One [`Fatal`] that lists all faults.
 pub fn check_file(path: &Path) -> Result<Config, Fatal> {
+    Ok(examine(path)??)
+}
+
+/// The same, with the faults one by one.
+///
+/// # Errors
+/// A [`Fatal`] when the file cannot be read at all.
+pub fn examine(path: &Path) -> Result<Result<Config, Faults>, Fatal> {
     let (raw, report) = parse_file(path, &RULES)?;
-    Ok(check(raw, report)?)
+    Ok(check(raw, report))
 }
 
 /// Checks a file's text; `path` names it in messages.
@@ -71,7 +79,7 @@ pub fn check_text(path: &Path, text: &str) -> Result<Config, Fatal> {
     Ok(check(raw, report)?)
 }
 
-fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, damocles_daemon::config::Faults> {
+fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
     let raw = raw.unwrap_or_default();
     let effective = masked(raw.clone());
     let Raw { common, miners } = raw;

@@ -5,6 +5,7 @@
 //! finds all faults at once. Nothing outside this room knows how a policy was written.
 
 mod checked;
+mod difference;
 mod database;
 mod duration;
 mod endpoint;
@@ -13,8 +14,10 @@ mod home;
 mod legacy;
 mod raw;
 mod stores;
+mod summary;
 
-pub use checked::{Config, check_file, check_text};
+pub use checked::{Config, check_file, check_text, examine};
+pub use difference::{Counts, Difference, differences};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
 pub(crate) use legacy::MESSAGER;
 

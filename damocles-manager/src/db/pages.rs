@@ -25,6 +25,13 @@ pub struct Wanted {
 #[error("{0:?} is not a cursor; take Next of the page before, or none for the first page")]
 pub struct NoCursor(String);
 
+impl Wanted {
+    /// The first page, of so many items.
+    pub fn first(limit: usize) -> Self {
+        Self { after: None, limit }
+    }
+}
+
 impl TryFrom<&Want> for Wanted {
     type Error = NoCursor;
 

@@ -14,6 +14,9 @@ use damocles_types::SectorId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// So many records of the index are read at a time.
+const IN_A_PAGE: usize = 1000;
+
 /// Which replica of a sector is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Replica {
@@ -116,6 +119,26 @@ impl Db {
         replica: Replica,
     ) -> Result<Option<Location>, DbError> {
         self.read(|t| Ok(t.get_json(REPLICAS, &replica_key(sector, replica))?))
+    }
+
+    /// Some of the sectors of which a file lies in that store, at most so many.
+    pub fn some_in_store(&self, store: &str, most: usize) -> Result<Vec<SectorId>, DbError> {
+        let (mut found, mut from) = (Vec::new(), Span::all());
+        loop {
+            let page = self.read(|t| Ok::<_, DbError>(t.scan(REPLICAS, &from, IN_A_PAGE)?))?;
+            for seen in &page {
+                let location: Option<Location> = readable(seen.json())?;
+                let here = |l: &Location| l.sealed == store || l.cache == store;
+                found.extend(location.filter(here).map(|location| location.sector));
+                if found.len() == most {
+                    return Ok(found);
+                }
+            }
+            match page.last() {
+                Some(last) => from = from.after(last.key()),
+                None => return Ok(found),
+            }
+        }
     }
 
     /// Writes where replicas lie, all or none of them. Their numbers are not handed out any more.

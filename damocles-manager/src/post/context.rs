@@ -6,16 +6,40 @@ use crate::{
     db::posts::PostRecord,
     policy::MinerPolicy,
     post::{Parts, StepError, advance},
+    served::Served,
 };
 use damocles_flow::post::PostEvent;
-use damocles_types::{Epoch, Randomness};
+use damocles_types::{ActorId, Epoch, Randomness};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 pub(super) struct Context {
     pub(super) parts: Parts,
-    pub(super) policy: MinerPolicy,
+    pub(super) actor: ActorId,
+    served: Served,
+    /// For what is on its way when the miner is served no more.
+    last: Mutex<Arc<MinerPolicy>>,
 }
 
 impl Context {
+    pub(super) fn new(parts: Parts, served: Served, policy: Arc<MinerPolicy>) -> Self {
+        Self {
+            parts,
+            actor: policy.actor,
+            served,
+            last: Mutex::new(policy),
+        }
+    }
+
+    /// The miner's policy as it is now.
+    pub(super) fn policy(&self) -> Arc<MinerPolicy> {
+        let mut last = self.last.lock();
+        if let Some(now) = self.served.miner(self.actor) {
+            *last = now;
+        }
+        last.clone()
+    }
+
     /// Returns when the head has reached `epoch`.
     pub(super) async fn reached(&self, epoch: Epoch) {
         let mut heads = self.parts.head.clone();

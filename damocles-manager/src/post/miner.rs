@@ -14,6 +14,7 @@ use crate::{
         context::Context,
         schedule::{self, Action, Timing, View, Window},
     },
+    served::Served,
 };
 use damocles_flow::post::PostEvent;
 use damocles_types::Epoch;
@@ -57,9 +58,9 @@ pub(super) struct MinerLoop {
 }
 
 impl MinerLoop {
-    pub(super) fn new(parts: Parts, policy: MinerPolicy) -> Self {
+    pub(super) fn new(parts: Parts, served: Served, policy: Arc<MinerPolicy>) -> Self {
         Self {
-            context: Arc::new(Context { parts, policy }),
+            context: Arc::new(Context::new(parts, served, policy)),
             now: None,
             planned: HashSet::new(),
             running: HashMap::new(),
@@ -116,7 +117,7 @@ impl MinerLoop {
 
     /// Asks the node what this head means for the miner.
     async fn look(&mut self, head: Head) {
-        let miner = self.context.policy.actor;
+        let miner = self.context.actor;
         let chain = &self.context.parts.chain;
         self.started.clear();
         match chain.miner_proving_deadline(miner, &head.key).await {
@@ -126,7 +127,7 @@ impl MinerLoop {
                 self.planned
                     .retain(|open| windows.iter().any(|w| w.open == *open));
                 self.now = Some(Now {
-                    timing: Timing::new(&self.context.policy.post, &di),
+                    timing: Timing::new(&self.context.policy().post, &di),
                     period: di.wpost_proving_period,
                     windows,
                     head,
@@ -144,7 +145,7 @@ impl MinerLoop {
     /// Starts whatever is to be done now.
     async fn start(&mut self) {
         let Some(now) = self.now.clone() else { return };
-        let miner = self.context.policy.actor;
+        let miner = self.context.actor;
         let records = match self
             .context
             .parts
@@ -189,7 +190,7 @@ impl MinerLoop {
         let Some(earliest) = open.map(|w| w.open).min() else {
             return records;
         };
-        let miner = self.context.policy.actor;
+        let miner = self.context.actor;
         let reopen = move |db: &Db| -> Result<Vec<PostRecord>, DbError> {
             let mut out = Vec::new();
             for mut record in db.landed_posts(miner, earliest)? {
@@ -254,7 +255,7 @@ impl Context {
         let written = self.plan(window, now).await;
         if let Err(error) = &written {
             tracing::warn!(
-                miner = self.policy.actor, deadline = window.index, open = window.open, %error,
+                miner = self.actor, deadline = window.index, open = window.open, %error,
                 "could not find out what to prove; trying again at the next head"
             );
         }
@@ -264,12 +265,12 @@ impl Context {
     /// Writes a record for every batch of partitions that has something due, and forgets
     /// those of long ago.
     async fn plan(&self, window: Window, now: &Now) -> Result<(), StepError> {
-        let miner = self.policy.actor;
+        let miner = self.actor;
         let chain = &self.parts.chain;
         let partitions = chain
             .miner_partitions(miner, window.index, &now.head.key)
             .await?;
-        let max = self.policy.post.max_partitions_per_message;
+        let max = self.policy().post.max_partitions_per_message;
         let records: Vec<_> = batch::groups(&partitions, max)
             .into_iter()
             .filter_map(|group| {

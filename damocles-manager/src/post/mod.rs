@@ -30,14 +30,19 @@ use crate::{
     messages::{Engine, EngineError},
     policy::{MinerPolicy, ProvingPolicy},
     roles::{Role, Roles},
+    served::Served,
     storage::{StorageError, Stores},
 };
 use damocles_flow::{
     post::{PostEvent, PostFlow, PostState},
     table::Table,
 };
-use std::sync::Arc;
-use tokio::{sync::watch, task::JoinSet};
+use damocles_types::ActorId;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Everything that the poster works with.
@@ -77,38 +82,86 @@ impl std::fmt::Debug for Parts {
 /// None; a loop that panics is started again after a pause, and the others do not notice.
 pub async fn run(
     parts: Parts,
-    miners: Vec<MinerPolicy>,
+    served: Served,
     roles: Roles,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut changes = served.changes();
+    let mut running: BTreeMap<ActorId, CancellationToken> = BTreeMap::new();
     let mut loops = JoinSet::new();
-    for miner in miners.into_iter().filter(|m| m.post.enabled) {
-        let (parts, actor) = (parts.clone(), miner.actor);
-        let work = move |db: Db, stop: CancellationToken| {
-            let (parts, miner) = (parts.on(db), miner.clone());
-            async move {
-                alive::kept_alive(actor, stop.clone(), move || {
-                    miner::MinerLoop::new(parts.clone(), miner.clone()).run(stop.clone())
-                })
-                .await;
-                Ok(())
+    loop {
+        let all = changes.borrow_and_update().clone();
+        let wanted: Vec<_> = all.iter().filter(|m| m.post.enabled).collect();
+        if wanted.is_empty() {
+            tracing::warn!("no miner has [Miners.PoSt] Enabled; nothing is proven here");
+        }
+        // a loop whose miner is proven no more ends; its records say where it was
+        running.retain(|actor, stop| {
+            let goes_on = wanted.iter().any(|m| m.actor == *actor);
+            if !goes_on {
+                stop.cancel();
             }
-        };
-        let scope = format!("t0{actor}");
-        let held = roles.clone().hold(Role::Post, scope, work, stop.clone());
-        loops.spawn(held);
-    }
-    if loops.is_empty() {
-        tracing::info!("no miner has [Miners.PoSt] enabled; nothing is proven here");
-    }
-    while let Some(ended) = loops.join_next().await {
-        if let Err(error) = ended.map_err(anyhow::Error::from).flatten() {
-            tracing::error!(%error, "a miner is not served any more; please report this");
+            goes_on
+        });
+        for miner in wanted {
+            running.entry(miner.actor).or_insert_with(|| {
+                let stop = stop.child_token();
+                let held = serve(&parts, &served, miner.clone(), &roles, stop.clone());
+                loops.spawn(held);
+                stop
+            });
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = changes.changed() => {
+                    if changed.is_ok() {
+                        break;
+                    }
+                    // nobody can change them any more
+                    stop.cancelled().await;
+                }
+                Some(ended) = loops.join_next() => said(ended),
+            }
+        }
+        if stop.is_cancelled() {
+            break;
         }
     }
-    // Services must not end before they are told to.
-    stop.cancelled().await;
+    while let Some(ended) = loops.join_next().await {
+        said(ended);
+    }
     Ok(())
+}
+
+fn said(ended: Result<anyhow::Result<()>, JoinError>) {
+    if let Err(error) = ended.map_err(anyhow::Error::from).flatten() {
+        tracing::error!(%error, "a miner is not served any more; please report this");
+    }
+}
+
+/// The loop of one miner, while this manager has the role.
+fn serve(
+    parts: &Parts,
+    served: &Served,
+    miner: Arc<MinerPolicy>,
+    roles: &Roles,
+    stop: CancellationToken,
+) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let (parts, served, actor) = (parts.clone(), served.clone(), miner.actor);
+    let work = move |db: Db, stop: CancellationToken| {
+        let (parts, served, miner) = (parts.on(db), served.clone(), miner.clone());
+        async move {
+            alive::kept_alive(actor, stop.clone(), move || {
+                let (parts, served, miner) = (parts.clone(), served.clone(), miner.clone());
+                miner::MinerLoop::new(parts, served, miner).run(stop.clone())
+            })
+            .await;
+            Ok(())
+        }
+    };
+    let scope = format!("t0{actor}");
+    roles.clone().hold(Role::Post, scope, work, stop)
 }
 
 /// What a step did not get done. All of it is tried again while the deadline is open.

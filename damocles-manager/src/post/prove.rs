@@ -263,7 +263,7 @@ impl Context {
 
     /// The longest that a proof of this miner took lately, in epochs.
     async fn proving_time(&self) -> Result<Option<Epoch>, StepError> {
-        let miner = self.policy.actor;
+        let miner = self.actor;
         let lately = self
             .parts
             .db

@@ -72,7 +72,8 @@ impl Context {
         params: RawBytes,
         head: &Head,
     ) -> Result<MessageRecord, StepError> {
-        let (miner, policy) = (record.key.miner, &self.policy.post);
+        let (miner, policy) = (record.key.miner, self.policy());
+        let policy = &policy.post;
         let messages = &self.parts.messages;
         let from = messages
             .choose_sender(miner, &policy.senders, &head.key)
@@ -180,7 +181,7 @@ impl Context {
     ) -> Result<(), StepError> {
         let settled = record
             .close
-            .saturating_add(self.policy.post.confidence.max(1));
+            .saturating_add(self.policy().post.confidence.max(1));
         if message.state == MessageState::Packed || head.height < settled {
             return Ok(());
         }

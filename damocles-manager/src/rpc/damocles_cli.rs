@@ -1,13 +1,19 @@
 //! `Damocles.*` as operators' commands call it.
 
 use super::{error::ToRpc, rooms::Rooms};
-use damocles_api::damocles_cli::{BackupView, DamoclesCliServer, SectorHoldings, UnknownSector};
+use damocles_api::damocles_cli::{
+    BackupView, ConfigurationView, DamoclesCliServer, SectorHoldings, UnknownSector,
+};
 use damocles_types::SectorId;
 use jsonrpsee::core::{RpcResult, async_trait};
 use std::{collections::BTreeMap, path::PathBuf};
 
 #[async_trait]
 impl DamoclesCliServer for Rooms {
+    async fn configuration(&self) -> RpcResult<ConfigurationView> {
+        Ok(self.reload.view())
+    }
+
     async fn sector_holdings(&self, sector: SectorId) -> RpcResult<SectorHoldings> {
         self.sealing
             .holdings(sector)

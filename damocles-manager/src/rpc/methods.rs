@@ -60,6 +60,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.AbortSector", 2, Admin),
     method("Damocles.HandOverSector", 1, Admin),
     method("Damocles.WorkerLeaves", 1, Write),
+    method("Damocles.Configuration", 0, Admin),
     method("Damocles.SectorHoldings", 1, Read),
     method("Damocles.UnknownSectors", 0, Read),
     method("Damocles.AcceptStore", 1, Admin),

@@ -1,7 +1,9 @@
 //! The rooms that answer calls, and what is counted when they do.
 
 use super::caller;
-use crate::{commit::Commit, db::Db, messages::Engine, sealing::Sealing, storage::Stores};
+use crate::{
+    commit::Commit, db::Db, messages::Engine, reload::Reload, sealing::Sealing, storage::Stores,
+};
 use damocles_api::{
     caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
     lists::DamoclesListsServer, sealer::SealerServer, sealer_cli::SealerCliServer,
@@ -22,6 +24,7 @@ pub struct Rooms {
     pub commit: Commit,
     pub stores: Stores,
     pub messages: Engine,
+    pub reload: Reload,
     pub counts: Counts,
 }
 

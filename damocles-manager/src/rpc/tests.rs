@@ -8,9 +8,10 @@ use crate::{
     db::Db,
     messages::Engine,
     policy::{
-        StorePolicy,
+        Retention, StorePolicy,
         tests::{miner, store},
     },
+    reload::{self, Reload},
     sealing::Sealing,
     storage::Stores,
 };
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -40,25 +42,40 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let db = Db::in_memory();
     let facts = Facts::new(chain.clone());
     let (_, head) = HeadFollower::new(chain.clone(), facts.clone());
-    let miners = Arc::new(vec![miner(1000)]);
+    let served = crate::served::Served::new(vec![miner(1000)]);
     let store = StorePolicy {
         weight: 0,
         ..store("persist", disk.path())
     };
     let messages = Engine::new(db.clone(), chain.clone(), head);
     let metrics = Metrics::new("damocles_manager");
+    let stores = Stores::new(db.clone(), vec![store]).unwrap();
     let rooms = Rooms {
         db: db.clone(),
-        sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), miners.clone()),
+        sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone()),
         commit: Commit::new(
             db.clone(),
             chain,
             facts,
             messages.clone(),
             Arc::new(ProofsVerifier),
-            miners,
+            served.clone(),
         ),
-        stores: Stores::new(db, vec![store]).unwrap(),
+        stores: stores.clone(),
+        reload: Reload::new(
+            "sector-manager.cfg".into(),
+            "[Common.API]\nChain = \"here\"\n".into(),
+            reload::Parts {
+                served,
+                stores,
+                guard: Guard::new(Secret::new(&[1; 32]), Vec::new()),
+                retention: watch::Sender::new(Retention {
+                    message_bodies: None,
+                    timelines: None,
+                }),
+                db,
+            },
+        ),
         messages,
         counts: Counts::register(&metrics),
     };

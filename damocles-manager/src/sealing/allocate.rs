@@ -94,7 +94,8 @@ impl Sealing {
         }
         let mut candidates = Vec::new();
         let mut causes = BTreeSet::new();
-        for miner in self.miners.iter() {
+        let served = self.served.all();
+        for miner in served.iter() {
             match passed_over(miner, spec) {
                 None => candidates.push(miner),
                 Some(why) => _ = causes.insert(why),

@@ -33,6 +33,7 @@ use crate::{
     db::{Db, DbError, pages::NoCursor},
     policy::MinerPolicy,
     sealing::bounds::TooLong,
+    served::Served,
 };
 use damocles_api::sector::{AcquireDealsSpec, LONGEST_REQUEST_ID, SectorPiece};
 use damocles_types::{ActorId, SealProof, SectorId};
@@ -105,7 +106,7 @@ pub struct Sealing {
     db: Db,
     chain: Arc<dyn Chain>,
     facts: Facts,
-    miners: Arc<Vec<MinerPolicy>>,
+    served: Served,
     /// Miners whose numbers are used up.
     exhausted: Arc<Mutex<BTreeSet<ActorId>>>,
     /// Miners of which this process has handed out a number.
@@ -115,12 +116,12 @@ pub struct Sealing {
 }
 
 impl Sealing {
-    pub fn new(db: Db, chain: Arc<dyn Chain>, facts: Facts, miners: Arc<Vec<MinerPolicy>>) -> Self {
+    pub fn new(db: Db, chain: Arc<dyn Chain>, facts: Facts, served: Served) -> Self {
         Self {
             db,
             chain,
             facts,
-            miners,
+            served,
             exhausted: Arc::default(),
             begun: Arc::default(),
             refusals: Arc::default(),
@@ -137,11 +138,9 @@ impl Sealing {
         self.miner(actor).is_ok()
     }
 
-    fn miner(&self, actor: u64) -> Result<&MinerPolicy, SealingError> {
-        self.miners
-            .iter()
-            .find(|m| m.actor == actor)
-            .ok_or(SealingError::NoMiner(actor))
+    fn miner(&self, actor: u64) -> Result<Arc<MinerPolicy>, SealingError> {
+        let served = self.served.miner(actor);
+        served.ok_or(SealingError::NoMiner(actor))
     }
 
     /// Deals for a sector: none, since no market is built in yet; `None` says that deals are off.
@@ -183,8 +182,8 @@ pub(crate) mod tests {
         let chain = Arc::new(ScriptChain::at(height));
         chain.add_miner(1000);
         let facts = Facts::new(chain.clone());
-        let miners = Arc::new(vec![miner(1000)]);
-        let room = Sealing::new(Db::in_memory(), chain.clone(), facts, miners);
+        let served = Served::new(vec![miner(1000)]);
+        let room = Sealing::new(Db::in_memory(), chain.clone(), facts, served);
         (room, chain)
     }
 
@@ -246,7 +245,7 @@ pub(crate) mod tests {
 
     impl Sealing {
         pub(crate) fn set_miners(&mut self, miners: Vec<MinerPolicy>) {
-            self.miners = Arc::new(miners);
+            self.served.replace(miners);
         }
     }
 

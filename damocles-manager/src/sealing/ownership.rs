@@ -21,7 +21,7 @@ impl Sealing {
             database: self.db.id().to_string(),
             network,
             version: build::version(),
-            miners: self.miners.iter().map(|miner| miner.actor).collect(),
+            miners: self.served.all().iter().map(|miner| miner.actor).collect(),
         })
     }
 

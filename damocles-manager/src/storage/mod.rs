@@ -112,7 +112,7 @@ struct Inner {
     /// Those that are configured, in the operator's order, then those that scans found.
     stores: RwLock<Vec<Arc<Store>>>,
     /// Where scans look.
-    patterns: Vec<String>,
+    patterns: RwLock<Vec<String>>,
     /// Directories that scans looked at: one that hangs is known to hang.
     looked: Mutex<BTreeMap<PathBuf, Disk>>,
     /// What scans complained of, by directory.
@@ -122,6 +122,14 @@ struct Inner {
     chance: Mutex<StdRng>,
     /// Held from reading the reservations to writing one. Never while a disk is asked.
     reserving: tokio::sync::Mutex<()>,
+}
+
+fn no_name_twice(policies: &[StorePolicy]) -> Result<(), StorageError> {
+    let mut names = BTreeSet::new();
+    match policies.iter().find(|p| !names.insert(p.name.as_str())) {
+        Some(twice) => Err(StorageError::NameTwice(twice.name.clone())),
+        None => Ok(()),
+    }
 }
 
 /// All persist stores of this manager; clones share them, each on its view of the database.
@@ -150,6 +158,42 @@ impl Stores {
         Self::with_chance(db, policies, patterns, StdRng::from_entropy())
     }
 
+    /// From now on these are the stores and the patterns. One whose entry did not change is not
+    /// looked at anew; who is using one that is gone is not disturbed.
+    ///
+    /// # Errors
+    /// [`StorageError::NameTwice`], and nothing has changed.
+    pub fn replace(
+        &self,
+        policies: Vec<StorePolicy>,
+        patterns: Vec<String>,
+    ) -> Result<(), StorageError> {
+        no_name_twice(&policies)?;
+        let mut stores = self.0.stores.write();
+        let scanned = stores.iter().filter(|store| {
+            let found = store.pattern.as_ref();
+            let p = &store.policy;
+            found.is_some_and(|pattern| patterns.contains(pattern))
+                && policies
+                    .iter()
+                    .all(|q| q.name != p.name && q.path != p.path)
+        });
+        let scanned: Vec<_> = scanned.cloned().collect();
+        let same = |policy: &StorePolicy| {
+            let here = stores.iter().filter(|store| store.pattern.is_none());
+            here.into_iter()
+                .find(|store| store.policy == *policy)
+                .cloned()
+        };
+        let configured: Vec<_> = policies
+            .into_iter()
+            .map(|policy| same(&policy).unwrap_or_else(|| Arc::new(Store::new(policy, None))))
+            .collect();
+        *stores = configured.into_iter().chain(scanned).collect();
+        *self.0.patterns.write() = patterns;
+        Ok(())
+    }
+
     /// The same stores on a database that speaks for a worker.
     pub fn on(&self, db: Db) -> Self {
         Self(self.0.clone(), db)
@@ -161,10 +205,7 @@ impl Stores {
         patterns: Vec<String>,
         chance: StdRng,
     ) -> Result<Self, StorageError> {
-        let mut names = BTreeSet::new();
-        if let Some(twice) = policies.iter().find(|p| !names.insert(p.name.as_str())) {
-            return Err(StorageError::NameTwice(twice.name.clone()));
-        }
+        no_name_twice(&policies)?;
         let mut scanned = db.scanned()?;
         scanned.retain(|s| {
             patterns.contains(&s.pattern)
@@ -183,7 +224,7 @@ impl Stores {
             .map(Arc::new);
         let inner = Inner {
             stores: RwLock::new(stores.collect()),
-            patterns,
+            patterns: RwLock::new(patterns),
             looked: Mutex::default(),
             scan_faults: Mutex::default(),
             marks: Mutex::new(db.store_marks()?),
@@ -240,6 +281,13 @@ impl Stores {
     pub fn names(&self) -> Vec<String> {
         let all = self.stores();
         all.iter().map(|s| s.policy.name.clone()).collect()
+    }
+
+    /// Names of those that the configuration names.
+    pub fn configured(&self) -> Vec<String> {
+        let all = self.stores();
+        let configured = all.iter().filter(|s| s.pattern.is_none());
+        configured.map(|s| s.policy.name.clone()).collect()
     }
 
     /// A store as workers know it; none: no store has that name.

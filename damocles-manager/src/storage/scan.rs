@@ -100,7 +100,8 @@ impl Stores {
     /// that is not found any more stays, and is away.
     pub(super) async fn scan(&self) {
         let mut faults = BTreeMap::new();
-        for pattern in &self.0.patterns {
+        let patterns = self.0.patterns.read().clone();
+        for pattern in &patterns {
             let outcome = self.scan_for(pattern).await;
             faults.extend(outcome.faults);
             for store in outcome.stores {

@@ -14,6 +14,7 @@ use crate::{
     rig::{read_document, runtime, write_document},
     until,
 };
+use damocles_test_ports::address;
 use damocles_worker::stores::SealingStore;
 use std::{
     fs,

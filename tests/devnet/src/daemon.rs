@@ -51,6 +51,7 @@ async fn run(args: Run) -> anyhow::Result<()> {
     };
     let home = Home::acquire(&args.repo, "damocles-devnet").map_err(at_repo)?;
     let stop = signals::stop_token(|| {}).context("catching signals")?;
+    signals::reloads().context("catching signals")?.refuse();
     let (listener, address) = net::bind(args.listen).await?;
     // Whoever waits for this file must not find the one of an earlier run.
     match std::fs::remove_file(args.repo.join(API)) {

@@ -93,7 +93,10 @@ fn conditions(question: &mut Question, sql: &Sql, seen: &Seen) -> Vec<String> {
     good
 }
 
-fn puts(changes: &[Change]) -> BTreeMap<Table, (Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+/// Keys and their values.
+type Puts = (Vec<Vec<u8>>, Vec<Vec<u8>>);
+
+fn puts(changes: &[Change]) -> BTreeMap<Table, Puts> {
     let mut puts: BTreeMap<_, (Vec<_>, Vec<_>)> = BTreeMap::new();
     for change in changes {
         if let Change::Put(table, key, value) = change {

@@ -55,7 +55,7 @@ impl House {
             Facts::new(rig.chain.clone()),
             rig.engine.clone(),
             says.clone(),
-            Arc::new(vec![policy]),
+            Served::new(vec![policy]),
         );
         Self { rig, commit, says }
     }

@@ -16,7 +16,7 @@ use crate::{
     storage::Replica,
 };
 use damocles_flow::message::MessageEvent;
-use damocles_types::{ActorId, Commitment, Epoch, SectorId, SectorNumber, SectorSize};
+use damocles_types::{Commitment, Epoch, SectorId, SectorNumber, SectorSize};
 use fil_actor_miner_state::v18::SubmitWindowedPoStParams;
 use prover::{FakeProver, Order};
 use std::{fs, path::Path, time::Duration};
@@ -129,7 +129,10 @@ impl House {
             prover: self.prover.clone(),
             proving: ProvingPolicy::default(),
         };
-        MinerLoop::new(parts, self.policy.clone())
+        {
+            let served = Served::new(vec![self.policy.clone()]);
+            MinerLoop::new(parts, served, Arc::new(self.policy.clone()))
+        }
     }
 
     async fn at(&self, poster: &mut MinerLoop, height: Epoch) {

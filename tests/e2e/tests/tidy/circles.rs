@@ -28,7 +28,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("damocles-manager/src/commit", &["certain", "mod"]),
     ("damocles-manager/src/messages", &["mod", "sender"]),
     ("damocles-manager/src/post", &["context", "miner", "mod"]),
-    ("damocles-manager/src/sealing", &["mod", "view"]),
     ("damocles-worker/src/config", &["mod", "overlap"]),
     ("damocles-worker/src/plans", &["mod", "sealer"]),
     (
