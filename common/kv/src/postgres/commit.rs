@@ -11,7 +11,7 @@ use super::{
     connection::{Connection, Flight},
     pool::{Pool, Then},
     question::{Question, Value},
-    rows,
+    rows::{self, Verdict},
     seen::Seen,
     server::Server,
     sql::{BEGIN, BEGIN_READING, COMMIT, Fault, Sql},
@@ -92,23 +92,24 @@ impl Server {
             }
         };
         let good = self.pool.driver.fly(connection, flight, |answers| {
-            answers
-                .first()
-                .map_or(Ok(false), |rows| rows::verdict(rows))
+            let rows = answers.first().map_or(&[][..], Vec::as_slice);
+            rows::verdict(rows)
         });
-        if !matches!(good, Ok(true)) {
+        if !matches!(good, Ok(Verdict::Good)) {
             // what was kept here may be what was old
             for (table, key) in seen.keys() {
                 self.kept.forget(table, key);
             }
         }
         match good {
-            Ok(true) => {
+            Ok(Verdict::Good) => {
                 connection.commits += i64::from(!changes.is_empty());
                 self.keep(changes, version);
                 (Ended::Applied, Then::Keep)
             }
-            Ok(false) => (Ended::Not(Failure::conflict()), Then::Keep),
+            Ok(Verdict::Overtaken) => (Ended::Not(Failure::conflict()), Then::Keep),
+            // its row was taken for that of a process that is gone: a new one begins at 1
+            Ok(Verdict::Forgotten) => (Ended::Not(Failure::conflict()), Then::Close),
             Err(Fault::Lost(reason)) if !changes.is_empty() => {
                 (Ended::Unknown { number, reason }, Then::CloseAll)
             }

@@ -64,7 +64,27 @@ pub(super) fn scanned(rows: &[Row]) -> Result<Vec<Found>, Error> {
         .collect()
 }
 
-/// The first column of the first row: whether all was as it was seen.
-pub(super) fn verdict(rows: &[Row]) -> Result<bool, Error> {
-    rows.first().map_or(Ok(false), |row| row.try_get(0))
+/// What the statement that ends a transaction says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All was as it was seen, and what was to be written is.
+    Good,
+    /// Something has changed.
+    Overtaken,
+    /// The database does not know the connection's last commit any more.
+    Forgotten,
+}
+
+/// From a row of whether all was as it was seen and, if something was to be written, whether it
+/// was the connection's next commit.
+pub(super) fn verdict(rows: &[Row]) -> Result<Verdict, Error> {
+    let Some(row) = rows.first() else {
+        return Ok(Verdict::Overtaken);
+    };
+    let known = row.len() < 2 || row.try_get(1)?;
+    Ok(match (row.try_get(0)?, known) {
+        (true, _) => Verdict::Good,
+        (false, true) => Verdict::Overtaken,
+        (false, false) => Verdict::Forgotten,
+    })
 }

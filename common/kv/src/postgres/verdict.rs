@@ -2,10 +2,11 @@
 //! writes if it is.
 //!
 //! ```sql
-//! WITH verdict AS (SELECT <each record has its version> AND <each span its records> AS good),
+//! WITH verdict AS (SELECT <each record has its version> AND <each span its records>
+//!                         AND <the commit is its connection's next> AS good, … AS next),
 //!      w1 AS (INSERT … SELECT … FROM verdict WHERE good …),
 //!      w2 AS (DELETE … WHERE (SELECT good FROM verdict) …)
-//! SELECT good FROM verdict
+//! SELECT good, next FROM verdict
 //! ```
 //!
 //! The database runs it serialisably, so that it is as if the whole transaction had happened at
@@ -40,11 +41,14 @@ pub(super) fn check(sql: &Sql, seen: &Seen) -> Question {
 /// The same, and if it is so, the writes happen.
 pub(super) fn apply(sql: &Sql, seen: &Seen, writes: Writes<'_>) -> Question {
     let mut question = Question::default();
-    let mut good = conditions(&mut question, sql, seen);
+    let good = conditions(&mut question, sql, seen);
     let connection = question.about(Value::Bytes(writes.connection));
     let number = question.about(Value::Number(writes.number));
-    good.push(sql.is_next(&connection, &number));
-    let mut parts = vec![format!("verdict AS (SELECT {} AS good)", all(&good))];
+    let next = sql.is_next(&connection, &number);
+    let mut parts = vec![format!(
+        "verdict AS (SELECT {} AND {next} AS good, {next} AS next)",
+        all(&good)
+    )];
     let version = question.about(Value::Number(writes.version));
     for (table, (keys, values)) in puts(writes.changes) {
         let keys = question.about(Value::AllBytes(keys));
@@ -64,7 +68,7 @@ pub(super) fn apply(sql: &Sql, seen: &Seen, writes: Writes<'_>) -> Question {
             n => format!("w{n} AS ({part})"),
         })
         .collect();
-    question.text = format!("WITH {} SELECT good FROM verdict", parts.join(", "));
+    question.text = format!("WITH {} SELECT good, next FROM verdict", parts.join(", "));
     question
 }
 

@@ -282,6 +282,22 @@ fn a_commit_whose_answer_is_lost_is_applied_once() {
     }
 }
 
+/// As when it has written nothing for days, and another process has cleared up.
+#[test]
+fn a_connection_whose_number_was_forgotten_makes_room_for_another() {
+    let Some(server) = shared() else { return };
+    let place = Postgres {
+        connections: 1,
+        ..place(server, "forgotten")
+    };
+    let store = open(&place).unwrap().with_attempts(3);
+    for want in ["1", "2"] {
+        sure(&store, |t| add(t, "n"));
+        assert_eq!(value(&store, "n").as_deref(), Some(want));
+        server.psql("DELETE FROM forgotten._commits");
+    }
+}
+
 #[test]
 fn several_open_one_database_and_it_stays_whose_it_is() {
     let Some(server) = shared() else { return };
