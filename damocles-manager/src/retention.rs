@@ -50,8 +50,8 @@ async fn forget(db: &Db, kept: Option<Duration>, step: Step, stop: &Cancellation
     loop {
         let before = unix_ms().saturating_sub(kept);
         let pause = match db.call(move |db| step(db, before, STEP)).await {
-            Ok(STEP) => Duration::ZERO,
-            Ok(_) => LOOK,
+            Ok(0) => LOOK,
+            Ok(_) => Duration::ZERO,
             Err(error) => {
                 tracing::warn!(%error, "old history cannot be forgotten now");
                 LOOK

@@ -61,10 +61,9 @@ impl Commit {
             Some(proof) => Some(self.stage(&proof.carriage).await?),
             None => None,
         };
-        let same = record
-            .proof
-            .as_ref()
-            .is_some_and(|p| p.is_of(&proof.proof.0));
+        let bytes = proof.proof.0.clone();
+        let same = move |db: &Db| db.keep_proof(sector, &bytes);
+        let same = self.db.call(same).await?;
         let again = again(before.as_ref(), same, reset);
         let checks = self.check_proof(&record, &proof);
         let carriage = match judge(Commitment::Proof, sector, again, checks).await? {

@@ -5,8 +5,8 @@ use crate::{
         Db, DbError,
         damaged::readable,
         keys, proofs,
-        record::SectorRecord,
-        schema::{BODIES, ENDED, MESSAGES, OVER, SECTORS, TIMELINES},
+        record::{MessageRecord, SectorRecord},
+        schema::{BODIES, ENDED, MESSAGES, OVER, PROOFS, SECTORS, TIMELINES},
     },
     model::UnixMs,
 };
@@ -14,26 +14,36 @@ use damocles_kv::{Durability, Span};
 
 impl Db {
     /// Forgets the large parts of at most `limit` messages that nothing can happen to any more and
-    /// that were wanted before that time. How many it were.
+    /// that were wanted before that time, or of fewer that carry as many sectors. How many it were.
     pub fn forget_bodies(&self, before: UnixMs, limit: usize) -> Result<usize, DbError> {
         self.write(Durability::Buffered, |t| {
             let span = Span::all().below(before.to_be_bytes());
             let old = t.scan(ENDED, &span, limit)?;
+            let ids = old.iter().filter_map(|e| keys::read_message(e.key()));
+            let names: Vec<_> = ids.map(keys::message).collect();
+            t.ahead(MESSAGES, &names)?;
+            let (mut forgotten, mut sectors) = (0, 0);
             for entry in &old {
                 if let Some(id) = keys::read_message(entry.key()) {
                     t.erase(BODIES, keys::message(id))?;
-                    let message = t.get_json(MESSAGES, &keys::message(id));
-                    if let Some(message) = readable(message)? {
+                    let message: Option<MessageRecord> =
+                        readable(t.get_json(MESSAGES, &keys::message(id)))?;
+                    if let Some(message) = message {
                         proofs::forget(t, &message)?;
+                        sectors += message.sectors.len();
                     }
                 }
                 t.delete(entry)?;
+                forgotten += 1;
+                if sectors >= limit {
+                    break;
+                }
             }
-            Ok(old.len())
+            Ok(forgotten)
         })
     }
 
-    /// Forgets the timelines of at most `limit` sectors that were finished or given up before
+    /// Forgets the timelines, and proofs that are still kept, of at most `limit` sectors that were finished or given up before
     /// that time, and are not in work again. How many it were.
     pub fn forget_timelines(&self, before: UnixMs, limit: usize) -> Result<usize, DbError> {
         let span = Span::all().below(before.to_be_bytes());
@@ -44,11 +54,14 @@ impl Db {
                 if let Some(id) = keys::read_sector(entry.key()) {
                     let record: Option<SectorRecord> =
                         readable(t.get_json(SECTORS, &keys::sector(id)))?;
-                    if record.is_none_or(|record| !record.in_work()) {
+                    // of one that cannot be read nothing follows
+                    if record.is_some_and(|record| !record.in_work()) {
                         let of_sector = Span::prefix(keys::sector(id));
                         for attempt in t.scan(TIMELINES, &of_sector, usize::MAX)? {
                             t.delete(&attempt)?;
                         }
+                        // also one that no message of ours has brought
+                        t.erase(PROOFS, keys::sector(id))?;
                     }
                 }
                 Ok::<_, DbError>(t.erase(OVER, entry.key())?)
@@ -62,7 +75,7 @@ impl Db {
 mod tests {
     use super::*;
     use crate::{
-        db::record::{Carriage, LeftChain, MessageRecord},
+        db::record::{Carriage, LeftChain},
         messages::tests::intent,
         model::{Commitment, MessageId, MessageKind, unix_ms},
     };

@@ -67,6 +67,26 @@ impl Db {
     }
 }
 
+impl Db {
+    /// Keeps the bytes of a proof that the record has and that were lost. False: it has another
+    /// one, or none.
+    ///
+    /// # Errors
+    /// [`DbError::Unknown`]; [`DbError::NotOwner`].
+    pub fn keep_proof(&self, id: SectorId, bytes: &[u8]) -> Result<bool, DbError> {
+        self.write(Durability::Synced, |t| {
+            self.guard(t, id)?;
+            let (_, record) = seen_sector(t, id)?;
+            let proof = record.and_then(|record| record.proof);
+            let same = proof.is_some_and(|proof| proof.is_of(bytes));
+            if same && !t.get(PROOFS, &keys::sector(id))?.exists() {
+                t.overwrite(PROOFS, keys::sector(id), bytes)?;
+            }
+            Ok(same)
+        })
+    }
+}
+
 /// Forgets the proofs that a message brought to the chain, of those of its sectors that are not in
 /// work.
 pub(in crate::db) fn forget(
@@ -79,6 +99,8 @@ pub(in crate::db) fn forget(
     let brought = Carriage::In {
         message: message.id,
     };
+    let names: Vec<_> = message.sectors.iter().map(|id| keys::sector(*id)).collect();
+    t.ahead(SECTORS, &names)?;
     for id in &message.sectors {
         let key = keys::sector(*id);
         let record: Option<SectorRecord> = readable(t.get_json(SECTORS, &key))?;

@@ -121,10 +121,14 @@ impl Db {
         self.read(|t| Ok(t.get_json(REPLICAS, &replica_key(sector, replica))?))
     }
 
-    /// Some of the sectors of which a file lies in that store, at most so many.
+    /// Some of the sectors of which a file lies in that store or is to come there, at most so many.
     pub fn some_in_store(&self, store: &str, most: usize) -> Result<Vec<SectorId>, DbError> {
-        let (mut found, mut from) = (Vec::new(), Span::all());
-        loop {
+        let mut found: Vec<SectorId> = Vec::new();
+        let on_their_way = self.reservations()?;
+        let on_their_way = on_their_way.iter().filter(|r| r.store == store);
+        found.extend(on_their_way.map(|r| r.sector).take(most));
+        let mut from = Span::all();
+        while found.len() < most {
             let page = self.read(|t| Ok::<_, DbError>(t.scan(REPLICAS, &from, IN_A_PAGE)?))?;
             for seen in &page {
                 let location: Option<Location> = readable(seen.json())?;
@@ -136,9 +140,10 @@ impl Db {
             }
             match page.last() {
                 Some(last) => from = from.after(last.key()),
-                None => return Ok(found),
+                None => break,
             }
         }
+        Ok(found)
     }
 
     /// Writes where replicas lie, all or none of them. Their numbers are not handed out any more.
