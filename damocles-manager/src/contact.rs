@@ -106,14 +106,15 @@ impl Contact {
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         // what is new from now on was not met
-        let served = self.served.changes();
+        let mut served = self.served.changes();
+        let met = served.borrow_and_update().clone();
         let unclear = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             met = self.first_contact() => met?,
         };
         tokio::select! {
             () = stop.cancelled() => Ok(()),
-            () = self.ask_on(unclear, served) => Ok(()),
+            () = self.ask_on(unclear, met, served) => Ok(()),
             () = self.keep_watching(&mut head, trouble) => Ok(()),
         }
     }
@@ -333,11 +334,14 @@ impl Contact {
         }
     }
 
-    /// Asks again of miners that the node could not tell of, and of those that are new in a
-    /// configuration that was read again.
-    async fn ask_on(&self, mut unclear: BTreeSet<ActorId>, mut served: watch::Receiver<Policies>) {
-        let actors = |all: &Policies| all.iter().map(|m| m.actor).collect::<BTreeSet<_>>();
-        let mut met = actors(&served.borrow_and_update());
+    /// Asks again of miners that the node could not tell of, and of those that are new or
+    /// other in a configuration that was read again.
+    async fn ask_on(
+        &self,
+        mut unclear: BTreeSet<ActorId>,
+        mut met: Policies,
+        mut served: watch::Receiver<Policies>,
+    ) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(REMIND), if !unclear.is_empty() => {}
@@ -345,9 +349,10 @@ impl Contact {
                     if changed.is_err() {
                         return std::future::pending().await;
                     }
-                    let now = actors(&served.borrow_and_update());
-                    unclear.extend(now.difference(&met));
-                    unclear.retain(|actor| now.contains(actor));
+                    let now = served.borrow_and_update().clone();
+                    let news = now.iter().filter(|m| !met.contains(m));
+                    unclear.extend(news.map(|m| m.actor));
+                    unclear.retain(|actor| now.iter().any(|m| m.actor == *actor));
                     met = now;
                 }
             }

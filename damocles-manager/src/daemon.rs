@@ -126,6 +126,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let reload = Reload::new(
         path,
         config.effective.clone(),
+        config.secrets.clone(),
         reload::Parts {
             served: served.clone(),
             stores: stores.clone(),

@@ -2,8 +2,8 @@
 //! can count at once does, or nothing. What only counts at the next start is named.
 
 use crate::{
-    config::{self, Config, Counts, Difference},
-    db::{Db, DbError, pages::Wanted},
+    config::{self, Config, Counts, Difference, Secrets},
+    db::{Db, DbError, pages::Wanted, record::SectorRecord},
     policy::Retention,
     served::Served,
     storage::{StorageError, Stores},
@@ -29,12 +29,14 @@ const NAMED: usize = 5;
 pub enum Refused {
     #[error(transparent)]
     Wrong(#[from] Fatal),
+    #[error("miner t0{miner} is not in the file any more, and still has {what}: {hint}")]
+    InWork {
+        miner: ActorId,
+        what: String,
+        hint: &'static str,
+    },
     #[error(
-        "miner t0{miner} is not in the file any more, and still has {what}: with [Miners.Sector] Enabled = false it gets no new sectors, and can go when these are done"
-    )]
-    InWork { miner: ActorId, what: String },
-    #[error(
-        "persist store {store:?} is not in the file any more, and sectors lie in it, such as {sectors}: nobody would find them for their WindowPoSt"
+        "persist store {store:?} would be gone, and sectors lie in it or are on their way there, such as {sectors}: nobody would find them for their WindowPoSt"
     )]
     Holds { store: String, sectors: String },
     #[error(transparent)]
@@ -44,6 +46,10 @@ pub enum Refused {
     #[error("the two configurations cannot be compared: {0}")]
     Compare(String),
 }
+
+const NO_NEW_ONES: &str =
+    "with [Miners.Sector] Enabled = false it gets no new sectors, and can go when these are done";
+const NOT_PROVEN: &str = "if another manager proves them, write [Miners.PoSt] Enabled = false for it first, and read the file again";
 
 /// What a configuration that is read again is applied to.
 #[derive(Clone, Debug)]
@@ -62,6 +68,9 @@ struct Running {
     effective: String,
     /// By which it started: what counts only then goes by this.
     at_start: String,
+    /// As it was read last, and at the start.
+    secrets: Secrets,
+    first_secrets: Secrets,
     /// Unix seconds.
     read_at: i64,
 }
@@ -76,8 +85,10 @@ pub struct Reload {
 
 impl Reload {
     /// `effective`: the file by which the daemon started, with every key.
-    pub fn new(path: PathBuf, effective: String, parts: Parts) -> Self {
+    pub fn new(path: PathBuf, effective: String, secrets: Secrets, parts: Parts) -> Self {
         let running = Running {
+            first_secrets: secrets.clone(),
+            secrets,
             at_start: effective.clone(),
             effective,
             read_at: now(),
@@ -114,12 +125,17 @@ impl Reload {
     pub fn view(&self) -> ConfigurationView {
         let running = self.running.lock();
         let waiting = config::differences(&running.at_start, &running.effective);
-        let waiting = waiting.unwrap_or_default().into_iter();
+        let same = running.secrets == running.first_secrets;
+        let waiting = config::with_secrets(waiting.unwrap_or_default(), same);
+        let salt = uuid::Uuid::new_v4().to_string();
         ConfigurationView {
+            secrets: running.secrets.fingerprint(&salt),
+            salt,
             path: self.path.display().to_string(),
             effective: running.effective.clone(),
             read_at: running.read_at,
             waiting: waiting
+                .into_iter()
                 .filter(|d| d.counts == Counts::AtStart)
                 .map(|d| d.to_string())
                 .collect(),
@@ -131,9 +147,13 @@ impl Reload {
         let path = self.path.clone();
         let read = tokio::task::spawn_blocking(move || config::check_file(&path)).await;
         let new = read.map_err(|e| Refused::Compare(e.to_string()))??;
-        let was = self.running.lock().effective.clone();
+        let (was, secrets) = {
+            let running = self.running.lock();
+            (running.effective.clone(), running.secrets.clone())
+        };
         let changed = config::differences(&was, &new.effective)
             .map_err(|e| Refused::Compare(e.to_string()))?;
+        let changed = config::with_secrets(changed, secrets == new.secrets);
         self.nothing_is_left_behind(&new).await?;
         let parts = &self.parts;
         parts.stores.replace(new.stores, new.store_scans)?;
@@ -142,6 +162,7 @@ impl Reload {
         parts.retention.send_replace(new.retention);
         let mut running = self.running.lock();
         (running.effective, running.read_at) = (new.effective, now());
+        running.secrets = new.secrets;
         Ok(changed)
     }
 
@@ -150,18 +171,14 @@ impl Reload {
         let served = self.parts.served.all();
         let stay: BTreeSet<ActorId> = new.miners.iter().map(|m| m.actor).collect();
         for miner in served.iter().filter(|m| !stay.contains(&m.actor)) {
-            let miner = miner.actor;
-            let work = self.parts.db.call(move |db| work_of(db, miner)).await?;
-            if let Some(what) = work {
-                return Err(Refused::InWork { miner, what });
+            let (actor, proves) = (miner.actor, miner.post.enabled);
+            let work = move |db: &Db| work_of(db, actor, proves);
+            if let Some((what, hint)) = self.parts.db.call(work).await? {
+                let miner = actor;
+                return Err(Refused::InWork { miner, what, hint });
             }
         }
-        let stay: BTreeSet<&str> = new.stores.iter().map(|s| s.name.as_str()).collect();
-        let gone: Vec<String> = self.parts.stores.configured();
-        for store in gone
-            .into_iter()
-            .filter(|name| !stay.contains(name.as_str()))
-        {
+        for store in self.parts.stores.leaving(&new.stores, &new.store_scans) {
             let name = store.clone();
             let held = move |db: &Db| db.some_in_store(&name, NAMED);
             let held = self.parts.db.call(held).await?;
@@ -175,21 +192,35 @@ impl Reload {
     }
 }
 
-/// What of a miner is on its way; None: nothing.
-fn work_of(db: &Db, miner: ActorId) -> Result<Option<String>, DbError> {
-    let page = db.sectors_page(true, Some(miner), &Wanted::first(NAMED), |_| true)?;
+/// What of a miner needs it, and how it can go all the same; None: nothing.
+fn work_of(
+    db: &Db,
+    miner: ActorId,
+    proves: bool,
+) -> Result<Option<(String, &'static str)>, DbError> {
+    let first = Wanted::first(NAMED);
+    let page = db.sectors_page(true, Some(miner), &first, |_| true)?;
     if !page.items.is_empty() {
         let names: Vec<String> = page.items.iter().map(|r| r.id.to_string()).collect();
         let more = if page.next.is_some() { " and more" } else { "" };
-        return Ok(Some(format!("sectors in work: {}{more}", names.join(", "))));
+        let what = format!("sectors in work: {}{more}", names.join(", "));
+        return Ok(Some((what, NO_NEW_ONES)));
     }
     let messages = db.open_messages_briefly()?;
     let open = messages.iter().filter(|m| m.miner == miner).count();
     if open > 0 {
-        return Ok(Some(format!("{open} messages on their way")));
+        let what = format!("{open} messages on their way");
+        return Ok(Some((what, NO_NEW_ONES)));
     }
-    let posts = db.unfinished_posts(miner)?.len();
-    Ok((posts > 0).then(|| format!("{posts} WindowPoSts that are not final")))
+    if proves {
+        let first = Wanted::first(1);
+        let proven = db.sectors_page(false, Some(miner), &first, SectorRecord::is_finished)?;
+        if let Some(sector) = proven.items.first() {
+            let what = format!("sectors that this manager proves, such as {}", sector.id);
+            return Ok(Some((what, NOT_PROVEN)));
+        }
+    }
+    Ok(None)
 }
 
 fn said(changed: &[Difference]) {

@@ -86,6 +86,25 @@ fn a_file_that_is_read_again_counts_where_it_can_and_says_what_waits() {
         .collect();
     assert_eq!(names, ["persist", "ssd"]);
 
+    // of a secret one hears that it is another one
+    let with_token = format!(
+        "[Common.API]\nToken = \"a.b.c\"\n{}",
+        file(&home).replace("[Common.API]\n", "")
+    );
+    write(&home, &with_token);
+    assert_eq!(differing(&home), [key("Common.API.Token", "AtStart")]);
+    reload(&mut daemon, "Common.API.Token");
+    write(&home, &with_token.replace("a.b.c", "a.b.d"));
+    assert_eq!(
+        differing(&home),
+        [key("a token or password in Common", "AtStart")]
+    );
+    reload(
+        &mut daemon,
+        "a token or password in Common: *** -> another one",
+    );
+    assert_eq!(differing(&home), []);
+
     // a broken file changes nothing, and is told whole
     write(&home, "[Common.API]\nChain = 7\n[[Miners]]\nActr = 1\n");
     daemon.signal(Signal::USR1);
@@ -145,13 +164,20 @@ fn a_miner_with_work_and_a_store_with_sectors_are_not_left_alone() {
     write(&home, &first);
     reload(&mut daemon, &format!("sectors in work: {working}"));
     assert!(!differing(&home).is_empty(), "it goes on as before");
+    // of the other one a sector is proven here
+    let other_alone = both.replace("Actor = 1000\n", "Actor = 1002\n");
+    write(&home, &other_alone);
+    reload(
+        &mut daemon,
+        &format!("sectors that this manager proves, such as {done}"),
+    );
     let elsewhere = home.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let moved = both
         .replace("Name = \"persist\"", "Name = \"other\"")
         .replace("/persist\"", "/elsewhere\"");
     write(&home, &moved);
-    reload(&mut daemon, &format!("sectors lie in it, such as {done}"));
+    reload(&mut daemon, &format!("on their way there, such as {done}"));
     write(&home, &both);
     reload(&mut daemon, "nothing has changed");
     let (status, log) = daemon.terminate();

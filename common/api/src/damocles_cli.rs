@@ -101,6 +101,9 @@ pub struct ConfigurationView {
     pub path: String,
     /// Every key with its value as TOML, without secrets.
     pub effective: String,
+    /// SHA-256 of `Salt` and of what is not shown there, in hex: to tell whether it is another one.
+    pub secrets: String,
+    pub salt: String,
     /// When the file was read last; Unix seconds.
     pub read_at: i64,
     /// What differs from the start in keys that count only then, one sentence each.

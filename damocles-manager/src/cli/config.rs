@@ -4,7 +4,7 @@ use super::{
     client::{Manager, Reach},
     show,
 };
-use crate::config::{self, Config, Counts, Difference, differences};
+use crate::config::{self, Config, Counts, Difference, differences, with_secrets};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use damocles_api::damocles_cli::DamoclesCliClient;
@@ -112,6 +112,8 @@ async fn diff(manager: &Manager, file: &Config, as_json: bool) -> anyhow::Result
     let running = manager.rpc.configuration().await;
     let running = running.map_err(|e| manager.failed(e))?;
     let found = differences(&running.effective, &file.effective)?;
+    let same = file.secrets.fingerprint(&running.salt) == running.secrets;
+    let found = with_secrets(found, same);
     if as_json {
         let of = |d: &Difference| {
             let counts = match d.counts {

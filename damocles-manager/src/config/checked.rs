@@ -6,6 +6,7 @@ use super::{
     home::here,
     legacy::RULES,
     raw::{self, Raw},
+    secrets::Secrets,
     stores,
 };
 use crate::policy::{
@@ -51,6 +52,8 @@ pub struct Config {
     pub notices: Vec<Notice>,
     /// The effective file as TOML, tokens masked.
     pub effective: String,
+    /// What is masked there.
+    pub secrets: Secrets,
 }
 
 /// Reads and checks a file.
@@ -82,6 +85,7 @@ pub fn check_text(path: &Path, text: &str) -> Result<Config, Fatal> {
 fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
     let raw = raw.unwrap_or_default();
     let effective = masked(raw.clone());
+    let secrets = Secrets::of(&raw.common);
     let Raw { common, miners } = raw;
     let raw::Common {
         scan_persist_stores,
@@ -140,6 +144,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         open_networks,
         notices,
         effective,
+        secrets,
     })
 }
 

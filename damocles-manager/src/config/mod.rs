@@ -13,13 +13,15 @@ mod fil;
 mod home;
 mod legacy;
 mod raw;
+mod secrets;
 mod stores;
 mod summary;
 
 pub use checked::{Config, check_file, check_text, examine};
-pub use difference::{Counts, Difference, differences};
+pub use difference::{Counts, Difference, differences, with_secrets};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
 pub(crate) use legacy::MESSAGER;
+pub use secrets::Secrets;
 
 use damocles_daemon::config::{commented_default, markdown};
 

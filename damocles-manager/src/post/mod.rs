@@ -92,40 +92,34 @@ pub async fn run(
     loop {
         let all = changes.borrow_and_update().clone();
         let wanted: Vec<_> = all.iter().filter(|m| m.post.enabled).collect();
-        if wanted.is_empty() {
+        if wanted.is_empty() && running.is_empty() {
             tracing::warn!("no miner has [Miners.PoSt] Enabled; nothing is proven here");
         }
         // a loop whose miner is proven no more ends; its records say where it was
-        running.retain(|actor, stop| {
-            let goes_on = wanted.iter().any(|m| m.actor == *actor);
-            if !goes_on {
+        for (actor, stop) in &running {
+            if !wanted.iter().any(|m| m.actor == *actor) {
                 stop.cancel();
             }
-            goes_on
-        });
+        }
         for miner in wanted {
-            running.entry(miner.actor).or_insert_with(|| {
+            let actor = miner.actor;
+            // until one has ended there is no second one
+            running.entry(actor).or_insert_with(|| {
                 let stop = stop.child_token();
                 let held = serve(&parts, &served, miner.clone(), &roles, stop.clone());
-                loops.spawn(held);
+                loops.spawn(async move { (actor, held.await) });
                 stop
             });
         }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                changed = changes.changed() => {
-                    if changed.is_ok() {
-                        break;
-                    }
-                    // nobody can change them any more
-                    stop.cancelled().await;
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Ok(()) = changes.changed() => {}
+            Some(ended) = loops.join_next() => {
+                if let Ok((actor, _)) = &ended {
+                    running.remove(actor);
                 }
-                Some(ended) = loops.join_next() => said(ended),
+                said(ended);
             }
-        }
-        if stop.is_cancelled() {
-            break;
         }
     }
     while let Some(ended) = loops.join_next().await {
@@ -134,7 +128,8 @@ pub async fn run(
     Ok(())
 }
 
-fn said(ended: Result<anyhow::Result<()>, JoinError>) {
+fn said(ended: Result<(ActorId, anyhow::Result<()>), JoinError>) {
+    let ended = ended.map(|(_, ended)| ended);
     if let Err(error) = ended.map_err(anyhow::Error::from).flatten() {
         tracing::error!(%error, "a miner is not served any more; please report this");
     }

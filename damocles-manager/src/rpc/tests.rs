@@ -50,6 +50,8 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let messages = Engine::new(db.clone(), chain.clone(), head);
     let metrics = Metrics::new("damocles_manager");
     let stores = Stores::new(db.clone(), vec![store]).unwrap();
+    let text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n[[Miners]]\nActor = 1000\n";
+    let checked = crate::config::check_text(std::path::Path::new("file"), text).unwrap();
     let rooms = Rooms {
         db: db.clone(),
         sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone()),
@@ -64,7 +66,8 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         stores: stores.clone(),
         reload: Reload::new(
             "sector-manager.cfg".into(),
-            "[Common.API]\nChain = \"here\"\n".into(),
+            checked.effective,
+            checked.secrets,
             reload::Parts {
                 served,
                 stores,

@@ -283,11 +283,15 @@ impl Stores {
         all.iter().map(|s| s.policy.name.clone()).collect()
     }
 
-    /// Names of those that the configuration names.
-    pub fn configured(&self) -> Vec<String> {
+    /// Names of those that would be gone after [`Self::replace`].
+    pub fn leaving(&self, policies: &[StorePolicy], patterns: &[String]) -> Vec<String> {
         let all = self.stores();
-        let configured = all.iter().filter(|s| s.pattern.is_none());
-        configured.map(|s| s.policy.name.clone()).collect()
+        let stays = |store: &Arc<Store>| {
+            let found = store.pattern.as_ref().is_some_and(|p| patterns.contains(p));
+            found || policies.iter().any(|p| p.name == store.policy.name)
+        };
+        let gone = all.iter().filter(|store| !stays(store));
+        gone.map(|store| store.policy.name.clone()).collect()
     }
 
     /// A store as workers know it; none: no store has that name.

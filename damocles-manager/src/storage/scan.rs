@@ -268,6 +268,14 @@ impl Stores {
         tracing::info!(store = name, path = %store.path.display(), "found a persist store");
         let fresh = Arc::new(Store::new(store, Some(pattern.to_owned())));
         let mut all = self.0.stores.write();
+        // a configuration that was read meanwhile counts
+        let wanted = self.0.patterns.read().iter().any(|p| p == pattern);
+        let (name, path) = (&fresh.policy.name, &fresh.policy.path);
+        let mut configured = all.iter().filter(|s| s.pattern.is_none());
+        if !wanted || configured.any(|s| s.policy.name == *name || s.policy.path == *path) {
+            return Ok(());
+        }
+        let name = name.clone();
         match all.iter().position(|s| s.policy.name == name) {
             Some(at) => all[at] = fresh,
             None => all.push(fresh),
