@@ -7,7 +7,7 @@
 //! `wiped` numbers that nobody may find later · `fp` the base field · `multiexp` sums of multiples of points · `fft` transforms over the scalar field, and the
 //! quotient polynomial h · `synthesis` a circuit's witness · `parameters` decoded once · `stored`
 //! these in a file · `setup` parameters from nothing · `reference` bellperson, to measure against ·
-//! `prove` a proof.
+//! `prove` a proof · `batch` those of several partitions, in a bounded memory.
 
 pub mod run;
 
@@ -32,3 +32,5 @@ pub mod setup;
 pub mod reference;
 
 pub mod prove;
+
+pub mod batch;

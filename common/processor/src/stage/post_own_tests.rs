@@ -93,7 +93,10 @@ fn proofs_are_bellpersons_bit_by_bit_where_the_randomness_is_the_same() {
         for cpu in [Cpu::PORTABLE, Cpu::detect()] {
             let parameters = Parameters::of(cpu, &mapped).unwrap();
             let circuits = circuits.clone().into_iter().map(Ok);
-            let ours = groth::prove_all(circuits, &parameters, cpu, || blinding, &context);
+            let parts = Synthesis::InParts;
+            let fixed = || blinding;
+            let ours =
+                groth::prove_partitions(circuits, parts, &parameters, cpu, fixed, &context);
             assert_eq!(ours.unwrap(), theirs, "{stage} {cpu:?}");
         }
     }
