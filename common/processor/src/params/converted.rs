@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     cell::OnceCell,
     fs::{self, File},
-    io,
+    io::{self, BufWriter},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, UNIX_EPOCH},
@@ -31,6 +31,10 @@ use storage_proofs_core::parameter_cache::read_cached_params;
 /// The largest sectors that our prover proves. Their circuits have a few million constraints; those
 /// of 32GiB have 130 million, and stay with the library as long as nobody has tried one.
 pub(crate) const LARGEST: SectorSize = SectorSize::MiB512;
+
+/// A file is written by so much at a time: the system keeps it in pages no larger than what it gets at
+/// once, and in large ones a point is found without a walk through the page tables.
+const PIECE: usize = 8 << 20;
 
 /// How long another process may take to make a file that is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -214,7 +218,8 @@ fn write(
         let progress = |done: u64, all: u64| {
             told(format!("converting the parameters: {} %", done * 100 / all));
         };
-        stored::write(parameters, &origin, &file, progress)?;
+        let out = BufWriter::with_capacity(PIECE, &file);
+        stored::write(parameters, &origin, out, progress)?;
         file.sync_all()
     });
     let named = written
