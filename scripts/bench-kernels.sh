@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Our kernels against the proofs library, one line per measurement, for each program given:
 # bench-kernels.sh PROGRAM…   LARGE=1 adds 512MiB sectors, PROOFS=1 proofs of 2KiB
-# (their parameters must be there: make params). About seven minutes per program, PROOFS=1 as long again.
+# (their parameters must be there: make params-snap). About seven minutes per program, PROOFS=1 as long again.
 set -euo pipefail
 
 cores=$(nproc)
@@ -26,6 +26,7 @@ for program in "$@"; do
         measure fft --size 2KiB
         measure c2 --size 2KiB --runs 1
         measure window-post --size 2KiB --sectors 2
+        measure snap --size 2KiB
         measure params --size 2KiB --circuit winning-post --runs 1
     fi
     if [ -n "${LARGE:-}" ]; then

@@ -84,7 +84,7 @@ pub const CHILD: &[Key] = &[
         name: "envs",
         holds: "table of texts",
         doc: &[
-            "Environment on top of the inherited one; for our PC2, `DAMOCLES_PC2_MEMORY` is the most that its buffers take, `8GiB` when left out; for PC1, `HUGEPAGE_FILES_PATH` is where `store hugepage-file-init` made memory files.",
+            "Environment on top of the inherited one; for our PC2, `DAMOCLES_PC2_MEMORY` is the most that its buffers take, `8GiB` when left out; for our proofs, `DAMOCLES_PROOF_MEMORY` is the most that those of the child hold beside the parameters, half of what is free when left out; for PC1, `HUGEPAGE_FILES_PATH` is where `store hugepage-file-init` made memory files.",
         ],
     },
     Key {

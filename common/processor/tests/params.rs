@@ -112,20 +112,22 @@ fn sets_of_our_own_have_nothing_but_points_of_the_groups() {
     let made = generate_in(
         dir.path(),
         &[SIZE],
-        false,
+        true,
         KernelChoice::Auto,
         child,
         &Silent,
     )
     .unwrap();
-    assert_eq!(made.len(), 3);
-    let states = check_in(dir.path(), &[SIZE], false, &Silent).unwrap();
+    assert_eq!(made.len(), 4);
+    let states = check_in(dir.path(), &[SIZE], true, &Silent).unwrap();
     let made_here = |check: &FileCheck| check.state == FileState::MadeHere;
     assert!(states.iter().all(made_here), "{states:?}");
     // the library reads them, and each point is looked at
     assert_eq!(
-        convert_all_in(dir.path(), &[SIZE], &Silent).unwrap().len(),
-        3
+        convert_all_in(dir.path(), &[SIZE], true, &Silent)
+            .unwrap()
+            .len(),
+        4
     );
 }
 

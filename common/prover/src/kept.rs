@@ -10,7 +10,11 @@ use std::{fs::File, io, marker::PhantomData, ops::Deref, sync::Arc};
 pub(crate) fn map(file: &File) -> io::Result<Arc<Mmap>> {
     // SAFETY: nobody writes to a file of ours that has its name: a new one is written elsewhere and
     // takes the name, while this one stays as it is for those who have mapped it
-    Ok(Arc::new(unsafe { Mmap::map(file)? }))
+    let map = unsafe { Mmap::map(file)? };
+    // points are read in no order; where the file has large pages in the cache, they are mapped as such
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(Arc::new(map))
 }
 
 /// What bytes of a file may be taken for.

@@ -19,6 +19,8 @@ pub struct Parameters {
     /// Of the variables that occur on the right, inputs first.
     pub(crate) b_g1: Bases,
     pub(crate) b_g2: G2Bases,
+    /// See [`Self::mapped`].
+    pub(crate) mapped: u64,
 }
 
 impl std::fmt::Debug for Parameters {
@@ -64,6 +66,12 @@ impl Parameters {
             a,
             b_g1,
             b_g2,
+            mapped: 0,
         })
+    }
+
+    /// How many bytes of them lie in a mapped file, which the system takes for memory that could be had.
+    pub fn mapped(&self) -> u64 {
+        self.mapped
     }
 }

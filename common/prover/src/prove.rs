@@ -53,13 +53,14 @@ impl std::fmt::Display for NoProof {
 impl std::error::Error for NoProof {}
 
 /// Proves (Groth16, section 3.2, as bellperson does it). The witness is used up side by side with
-/// the work: its three sides become h.
+/// the work: what no later part needs is freed, and its three sides become h. How much memory that
+/// takes, `batch` says.
 ///
 /// # Errors
 /// [`NoProof`].
 pub fn prove(
     cpu: Cpu,
-    mut witness: Witness,
+    witness: Witness,
     parameters: &Parameters,
     blinding: Blinding,
     run: Run<'_>,
@@ -68,36 +69,39 @@ pub fn prove(
     if bool::from(key.delta_g1.is_identity() | key.delta_g2.is_identity()) {
         return Err(NoProof::Subverted);
     }
-    let power = Domain::power_for(witness.constraints());
-    let inputs: Vec<Words> = witness.inputs.iter().map(value).collect();
-    let aux: Vec<Words> = witness.aux.iter().map(value).collect();
-    let left: Vec<Words> = (inputs.iter().copied())
-        .chain(present(&aux, &witness.aux_left))
-        .collect();
-    let right: Vec<Words> = present(&inputs, &witness.inputs_right)
-        .chain(present(&aux, &witness.aux_right))
-        .collect();
-    let fits = parameters.h.len() + 1 == 1 << power
-        && parameters.l.len() == aux.len()
-        && parameters.a.len() == left.len()
-        && parameters.b_g1.len() == right.len()
-        && parameters.b_g2.len() == right.len();
-    if !fits {
+    if !fits(&witness, parameters) {
         return Err(NoProof::OtherParameters);
     }
+    let power = Domain::power_for(witness.constraints());
+    let Witness {
+        sides,
+        inputs,
+        aux,
+        aux_left,
+        inputs_right,
+        aux_right,
+    } = witness;
+    let (inputs, aux) = (words(inputs), words(aux));
+    let left: Vec<Words> = (inputs.iter().copied())
+        .chain(present(&aux, &aux_left))
+        .collect();
+    drop(aux_left);
     let a = parameters.a.multiexp(&left, run)?;
     drop(left);
+    let right: Vec<Words> = present(&inputs, &inputs_right)
+        .chain(present(&aux, &aux_right))
+        .collect();
+    drop(aux_right);
     let b_g1 = parameters.b_g1.multiexp(&right, run)?;
     let b_g2 = parameters.b_g2.multiexp(&right, run)?;
     drop(right);
     let l = parameters.l.multiexp(&aux, run)?;
     drop(aux);
     let h = {
-        let sides = std::mem::take(&mut witness.sides);
         let domain = Domain::new(power, cpu, run)?;
-        let h = domain.quotient(sides, run)?;
-        parameters.h.multiexp(&h, run)?
+        domain.quotient(sides, run)?
     };
+    let h = parameters.h.multiexp(&h, run)?;
     let Blinding { r, s } = blinding;
     let delta = G1Projective::from(key.delta_g1);
     let alpha = G1Projective::from(key.alpha_g1);
@@ -111,6 +115,24 @@ pub fn prove(
     })
 }
 
+/// Whether the parameters are for a circuit like the one that was synthesised.
+fn fits(witness: &Witness, parameters: &Parameters) -> bool {
+    let count = |there: &[bool]| there.iter().filter(|there| **there).count();
+    let (inputs, aux) = (witness.inputs.len(), witness.aux.len());
+    let right = count(&witness.inputs_right) + count(&witness.aux_right);
+    let domain = 1 << Domain::power_for(witness.constraints());
+    parameters.h.len() + 1 == domain
+        && parameters.l.len() == aux
+        && parameters.a.len() == inputs + count(&witness.aux_left)
+        && parameters.b_g1.len() == right
+        && parameters.b_g2.len() == right
+}
+
+/// The values as canonical words, in the memory where they were.
+fn words(scalars: Vec<Scalar>) -> Vec<Words> {
+    scalars.into_iter().map(|scalar| value(&scalar)).collect()
+}
+
 /// The scalars of the variables that occur.
 fn present(scalars: &[Words], there: &[bool]) -> impl Iterator<Item = Words> {
     let both = scalars.iter().zip(there);
@@ -118,4 +140,4 @@ fn present(scalars: &[Words], there: &[bool]) -> impl Iterator<Item = Words> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

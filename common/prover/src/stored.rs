@@ -208,6 +208,7 @@ pub fn map(
         a: bases(a, a0)?,
         b_g1: bases(b, b0)?,
         b_g2: G2Bases::mapped(cpu, b_g2, b_g20).ok_or(DAMAGED)?,
+        mapped: map.len() as u64,
     })
 }
 

@@ -51,6 +51,8 @@ enum Command {
     C2(Common),
     /// A proof that sectors are still there
     WindowPost(Common),
+    /// A proof that data was encoded into a sector (needs `params generate --snap`)
+    Snap(Common),
     /// Making the parameters of a test network (the library takes minutes)
     Params {
         #[command(flatten)]
@@ -135,6 +137,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Fft(common) => (What::Fft, common),
         Command::C2(common) => (What::C2, common),
         Command::WindowPost(common) => (What::WindowPost, common),
+        Command::Snap(common) => (What::Snap, common),
         Command::Params { common, circuit } => (What::Params(circuit.map(Into::into)), common),
     };
     let request = Request {

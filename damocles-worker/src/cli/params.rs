@@ -48,6 +48,9 @@ enum Command {
         /// 2KiB, 8MiB or 512MiB; several may be given
         #[arg(short, long, required = true, num_args = 1.., value_name = "SIZE")]
         sector_size: Vec<SectorSize>,
+        /// That of snap upgrades too
+        #[arg(long)]
+        snap: bool,
     },
 }
 
@@ -103,8 +106,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
         Command::Check(which) => check(which, &watcher)?,
-        Command::Convert { sector_size } => {
-            for file in params::convert_all(sector_size, &watcher).map_err(fatal)? {
+        Command::Convert { sector_size, snap } => {
+            for file in params::convert_all(sector_size, *snap, &watcher).map_err(fatal)? {
                 say(format_args!("{}  {}", ByteSize(file.bytes), file.name))?;
             }
         }

@@ -36,6 +36,8 @@ pub enum What {
     Fft,
     C2,
     WindowPost,
+    /// The proof of an update.
+    Snap,
     /// Making those of a size: of one circuit, or of the three that every miner needs.
     Params(Option<Circuit>),
 }
@@ -51,6 +53,7 @@ impl What {
             Self::Fft => "fft",
             Self::C2 => "c2",
             Self::WindowPost => "window-post",
+            Self::Snap => "snap",
             Self::Params(_) => "params",
         }
     }
@@ -59,7 +62,7 @@ impl What {
     pub const fn is_of_proofs(self) -> bool {
         matches!(
             self,
-            Self::Msm | Self::Fft | Self::C2 | Self::WindowPost | Self::Params(_)
+            Self::Msm | Self::Fft | Self::C2 | Self::WindowPost | Self::Snap | Self::Params(_)
         )
     }
 }
@@ -212,6 +215,8 @@ pub fn room(request: &Request) -> u64 {
         What::TreeD => size * 7,
         What::Msm | What::Fft => 0,
         What::C2 | What::WindowPost => size * (layers + 6) * request.sectors as u64 + (16 << 20),
+        // the sector, its data, and what they become
+        What::Snap => size * (layers + 14) + (16 << 20),
         // test networks' circuits are alike, but for the trees' heights
         What::Params(_) => 3 << 30,
     }
@@ -255,6 +260,10 @@ pub fn run(
         }
         What::WindowPost => {
             proofs = proofs::Proofs::window_post(size()?, request.sectors, place, tell)?;
+            &mut proofs
+        }
+        What::Snap => {
+            proofs = proofs::Proofs::snap(size()?, place, tell)?;
             &mut proofs
         }
         What::Params(circuit) => {
@@ -318,6 +327,7 @@ mod tests {
             (What::TreeD, "2KiB", 1),
             (What::WindowPost, "2KiB", 2),
             (What::C2, "512MiB", 1),
+            (What::Snap, "2KiB", 1),
             (What::Params(None), "8MiB", 1),
         ] {
             assert_eq!(check(what, size, sectors), Ok(()), "{what:?} {size}");
@@ -330,6 +340,8 @@ mod tests {
             (What::TreeD, "8MiB", 2, "tree-d takes one sector"),
             (What::Pc1, "9MiB", 2, "not a sector size"),
             (What::C2, "2KiB", 2, "c2 takes one sector"),
+            (What::Snap, "2KiB", 2, "snap takes one sector"),
+            (What::Snap, "32GiB", 1, "up to 512MiB"),
             (What::Params(None), "32GiB", 1, "up to 512MiB"),
             (What::Msm, "1KiB", 1, "not a sector size"),
         ] {

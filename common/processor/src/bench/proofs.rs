@@ -1,4 +1,4 @@
-//! Whole proofs, as the stages make them: C2 of a sector, or a WindowPoSt of some. Proofs are
+//! Whole proofs, as the stages make them: C2 of a sector, a WindowPoSt of some, or that of an update. Proofs are
 //! random, so there is nothing to compare; each is accepted by the library's verifier before its
 //! stage answers.
 
@@ -9,12 +9,17 @@ use super::{
 };
 use crate::{
     kernel::KernelChoice,
+    proofs::update_proof,
     prover_id,
     serve::Progress,
     stage,
-    task::{AddPieces, C1, C2, Pc1, Pc2, Replica, Task, WindowPost},
+    task::{
+        AddPieces, C1, C2, Pc1, Pc2, Piece, PieceFile, Replica, SnapEncode, SnapProve, Task,
+        WindowPost,
+    },
 };
-use damocles_types::{PoStProof, SealProof, SectorSize};
+use damocles_types::{PaddedSize, PoStProof, SealProof, SectorSize};
+use filecoin_proofs_api::update::generate_partition_proofs;
 use serde_json::value::RawValue;
 use std::{fs, path::Path, time::Instant};
 
@@ -63,6 +68,20 @@ impl Proofs {
             seed: RANDOMNESS,
         })?;
         let stage = WindowPost::STAGE;
+        Self { stage, task }.begun(tell)
+    }
+
+    /// That data was encoded into a sector without any.
+    pub(super) fn snap(
+        size: SectorSize,
+        place: &Place,
+        tell: &dyn Fn(String),
+    ) -> anyhow::Result<Self> {
+        tell(format!("sealing a sector in {}", place.path().display()));
+        let sealed = seal(place.path(), size, 1)?;
+        tell("encoding data into it".to_owned());
+        let task = task(&sealed.update(place.path(), size)?)?;
+        let stage = SnapProve::STAGE;
         Self { stage, task }.begun(tell)
     }
 
@@ -147,6 +166,53 @@ impl Sealed {
             cache_dir: self.pc1.cache_path,
             sealed_file: self.pc1.out_path,
         }
+    }
+
+    /// Data of all kinds of bytes comes into it; the task of proving that.
+    fn update(self, dir: &Path, size: SectorSize) -> anyhow::Result<SnapProve> {
+        let [piece, data] = ["piece", "data"].map(|name| dir.join(name));
+        let (replica, cache) = (dir.join("update"), dir.join("update-cache"));
+        let piece_size = PaddedSize(size.bytes()).unpadded();
+        let content: Vec<u8> = (0..piece_size.0).map(|i| ((i * i) >> 3) as u8).collect();
+        fs::write(&piece, content)?;
+        let piece_infos = run(&AddPieces {
+            seal_proof_type: self.pc1.registered_proof,
+            pieces: vec![Piece {
+                piece_file: PieceFile::Local(piece),
+                payload_size: piece_size.0,
+                piece_size,
+                piece_cid: None,
+            }],
+            staged_filepath: data.clone(),
+        })?;
+        let encoded = run(&SnapEncode {
+            registered_proof: size,
+            new_replica_path: replica.clone(),
+            new_cache_path: cache.clone(),
+            sector_path: self.pc1.out_path.clone(),
+            sector_cache_path: self.pc1.cache_path.clone(),
+            staged_data_path: data,
+            piece_infos,
+        })?;
+        let (comm_r_old, comm_r_new) = (self.pc2out.comm_r, encoded.comm_r_new);
+        let comm_d_new = encoded.comm_d_new;
+        let vanilla = generate_partition_proofs(
+            update_proof(size)?,
+            comm_r_old.0,
+            comm_r_new.0,
+            comm_d_new.0,
+            self.pc1.out_path,
+            self.pc1.cache_path,
+            replica,
+            cache,
+        )?;
+        Ok(SnapProve {
+            registered_proof: size,
+            vanilla_proofs: vanilla.into_iter().map(|proof| proof.0).collect(),
+            comm_r_old,
+            comm_r_new,
+            comm_d_new,
+        })
     }
 
     fn c1(self) -> anyhow::Result<<C1 as Task>::Output> {

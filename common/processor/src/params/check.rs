@@ -7,7 +7,7 @@ use super::{
     manifest::{Manifest, digest},
     show::{Event, Watcher},
 };
-use crate::{disk::at, task::Circuit};
+use crate::disk::at;
 use damocles_kernels::cpu::Cpu;
 use damocles_types::SectorSize;
 use std::{fmt, path::Path};
@@ -98,7 +98,7 @@ pub fn check_in(
 
 /// The file that our prover maps, where there is one.
 fn converted(dir: &Path, set: &ParamSet, watcher: &dyn Watcher) -> Option<FileCheck> {
-    if set.circuit == Circuit::SnapUpdate || set.size > LARGEST {
+    if set.size > LARGEST {
         return None;
     }
     let (params, cpu) = (dir.join(set.params()), Cpu::detect());
@@ -146,7 +146,7 @@ fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, Param
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::show::Silent;
+    use crate::{params::show::Silent, task::Circuit};
     use std::fs;
 
     #[test]

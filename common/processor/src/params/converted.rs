@@ -21,17 +21,20 @@ use serde::{Deserialize, Serialize};
 use std::{
     cell::OnceCell,
     fs::{self, File},
-    io,
+    io::{self, BufWriter},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 use storage_proofs_core::parameter_cache::read_cached_params;
 
-/// The largest sectors that our prover proves. Their circuits have a few million constraints and
-/// take 3 GiB; those of 32GiB have 130 million, ten at a time, and stay with the library as long
-/// as their memory has no ceiling.
+/// The largest sectors that our prover proves. Their circuits have a few million constraints; those
+/// of 32GiB have 130 million, and stay with the library as long as nobody has tried one.
 pub(crate) const LARGEST: SectorSize = SectorSize::MiB512;
+
+/// A file is written by so much at a time: the system keeps it in pages no larger than what it gets at
+/// once, and in large ones a point is found without a walk through the page tables.
+const PIECE: usize = 8 << 20;
 
 /// How long another process may take to make a file that is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -215,7 +218,8 @@ fn write(
         let progress = |done: u64, all: u64| {
             told(format!("converting the parameters: {} %", done * 100 / all));
         };
-        stored::write(parameters, &origin, &file, progress)?;
+        let out = BufWriter::with_capacity(PIECE, &file);
+        stored::write(parameters, &origin, out, progress)?;
         file.sync_all()
     });
     let named = written
@@ -250,18 +254,20 @@ pub struct Converted {
     pub bytes: u64,
 }
 
-/// Converts what our prover uses of these sizes, for this CPU.
+/// Converts what our prover uses of these sizes (that of the snap update on request), for this CPU.
 pub fn convert_all(
     sizes: &[SectorSize],
+    snap: bool,
     watcher: &dyn Watcher,
 ) -> Result<Vec<Converted>, ParamsError> {
-    convert_all_in(&directory(), sizes, watcher)
+    convert_all_in(&directory(), sizes, snap, watcher)
 }
 
 /// The same in another directory.
 pub fn convert_all_in(
     dir: &Path,
     sizes: &[SectorSize],
+    snap: bool,
     watcher: &dyn Watcher,
 ) -> Result<Vec<Converted>, ParamsError> {
     if let Some(size) = sizes.iter().find(|size| **size > LARGEST) {
@@ -270,7 +276,7 @@ pub fn convert_all_in(
     let cpu = Cpu::detect();
     let mut all = Vec::new();
     for size in sizes {
-        for circuit in circuits(false) {
+        for circuit in circuits(snap) {
             let set = ParamSet::of(circuit, *size)?;
             require_files(dir, &set, [set.params(), set.verifying_key()])?;
             let params = dir.join(set.params());

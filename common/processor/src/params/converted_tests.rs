@@ -169,7 +169,7 @@ fn several_that_need_it_at_once_make_one_file() {
 #[test]
 fn parameters_that_the_library_keeps_or_that_are_missing_are_not_converted() {
     let dir = tempfile::tempdir().unwrap();
-    let convert = |size| convert_all_in(dir.path(), &[size], &Silent).unwrap_err();
+    let convert = |size| convert_all_in(dir.path(), &[size], false, &Silent).unwrap_err();
     assert!(matches!(
         convert(SectorSize::GiB32),
         ParamsError::NotConverted(SectorSize::GiB32)

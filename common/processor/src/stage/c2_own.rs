@@ -1,6 +1,9 @@
 //! C2 by our own prover: the circuits and the parameters of the proofs library, our arithmetic.
 
-use super::{context::Context, groth};
+use super::{
+    context::Context,
+    groth::{self, Synthesis},
+};
 use crate::task::Circuit;
 use blstrs::Scalar;
 use damocles_kernels::cpu::Cpu;
@@ -13,7 +16,7 @@ use filecoin_proofs_api::seal::SealCommitPhase1Output;
 use storage_proofs_core::{compound_proof::CompoundProof, merkle::MerkleTreeTrait};
 use storage_proofs_porep::stacked::{PublicInputs, StackedCompound, Tau};
 
-/// The proofs of all partitions, one after the other.
+/// The proofs of all partitions, one behind the other.
 pub(super) fn prove_sector(
     c1out: SealCommitPhase1Output,
     size: SectorSize,
@@ -54,5 +57,6 @@ fn of_shape<Tree: MerkleTreeTrait + 'static>(
             Some(partition),
         )
     });
-    groth::prove_all(circuits, &parameters, cpu, groth::blinding, context)
+    let whole = Synthesis::Whole;
+    groth::prove_partitions(circuits, whole, &parameters, cpu, groth::blinding, context)
 }

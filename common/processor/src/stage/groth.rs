@@ -2,16 +2,20 @@
 //! proofs of a row of circuits. What it makes goes through the library's verifier before it leaves
 //! the process (`seal`, `post`).
 
-use super::context::Context;
+use super::{
+    context::Context,
+    proof_memory::{self, Partitions},
+};
 use crate::{params, task::Circuit};
 use anyhow::ensure;
 use blstrs::Scalar;
 use damocles_kernels::cpu::Cpu;
 use damocles_prover::{
+    batch::{Need, Size, Step, prove_all},
     parameters::Parameters,
-    prove::{Blinding, prove},
+    prove::Blinding,
     run::Run,
-    synthesis::{self, Witness},
+    synthesis,
 };
 use damocles_types::SectorSize;
 use ff::Field;
@@ -40,22 +44,49 @@ pub(super) fn blinding() -> Blinding {
     Blinding { r, s }
 }
 
-/// The proofs of all partitions of a circuit, one after the other.
-pub(super) fn prove_all<C: synthesis::Circuit<Scalar>>(
-    partitions: impl IntoIterator<Item = anyhow::Result<C>>,
+/// How a circuit is synthesised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Synthesis {
+    /// By one thread, constraint after constraint.
+    Whole,
+    /// In parts, side by side, that are put together in the end.
+    InParts,
+}
+
+/// The proofs of all partitions of a circuit, in their order, below the ceiling of this process's
+/// memory.
+pub(super) fn prove_partitions<C: synthesis::Circuit<Scalar>>(
+    partitions: impl ExactSizeIterator<Item = anyhow::Result<C>> + Send,
+    synthesis: Synthesis,
     parameters: &Parameters,
     cpu: Cpu,
-    mut blinding: impl FnMut() -> Blinding,
+    blinding: impl Fn() -> Blinding + Sync,
     context: &Context<'_>,
 ) -> anyhow::Result<Vec<u8>> {
+    let count = partitions.len();
+    ensure!(count > 0, "there is nothing to prove");
+    let run = Run::whole();
+    let size = Size::of(parameters, synthesis == Synthesis::InParts);
+    let all = Partitions {
+        need: Need::of(size, run.threads),
+        count,
+        threads: run.threads,
+        mapped: parameters.mapped(),
+    };
+    let reserved = proof_memory::reserve(&all, context)?;
+    let told = |step| {
+        context.note(match step {
+            Step::Synthesis(i) => format!("partition {} of {count}: its circuit", i + 1),
+            Step::Proof(i) => format!("partition {} of {count}: its proof", i + 1),
+            Step::Done(i) => format!("partition {} of {count} is proven", i + 1),
+        });
+    };
+    let plan = reserved.plan;
+    let made = prove_all(cpu, partitions, parameters, plan, run, blinding, told)?;
     let mut proofs = Vec::new();
-    for (partition, circuit) in partitions.into_iter().enumerate() {
-        context.note(format!("partition {} of the proof", partition + 1));
-        let witness = Witness::of(circuit?)?;
-        let proof = prove(cpu, witness, parameters, blinding(), Run::whole())?;
+    for proof in made {
         proof.write(&mut proofs)?;
     }
-    ensure!(!proofs.is_empty(), "there is nothing to prove");
     Ok(proofs)
 }
 

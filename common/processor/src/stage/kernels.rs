@@ -36,12 +36,16 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
         Stage::Pc1 => labels(cpu),
         Stage::Pc2 | Stage::SnapEncode => hashes(cpu),
         Stage::Transfer => ("—".to_owned(), "it copies files", &[][..]),
-        Stage::SynthProof | Stage::SnapProve | Stage::Unseal => (
+        Stage::SynthProof | Stage::Unseal => (
             "—".to_owned(),
             "this version has no program for it",
             &[][..],
         ),
-        Stage::C2 | Stage::WindowPost | Stage::WinningPost | Stage::MakeParams => proofs(cpu),
+        Stage::C2
+        | Stage::SnapProve
+        | Stage::WindowPost
+        | Stage::WinningPost
+        | Stage::MakeParams => proofs(cpu),
         Stage::C1 => (
             "filecoin-proofs".to_owned(),
             "there is no kernel of ours for it yet",
@@ -149,6 +153,7 @@ mod tests {
         assert_eq!(lacks("pc1"), ["sha_ni", "avx512"]);
         assert_eq!(lacks("pc2"), ["avx512ifma"]);
         assert_eq!(lacks("c2"), ["avx512ifma"]);
+        assert_eq!(lacks("snap_prove"), ["avx512ifma"]);
         assert_eq!(lacks("snap_encode"), ["avx512ifma"]);
         assert_eq!(lacks("tree_d"), ["avx512"]);
         for stage in ["pc1", "pc2", "tree_d", "c2", "window_post"] {

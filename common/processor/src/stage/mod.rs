@@ -6,6 +6,7 @@ mod aux_files;
 mod c2_own;
 mod cache_dir;
 mod context;
+mod free_memory;
 mod groth;
 mod kernels;
 mod make_params;
@@ -19,9 +20,14 @@ mod pc2;
 mod pc2_kernel;
 mod post;
 mod post_own;
+mod proof_memory;
 mod seal;
 mod snap_encode;
+mod snap_own;
+mod snap_prove;
 mod source;
+#[cfg(test)]
+mod test_sectors;
 mod tree_d;
 mod trouble;
 
@@ -83,8 +89,9 @@ fn dispatch(
         Stage::WindowPost => run(task, |t| post::window(&t, context)),
         Stage::WinningPost => run(task, |t| post::winning(&t, context)),
         Stage::MakeParams => run(task, |t| make_params::run(&t, context)),
+        Stage::SnapProve => run(task, |t| snap_prove::run(t, context)),
         // Their tasks are defined; the work comes with the plans that need it.
-        Stage::SynthProof | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(format!(
+        Stage::SynthProof | Stage::Unseal => Err(TaskError::permanent(format!(
             "this version has no program for {stage}"
         ))
         .hint(format!("name one in [[processors.{stage}]]"))),

@@ -3,9 +3,10 @@
 
 use super::{
     context::Context,
+    free_memory::Shown,
     pc1_batch,
     pc1_layers::{self, Layers},
-    pc1_memory::{self, Claim, Shown},
+    pc1_memory::{self, Claim},
     trouble::disk,
 };
 use crate::{

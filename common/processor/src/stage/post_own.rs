@@ -2,7 +2,10 @@
 //! the proofs library, our arithmetic. Sectors that cannot be proven are the library's
 //! `FaultySectors`, as from its own functions.
 
-use super::{context::Context, groth};
+use super::{
+    context::Context,
+    groth::{self, Synthesis},
+};
 use crate::task::{Circuit, Replica};
 use anyhow::ensure;
 use damocles_kernels::cpu::Cpu;
@@ -31,7 +34,7 @@ pub(super) struct Asked<'a> {
     pub(super) replicas: &'a [Replica],
 }
 
-/// The proofs of all partitions, one after the other; of a WinningPoSt, which has one, that one.
+/// The proofs of all partitions, one behind the other; of a WinningPoSt, which has one, that one.
 pub(super) fn prove(
     asked: Asked<'_>,
     cpu: Cpu,
@@ -45,14 +48,16 @@ pub(super) fn prove(
 fn of_shape<Tree: MerkleTreeTrait + 'static>(
     asked: Asked<'_>,
     cpu: Cpu,
-    blinding: impl FnMut() -> Blinding,
+    blinding: impl Fn() -> Blinding + Sync,
     context: &Context<'_>,
 ) -> anyhow::Result<SnarkProof> {
     let (circuit, size) = circuit_of(asked.proof)?;
     let circuits = circuits::<Tree>(asked)?;
     let parameters = groth::parameters(circuit, size, cpu, context)?;
     let circuits = circuits.into_iter().map(Ok);
-    groth::prove_all(circuits, &parameters, cpu, blinding, context)
+    // of each sector a part
+    let parts = Synthesis::InParts;
+    groth::prove_partitions(circuits, parts, &parameters, cpu, blinding, context)
 }
 
 fn circuit_of(proof: RegisteredPoStProof) -> anyhow::Result<(Circuit, damocles_types::SectorSize)> {

@@ -6,61 +6,26 @@ use crate::{
     kind::Stage,
     proofs::post_proof,
     serve::Progress,
-    stage::{Settings, handler},
-    task::{AddPieces, Pc1, Pc2, Task, prover_id},
+    stage::{
+        Settings,
+        test_sectors::{MINER, SIZE, seal},
+    },
+    task::prover_id,
 };
 use bellperson::groth16::create_proof;
 use damocles_prover::parameters::Parameters;
-use damocles_types::{PoStProof, SealProof, SectorSize};
+use damocles_types::PoStProof;
 use filecoin_proofs::SectorShape2KiB;
 use storage_proofs_core::parameter_cache::{parameter_cache_params_path, read_cached_params};
-
-const SIZE: SectorSize = SectorSize::KiB2;
-
-fn run<T: Task>(task: &T) -> T::Output {
-    let task = serde_json::value::to_raw_value(task).unwrap();
-    let answer = handler(T::STAGE, Settings::default())(&task, &Progress::silent());
-    serde_json::from_str(answer.unwrap().get()).unwrap()
-}
-
-fn seal(dir: &std::path::Path, number: u64) -> Replica {
-    let path = |name: &str| dir.join(format!("{number}-{name}"));
-    let registered_proof = SealProof::interactive(SIZE);
-    let piece_infos = run(&AddPieces {
-        seal_proof_type: registered_proof,
-        pieces: Vec::new(),
-        staged_filepath: path("staged"),
-    });
-    let pc1out = run(&Pc1 {
-        registered_proof,
-        cache_path: path("cache"),
-        in_path: path("staged"),
-        out_path: path("sealed"),
-        prover_id: prover_id(1000),
-        sector_id: number,
-        ticket: [1; 32],
-        piece_infos,
-    });
-    let pc2 = run(&Pc2 {
-        pc1out,
-        cache_dir: path("cache"),
-        sealed_file: path("sealed"),
-        staged_file: None,
-    });
-    Replica {
-        sector_id: number,
-        comm_r: pc2.comm_r,
-        cache_dir: path("cache"),
-        sealed_file: path("sealed"),
-    }
-}
 
 #[test]
 #[ignore = "needs the parameters of 2KiB"]
 fn proofs_are_bellpersons_bit_by_bit_where_the_randomness_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     // in another order than the circuits have them
-    let replicas: Vec<_> = [3, 1, 2].map(|number| seal(dir.path(), number)).into();
+    let replicas: Vec<_> = [3, 1, 2]
+        .map(|number| seal(dir.path(), number).replica())
+        .into();
     let blinding = Blinding {
         r: 7.into(),
         s: 11.into(),
@@ -72,7 +37,7 @@ fn proofs_are_bellpersons_bit_by_bit_where_the_randomness_is_the_same() {
         let asked = Asked {
             proof: post_proof(kind).unwrap(),
             seed: &[9; 32],
-            prover: prover_id(1000),
+            prover: prover_id(MINER),
             replicas: &replicas[..count],
         };
         let circuits = circuits::<SectorShape2KiB>(asked).unwrap();
@@ -93,7 +58,9 @@ fn proofs_are_bellpersons_bit_by_bit_where_the_randomness_is_the_same() {
         for cpu in [Cpu::PORTABLE, Cpu::detect()] {
             let parameters = Parameters::of(cpu, &mapped).unwrap();
             let circuits = circuits.clone().into_iter().map(Ok);
-            let ours = groth::prove_all(circuits, &parameters, cpu, || blinding, &context);
+            let parts = Synthesis::InParts;
+            let fixed = || blinding;
+            let ours = groth::prove_partitions(circuits, parts, &parameters, cpu, fixed, &context);
             assert_eq!(ours.unwrap(), theirs, "{stage} {cpu:?}");
         }
     }

@@ -25,6 +25,7 @@ use crate::fp::{
     element::Element,
     limbs::{Limbs, multiple},
 };
+use crate::large;
 use group::{Curve as _, Group};
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::marker::PhantomData;
@@ -110,7 +111,7 @@ where
             before: zero,
         };
         // a run of one point takes a place of the first level, too
-        let level = || vec![Point::ZERO; most + 1];
+        let level = || large::filled(most + 1, Point::ZERO);
         Self {
             curve: PhantomData,
             pairs: Pairs::default(),

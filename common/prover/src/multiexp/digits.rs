@@ -6,6 +6,7 @@
 //! scalar (below the group's order, 0.4529 × 2^256) once, and taken away from each digit again. (With windows of two bits the sum could exceed
 //! 256 bits; with all others it is below 0.9863 × 2^256.)
 
+use crate::large;
 use damocles_kernels::field::limbs::Words;
 use std::ops::Range;
 
@@ -127,7 +128,12 @@ impl Sorted {
             next += count;
             place
         }));
-        self.indices.resize(next as usize, 0);
+        let count = next as usize;
+        // they are written in no order
+        if self.indices.capacity() < count {
+            self.indices = large::vector(count.max(range.len()));
+        }
+        self.indices.resize(count, 0);
         for i in range {
             let digit = windows.digit(&prepared[i], window);
             if digit == 0 {

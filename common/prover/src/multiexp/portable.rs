@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     kept::{Kept, Mapped, bytes},
+    large,
     run::Run,
 };
 use damocles_kernels::{crew::Cancelled, field::limbs::Words};
@@ -25,7 +26,9 @@ pub(super) struct InWords<C: Curve>(Kept<AffinePoint<C::Field>>);
 
 impl<C: Curve> InWords<C> {
     pub(super) fn new(points: &[C::Affine]) -> Self {
-        Self(Kept::Here(points.iter().map(C::point).collect()))
+        let mut into = large::vector(points.len());
+        into.extend(points.iter().map(C::point));
+        Self(Kept::Here(into))
     }
 
     /// As `section` gave them.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     fp::coordinate::Parts,
     kept::{Kept, Mapped, bytes},
+    large,
     run::Run,
 };
 use damocles_kernels::{crew::Cancelled, field::limbs::Words};
@@ -31,7 +32,7 @@ where
     C::Field: Parts<D>,
 {
     pub(super) fn new(points: &[C::Affine]) -> Self {
-        let mut into = vec![Point::ZERO; points.len()];
+        let mut into = large::filled(points.len(), Point::ZERO);
         into_points::<C, D>(points, &mut into);
         let infinite = (0..).zip(points).filter(|(_, p)| C::point(p).is_infinity());
         Self {

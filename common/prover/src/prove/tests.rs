@@ -10,15 +10,15 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 /// Knows x with x^(2^k) + x + 5 = out, and bits that it says nothing about.
-#[derive(Clone)]
-struct Powers {
-    x: Option<Scalar>,
-    squarings: usize,
-    bits: usize,
+#[derive(Clone, Debug)]
+pub(crate) struct Powers {
+    pub(crate) x: Option<Scalar>,
+    pub(crate) squarings: usize,
+    pub(crate) bits: usize,
 }
 
 impl Powers {
-    fn out(&self) -> Scalar {
+    pub(crate) fn out(&self) -> Scalar {
         let x = self.x.unwrap();
         let power = (0..self.squarings).fold(x, |power, _| power.square());
         power + x + Scalar::from(5)

@@ -2,6 +2,7 @@
 //! of.
 
 use crate::{
+    large,
     multiexp::digits::{NEGATIVE, Windows},
     run::Run,
     wiped::Wiped,
@@ -62,7 +63,8 @@ impl<C: Code> Table<C> {
         let mut affine: Vec<_> = doubled.iter().map(|_| infinity.to_affine()).collect();
         C::Group::batch_normalize(&doubled, &mut affine);
         let powers = C::entries(&affine);
-        let mut entries = vec![powers[0]; windows.count() * row];
+        // they are read in no order
+        let mut entries = large::filled(windows.count() * row, powers[0]);
         let rows = entries.chunks_mut(row).zip(powers.chunks(bits));
         run.each(windows.count(), rows, |(row, powers)| {
             fill::<C>(row, powers)

@@ -1,112 +1,24 @@
 //! The real stages at 2KiB through real child processes, with kills in between. C2 needs the
 //! parameters of `make params`, and a quarter of a minute where the CPU has no IFMA.
 
+mod sector;
+mod c2;
+
 use damocles_processor::{
-    Cancel, Note, Opaque, Pool, Processors, RawProcessors, Stage, StartOptions, prover_id,
-    task::{AddPieces, C1, C2, Pc1, Pc2, Pc2Output, Piece, PieceFile, TreeD},
+    Cancel, Note, Opaque, Pool, RawProcessors, prover_id,
+    task::{C2, Pc2, Pc2Output, TreeD},
 };
-use damocles_types::{PaddedSize, PieceInfo, SealProof, SectorSize};
+use damocles_types::PieceInfo;
+use sector::{MINER, PROOF, Sector, start};
 use std::{
     fs,
-    io::Read,
     path::{Path, PathBuf},
 };
-
-const PROOF: SealProof = SealProof::interactive(SectorSize::KiB2);
-const MINER: u64 = 1000;
-
-struct Sector {
-    dir: tempfile::TempDir,
-    pool: Pool,
-    number: u64,
-}
-
-fn start(processors: &Processors) -> Pool {
-    let options = StartOptions::of(env!("CARGO_BIN_EXE_processor-child"));
-    Pool::start(&Stage::ALL, processors, &options).unwrap()
-}
 
 /// Children of PC2 with these keys in the config.
 fn start_pc2(keys: serde_json::Value) -> Pool {
     let raw: RawProcessors = serde_json::from_value(serde_json::json!({ "pc2": [keys] })).unwrap();
     start(&raw.check().unwrap())
-}
-
-impl Sector {
-    fn new(number: u64) -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            pool: start(&Processors::default()),
-            number,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn run<T: damocles_processor::Task>(&self, task: &T) -> T::Output {
-        self.pool
-            .run(task, &Cancel::new(), &mut |_| {})
-            .unwrap()
-            .output
-    }
-
-    fn add_pieces(&self, pieces: Vec<Piece>) -> Vec<PieceInfo> {
-        self.run(&AddPieces {
-            seal_proof_type: PROOF,
-            pieces,
-            staged_filepath: self.path("staged"),
-        })
-    }
-
-    /// Data that fills a sector, with zeros behind it.
-    fn piece(&self, data: &[u8]) -> Piece {
-        let file = self.path("piece");
-        fs::write(&file, data).unwrap();
-        Piece {
-            piece_file: PieceFile::Local(file),
-            payload_size: data.len() as u64,
-            piece_size: PaddedSize(2048).unpadded(),
-            piece_cid: None,
-        }
-    }
-
-    fn pc1(&self, ticket: u8, piece_infos: &[PieceInfo]) -> Pc1 {
-        Pc1 {
-            registered_proof: PROOF,
-            cache_path: self.path("cache"),
-            in_path: self.path("staged"),
-            out_path: self.path("sealed"),
-            prover_id: prover_id(MINER),
-            sector_id: self.number,
-            ticket: [ticket; 32],
-            piece_infos: piece_infos.to_vec(),
-        }
-    }
-
-    fn pc2(&self, pc1out: Opaque) -> Pc2 {
-        Pc2 {
-            pc1out,
-            cache_dir: self.path("cache"),
-            sealed_file: self.path("sealed"),
-            staged_file: Some(self.path("staged")),
-        }
-    }
-
-    fn c1(&self, ticket: u8, pre_commit_output: Pc2Output, piece_infos: &[PieceInfo]) -> C1 {
-        C1 {
-            registered_proof: PROOF,
-            cache_path: self.path("cache"),
-            sealed_file: self.path("sealed"),
-            prover_id: prover_id(MINER),
-            sector_id: self.number,
-            ticket: [ticket; 32],
-            seed: [7; 32],
-            pre_commit_output,
-            piece_infos: piece_infos.to_vec(),
-        }
-    }
 }
 
 fn inode(path: &Path) -> u64 {
@@ -197,92 +109,6 @@ fn a_sector_of_committed_capacity_and_its_json_as_upstream_has_it() {
         error.to_string().contains("miner 1001") || error.to_string().contains("missing"),
         "{error}"
     );
-}
-
-/// What our prover calls itself on this CPU.
-fn our_prover() -> &'static str {
-    match damocles_kernels::cpu::Cpu::detect().ifma {
-        true => "groth-ifma",
-        false => "groth-portable",
-    }
-}
-
-/// A sector's proof by that kernel, with what it took, in seconds; the child has checked it.
-fn c2(sector: &Sector, pool: &Pool, kernel: &str, c1: &Opaque) -> f64 {
-    let task = C2 {
-        c1out: c1.clone(),
-        prover_id: prover_id(MINER),
-        sector_id: sector.number,
-        miner_id: MINER,
-    };
-    let mut computed = None;
-    let done = pool.run(&task, &Cancel::new(), &mut |note| {
-        if let Note::Kernel(kernel) = note {
-            computed = Some(kernel);
-        }
-    });
-    let done = done.unwrap();
-    let took = done.ran.as_secs_f64();
-    assert_eq!(computed.as_deref(), Some(kernel));
-    assert_eq!(done.output.proof.len(), 192);
-    println!("{kernel}: {took:.1} s");
-    took
-}
-
-/// C1's output of a sector with data (none: of committed capacity).
-fn c1_of(number: u64, data: &[u8]) -> (Sector, Opaque) {
-    let s = Sector::new(number);
-    let piece = (!data.is_empty()).then(|| s.piece(data));
-    let infos = s.add_pieces(piece.into_iter().collect());
-    let pc2 = s.run(&s.pc2(s.run(&s.pc1(1, &infos))));
-    let c1 = s.run(&s.c1(1, pc2, &infos));
-    (s, c1)
-}
-
-#[test]
-fn the_prover_of_this_cpu_makes_proofs_that_the_library_accepts() {
-    let (s, c1) = c1_of(9, &[]);
-    c2(&s, &s.pool, our_prover(), &c1);
-}
-
-#[test]
-#[ignore = "ten minutes"]
-fn proofs_of_fifty_sectors_of_random_data_are_accepted_by_the_library() {
-    let pool = start(&Processors::default());
-    let mut random = fs::File::open("/dev/urandom").unwrap();
-    for number in 0..50 {
-        let mut data = [0; 2032];
-        random.read_exact(&mut data).unwrap();
-        let (s, c1) = c1_of(number, &data);
-        c2(&s, &pool, our_prover(), &c1);
-    }
-}
-
-#[test]
-#[ignore = "prints how fast it is, beside the library"]
-fn the_provers_side_by_side() {
-    let (s, c1) = c1_of(10, &[]);
-    // children that stay: one that nobody asked for ends when it has had nothing to do for a while
-    let [ours, library] = ["auto", "filecoin-proofs"].map(|kernel| {
-        let raw = serde_json::json!({ "c2": [{ "kernel": kernel }] });
-        let raw: RawProcessors = serde_json::from_value(raw).unwrap();
-        start(&raw.check().unwrap())
-    });
-    let both = || {
-        [
-            c2(&s, &ours, our_prover(), &c1),
-            c2(&s, &library, "filecoin-proofs", &c1),
-        ]
-    };
-    // the first of each child reads the parameters
-    both();
-    let mut runs = [both(), both(), both()];
-    let [ours, theirs] = [0, 1].map(|side| {
-        runs.sort_by(|a, b| a[side].total_cmp(&b[side]));
-        runs[1][side]
-    });
-    println!("medians of three in turns: {ours:.1} s, {theirs:.1} s");
-    println!("ours {:.2} times as fast", theirs / ours);
 }
 
 #[test]
