@@ -6,6 +6,7 @@ pub mod policy;
 pub mod db;
 pub mod roles;
 pub mod chain;
+pub mod wallet;
 pub mod messages;
 pub mod storage;
 pub mod sealing;

@@ -13,10 +13,12 @@ mod home;
 mod legacy;
 mod raw;
 mod stores;
+mod wallet;
 
 pub use checked::{Config, check_file, check_text};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
 pub(crate) use legacy::MESSAGER;
+pub use wallet::wallet_file;
 
 use damocles_daemon::config::{commented_default, markdown};
 

@@ -1,13 +1,20 @@
 //! `Damocles.*` as operators' commands call it.
 
 use super::{error::ToRpc, rooms::Rooms};
-use damocles_api::damocles_cli::{BackupView, DamoclesCliServer, SectorHoldings, UnknownSector};
+use damocles_api::damocles_cli::{
+    AccountView, BackupView, DamoclesCliServer, SectorHoldings, UnknownSector,
+};
 use damocles_types::SectorId;
 use jsonrpsee::core::{RpcResult, async_trait};
 use std::{collections::BTreeMap, path::PathBuf};
 
 #[async_trait]
 impl DamoclesCliServer for Rooms {
+    async fn accounts(&self, addresses: Vec<String>) -> RpcResult<Vec<AccountView>> {
+        let accounts = self.messages.accounts(addresses).await;
+        accounts.map_err(ToRpc::to_operator)
+    }
+
     async fn sector_holdings(&self, sector: SectorId) -> RpcResult<SectorHoldings> {
         self.sealing
             .holdings(sector)
