@@ -21,7 +21,7 @@ use crate::{
     sealing::Sealing,
     state::{self, PROGRAM},
     storage::Stores,
-    wallet::Keys,
+    wallet::{self, Keys},
 };
 use anyhow::Context;
 use damocles_daemon::{
@@ -104,6 +104,12 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         config.store_scans.clone(),
     )
     .map_err(|e| Fatal::new(Exit::Config, e))?;
+    if let Some(file) = wallet::exposed(&config.wallet) {
+        tracing::warn!(
+            file = %file.display(), hint = "chmod 600, and let it be the manager's user's",
+            "others may read the password of the key store"
+        );
+    }
     let (policy, place) = (config.wallet.clone(), home.path().to_owned());
     let keys = tokio::task::spawn_blocking(move || Keys::load(&policy, &place)).await?;
     if keys.is_there() && keys.trouble().is_none() {

@@ -24,6 +24,7 @@ fn home(node: &str) -> Home {
     let home = Home::good(node, 1000);
     let password = home.path().join("password");
     fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
     let path = home.path().join("sector-manager.cfg");
     let config = fs::read_to_string(&path).unwrap();
     let wallet = format!("[Common.Wallet]\nPasswordFile = {password:?}\n");
@@ -167,6 +168,11 @@ fn what_opens_nothing_says_so_and_changes_nothing() {
     fs::write(&bad, "zz").unwrap();
     let bad = wallet(&new, &["import", bad.to_str().unwrap()]);
     refused(verdict(&bad), 2, "not hexadecimal", "lotus wallet export");
+    // who types the key in the place of the file does not see it again in an error
+    let key = says(&home, &["export", "--really-do-it"]);
+    let typed = wallet(&new, &["import", &key]);
+    let (code, text) = verdict(&typed);
+    assert!(code == 2 && !text.contains(&key[60..]), "{text}");
     assert!(!store(&new).exists());
 }
 
@@ -364,12 +370,16 @@ fn a_daemon_tells_who_signs_and_a_locked_store_opens_without_a_restart() {
     );
     let table = says(&home, &["list"]);
     assert!(table.contains("worker") && table.contains("FIL"), "{table}");
-    logs.push_str(&open.terminate().1);
+    let (_, said) = open.terminate();
+    assert!(!said.contains("others may read"), "{said}");
+    logs.push_str(&said);
 
     // the wrong password: it serves, says so, and sends nothing
     let password = home.path().join("password");
     fs::write(&password, "of yesterday").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
     let mut locked = home.start(&[]);
+    locked.until("others may read the password of the key store");
     let said = locked.until("the key store is locked: messages of its senders wait");
     for words in ["ERROR", "the password does not open it", "[Common.Wallet]"] {
         assert!(said.contains(words), "{words:?} is not in {said}");

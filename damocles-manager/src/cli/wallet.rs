@@ -15,6 +15,7 @@ use damocles_daemon::{
     table::Table,
 };
 use damocles_node::{KeyType, wire::parse_address};
+use damocles_types::shown;
 use fvm_shared::address::Address;
 use serde_json::{Value, json};
 use std::{
@@ -25,6 +26,10 @@ use zeroize::Zeroizing;
 
 /// Longest text that is read as a key (bytes).
 const LONGEST_KEY: u64 = 4096;
+
+/// So much of a path is said where it cannot be read; what is secret of an exported key stands
+/// behind its first 70 characters.
+const LONGEST_PATH: usize = 60;
 
 /// The manager's own keys, with which it signs messages itself.
 #[derive(Args, Debug)]
@@ -245,7 +250,8 @@ fn text(file: Option<&Path>) -> Result<Zeroizing<String>, Fatal> {
         Some(path) => (
             std::fs::File::open(path)
                 .and_then(|file| file.take(LONGEST_KEY + 1).read_to_string(&mut text)),
-            path.display().to_string(),
+            // where somebody has typed the key itself, it is not said once more
+            shown(&path.display().to_string(), LONGEST_PATH).into_owned(),
         ),
         None if std::io::stdin().is_terminal() => (
             rpassword::prompt_password("The exported key: ").map(|typed| {

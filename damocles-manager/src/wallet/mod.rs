@@ -18,7 +18,7 @@ mod store;
 
 pub use key::{Key, KeyError};
 pub use keys::{FILE, Keys, Signer, place};
-pub use password::{Password, PasswordError, first_line, password};
+pub use password::{Password, PasswordError, exposed, password};
 pub use sealed::Effort;
 pub use store::{Entry, LONGEST_NAME, Wallet, WalletError, addresses, lock};
 

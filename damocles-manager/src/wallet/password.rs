@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -59,7 +60,7 @@ fn from(policy: &WalletPolicy, credentials: Option<OsString>) -> Result<Password
 ///
 /// # Errors
 /// [`PasswordError::Io`], [`PasswordError::NoPassword`].
-pub fn first_line(path: &Path) -> Result<Password, PasswordError> {
+fn first_line(path: &Path) -> Result<Password, PasswordError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
     File::open(path)
         .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
@@ -73,6 +74,13 @@ pub fn first_line(path: &Path) -> Result<Password, PasswordError> {
         return Err(PasswordError::NoPassword(path.to_owned()));
     }
     Ok(Zeroizing::new(line.to_vec()))
+}
+
+/// The file with the password, if the configuration names one that others than its owner may read.
+pub fn exposed(policy: &WalletPolicy) -> Option<&Path> {
+    let file = policy.password_file.as_deref()?;
+    let mode = file.metadata().ok()?.permissions().mode();
+    (mode & 0o077 != 0).then_some(file)
 }
 
 #[cfg(test)]
@@ -103,6 +111,11 @@ mod tests {
             (said(policy(false, Some("none")), here()), "cannot be read"),
         ] {
             assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(exposed(&policy(false, Some("wallet"))), None);
+        for (mode, others) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(exposed(&policy(true, None)).is_some(), others, "{mode:o}");
         }
         for empty in ["", "\n", "\r\nx", &"x".repeat(LONGEST as usize + 1)] {
             fs::write(&file, empty).unwrap();
