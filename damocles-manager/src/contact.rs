@@ -9,6 +9,7 @@ use crate::{
     messages::{Engine, EngineError},
     policy::MinerPolicy,
     served::{Policies, Served},
+    wallet::Signer,
 };
 use damocles_daemon::{
     exit::{Exit, Fatal},
@@ -271,11 +272,25 @@ impl Contact {
     }
 
     async fn has_key(&self, miner: ActorId, section: &str, sender: Address) {
+        match self.messages.keys().signer(&sender) {
+            Signer::Store => {
+                tracing::info!(miner, section, %sender, "the key store signs for the sender");
+                return;
+            }
+            Signer::Locked(why) => {
+                tracing::error!(
+                    miner, section, %sender, why,
+                    "the key store is locked: messages of this miner wait until it is open"
+                );
+                return;
+            }
+            Signer::Node => {}
+        }
         match self.node.wallet_has(sender).await {
             Ok(true) => {}
             Ok(false) => tracing::error!(
                 miner, section, %sender,
-                hint = "import the key there, or name another sender",
+                hint = "import the key there or into the key store (`damocles-manager util wallet import`), or name another sender",
                 "the node's wallet has no key of the sender: messages of this miner cannot be sent, its sectors will wait"
             ),
             // not every node has the method, nor every token the right
@@ -292,6 +307,14 @@ impl Contact {
         };
         match self.node.token_allows(token).await {
             Ok(allowed) if allowed.iter().any(|p| p == "sign") => Ok(()),
+            Ok(allowed)
+                if self.messages.keys().is_there() && allowed.iter().any(|p| p == "write") =>
+            {
+                tracing::info!(
+                    "the node sends for this manager and does not sign: only senders of the key store can send"
+                );
+                Ok(())
+            }
             Ok(allowed) => Err(Meeting::Never(
                 Fatal::new(
                     Exit::Refused,

@@ -24,6 +24,7 @@ use crate::{
     served::Served,
     state::{self, PROGRAM},
     storage::Stores,
+    wallet::{self, Keys},
 };
 use anyhow::Context;
 use damocles_daemon::{
@@ -106,7 +107,18 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         config.store_scans.clone(),
     )
     .map_err(|e| Fatal::new(Exit::Config, e))?;
-    let messages = Engine::new(db.clone(), chain.clone(), head.clone());
+    if let Some(file) = wallet::exposed(&config.wallet) {
+        tracing::warn!(
+            file = %file.display(), hint = "chmod 600, and let it be the manager's user's",
+            "others may read the password of the key store"
+        );
+    }
+    let (policy, place) = (config.wallet.clone(), home.path().to_owned());
+    let keys = tokio::task::spawn_blocking(move || Keys::load(&policy, &place)).await?;
+    if keys.is_there() && keys.trouble().is_none() {
+        tracing::info!(keys = keys.addresses().len(), "the key store is open");
+    }
+    let messages = Engine::new(db.clone(), chain.clone(), head.clone()).with_keys(keys.clone());
     let commit = Commit::new(
         db.clone(),
         chain.clone(),
@@ -170,6 +182,9 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             stop.clone(),
         ),
     );
+    let (engine_of_keys, condition) = (messages.clone(), readiness.condition("key store"));
+    let opened = move || engine_of_keys.wake();
+    services.spawn("key store", keys.watch(condition, opened, stop.clone()));
     if roles.has(Role::Stores) {
         services.spawn("stores", stores.clone().run(stop.clone()));
     }

@@ -8,6 +8,7 @@ pub mod db;
 pub mod roles;
 pub mod retention;
 pub mod chain;
+pub mod wallet;
 pub mod messages;
 pub mod storage;
 pub mod sealing;

@@ -153,6 +153,17 @@ impl Default for ProvingPolicy {
     }
 }
 
+/// The manager's own key store (`[Common.Wallet]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalletPolicy {
+    /// Its file; None: one in the home, if there is one.
+    pub path: Option<PathBuf>,
+    /// File whose first line is its password.
+    pub password_file: Option<PathBuf>,
+    /// Name of the systemd credential that is its password.
+    pub credential: Option<String>,
+}
+
 /// A Filecoin node's JSON-RPC v1 endpoint.
 #[derive(Clone, PartialEq)]
 pub struct NodeEndpoint {

@@ -110,11 +110,46 @@ pub struct ConfigurationView {
     pub waiting: Vec<String>,
 }
 
+/// Who signs the messages of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccountSigner {
+    /// The manager's own key store.
+    KeyStore,
+    /// The same, when it is opened.
+    LockedKeyStore,
+    /// The wallet of the node, if it has the key.
+    Node,
+    /// It is no address.
+    Nobody,
+}
+
+/// An address as the chain has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccountView {
+    /// As the people of the network write it.
+    pub address: String,
+    /// Its ID address. None: the chain does not know it, nobody has sent it anything.
+    #[serde(rename = "ID")]
+    pub id: Option<String>,
+    /// In FIL.
+    pub balance: Option<String>,
+    /// Of its next message on chain.
+    pub nonce: Option<u64>,
+    pub signer: AccountSigner,
+    /// What is wrong with it.
+    pub note: Option<String>,
+}
+
 #[rpc(server, client, namespace = "Damocles", namespace_separator = ".")]
 pub trait DamoclesCli {
     /// The configuration by which this manager goes.
     #[method(name = "Configuration")]
     async fn configuration(&self) -> RpcResult<ConfigurationView>;
+
+    /// Addresses as the chain has them, 1000 at most, and who signs their messages.
+    #[method(name = "Accounts")]
+    async fn accounts(&self, addresses: Vec<String>) -> RpcResult<Vec<AccountView>>;
 
     /// What there is of a sector, and where.
     #[method(name = "SectorHoldings")]

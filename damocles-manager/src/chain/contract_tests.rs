@@ -182,6 +182,7 @@ async fn ask(chain: &dyn Chain, method: &str, params: Value) -> Option<Said> {
             let (key, cid) = (p.key(0)?, p.get::<W<Cid>>(1)?.0);
             said(chain.search_message(cid, p.get(2)?, &key).await)
         }
+        "MpoolGetNonce" => said(chain.next_nonce(p.address(0)?).await),
         "WalletHas" => said(chain.wallet_has(p.address(0)?).await),
         _ => return None,
     })
@@ -350,8 +351,8 @@ async fn scene(it: &Scripted) -> Scene {
 
 /// Of the questions, those that a manager may ask; and those of them that a devnet without sectors can
 /// be asked.
-const ASKED: usize = 47;
-const THROUGH: usize = 35;
+const ASKED: usize = 48;
+const THROUGH: usize = 36;
 const HISTORIES: usize = 7;
 
 #[tokio::test]

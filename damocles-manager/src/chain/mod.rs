@@ -239,6 +239,9 @@ pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Option<MsgLookup>, ChainError>;
     /// Has the node's wallet sign a message as it stands, its nonce included. It is not sent.
     async fn sign_message(&self, message: &Message) -> Result<SignedMessage, ChainError>;
+    /// The sender's next nonce as the node that sends has it: behind what is on chain and behind
+    /// what waits in its pool without a gap.
+    async fn next_nonce(&self, from: Address) -> Result<u64, ChainError>;
     /// Nonces of the sender's messages that wait in the pool of the node that sends. A call for
     /// rare cases: nodes answer with their whole pool.
     async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError>;

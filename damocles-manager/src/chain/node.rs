@@ -405,6 +405,11 @@ impl Chain for NodeChain {
             .await
     }
 
+    async fn next_nonce(&self, from: Address) -> Result<u64, ChainError> {
+        let params = Params::none().add(W(from));
+        self.nodes.ask_wallet(method::MPOOL_GET_NONCE, params).await
+    }
+
     async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
         let params = Params::none().add(TipSetKey::HEAD);
         let pool: Vec<SignedMessage> = self.nodes.ask_wallet(method::MPOOL_PENDING, params).await?;

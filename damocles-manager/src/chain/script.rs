@@ -24,6 +24,8 @@ pub struct Script {
     pub height: Epoch,
     /// Nobody answers.
     pub down: bool,
+    /// This method is answered by nobody.
+    pub down_for: Option<&'static str>,
     /// No head is believed; why.
     pub behind: Option<String>,
     /// What the node says of its genesis and of finality.
@@ -237,7 +239,7 @@ impl ScriptChain {
 
     pub(super) fn up(&self, method: &str) -> Result<MutexGuard<'_, Script>, ChainError> {
         let mut script = self.edit();
-        if script.down {
+        if script.down || script.down_for == Some(method) {
             return Err(ChainError::Unreachable {
                 method: method.into(),
                 reason: "connection refused".into(),

@@ -371,6 +371,10 @@ impl Chain for ScriptChain {
         Ok(sign(message.clone()))
     }
 
+    async fn next_nonce(&self, from: Address) -> Result<u64, ChainError> {
+        Ok(self.up("MpoolGetNonce")?.next_nonce(from))
+    }
+
     async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
         let script = self.up("MpoolPending")?;
         let names = script.mail.waiting.keys();

@@ -30,6 +30,13 @@ impl ScriptChain {
         script.land(cid, 0, RawBytes::default());
     }
 
+    /// A block of another node's has the message, at the present height.
+    pub fn land_from_elsewhere(&self, message: Message) {
+        let mut script = self.edit();
+        let cid = script.mail.took(message);
+        script.land(cid, 0, RawBytes::default());
+    }
+
     /// The pool loses a message, whose name stays known; whether it waited.
     pub fn lose(&self, cid: Cid) -> bool {
         let waiting = &mut self.edit().mail.waiting;
@@ -186,10 +193,7 @@ impl Script {
             ));
         }
         let from = message.from;
-        message.nonce = self.mail.nonce(from, self.height);
-        while self.mail.waiting.contains_key(&name(&message)) {
-            message.nonce += 1;
-        }
+        message.nonce = self.next_nonce(from);
         if let Err(why) = fits(&message) {
             return no(format!("mpool push: failed to push message: {why}"));
         }
@@ -205,9 +209,22 @@ impl Script {
         Ok(signed)
     }
 
+    /// MpoolGetNonce.
+    pub(super) fn next_nonce(&self, from: Address) -> u64 {
+        let mut next = self.mail.nonce(from, self.height);
+        while self.mail.waiting.contains_key(&(from, next)) {
+            next += 1;
+        }
+        next
+    }
+
     /// MpoolPush. The signature is not looked at.
     pub(super) fn push_signed(&mut self, signed: &SignedMessage) -> Result<Cid, ChainError> {
         let no = |why: String| Err(refused("MpoolPush", why));
+        if !self.refusals.is_empty() {
+            let why = self.refusals.remove(0);
+            return no(why);
+        }
         let message = &signed.message;
         if let Err(why) = fits(message) {
             return no(why);
@@ -236,7 +253,14 @@ impl Script {
             }
         }
         self.republished.push(cid);
-        Ok(self.mail.took(message.clone()))
+        let cid = self.mail.took(message.clone());
+        if std::mem::take(&mut self.lose_answer) {
+            return Err(ChainError::Unreachable {
+                method: "MpoolPush".into(),
+                reason: "connection reset".into(),
+            });
+        }
+        Ok(cid)
     }
 
     /// StateSearchMsg; `replaced`: another message of the same nonce counts if it makes the same

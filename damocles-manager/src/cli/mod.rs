@@ -13,6 +13,8 @@ mod roles;
 mod sectors;
 mod show;
 mod storage;
+mod wallet;
+mod wallet_password;
 mod workers;
 
 use crate::roles::Role;
@@ -145,6 +147,8 @@ enum UtilCommand {
     Storage(storage::Storage),
     /// What each of the managers on one database does
     Roles(roles::RolesArgs),
+    /// The manager's own keys, with which it signs messages itself
+    Wallet(wallet::WalletArgs),
     /// Tokens for callers on other hosts
     #[command(subcommand)]
     Auth(Auth),
@@ -222,6 +226,7 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
                 .ask(&home, async |m| posts::run(m, command).await)
                 .await
         }
+        UtilCommand::Wallet(args) => wallet::run(reach, &home, args).await,
         UtilCommand::Roles(args) => reach.ask(&home, async |m| roles::run(m, args).await).await,
         UtilCommand::Worker(command) => {
             reach
@@ -263,6 +268,12 @@ mod tests {
             "damocles-manager config check --json",
             "damocles-manager config show --conf-dir /c --json",
             "damocles-manager config diff --api 127.0.0.1:1789 --json",
+            "damocles-manager util wallet new --type bls --name post --json",
+            "damocles-manager util wallet import key.hex --as-default --password-file p",
+            "damocles-manager util wallet export f1abc --really-do-it",
+            "damocles-manager util wallet list --json --conf-dir /c",
+            "damocles-manager util wallet default post",
+            "damocles-manager util wallet delete f1abc --really-do-it",
             "damocles-manager db export --out x --json",
             "damocles-manager --home /x db import x --conf-dir /c --json",
             "damocles-manager db backup /x --api 127.0.0.1:1789 --json",

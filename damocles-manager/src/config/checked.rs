@@ -7,11 +7,11 @@ use super::{
     legacy::RULES,
     raw::{self, Raw},
     secrets::Secrets,
-    stores,
+    stores, wallet,
 };
 use crate::policy::{
     BatchPolicy, DatabasePlace, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy,
-    Retention, SectorPolicy, SendPolicy, StorePolicy, without_secrets,
+    Retention, SectorPolicy, SendPolicy, StorePolicy, WalletPolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse, parse_file},
@@ -48,6 +48,7 @@ pub struct Config {
     pub miners: Vec<MinerPolicy>,
     /// Networks whose hosts may do what workers do without a token.
     pub open_networks: Vec<IpNet>,
+    pub wallet: WalletPolicy,
     /// What was left out.
     pub notices: Vec<Notice>,
     /// The effective file as TOML, tokens masked.
@@ -95,6 +96,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         retention,
         proving,
         auth,
+        wallet,
     } = common;
     let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
@@ -109,6 +111,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
     let store_scans = store_scans(&mut report, scan_persist_stores);
     let proving = proving_policy(&mut report, proving);
     let open_networks = networks(&mut report, auth);
+    let wallet = wallet::policy(&mut report, wallet);
     if miners.is_empty() {
         report.fault(
             "Miners",
@@ -142,6 +145,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         proving,
         miners,
         open_networks,
+        wallet,
         notices,
         effective,
         secrets,

@@ -16,12 +16,14 @@ mod raw;
 mod secrets;
 mod stores;
 mod summary;
+mod wallet;
 
 pub use checked::{Config, check_file, check_text, examine};
 pub use difference::{Counts, Difference, differences, with_secrets};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
 pub(crate) use legacy::MESSAGER;
 pub use secrets::Secrets;
+pub use wallet::wallet_file;
 
 use damocles_daemon::config::{commented_default, markdown};
 

@@ -25,6 +25,7 @@ section! {
         "Retention" retention: Retention = Retention::default();
         "Proving" proving: Proving = Proving::default();
         "Auth" auth: Auth = Auth::default();
+        "Wallet" wallet: Wallet = Wallet::default();
     }
 }
 
@@ -33,7 +34,7 @@ section! {
     pub(super) struct Api {
         /// The node's JSON-RPC v1: a multiaddr (`/ip4/127.0.0.1/tcp/1234/http`) or a URL, with `token:` in front if it has its own token. Required.
         "Chain" chain: Option<String> = None;
-        /// Further nodes of the same network, asked in turn when the first one does not answer. Messages always go through the first, whose wallet has the keys. New.
+        /// Further nodes of the same network, asked in turn when the first one does not answer. Messages always go through the first, whose wallet has the keys of the senders that the key store does not hold. New.
         "ChainFallbacks" chain_fallbacks: Vec<String> = vec![];
         /// A node whose newest block is older than this is not believed: no sector, message or proof is begun on its word. 0: every node is believed, for networks whose blocks do not follow the clock. New.
         "MaxHeadAge" max_head_age: GoDuration = GoDuration::secs(300);
@@ -144,6 +145,18 @@ section! {
     pub(super) struct Auth {
         /// Networks whose hosts may do what workers do (read, write) without a token, as `"10.0.0.0/8"`. Hosts elsewhere need a token (`util auth create-token`); callers at 127.0.0.1 need none, unless a browser or proxy speaks for them (let a reverse proxy on this host set X-Forwarded-For: one that says nothing passes for a local caller).
         "AllowAnonymous" allow_anonymous: Vec<String> = vec![];
+    }
+}
+
+section! {
+    /// The manager's own key store (`util wallet`): it signs the messages of the senders whose keys it holds; for the others the node's wallet does. New; upstream has no such table.
+    pub(super) struct Wallet {
+        /// Its file; empty: `wallet.keys` in the home, if there is one. A file that is named here must be there: until it is, no message is sent.
+        "Path" path: PathBuf = PathBuf::new();
+        /// File whose first line is the password. Let nobody but the manager's user read it.
+        "PasswordFile" password_file: PathBuf = PathBuf::new();
+        /// Name of the systemd credential that is the password (`LoadCredential=` or `LoadCredentialEncrypted=` in the unit). Not used when `PasswordFile` is set.
+        "Credential" credential: String = String::new();
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         keys,
         listed::leave_chain,
         pages::Wanted,
-        record::{Landing, MessageRecord},
+        record::{GasRecord, Landing, LostAttempt, MessageRecord},
         schema::{BODIES, LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
     },
     model::MessageId,
@@ -18,8 +18,9 @@ use damocles_flow::{
     table::Table as _,
 };
 use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
-use damocles_node::TipSetKey;
+use damocles_node::{SignedMessage, TipSetKey};
 use damocles_types::{Epoch, SectorId};
+use fvm_shared::address::Address;
 use std::collections::BTreeMap;
 
 /// What is known of a message that ended on chain without reading all of it.
@@ -98,6 +99,25 @@ pub(in crate::db) fn put(
     let (small, body) = bodies::divided(record);
     bodies::put(t, &seen.body, record, &body)?;
     t.put_json(&seen.small, &small)
+}
+
+/// The highest nonce of the sender's messages that are on their way.
+fn last_nonce(t: &mut Transaction<'_>, from: &Address) -> Result<Option<u64>, DbError> {
+    /// Records that are read at a time.
+    const SOME: usize = 200;
+    let (mut last, mut span) = (None, Span::all());
+    loop {
+        let entries = t.scan(MESSAGES_OPEN, &span, SOME)?;
+        for entry in &entries {
+            let small: Option<MessageRecord> = readable(t.get_json(MESSAGES, entry.key()))?;
+            let nonce = small.filter(|m| m.from == *from).and_then(|m| m.nonce);
+            last = last.max(nonce);
+        }
+        match entries.last().filter(|_| entries.len() == SOME) {
+            Some(entry) => span = span.after(entry.key()),
+            None => return Ok(last),
+        }
+    }
 }
 
 impl Db {
@@ -259,6 +279,49 @@ impl Db {
                 leave_chain(t, &record)?;
             }
             Ok(record)
+        })
+    }
+
+    /// Signs a wanted message and stores it with its nonce: the one that it has, or else the
+    /// sender's next, which is `least` unless others of his messages on their way have that or
+    /// later ones. What was signed under the nonce before is remembered, for it may have left.
+    /// `sign` gets message and nonce, gives fees and bytes, and may be called again; where it
+    /// gives none, nothing is changed.
+    pub fn sign_message(
+        &self,
+        id: MessageId,
+        least: u64,
+        head: Epoch,
+        sign: impl Fn(&MessageRecord, u64) -> Option<(GasRecord, SignedMessage)>,
+    ) -> Result<Option<MessageRecord>, DbError> {
+        self.write(Durability::Synced, |t| {
+            let (seen, record) = seen_message(t, id)?;
+            let mut record = record.ok_or(DbError::NoMessage(id))?;
+            let (state, event) = (record.state, MessageEvent::Push);
+            if MessageFlow::next(state, event).is_none() {
+                return Err(DbError::IllegalStep { id, state, event });
+            }
+            let nonce = match record.nonce {
+                Some(nonce) => nonce,
+                None => last_nonce(t, &record.from)?.map_or(least, |last| least.max(last + 1)),
+            };
+            let Some((gas, signed)) = sign(&record, nonce) else {
+                return Ok(None);
+            };
+            let cid = signed.cid();
+            let before = record.cid.replace(cid).filter(|before| *before != cid);
+            record.lost.retain(|lost| lost.cid != cid);
+            record.lost.extend(before.map(|cid| LostAttempt {
+                cid,
+                nonce,
+                at: head,
+            }));
+            record.nonce = Some(nonce);
+            record.gas = Some(gas);
+            record.signed = Some(signed);
+            record.pushed_at.get_or_insert(head);
+            put(t, &seen, &record)?;
+            Ok(Some(record))
         })
     }
 

@@ -288,7 +288,8 @@ pub struct MessageRecord {
     /// has the message's own.
     #[serde(default)]
     pub push_id: Option<uuid::Uuid>,
-    /// Attempts before the present one, oldest first: other messages took their nonces.
+    /// Attempts before the present one, oldest first: other messages took their nonces, or the
+    /// key store signed anew under the same nonce.
     #[serde(default)]
     pub lost: Vec<LostAttempt>,
     /// Head epoch when its signed bytes went to the node last. `pushed_at` stays.

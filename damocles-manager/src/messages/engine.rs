@@ -5,12 +5,13 @@ use crate::{
     db::{DbError, record::MessageRecord},
     messages::{
         Engine, EngineError,
-        push::unsigned,
+        push::{Way, unsigned},
         verdict::{LONGEST_PAUSE, MOST_REFUSALS, Refusal, of_refusal, pause},
     },
-    model::{MessageKind, names, unix_ms},
+    model::{MessageId, MessageKind, names, unix_ms},
 };
 use damocles_flow::message::{MessageEvent, MessageState};
+use damocles_node::SignedMessage;
 use damocles_types::Epoch;
 use futures::{StreamExt, stream};
 use std::time::Duration;
@@ -185,8 +186,9 @@ impl Engine {
             MessageState::FailedFinal | MessageState::Rejected | MessageState::Final => Ok(()),
         };
         match done {
-            Err(EngineError::Chain(error)) => self.failed(record, error).await,
-            other => other,
+            Err(EngineError::Db(error)) => Err(error.into()),
+            Err(error) => self.failed(record, &error).await,
+            Ok(()) => Ok(()),
         }
     }
 
@@ -211,6 +213,12 @@ impl Engine {
         if record.gas.is_none() && self.withdrawn(record).await? {
             return Ok(());
         }
+        match self.backend.way(record) {
+            Way::Again => return self.push_signed(record, &tip).await,
+            Way::Sign => return self.sign(record, &tip).await,
+            Way::Wait(why) => return Err(EngineError::Locked(why)),
+            Way::Node => {}
+        }
         let priced = unsigned(record, None);
         let gas = match self.backend.price(chain, priced, &record.fee).await {
             Ok(gas) => gas,
@@ -232,7 +240,7 @@ impl Engine {
                 })
             })
             .await?;
-        let signed = match self.backend.push(chain, record, &gas).await {
+        let signed = match self.backend.push_by_node(chain, record, &gas).await {
             Ok(signed) => signed,
             Err(error) => {
                 if matches!(error, ChainError::Refused { .. }) {
@@ -248,15 +256,27 @@ impl Engine {
         };
         // Between the node's taking it and our knowing that: a kill here must repeat the push.
         fail::fail_point!("messages::pushed", |_| Ok(()));
+        self.pushed(id, Some(signed), tip.height).await
+    }
+
+    /// Wanted → Pushed: the node has it.
+    pub(super) async fn pushed(
+        &self,
+        id: MessageId,
+        signed: Option<SignedMessage>,
+        at: Epoch,
+    ) -> Result<(), EngineError> {
         let pushed = self
             .db
             .call(move |db| {
                 db.step_message(id, MessageEvent::Push, |m| {
-                    m.cid = Some(signed.cid());
-                    m.nonce = Some(signed.message.nonce);
-                    m.signed = Some(signed.clone());
-                    m.pushed_at.get_or_insert(tip.height);
-                    m.sent_at = Some(tip.height);
+                    if let Some(signed) = &signed {
+                        m.cid = Some(signed.cid());
+                        m.nonce = Some(signed.message.nonce);
+                        m.signed = Some(signed.clone());
+                    }
+                    m.pushed_at.get_or_insert(at);
+                    m.sent_at = Some(at);
                     m.refusals = 0;
                 })
             })
@@ -302,11 +322,13 @@ impl Engine {
     /// Notes a failed attempt. What is missing (a node, funds, room in the pool) is waited for;
     /// an actor that says no at head after head makes a message `Rejected`, and whoever wanted
     /// it decides.
-    async fn failed(&self, record: MessageRecord, error: ChainError) -> Result<(), EngineError> {
+    async fn failed(&self, record: MessageRecord, error: &EngineError) -> Result<(), EngineError> {
         let id = record.id;
         let text = error.to_string();
-        let (refused, counts) = match &error {
-            ChainError::Refused { message, .. } => (true, of_refusal(message) != Refusal::Wait),
+        let (refused, counts) = match error {
+            EngineError::Chain(ChainError::Refused { message, .. }) => {
+                (true, of_refusal(message) != Refusal::Wait)
+            }
             _ => (false, false),
         };
         let counts = counts && record.state == MessageState::Wanted;
@@ -341,7 +363,7 @@ impl Engine {
         Ok(())
     }
 
-    fn first_at_this_head(&self, id: crate::model::MessageId) -> bool {
+    fn first_at_this_head(&self, id: MessageId) -> bool {
         let Some(height) = self.height() else {
             return true;
         };

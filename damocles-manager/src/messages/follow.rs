@@ -160,7 +160,7 @@ impl Engine {
         let Some(signed) = record.signed.as_ref().filter(|_| due && !pointless) else {
             return Ok(());
         };
-        let done = self.backend.republish(&*self.chain, signed).await;
+        let done = self.backend.publish(&*self.chain, signed).await;
         match &done {
             Ok(()) => {
                 tracing::info!(%id, kind = %record.kind, nonce = record.nonce, "a message is not on chain; sent it again");

@@ -7,9 +7,9 @@
 //! is no gap; two messages at one nonce can never both be executed.
 
 use crate::{
-    chain::{ChainError, Head},
+    chain::Head,
     db::record::MessageRecord,
-    messages::Engine,
+    messages::{Engine, EngineError},
 };
 use damocles_types::Epoch;
 use fvm_shared::address::Address;
@@ -71,7 +71,7 @@ impl Engine {
         first: u64,
         record: &MessageRecord,
         head: &Head,
-    ) -> Result<(), ChainError> {
+    ) -> Result<(), EngineError> {
         let (from, chain) = (record.from, &*self.chain);
         let next = chain.actor(from, &head.key).await?.nonce;
         let due = {
@@ -88,7 +88,7 @@ impl Engine {
         }
         let waiting = chain.pending_nonces(from).await?;
         for nonce in (next..first).take(AT_ONCE).filter(|n| !waiting.contains(n)) {
-            let signed = self.backend.fill(chain, from, nonce, &record.fee).await?;
+            let signed = self.fill(from, nonce, &record.fee).await?;
             tracing::warn!(
                 %from, nonce, cid = %signed.cid(), waits = first,
                 "the message that had this nonce is nowhere any more; a message of nothing takes it, so that ours behind it go on"

@@ -5,14 +5,17 @@
 //! commit, post ──intent──► db: Wanted ──┐ wake
 //!                                       ▼
 //!              engine: push.rs ──► Pushed · follow.rs ──► Packed · Landed · Failed
+//!                      sign.rs: by the key store, under a nonce of ours
 //!                                              finality.rs ─► Final, or Pushed again
 //!              gap.rs: a nonce before ours that nobody has any more is used up
 //! ```
 //! The engine takes no input: it reads the unfinished messages from the database and takes
 //! each a step further. A restart and a wake-up are the same to it. A message keeps its id,
-//! and the node makes one message of one id, so no crash makes two. Where another message took
+//! and the node makes one message of one id, so no crash makes two; what we sign ourselves is
+//! stored with its nonce before it leaves, and leaves again as it is. Where another message took
 //! the nonce of ours, the same record goes on with a new attempt, which has an id of its own.
 
+mod accounts;
 mod engine;
 mod fee;
 mod finality;
@@ -20,6 +23,7 @@ mod follow;
 mod gap;
 mod push;
 mod sender;
+mod sign;
 mod verdict;
 mod view;
 
@@ -35,6 +39,7 @@ use crate::{
     },
     model::{MessageId, MessageKind, unix_ms},
     policy::FeePolicy,
+    wallet::Keys,
 };
 use damocles_flow::message::MessageState;
 use damocles_node::TipSetKey;
@@ -128,6 +133,10 @@ pub enum EngineError {
         /// Those that the chain does not know, with its reason.
         unknown: Vec<String>,
     },
+    #[error("{0}; the messages of its senders wait until it is open (see [Common.Wallet])")]
+    Locked(String),
+    #[error("the key of {0} was taken out of the key store while a message was signed")]
+    KeyGone(Address),
 }
 
 impl EngineError {
@@ -135,7 +144,7 @@ impl EngineError {
     /// to correct it, and nothing of a sector is wrong.
     pub fn is_wait(&self) -> bool {
         match self {
-            Self::Chain(_) | Self::NoSender { .. } => true,
+            Self::Chain(_) | Self::NoSender { .. } | Self::Locked(_) | Self::KeyGone(_) => true,
             Self::Db(error) => error.is_wait(),
             Self::Cursor(_) => false,
         }
@@ -185,7 +194,7 @@ impl Engine {
             chain,
             head,
             wake: Arc::default(),
-            backend: push::Backend::NodeWallet,
+            backend: push::Backend::default(),
             finality: CHAIN_FINALITY,
             seen: Arc::default(),
         }
@@ -195,6 +204,13 @@ impl Engine {
     #[must_use]
     pub fn with_finality(mut self, epochs: Epoch) -> Self {
         self.finality = epochs;
+        self
+    }
+
+    /// The same with a key store, which signs for the senders whose keys it holds.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Keys) -> Self {
+        self.backend = push::Backend::new(keys);
         self
     }
 
@@ -211,6 +227,11 @@ impl Engine {
     /// A failing database.
     pub async fn looked_at(&self, id: MessageId) -> Result<Option<Epoch>, DbError> {
         self.db.call(move |db| db.looked_at(id)).await
+    }
+
+    /// The key store that signs for some senders.
+    pub fn keys(&self) -> &Keys {
+        self.backend.keys()
     }
 
     /// Tells the engine that a wanted message was stored.

@@ -4,23 +4,51 @@ use crate::{
     chain::{Chain, ChainError},
     db::record::{FeeRecord, GasRecord, MessageRecord},
     messages::fee::{Estimate, price},
+    wallet::{Keys, Signer},
 };
 use damocles_node::{Message, SendSpec, SignedMessage};
 use fvm_ipld_encoding::RawBytes;
-use fvm_shared::{METHOD_SEND, address::Address, econ::TokenAmount};
+use fvm_shared::econ::TokenAmount;
 
 /// Blocks within which a message should get in, for the node's estimate of the premium.
 const PREMIUM_BLOCKS: u64 = 10;
 /// Blocks that it may have to queue, for the node's estimate of the cap (as Lotus asks itself).
 const QUEUE_BLOCKS: i64 = 20;
 
-/// Who signs and sends. Two more are to come: our own key store (sign here, `MpoolPush`,
-/// replace by fee), and venus-messager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Backend {
-    /// The wallet of the node at the first endpoint; the node fills in the nonce and makes one
-    /// message of one id.
-    NodeWallet,
+/// Who signs: our own key store for the senders whose keys it holds, the node's wallet for the
+/// others. Either way the node at the first endpoint has the message in its pool. One more is to
+/// come: venus-messager.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Backend {
+    keys: Keys,
+}
+
+/// How a wanted message goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It was signed here; those bytes may have left, and go again.
+    Again,
+    /// It is signed here, under a nonce of ours.
+    Sign,
+    /// The node's wallet signs it; the node gives the nonce.
+    Node,
+    /// Who signs for its sender cannot sign now.
+    Wait(String),
+}
+
+/// What may have left in one way goes on in that way, whoever signs for its sender by now: in
+/// another way it would be a second message. Pure.
+pub(super) fn way(record: &MessageRecord, signer: Signer) -> Way {
+    match (&record.signed, &record.gas) {
+        (Some(_), _) => Way::Again,
+        // the node was asked, and keeps a message of that id perhaps
+        (None, Some(_)) => Way::Node,
+        (None, None) => match signer {
+            Signer::Store => Way::Sign,
+            Signer::Node => Way::Node,
+            Signer::Locked(why) => Way::Wait(why),
+        },
+    }
 }
 
 /// The message as it stands in the record, with those gas fields.
@@ -38,7 +66,7 @@ pub(super) fn unsigned(record: &MessageRecord, gas: Option<&GasRecord>) -> Messa
     message
 }
 
-fn priced(message: &mut Message, gas: &GasRecord) {
+pub(super) fn priced(message: &mut Message, gas: &GasRecord) {
     message.gas_limit = gas.limit;
     message.gas_fee_cap = gas.fee_cap.clone();
     message.gas_premium = gas.premium.clone();
@@ -50,89 +78,109 @@ pub(super) fn same_effect(a: &Message, b: &Message) -> bool {
 }
 
 impl Backend {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self { keys }
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// How the message goes on that is wanted.
+    pub(super) fn way(&self, record: &MessageRecord) -> Way {
+        way(record, self.keys.signer(&record.from))
+    }
+
     /// What a message of those fees is to cost now.
     pub(super) async fn price(
-        self,
+        &self,
         chain: &dyn Chain,
         mut message: Message,
         fee: &FeeRecord,
     ) -> Result<GasRecord, ChainError> {
-        match self {
-            Self::NodeWallet => {
-                let gas_limit = chain.estimate_gas_limit(&message).await?;
-                message.gas_limit = gas_limit;
-                let premium = chain
-                    .estimate_gas_premium(PREMIUM_BLOCKS, message.from, gas_limit)
-                    .await?;
-                let fee_cap = if fee.gas_fee_cap.is_positive() {
-                    TokenAmount::default()
-                } else {
-                    message.gas_premium = premium.clone();
-                    chain.estimate_fee_cap(&message, QUEUE_BLOCKS).await?
-                };
-                let estimate = Estimate {
-                    gas_limit,
-                    premium,
-                    fee_cap,
-                };
-                Ok(price(fee, &estimate))
-            }
-        }
+        let gas_limit = chain.estimate_gas_limit(&message).await?;
+        message.gas_limit = gas_limit;
+        let premium = chain
+            .estimate_gas_premium(PREMIUM_BLOCKS, message.from, gas_limit)
+            .await?;
+        let fee_cap = if fee.gas_fee_cap.is_positive() {
+            TokenAmount::default()
+        } else {
+            message.gas_premium = premium.clone();
+            chain.estimate_fee_cap(&message, QUEUE_BLOCKS).await?
+        };
+        let estimate = Estimate {
+            gas_limit,
+            premium,
+            fee_cap,
+        };
+        Ok(price(fee, &estimate))
     }
 
-    /// Sends the message, or brings back the one that was sent before under the same id.
-    pub(super) async fn push(
-        self,
+    /// Has the node's wallet sign and send the message, or brings back the one that it sent before
+    /// under the same id.
+    pub(super) async fn push_by_node(
+        &self,
         chain: &dyn Chain,
         record: &MessageRecord,
         gas: &GasRecord,
     ) -> Result<SignedMessage, ChainError> {
-        match self {
-            Self::NodeWallet => {
-                let spec = SendSpec {
-                    // What was priced, said in full: left at zero, a node puts a limit of its
-                    // own in its place (Lotus: 0.07 FIL, far too little for a full batch) and
-                    // lowers the cap to it.
-                    max_fee: &gas.fee_cap * gas.limit,
-                    msg_uuid: record.push_id(),
-                    maximize_fee_cap: false,
-                };
-                let message = unsigned(record, Some(gas));
-                chain.push_message(&message, &spec).await
-            }
-        }
+        let spec = SendSpec {
+            // What was priced, said in full: left at zero, a node puts a limit of its
+            // own in its place (Lotus: 0.07 FIL, far too little for a full batch) and
+            // lowers the cap to it.
+            max_fee: &gas.fee_cap * gas.limit,
+            msg_uuid: record.push_id(),
+            maximize_fee_cap: false,
+        };
+        let message = unsigned(record, Some(gas));
+        chain.push_message(&message, &spec).await
     }
 
-    /// Signs a message of nothing to its own sender at that nonce, and sends it.
-    pub(super) async fn fill(
-        self,
-        chain: &dyn Chain,
-        from: Address,
-        nonce: u64,
-        fee: &FeeRecord,
-    ) -> Result<SignedMessage, ChainError> {
-        let (nothing, empty) = (TokenAmount::default(), RawBytes::default());
-        let mut message = Message::new(from, from, nothing, METHOD_SEND, empty);
-        message.nonce = nonce;
-        let gas = self.price(chain, message.clone(), fee).await?;
-        priced(&mut message, &gas);
-        match self {
-            Self::NodeWallet => {
-                let signed = chain.sign_message(&message).await?;
-                chain.push_signed(&signed).await?;
-                Ok(signed)
-            }
-        }
-    }
-
-    /// Sends a signed message once more, in case the node lost it.
-    pub(super) async fn republish(
-        self,
+    /// Sends a signed message, perhaps once more.
+    pub(super) async fn publish(
+        &self,
         chain: &dyn Chain,
         signed: &SignedMessage,
     ) -> Result<(), ChainError> {
-        match self {
-            Self::NodeWallet => chain.push_signed(signed).await.map(drop),
+        chain.push_signed(signed).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{messages::tests::intent, model::MessageId};
+    use fvm_shared::crypto::signature::Signature;
+
+    #[test]
+    fn what_may_have_left_goes_on_in_its_own_way() {
+        let gas = || GasRecord {
+            limit: 1,
+            fee_cap: TokenAmount::from_nano(1),
+            premium: TokenAmount::default(),
+        };
+        let record = |asked: bool, signed: bool| {
+            let mut record = intent().record(MessageId::new());
+            record.gas = asked.then(gas);
+            record.nonce = signed.then_some(3);
+            record.signed = signed.then(|| SignedMessage {
+                message: unsigned(&record, None),
+                signature: Signature::new_bls(vec![1; 96]),
+            });
+            record
+        };
+        let locked = || Signer::Locked("no".into());
+        let wait = || Way::Wait("no".into());
+        // (gas, signed) → with the key store open, locked, and another's sender
+        for (of, store, closed, node) in [
+            (record(false, false), Way::Sign, wait(), Way::Node),
+            (record(true, false), Way::Node, Way::Node, Way::Node),
+            (record(true, true), Way::Again, Way::Again, Way::Again),
+        ] {
+            assert_eq!(way(&of, Signer::Store), store, "{of:?}");
+            assert_eq!(way(&of, locked()), closed, "{of:?}");
+            assert_eq!(way(&of, Signer::Node), node, "{of:?}");
         }
     }
 }

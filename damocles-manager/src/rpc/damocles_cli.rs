@@ -2,7 +2,7 @@
 
 use super::{error::ToRpc, rooms::Rooms};
 use damocles_api::damocles_cli::{
-    BackupView, ConfigurationView, DamoclesCliServer, SectorHoldings, UnknownSector,
+    AccountView, BackupView, ConfigurationView, DamoclesCliServer, SectorHoldings, UnknownSector,
 };
 use damocles_types::SectorId;
 use jsonrpsee::core::{RpcResult, async_trait};
@@ -12,6 +12,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 impl DamoclesCliServer for Rooms {
     async fn configuration(&self) -> RpcResult<ConfigurationView> {
         Ok(self.reload.view())
+    }
+
+    async fn accounts(&self, addresses: Vec<String>) -> RpcResult<Vec<AccountView>> {
+        let accounts = self.messages.accounts(addresses).await;
+        accounts.map_err(ToRpc::to_operator)
     }
 
     async fn sector_holdings(&self, sector: SectorId) -> RpcResult<SectorHoldings> {

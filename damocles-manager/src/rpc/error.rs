@@ -153,7 +153,7 @@ impl ToRpc for EngineError {
             Self::Chain(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
             // its operator corrects it; nothing of a sector is wrong
-            Self::NoSender { .. } => Meaning::NotNow,
+            Self::NoSender { .. } | Self::Locked(_) | Self::KeyGone(_) => Meaning::NotNow,
             Self::Cursor(_) => Meaning::Failed,
         }
     }

@@ -66,6 +66,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.AcceptStore", 1, Admin),
     method("Damocles.StoreFaults", 0, Read),
     method("Damocles.BackupDatabase", 1, Admin),
+    method("Damocles.Accounts", 1, Read),
     method("Damocles.ReportTimeline", 3, Write),
     method("Damocles.Timeline", 1, Read),
     method("Damocles.SectorMessages", 1, Read),

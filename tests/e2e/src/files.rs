@@ -40,6 +40,14 @@ impl Files {
         }
     }
 
+    /// The same, and a manager that has a key store with its password in a file.
+    pub fn own_keys() -> Self {
+        Self {
+            manager: config("manager.own-keys.cfg"),
+            ..Self::gated()
+        }
+    }
+
     /// Two threads with PC2 and C2 behind gates, two miners, and a chain that is not the house's.
     pub fn elsewhere() -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! The engine on a scripted chain: stopped anywhere, it makes one message of one intent.
 
 mod branches;
+mod own_keys;
 mod refusals;
 
 use super::*;
@@ -60,6 +61,11 @@ impl Rig {
     pub(crate) fn restart(&mut self) {
         let head = self.tell.subscribe();
         self.engine = Engine::new(self.db.clone(), self.chain.clone(), head);
+    }
+
+    /// From now on, and in no other process, the key store signs for some senders.
+    fn give_keys(&mut self, keys: Keys) {
+        self.engine = self.engine.clone().with_keys(keys);
     }
 
     /// One round, with the pauses after failures left out.

@@ -196,6 +196,52 @@ async fn signatures_are_verified() {
     );
 }
 
+/// As on Lotus: whoever has no key of the sender sends nothing in his name, however the message
+/// says that it is signed.
+#[tokio::test]
+async fn nobody_sends_in_anothers_name() {
+    let net = Net::new(0);
+    let (miner, faucet) = net.keys().await;
+    let stranger = net.call("Filecoin.WalletNew", json!(["bls"])).await;
+    let stranger = stranger.as_str().unwrap().to_owned();
+    for from in [&miner, &faucet] {
+        let message = transfer(from, &stranger, "3");
+        let message = net
+            .call("Filecoin.GasEstimateMessageGas", json!([message, null, []]))
+            .await;
+        let signed = net
+            .call("Filecoin.WalletSignMessage", json!([from, message]))
+            .await;
+        let refused = async |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut bad = signed.clone();
+            change(&mut bad);
+            let error = net.fails("Filecoin.MpoolPush", json!([bad])).await;
+            assert!(error.contains("signature"), "{error}");
+        };
+        // by the key of somebody else, of the same kind and of the other one
+        for other in [&stranger, &miner, &faucet] {
+            if other == from {
+                continue;
+            }
+            let theirs = net
+                .call("Filecoin.WalletSignMessage", json!([other, message]))
+                .await;
+            refused(&|bad| bad["Signature"] = theirs["Signature"].clone()).await;
+        }
+        // under the name of the other kind, cut off, and of nothing
+        let kind = signed["Signature"]["Type"].as_u64().unwrap();
+        refused(&|bad| bad["Signature"]["Type"] = json!(3 - kind)).await;
+        refused(&|bad| bad["Signature"]["Data"] = json!("AAAA")).await;
+        // by the sender, of a message that names him by his id: that proves no key
+        let id = net.call("Filecoin.StateLookupID", json!([from, []])).await;
+        refused(&|bad| bad["Message"]["From"] = id.clone()).await;
+        // and of another nonce
+        refused(&|bad| bad["Message"]["Nonce"] = json!(1)).await;
+    }
+    let pending = net.call("Filecoin.MpoolPending", json!([[]])).await;
+    assert_eq!(pending, json!([]));
+}
+
 #[tokio::test]
 async fn waiting_for_a_message_means_its_confidence() {
     let net = Net::new(0);

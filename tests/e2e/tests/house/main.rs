@@ -7,6 +7,7 @@ mod kill_manager;
 mod lost_manager;
 mod branches;
 mod outages;
+mod own_keys;
 mod several_managers;
 mod drill;
 mod demo;
