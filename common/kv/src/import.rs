@@ -114,12 +114,10 @@ impl Import {
             t.put_json(&at, stamp)
         })?;
         migrate(&self.store, &self.schema, stamp.version)?;
-        let store = self.store.with_id(stamp.id.unwrap_or_default());
-        Ok(if store.is_shared() {
-            store.of_version(self.schema.version())
-        } else {
-            store
-        })
+        Ok(self
+            .store
+            .with_id(stamp.id.unwrap_or_default())
+            .of_version(self.schema.version()))
     }
 }
 

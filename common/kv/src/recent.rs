@@ -31,10 +31,7 @@ impl Footprint {
         limit: usize,
         found: &[(Vec<u8>, T)],
     ) {
-        let seen = match found.last() {
-            Some((last, _)) if found.len() == limit => range.up_to(last, backwards),
-            _ => range.clone(),
-        };
+        let seen = range.looked_at(backwards, limit, found);
         self.ranges.push((table, seen));
     }
 }

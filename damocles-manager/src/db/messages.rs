@@ -108,8 +108,9 @@ fn last_nonce(t: &mut Transaction<'_>, from: &Address) -> Result<Option<u64>, Db
     let (mut last, mut span) = (None, Span::all());
     loop {
         let entries = t.scan(MESSAGES_OPEN, &span, SOME)?;
-        for entry in &entries {
-            let small: Option<MessageRecord> = readable(t.get_json(MESSAGES, entry.key()))?;
+        let keys: Vec<_> = entries.iter().map(|entry| entry.key().to_vec()).collect();
+        for seen in t.get_all(MESSAGES, &keys)? {
+            let small: Option<MessageRecord> = readable(seen.json())?;
             let nonce = small.filter(|m| m.from == *from).and_then(|m| m.nonce);
             last = last.max(nonce);
         }
@@ -145,10 +146,9 @@ impl Db {
     ) -> Result<BTreeMap<MessageId, MessageRecord>, DbError> {
         self.read(|t| {
             let keys: Vec<_> = ids.iter().map(|id| keys::message(*id)).collect();
-            t.ahead(MESSAGES, &keys)?;
             let mut found = BTreeMap::new();
-            for (id, key) in ids.iter().zip(&keys) {
-                let record: Option<MessageRecord> = readable(t.get_json(MESSAGES, key))?;
+            for (id, seen) in ids.iter().zip(t.get_all(MESSAGES, &keys)?) {
+                let record: Option<MessageRecord> = readable(seen.json())?;
                 found.extend(record.map(|record| (*id, record)));
             }
             Ok(found)

@@ -254,10 +254,10 @@ impl Db {
             let mut forgotten = 0;
             let all = t.scan(POSTS, &span, FORGOTTEN)?;
             let keys: Vec<_> = all.iter().map(|seen| seen.key().to_vec()).collect();
-            t.ahead(POSTS_OPEN, &keys)?;
-            for seen in all {
-                if !t.get(POSTS_OPEN, seen.key())?.exists() {
-                    t.delete(&seen)?;
+            let open = t.get_all(POSTS_OPEN, &keys)?;
+            for (seen, open) in all.iter().zip(open) {
+                if !open.exists() {
+                    t.delete(seen)?;
                     forgotten += 1;
                 }
             }

@@ -25,7 +25,7 @@ impl Server {
     ) -> (Ended, Then) {
         let mut reading = Reading::new(self, connection);
         let end = body(&mut reading);
-        if let Some(failure) = after(end, reading.fault()) {
+        if let Err(failure) = decided(end, reading.fault()) {
             let then = match (reading.fault(), reading.roll_back()) {
                 (Some(Fault::Lost(_)), _) => Then::CloseAll,
                 (_, Ok(())) => Then::Keep,
@@ -51,17 +51,15 @@ impl Server {
         let mut writing = Writing::new(self, connection);
         let end = body(&mut writing);
         let (seen, fault) = (writing.seen, writing.fault);
-        let changes = match end {
-            End::Commit(ref changes) => changes.as_slice(),
-            End::Refused | End::Failed(_) => &[],
+        let changes = match decided(end, fault.as_ref()) {
+            Ok(changes) => changes,
+            Err(failure) => {
+                let then = fault.as_ref().map_or(Then::Keep, Then::after);
+                return (Ended::Not(failure), then);
+            }
         };
-        if let Err(unknown) = self.all_known(changes) {
+        if let Err(unknown) = self.all_known(&changes) {
             return (Ended::Not(unknown.into()), Then::Keep);
-        }
-        let changes = changes.to_vec();
-        if let Some(failure) = after(end, fault.as_ref()) {
-            let then = fault.as_ref().map_or(Then::Keep, Then::after);
-            return (Ended::Not(failure), then);
         }
         self.commit(connection, &seen, changes)
     }
@@ -90,14 +88,15 @@ impl Server {
     }
 }
 
-/// What is told without a commit; None: one is due.
-fn after(end: End, fault: Option<&Fault>) -> Option<Failure> {
+/// What is to be written, or why the run means nothing.
+fn decided(end: End, fault: Option<&Fault>) -> Result<Vec<Change>, Failure> {
     match (end, fault) {
-        (End::Failed(failure), _) => Some(failure),
-        (_, None) => None,
+        (End::Failed(failure), _) => Err(failure),
+        (End::Commit(changes), None) => Ok(changes),
+        (End::Refused, None) => Ok(Vec::new()),
         // what was decided on a read that failed is asked for once more
-        (End::Refused, Some(_)) => Some(Failure::conflict()),
-        (End::Commit(_), Some(_)) => Some(Failure::Final(StoreError::Kv(KvError::Storage {
+        (End::Refused, Some(_)) => Err(Failure::conflict()),
+        (End::Commit(_), Some(_)) => Err(Failure::Final(StoreError::Kv(KvError::Storage {
             doing: "reading",
             table: META.0,
             reason: "a failed read was passed over".to_owned(),

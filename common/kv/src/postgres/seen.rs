@@ -71,15 +71,11 @@ impl Seen {
         limit: usize,
         found: &[(Vec<u8>, Stored)],
     ) {
-        let range = match found.last() {
-            Some((last, _)) if found.len() == limit => range.up_to(last, backwards),
-            _ => range.clone(),
-        };
         let mut all: Vec<_> = found.iter().collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         self.spans.push(SeenSpan {
             table,
-            range,
+            range: range.looked_at(backwards, limit, found),
             keys: all.iter().map(|(key, _)| key.clone()).collect(),
             versions: all.iter().map(|(_, s)| version(Some(s))).collect(),
         });

@@ -4,8 +4,8 @@
 //! ```sql
 //! WITH verdict AS (SELECT <each record has its version> AND <each span its records>
 //!                         AND <the commit is its connection's next> AS good, … AS next),
-//!      w1 AS (INSERT … SELECT … FROM verdict WHERE good …),
-//!      w2 AS (DELETE … WHERE (SELECT good FROM verdict) …)
+//!      w0 AS (INSERT … SELECT … FROM verdict WHERE good …),
+//!      w1 AS (DELETE … WHERE (SELECT good FROM verdict) …)
 //! SELECT good, next FROM verdict
 //! ```
 //!
@@ -45,11 +45,8 @@ pub(super) fn apply(sql: &Sql, seen: &Seen, writes: Writes<'_>) -> Question {
     let connection = question.about(Value::Bytes(writes.connection));
     let number = question.about(Value::Number(writes.number));
     let next = sql.is_next(&connection, &number);
-    let mut parts = vec![format!(
-        "verdict AS (SELECT {} AND {next} AS good, {next} AS next)",
-        all(&good)
-    )];
     let version = question.about(Value::Number(writes.version));
+    let mut parts = Vec::new();
     for (table, (keys, values)) in puts(writes.changes) {
         let keys = question.about(Value::AllBytes(keys));
         let values = question.about(Value::AllBytes(values));
@@ -60,15 +57,12 @@ pub(super) fn apply(sql: &Sql, seen: &Seen, writes: Writes<'_>) -> Question {
         parts.push(sql.delete(table, &keys));
     }
     parts.push(sql.number(&connection, &number));
-    let parts: Vec<_> = parts
-        .iter()
-        .enumerate()
-        .map(|(n, part)| match n {
-            0 => part.clone(),
-            n => format!("w{n} AS ({part})"),
-        })
-        .collect();
-    question.text = format!("WITH {} SELECT good, next FROM verdict", parts.join(", "));
+    let parts = parts.iter().enumerate();
+    let parts: String = parts.map(|(n, w)| format!(", w{n} AS ({w})")).collect();
+    question.text = format!(
+        "WITH verdict AS (SELECT {} AND {next} AS good, {next} AS next){parts} SELECT good, next FROM verdict",
+        all(&good)
+    );
     question
 }
 

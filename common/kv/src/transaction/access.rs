@@ -97,6 +97,16 @@ impl<'a> Transaction<'a> {
         self.get(table, key)?.json()
     }
 
+    /// The records of these keys, in their order, be they there or not: one answer brings them all
+    /// where each would cost one.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn get_all(&mut self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Record>, StoreError> {
+        self.ahead(table, keys)?;
+        keys.iter().map(|key| self.get(table, key)).collect()
+    }
+
     /// Says that these keys will be asked for: where the database lies on a server, one answer then
     /// brings them all.
     ///

@@ -120,13 +120,20 @@ impl Range {
         self.high.as_ref().is_some_and(|high| *high <= self.low)
     }
 
-    /// What of it was looked at by a scan that ended with `last`, its limit reached.
-    pub(crate) fn up_to(&self, last: &[u8], backwards: bool) -> Self {
+    /// What of it was looked at by a scan that found these, with that limit.
+    pub(crate) fn looked_at<T>(
+        &self,
+        backwards: bool,
+        limit: usize,
+        found: &[(Vec<u8>, T)],
+    ) -> Self {
         let mut seen = self.clone();
-        if backwards {
-            seen.low = last.to_vec();
-        } else {
-            seen.high = Some(successor(last));
+        if let Some((last, _)) = found.last().filter(|_| found.len() == limit) {
+            if backwards {
+                seen.low.clone_from(last);
+            } else {
+                seen.high = Some(successor(last));
+            }
         }
         seen
     }

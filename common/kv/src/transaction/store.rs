@@ -60,10 +60,11 @@ impl Store {
         }
     }
 
-    /// The same store, that writes nothing any more once the database has a newer version.
+    /// The same store, that writes nothing any more once the database has a newer version. One
+    /// that nobody else can open gets none while it is open.
     pub(crate) fn of_version(self, version: u32) -> Self {
         Self {
-            version: Some(version),
+            version: self.is_shared().then_some(version),
             ..self
         }
     }
