@@ -61,9 +61,16 @@ impl Commit {
             Some(proof) => Some(self.stage(&proof.carriage).await?),
             None => None,
         };
-        let bytes = proof.proof.0.clone();
-        let same = move |db: &Db| db.keep_proof(sector, &bytes);
-        let same = self.db.call(same).await?;
+        let same = record
+            .proof
+            .as_ref()
+            .is_some_and(|p| p.is_of(&proof.proof.0));
+        if same {
+            let bytes = proof.proof.0.clone();
+            self.db
+                .call(move |db| db.keep_proof(sector, &bytes))
+                .await?;
+        }
         let again = again(before.as_ref(), same, reset);
         let checks = self.check_proof(&record, &proof);
         let carriage = match judge(Commitment::Proof, sector, again, checks).await? {

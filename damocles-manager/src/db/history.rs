@@ -43,8 +43,8 @@ impl Db {
         })
     }
 
-    /// Forgets the timelines, and proofs that are still kept, of at most `limit` sectors that were finished or given up before
-    /// that time, and are not in work again. How many it were.
+    /// Forgets the timelines, and proofs that are still kept, of at most `limit` sectors that were
+    /// finished or given up before that time, and are not in work again. How many it were.
     pub fn forget_timelines(&self, before: UnixMs, limit: usize) -> Result<usize, DbError> {
         let span = Span::all().below(before.to_be_bytes());
         let old = self.read(|t| Ok::<_, DbError>(t.scan(OVER, &span, limit)?))?;

@@ -5,7 +5,6 @@ use crate::db::{
     Db, DbError,
     damaged::readable,
     keys,
-    listed::{put, seen_sector},
     record::{Carriage, MessageRecord, Proof, SectorRecord},
     schema::{PROOFS, SECTORS},
 };
@@ -27,13 +26,9 @@ impl Db {
     pub fn proofs(&self, ids: &[SectorId]) -> Result<BTreeMap<SectorId, Vec<u8>>, DbError> {
         self.read(|t| {
             let keys: Vec<_> = ids.iter().map(|id| keys::sector(*id)).collect();
-            t.ahead(PROOFS, &keys)?;
-            let mut found = BTreeMap::new();
-            for (id, key) in ids.iter().zip(&keys) {
-                let seen = t.get(PROOFS, key)?;
-                found.extend(seen.bytes().map(|bytes| (*id, bytes.to_vec())));
-            }
-            Ok(found)
+            let found = ids.iter().zip(t.get_all(PROOFS, &keys)?);
+            let found = found.filter_map(|(id, seen)| Some((*id, seen.bytes()?.to_vec())));
+            Ok(found.collect())
         })
     }
 
@@ -49,40 +44,32 @@ impl Db {
         bytes: &[u8],
         carriage: &Carriage,
     ) -> Result<(), DbError> {
-        self.write(Durability::Synced, |t| {
-            self.guard(t, id)?;
-            let (seen, known) = seen_sector(t, id)?;
-            let known = known.ok_or(DbError::Unknown(id))?;
-            if !known.online {
+        self.change_in(id, Durability::Synced, |t, record| {
+            if !record.online {
                 return Err(DbError::NoSector(id));
             }
-            if known.proof.as_ref() != before {
+            if record.proof.as_ref() != before {
                 return Err(DbError::Changed(id));
             }
-            let mut record = known.clone();
             record.proof = Some(Proof::of(bytes, carriage.clone()));
-            t.overwrite(PROOFS, keys::sector(id), bytes)?;
-            Ok(put(t, &seen, Some(&known), &record)?)
+            Ok(t.overwrite(PROOFS, keys::sector(id), bytes)?)
         })
     }
-}
 
-impl Db {
-    /// Keeps the bytes of a proof that the record has and that were lost. False: it has another
-    /// one, or none.
+    /// Keeps the bytes of the sector's proof if they were lost. Others are passed over.
     ///
     /// # Errors
     /// [`DbError::Unknown`]; [`DbError::NotOwner`].
-    pub fn keep_proof(&self, id: SectorId, bytes: &[u8]) -> Result<bool, DbError> {
-        self.write(Durability::Synced, |t| {
-            self.guard(t, id)?;
-            let (_, record) = seen_sector(t, id)?;
-            let proof = record.and_then(|record| record.proof);
-            let same = proof.is_some_and(|proof| proof.is_of(bytes));
+    pub fn keep_proof(&self, id: SectorId, bytes: &[u8]) -> Result<(), DbError> {
+        self.change_in(id, Durability::Synced, |t, record| {
+            let same = record
+                .proof
+                .as_ref()
+                .is_some_and(|proof| proof.is_of(bytes));
             if same && !t.get(PROOFS, &keys::sector(id))?.exists() {
                 t.overwrite(PROOFS, keys::sector(id), bytes)?;
             }
-            Ok(same)
+            Ok(())
         })
     }
 }
@@ -99,14 +86,12 @@ pub(in crate::db) fn forget(
     let brought = Carriage::In {
         message: message.id,
     };
-    let names: Vec<_> = message.sectors.iter().map(|id| keys::sector(*id)).collect();
-    t.ahead(SECTORS, &names)?;
-    for id in &message.sectors {
-        let key = keys::sector(*id);
-        let record: Option<SectorRecord> = readable(t.get_json(SECTORS, &key))?;
+    let keys: Vec<_> = message.sectors.iter().map(|id| keys::sector(*id)).collect();
+    for seen in t.get_all(SECTORS, &keys)? {
+        let record: Option<SectorRecord> = readable(seen.json())?;
         let over = record.filter(|record| !record.in_work());
         if over.is_some_and(|r| r.carriage(Commitment::Proof) == Some(&brought)) {
-            t.erase(PROOFS, key)?;
+            t.erase(PROOFS, seen.key())?;
         }
     }
     Ok(())

@@ -240,6 +240,16 @@ impl Db {
         durability: Durability,
         mut change: impl FnMut(&mut SectorRecord) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.change_in(id, durability, |_, record| change(record))
+    }
+
+    /// The same together with what else `change` does in the transaction.
+    pub(in crate::db) fn change_in<T, E: From<DbError>>(
+        &self,
+        id: SectorId,
+        durability: Durability,
+        mut change: impl FnMut(&mut Transaction<'_>, &mut SectorRecord) -> Result<T, E>,
+    ) -> Result<T, E> {
         // The store wants one error type that its own errors turn into.
         enum Stop<E> {
             Db(DbError),
@@ -260,7 +270,7 @@ impl Db {
             let before = before.ok_or(DbError::Unknown(id))?;
             let mut record = before.clone();
             self.admit(&mut record)?;
-            let out = change(&mut record).map_err(Stop::Other)?;
+            let out = change(t, &mut record).map_err(Stop::Other)?;
             if record != before {
                 put(t, &seen, Some(&before), &record)?;
             }
