@@ -137,8 +137,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let (retained, retention) = tokio::sync::watch::channel(config.retention);
     let reload = Reload::new(
         path,
-        config.effective.clone(),
-        config.secrets.clone(),
+        &config,
         reload::Parts {
             served: served.clone(),
             stores: stores.clone(),

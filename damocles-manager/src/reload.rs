@@ -9,15 +9,15 @@ use crate::{
     storage::{StorageError, Stores},
 };
 use damocles_api::damocles_cli::ConfigurationView;
-use damocles_daemon::{auth::Guard, exit::Fatal, signals::Reloads};
+use damocles_daemon::{
+    auth::Guard,
+    clock::{Clock as _, SystemClock},
+    exit::Fatal,
+    signals::Reloads,
+};
 use damocles_types::ActorId;
 use parking_lot::Mutex;
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -61,16 +61,37 @@ pub struct Parts {
     pub db: Db,
 }
 
+/// A file as it was read.
+#[derive(Clone, Debug)]
+struct Text {
+    /// Every key with its value, without secrets.
+    effective: String,
+    secrets: Secrets,
+}
+
+impl Text {
+    fn of(config: &Config) -> Self {
+        Self {
+            effective: config.effective.clone(),
+            secrets: config.secrets.clone(),
+        }
+    }
+
+    /// What is another one in the other.
+    fn differences(&self, other: &Self) -> Result<Vec<Difference>, toml::de::Error> {
+        let found = config::differences(&self.effective, &other.effective)?;
+        let same = self.secrets == other.secrets;
+        Ok(config::with_secrets(found, same))
+    }
+}
+
 /// By what the daemon goes.
 #[derive(Debug)]
 struct Running {
-    /// The effective file, as it was read last.
-    effective: String,
-    /// By which it started: what counts only then goes by this.
-    at_start: String,
-    /// As it was read last, and at the start.
-    secrets: Secrets,
-    first_secrets: Secrets,
+    /// As it was read last.
+    now: Text,
+    /// As it was read at the start: what counts only then goes by this.
+    at_start: Text,
     /// Unix seconds.
     read_at: i64,
 }
@@ -84,14 +105,12 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// `effective`: the file by which the daemon started, with every key.
-    pub fn new(path: PathBuf, effective: String, secrets: Secrets, parts: Parts) -> Self {
+    pub fn new(path: PathBuf, started_with: &Config, parts: Parts) -> Self {
+        let text = Text::of(started_with);
         let running = Running {
-            first_secrets: secrets.clone(),
-            secrets,
-            at_start: effective.clone(),
-            effective,
-            read_at: now(),
+            at_start: text.clone(),
+            now: text,
+            read_at: SystemClock.now_seconds(),
         };
         Self {
             path,
@@ -124,17 +143,16 @@ impl Reload {
     /// What the daemon goes by.
     pub fn view(&self) -> ConfigurationView {
         let running = self.running.lock();
-        let waiting = config::differences(&running.at_start, &running.effective);
-        let same = running.secrets == running.first_secrets;
-        let waiting = config::with_secrets(waiting.unwrap_or_default(), same);
+        let waiting = running.at_start.differences(&running.now);
         let salt = uuid::Uuid::new_v4().to_string();
         ConfigurationView {
-            secrets: running.secrets.fingerprint(&salt),
+            secrets: running.now.secrets.fingerprint(&salt),
             salt,
             path: self.path.display().to_string(),
-            effective: running.effective.clone(),
+            effective: running.now.effective.clone(),
             read_at: running.read_at,
             waiting: waiting
+                .unwrap_or_default()
                 .into_iter()
                 .filter(|d| d.counts == Counts::AtStart)
                 .map(|d| d.to_string())
@@ -147,13 +165,10 @@ impl Reload {
         let path = self.path.clone();
         let read = tokio::task::spawn_blocking(move || config::check_file(&path)).await;
         let new = read.map_err(|e| Refused::Compare(e.to_string()))??;
-        let (was, secrets) = {
-            let running = self.running.lock();
-            (running.effective.clone(), running.secrets.clone())
-        };
-        let changed = config::differences(&was, &new.effective)
-            .map_err(|e| Refused::Compare(e.to_string()))?;
-        let changed = config::with_secrets(changed, secrets == new.secrets);
+        let text = Text::of(&new);
+        let was = self.running.lock().now.clone();
+        let changed = was.differences(&text);
+        let changed = changed.map_err(|e| Refused::Compare(e.to_string()))?;
         self.nothing_is_left_behind(&new).await?;
         let parts = &self.parts;
         parts.stores.replace(new.stores, new.store_scans)?;
@@ -161,8 +176,7 @@ impl Reload {
         parts.guard.open(new.open_networks);
         parts.retention.send_replace(new.retention);
         let mut running = self.running.lock();
-        (running.effective, running.read_at) = (new.effective, now());
-        running.secrets = new.secrets;
+        (running.now, running.read_at) = (text, SystemClock.now_seconds());
         Ok(changed)
     }
 
@@ -232,9 +246,4 @@ fn said(changed: &[Difference]) {
             }
         }
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs().cast_signed())
 }

@@ -115,7 +115,10 @@ pub async fn run(
             () = stop.cancelled() => break,
             Ok(()) = changes.changed() => {}
             Some(ended) = loops.join_next() => {
-                if let Ok((actor, _)) = &ended {
+                // one that was not told to end is not begun anew, and that is said
+                if let Ok((actor, _)) = &ended
+                    && running.get(actor).is_some_and(CancellationToken::is_cancelled)
+                {
                     running.remove(actor);
                 }
                 said(ended);

@@ -66,8 +66,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         stores: stores.clone(),
         reload: Reload::new(
             "sector-manager.cfg".into(),
-            checked.effective,
-            checked.secrets,
+            &checked,
             reload::Parts {
                 served,
                 stores,
