@@ -167,13 +167,23 @@ impl Server {
         reason = "a test kills what it has started"
     )]
     pub fn kill(&self) {
-        let file = fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
+        let data = self.dir.join("data");
+        let file = fs::read_to_string(data.join("postmaster.pid")).unwrap();
         let first = file.lines().next().unwrap();
         let mut all = vec![first.to_owned()];
         all.extend(children(first));
         // the first one first, or it would see the others die, and clean up after them
-        for process in all {
-            let _ = Command::new("kill").args(["-9", &process]).status();
+        for process in &all {
+            let _ = Command::new("kill").args(["-9", process]).status();
+        }
+        while !all.iter().all(|process| is_dead(process)) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        // whoever has inherited the first one may take its time to bury it, and as long as it has
+        // a number the server believes these files, and does not start
+        let socket = format!(".s.PGSQL.{}.lock", self.port());
+        for lock in [data.join("postmaster.pid"), self.dir.join(socket)] {
+            let _ = fs::remove_file(lock);
         }
     }
 
@@ -286,15 +296,23 @@ fn said(output: &Output, who: &str) {
     assert!(output.status.success(), "{who}: {words}");
 }
 
+/// State and parent of a process, as `/proc` has them; None: there is no such process.
+fn about(process: &str) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // after the name, which may hold anything
+    let mut words = stat.rsplit(')').next()?.split_whitespace();
+    Some((words.next()?.to_owned(), words.next()?.to_owned()))
+}
+
+/// Whether it does nothing any more, buried or not.
+fn is_dead(process: &str) -> bool {
+    about(process).is_none_or(|(state, _)| ["Z", "X"].contains(&state.as_str()))
+}
+
 /// The processes that this one has started.
 fn children(parent: &str) -> Vec<String> {
     let all = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let of_parent = |process: &String| {
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // after the name, which may hold anything: state and parent
-        let behind = stat.rsplit(')').next().unwrap_or_default().to_owned();
-        behind.split_whitespace().nth(1) == Some(parent)
-    };
+    let of_parent = |process: &String| about(process).is_some_and(|(_, of)| of == parent);
     all.filter_map(|entry| entry.file_name().into_string().ok())
         .filter(of_parent)
         .collect()
