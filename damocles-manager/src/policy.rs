@@ -24,8 +24,12 @@ pub struct FeePolicy {
     pub gas_over_estimation: f64,
     /// Factor on the estimated premium; 0: as estimated.
     pub gas_over_premium: f64,
-    /// Highest price per unit of gas; zero: whatever the node estimates.
+    /// Highest price per unit of gas with which a message begins; zero: whatever the node estimates.
     pub gas_fee_cap: TokenAmount,
+    /// What a message may cost in all when it is made dearer; zero: no more than `gas_fee_cap` gives.
+    pub max_fee: TokenAmount,
+    /// What messages of one kind may cost within a day; zero: no limit.
+    pub max_fee_per_day: TokenAmount,
 }
 
 impl Default for FeePolicy {
@@ -34,6 +38,8 @@ impl Default for FeePolicy {
             gas_over_estimation: 1.2,
             gas_over_premium: 0.0,
             gas_fee_cap: TokenAmount::from_nano(5),
+            max_fee: TokenAmount::default(),
+            max_fee_per_day: TokenAmount::default(),
         }
     }
 }

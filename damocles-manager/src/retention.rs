@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(600);
+/// How long sums of what messages cost are kept: a year and a month.
+const SUMS: Duration = Duration::from_secs(396 * 24 * 3600);
 /// So many messages or sectors at a time.
 const STEP: usize = 500;
 
@@ -29,14 +31,15 @@ pub async fn keep(
 ) -> anyhow::Result<()> {
     loop {
         let now = *policy.borrow_and_update();
-        let both = async {
+        let all = async {
             tokio::join!(
                 forget(&db, now.message_bodies, Db::forget_bodies, &stop),
                 forget(&db, now.timelines, Db::forget_timelines, &stop),
+                forget(&db, Some(SUMS), Db::forget_spent, &stop),
             )
         };
         tokio::select! {
-            _ = both => return Ok(()),
+            _ = all => return Ok(()),
             Ok(()) = policy.changed() => {}
         }
     }

@@ -20,6 +20,15 @@ pub struct MessageView {
     pub epoch: Option<Epoch>,
     pub exit_code: Option<i64>,
     pub sectors: Vec<SectorId>,
+    /// The miner's actor that it is for.
+    #[serde(default)]
+    pub miner: ActorId,
+    /// Unix seconds; 0: it was not said.
+    #[serde(default)]
+    pub wanted_at: i64,
+    /// What its gas cost, in FIL, once it has ended on chain.
+    #[serde(default)]
+    pub paid: Option<String>,
     /// Attempts at pushing, and what the last failed one said.
     pub tries: u32,
     pub last_error: Option<String>,

@@ -21,6 +21,7 @@ pub mod damocles;
 pub mod lists;
 pub mod show;
 pub mod damocles_cli;
+pub mod messages;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

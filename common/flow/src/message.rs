@@ -6,7 +6,8 @@
 //!  │   └──lose────────┤      (another message took the nonce: a new attempt)
 //!  │                  └──fail──► Failed ──settle──► FailedFinal    (exit code not 0)
 //!  │                     ◄─unpack──┘
-//!  └──refuse──► Rejected                     (it was never on chain, and never will be)
+//!  └──refuse──► Rejected ◄──refuse── Pushed  (it was never on chain, and never will be; a message
+//!                                             of nothing has its nonce)
 //! ```
 //! The intent is stored (`Wanted`) before anything leaves the process; pushing again with
 //! the same id gives the same message, so a kill between any two states costs nothing. Landed
@@ -96,6 +97,7 @@ impl Table for MessageFlow {
                 (E::Land, S::Landed),
                 (E::Fail, S::Failed),
                 (E::Lose, S::Wanted),
+                (E::Refuse, S::Rejected),
             ],
             S::Packed => &[
                 (E::Unpack, S::Pushed),
@@ -143,7 +145,7 @@ impl MessageState {
         match self {
             Self::Wanted => "push it to the node, with its own id",
             Self::Pushed => {
-                "look for it on chain; push its signed bytes again while its nonce is free"
+                "look for it on chain; while its nonce is free, push its signed bytes again, make it dearer, or withdraw it"
             }
             Self::Packed => "wait until enough epochs lie on top",
             Self::Landed => "look again at each new head, until the chain has finalised it",

@@ -87,8 +87,14 @@ impl ChainError {
         matches!(self, Self::Unreachable { .. } | Self::Behind { .. })
     }
 
-    /// Whether a node that was asked for an actor says that there is none. The one refusal that
-    /// is known by its words (Lotus: "actor not found", from whatever depth).
+    /// Whether a pool has the message, or a dearer one of its nonce, already. Known by its words
+    /// (Lotus: "already in mpool", "message with nonce already exists").
+    pub fn is_there_already(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains("already"))
+    }
+
+    /// Whether a node that was asked for an actor says that there is none. Known by
+    /// its words (Lotus: "actor not found", from whatever depth).
     pub fn knows_no_actor(&self) -> bool {
         matches!(self, Self::Refused { message, .. } if message.contains("actor not found"))
     }
@@ -103,6 +109,12 @@ pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
     /// The tipset at that height of the chain that ends in `key`; after a null round, the one
     /// before it.
     async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError>;
+    /// The base fee of the messages that a tipset executed: that of the tipset before it.
+    async fn base_fee_below(
+        &self,
+        height: Epoch,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError>;
     /// Height up to which the chain is final. None: the node does not say.
     async fn finalized(&self) -> Result<Option<Epoch>, ChainError>;
     /// The CID of the genesis block, by which a network is known. None: the node does not say.

@@ -119,6 +119,14 @@ fn of(miner: ActorId) -> Params {
     Params::none().add(id(miner))
 }
 
+impl NodeChain {
+    async fn tipset(&self, height: Epoch, key: &TipSetKey) -> Result<TipSet, ChainError> {
+        let params = Params::none().add(height).add(key);
+        let name = method::CHAIN_GET_TIP_SET_BY_HEIGHT;
+        self.nodes.ask(name, params).await
+    }
+}
+
 #[async_trait]
 impl Chain for NodeChain {
     async fn head(&self) -> Result<TipSet, ChainError> {
@@ -126,10 +134,21 @@ impl Chain for NodeChain {
     }
 
     async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError> {
-        let params = Params::none().add(height).add(key);
-        let name = method::CHAIN_GET_TIP_SET_BY_HEIGHT;
-        let tipset: TipSet = self.nodes.ask(name, params).await?;
-        Ok(tipset.cids)
+        Ok(self.tipset(height, key).await?.cids)
+    }
+
+    async fn base_fee_below(
+        &self,
+        height: Epoch,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError> {
+        let before = self.tipset(height - 1, key).await?;
+        let first = before.blocks.into_iter().next();
+        let first = first.ok_or_else(|| ChainError::Malformed {
+            method: "ChainGetTipSetByHeight".into(),
+            reason: "a tipset without blocks".into(),
+        })?;
+        Ok(first.parent_base_fee)
     }
 
     async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {

@@ -34,6 +34,10 @@ pub struct Script {
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
     pub gas_limit: i64,
+    /// What the node estimates.
+    pub premium: TokenAmount,
+    /// Of every tipset; blocks take no message whose cap lies under it.
+    pub base_fee: TokenAmount,
     /// Gas estimates are refused with this.
     pub estimate_refusal: Option<String>,
     /// The next push is taken, but its answer is lost.
@@ -153,6 +157,8 @@ impl ScriptChain {
             network_version: 27,
             challenge_delay: 10,
             gas_limit: 1_000_000,
+            base_fee: TokenAmount::from_atto(100),
+            premium: TokenAmount::from_atto(100_000),
             deposit: TokenAmount::from_whole(1),
             pledge: TokenAmount::from_whole(3),
             genesis: Some("script".into()),

@@ -46,7 +46,7 @@ impl Chain for ScriptChain {
             "ParentMessageReceipts": {"/": cid.to_string()},
             "Messages": {"/": cid.to_string()}, "BLSAggregate": {"Type": 2, "Data": "AA=="},
             "Timestamp": 1_700_000_000 + script.height * 30, "BlockSig": null,
-            "ForkSignaling": 0, "ParentBaseFee": "100",
+            "ForkSignaling": 0, "ParentBaseFee": script.base_fee.atto().to_string(),
         });
         let block: BlockHeader = serde_json::from_value(zero).unwrap();
         Ok(TipSet {
@@ -67,6 +67,15 @@ impl Chain for ScriptChain {
             return Err(refused(method, why));
         }
         Ok(script.tipset(height))
+    }
+
+    async fn base_fee_below(
+        &self,
+        height: Epoch,
+        key: &TipSetKey,
+    ) -> Result<TokenAmount, ChainError> {
+        self.tipset_at(height - 1, key).await?;
+        Ok(self.edit().base_fee.clone())
     }
 
     async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
@@ -335,7 +344,7 @@ impl Chain for ScriptChain {
         _: i64,
     ) -> Result<TokenAmount, ChainError> {
         self.up("GasEstimateGasPremium")
-            .map(|_| TokenAmount::from_atto(100_000))
+            .map(|script| script.premium.clone())
     }
 
     async fn estimate_fee_cap(&self, _: &Message, _: i64) -> Result<TokenAmount, ChainError> {

@@ -112,7 +112,8 @@ impl Script {
         let mut ready = mail
             .waiting
             .iter()
-            .filter(|((from, nonce), _)| *nonce == mail.nonce(*from, self.height));
+            .filter(|((from, nonce), _)| *nonce == mail.nonce(*from, self.height))
+            .filter(|(_, cid)| mail.known[*cid].gas_fee_cap >= self.base_fee);
         ready.next().map(|(_, cid)| *cid)
     }
 

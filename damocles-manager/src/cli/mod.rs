@@ -8,6 +8,7 @@ mod config;
 mod db;
 mod ending;
 mod init;
+mod messages;
 mod posts;
 mod roles;
 mod sectors;
@@ -145,6 +146,9 @@ enum UtilCommand {
     /// Persist stores
     #[command(subcommand)]
     Storage(storage::Storage),
+    /// Messages to the chain: what became of them, and what to do about one
+    #[command(subcommand)]
+    Message(messages::Message),
     /// What each of the managers on one database does
     Roles(roles::RolesArgs),
     /// The manager's own keys, with which it signs messages itself
@@ -228,6 +232,11 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
         }
         UtilCommand::Wallet(args) => wallet::run(reach, &home, args).await,
         UtilCommand::Roles(args) => reach.ask(&home, async |m| roles::run(m, args).await).await,
+        UtilCommand::Message(command) => {
+            reach
+                .ask_patiently(&home, async |m| messages::run(m, command).await)
+                .await
+        }
         UtilCommand::Worker(command) => {
             reach
                 .ask(&home, async |m| workers::run(m, command).await)
@@ -258,6 +267,12 @@ mod tests {
             "damocles-manager util sealer sectors abort 1000 7 --reason x --really-do-it --json",
             "damocles-manager util sealer sectors hand-over s-t01000-7",
             "damocles-manager util sealer sectors unknown --json",
+            "damocles-manager util message list --all --kind PreCommit --json",
+            "damocles-manager util message show x",
+            "damocles-manager util message wait x --timeout 5m",
+            "damocles-manager util message retry x",
+            "damocles-manager util message replace x --max-fee 1FIL",
+            "damocles-manager util message withdraw x --reason y --really-do-it",
             "damocles-manager util roles --json",
             "damocles-manager daemon run --roles rpc,post --poster",
             "damocles-manager util worker remove w1 --json",

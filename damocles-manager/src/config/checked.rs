@@ -2,24 +2,22 @@
 
 use super::{
     database, endpoint,
-    fil::{AddressText, Fil},
     home::here,
     legacy::RULES,
     raw::{self, Raw},
     secrets::Secrets,
+    sending::{PRE_THRESHOLD, PROVE_THRESHOLD, epochs, post_policy, pre_commits, send},
     stores, wallet,
 };
 use crate::policy::{
-    BatchPolicy, DatabasePlace, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy,
-    Retention, SectorPolicy, SendPolicy, StorePolicy, WalletPolicy, without_secrets,
+    DatabasePlace, MinerPolicy, NodeEndpoint, ProvingPolicy, Retention, SectorPolicy, StorePolicy,
+    WalletPolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse, parse_file},
     exit::Fatal,
 };
 use damocles_processor::{KernelChoice, UnknownKernel};
-use damocles_types::Epoch;
-use fvm_shared::{address::Address, econ::TokenAmount};
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -408,175 +406,6 @@ fn sector_policy(
         use_synthetic: use_synthetic_porep,
         require_activation_success,
         require_notification_success,
-    }
-}
-
-/// Precommits that go at once when `Threshold` is left out.
-const PRE_THRESHOLD: usize = 2;
-/// Proofs that do.
-const PROVE_THRESHOLD: usize = 4;
-
-/// What a ticket has left for waiting: 24 h after it was drawn it expires (2880 epochs of 30 s),
-/// and PC1 and PC2 of a large sector take up to ten of them.
-const LONGEST_PRE_WAIT: Duration = Duration::from_secs(14 * 3600);
-
-fn pre_commits(report: &mut Report, at: &str, raw: raw::Send) -> SendPolicy {
-    let policy = send(report, at, raw, PRE_THRESHOLD);
-    if policy.batch.threshold > 1 && policy.batch.max_wait > LONGEST_PRE_WAIT {
-        report.notice(
-            &format!("{at}.Batch.MaxWait"),
-            "precommits that wait for more than 14h may outlive their ticket (24h, of which sealing takes up to 10h), and their sectors would be sealed anew; write 14h or less",
-        );
-    }
-    policy
-}
-
-fn send(report: &mut Report, at: &str, raw: raw::Send, threshold: usize) -> SendPolicy {
-    let raw::Send {
-        sender,
-        senders,
-        send_fund,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        batch,
-    } = raw;
-    SendPolicy {
-        senders: addresses(sender, senders),
-        send_fund,
-        fee: fee(
-            report,
-            at,
-            gas_over_estimation,
-            gas_over_premium,
-            gas_fee_cap,
-            max_fee_cap,
-        ),
-        batch: batch_policy(report, &format!("{at}.Batch"), batch, threshold),
-    }
-}
-
-fn batch_policy(report: &mut Report, at: &str, raw: raw::Batch, default: usize) -> BatchPolicy {
-    let raw::Batch {
-        threshold,
-        max_wait,
-        check_interval,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-    } = raw;
-    if check_interval.0.is_zero() {
-        report.fault(
-            &format!("{at}.CheckInterval"),
-            "must be more than 0; write for example \"1m\"",
-        );
-    }
-    BatchPolicy {
-        threshold: threshold.map_or(default, |n| usize::try_from(n.max(1)).unwrap_or(usize::MAX)),
-        max_wait: max_wait.0,
-        check_interval: check_interval.0,
-        fee: fee(
-            report,
-            at,
-            gas_over_estimation,
-            gas_over_premium,
-            gas_fee_cap,
-            max_fee_cap,
-        ),
-    }
-}
-
-fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> PostPolicy {
-    let raw::PoSt {
-        sender,
-        senders,
-        enabled,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        confidence,
-        submit_confidence,
-        challenge_confidence,
-        max_partitions_per_message,
-    } = raw;
-    let mut positive = |key: &str, n: u64| {
-        let n = i64::try_from(n).unwrap_or(i64::MAX);
-        epochs(report, &format!("{at}.{key}"), n)
-    };
-    let confidence = positive("Confidence", confidence);
-    let submit = positive("SubmitConfidence", submit_confidence);
-    let challenge = positive("ChallengeConfidence", challenge_confidence);
-    PostPolicy {
-        enabled,
-        senders: addresses(sender, senders),
-        fee: fee(
-            report,
-            at,
-            gas_over_estimation,
-            gas_over_premium,
-            gas_fee_cap,
-            max_fee_cap,
-        ),
-        confidence,
-        submit_confidence: Some(submit).filter(|n| *n > 0),
-        challenge_confidence: Some(challenge).filter(|n| *n > 0),
-        max_partitions_per_message,
-    }
-}
-
-/// A number of epochs that an operator may mean: not negative, not more than a year.
-fn epochs(report: &mut Report, key: &str, n: i64) -> Epoch {
-    if !(0..=365 * 2880).contains(&n) {
-        report.fault(
-            key,
-            format!("{n} epochs are not possible; it must be between 0 and a year"),
-        );
-    }
-    n
-}
-
-/// Union of both keys, in the operator's order.
-fn addresses(sender: Option<AddressText>, senders: Vec<AddressText>) -> Vec<Address> {
-    let mut all: Vec<Address> = Vec::new();
-    for address in senders.into_iter().chain(sender).filter_map(|a| a.0) {
-        if !all.contains(&address) {
-            all.push(address);
-        }
-    }
-    all
-}
-
-fn fee(
-    report: &mut Report,
-    at: &str,
-    estimation: f64,
-    premium: f64,
-    cap: Fil,
-    older: Fil,
-) -> FeePolicy {
-    if !(estimation == 0.0 || (estimation >= 1.0 && estimation.is_finite())) {
-        report.fault(
-            &format!("{at}.GasOverEstimation"),
-            format!("{estimation} would let messages run out of gas; write 0 or at least 1"),
-        );
-    }
-    if !(premium >= 0.0 && premium.is_finite()) {
-        report.fault(
-            &format!("{at}.GasOverPremium"),
-            format!("{premium} is not a factor; write 0 or more"),
-        );
-    }
-    FeePolicy {
-        gas_over_estimation: estimation,
-        gas_over_premium: premium,
-        gas_fee_cap: cap
-            .set()
-            .or(older.set())
-            .cloned()
-            .unwrap_or_else(TokenAmount::default),
     }
 }
 

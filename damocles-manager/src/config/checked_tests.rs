@@ -1,6 +1,8 @@
 //! What the manager's configuration accepts, refuses, and makes of it.
 
 use super::*;
+use crate::policy::FeePolicy;
+use fvm_shared::{address::Address, econ::TokenAmount};
 
 const GOOD: &str = r#"
 [common.api]

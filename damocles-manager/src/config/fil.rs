@@ -23,6 +23,10 @@ impl Fil {
         Self(Some(TokenAmount::from_nano(n)))
     }
 
+    pub(super) fn whole(n: u64) -> Self {
+        Self(Some(TokenAmount::from_whole(n)))
+    }
+
     /// The amount when it is set and not zero.
     pub(super) fn set(&self) -> Option<&TokenAmount> {
         self.0.as_ref().filter(|amount| !amount.is_zero())

@@ -14,6 +14,7 @@ mod home;
 mod legacy;
 mod raw;
 mod secrets;
+mod sending;
 mod stores;
 mod summary;
 mod wallet;
@@ -35,6 +36,16 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     text.parse::<duration::GoDuration>()
         .map(|d| d.0)
         .map_err(|e| e.to_string())
+}
+
+/// An amount as the file and the command line write it (`"0.5 FIL"`), in attoFIL.
+///
+/// # Errors
+/// One sentence.
+pub fn attofil(text: &str) -> Result<String, String> {
+    let amount: fil::Fil = text.parse().map_err(|e: fil::FilError| e.to_string())?;
+    let amount = amount.0.ok_or_else(|| "an amount is missing".to_owned())?;
+    Ok(amount.atto().to_string())
 }
 
 /// The file that `daemon init` writes: every key with its default, commented out.

@@ -217,6 +217,10 @@ section! {
         "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
         /// Older name of `GasFeeCap`, used when that is empty or zero.
         "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+        "MaxFee" max_fee: Fil = Fil::default();
+        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
+        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
         "Batch" batch: Batch = Batch::default();
     }
 }
@@ -238,6 +242,10 @@ section! {
         "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
         /// Older name of `GasFeeCap`, used when that is empty or zero.
         "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+        "MaxFee" max_fee: Fil = Fil::default();
+        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
+        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
     }
 }
 
@@ -260,6 +268,10 @@ section! {
         "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
         /// Older name of `GasFeeCap`, used when that is empty or zero.
         "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+        "MaxFee" max_fee: Fil = Fil::whole(5);
+        /// When the messages of this kind that ran within a day (UTC) have cost so much, none is made dearer; they are sent all the same. Empty or zero: no limit. New.
+        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
         /// Epochs on top of a message before it counts as landed.
         "Confidence" confidence: u64 = 10;
         /// Epochs after a deadline opened before its proof is sent; 0: 4 of 60, scaled to the network's window.

@@ -98,7 +98,7 @@ fn of_version_1(newest: &Path) -> Vec<u8> {
         *sector = serde_json::to_vec(&older).unwrap();
     }
     for later in [
-        IN_WORK, DONE, OVER, LEFT_CHAIN, REQUESTS, STRAYS, MARKS, ENDED, NETWORK,
+        IN_WORK, DONE, OVER, LEFT_CHAIN, REQUESTS, STRAYS, MARKS, ENDED, SPENT, NETWORK,
     ] {
         rows.remove(&later);
     }
@@ -134,7 +134,7 @@ fn a_database_of_every_version_is_imported_and_sound() {
     let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     paths.sort();
     let of = |n| directory().join(format!("version-{n}.jsonl"));
-    assert_eq!(paths, [of(1), of(6), of(7)], "each is tried");
+    assert_eq!(paths, [of(1), of(6), of(7), of(8)], "each is tried");
     for path in &paths {
         let dir = tempfile::tempdir().unwrap();
         let file = ImportFile::checked(path, |_| {}).unwrap();

@@ -1,7 +1,7 @@
 //! Keys: big-endian, the miner first, so that their order is the order of numbers and one
 //! miner's records lie together.
 
-use crate::model::{Commitment, MessageId, UnixMs};
+use crate::model::{Commitment, MessageId, MessageKind, UnixMs};
 use damocles_types::{ActorId, Epoch, SectorId};
 
 /// Prefix of all keys of a miner; the key of its counter.
@@ -65,6 +65,14 @@ pub(crate) fn ended(wanted_at: UnixMs, id: MessageId) -> Vec<u8> {
 pub(crate) fn over(since: UnixMs, id: SectorId) -> Vec<u8> {
     let mut key = since.to_be_bytes().to_vec();
     key.extend(sector(id));
+    key
+}
+
+/// Key of what messages of that kind and miner cost on a day (since 1970).
+pub(crate) fn spent(day: u32, id: ActorId, kind: MessageKind) -> Vec<u8> {
+    let mut key = day.to_be_bytes().to_vec();
+    key.extend(miner(id));
+    key.extend(kind.to_string().as_bytes());
     key
 }
 

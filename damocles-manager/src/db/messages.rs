@@ -9,6 +9,7 @@ use crate::{
         pages::Wanted,
         record::{GasRecord, Landing, LostAttempt, MessageRecord},
         schema::{BODIES, LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
+        spent,
     },
     model::MessageId,
 };
@@ -259,7 +260,7 @@ impl Db {
         self.write(Durability::Synced, |t| {
             let (seen, record) = seen_message(t, id)?;
             let mut record = record.ok_or(DbError::NoMessage(id))?;
-            let state = record.state;
+            let (state, paid) = (record.state, record.paid.clone());
             record.state =
                 MessageFlow::next(state, event).ok_or(DbError::IllegalStep { id, state, event })?;
             // A step forward ends the row of failed attempts at the one before.
@@ -269,6 +270,7 @@ impl Db {
             record.failing_since = None;
             learn(&mut record);
             put(t, &seen, &record)?;
+            spent::count(t, paid.as_ref(), &record)?;
             if matches!(
                 event,
                 MessageEvent::Unpack
@@ -334,10 +336,11 @@ impl Db {
         self.write(Durability::Synced, |t| {
             let (seen, record) = seen_message(t, id)?;
             let mut record = record.ok_or(DbError::NoMessage(id))?;
-            let state = record.state;
+            let (state, paid) = (record.state, record.paid.clone());
             note(&mut record);
             record.state = state;
             put(t, &seen, &record)?;
+            spent::count(t, paid.as_ref(), &record)?;
             Ok(record)
         })
     }

@@ -13,6 +13,7 @@ mod proofs;
 mod history;
 mod listed;
 pub mod pages;
+pub mod spent;
 pub mod messages;
 pub mod owner;
 pub mod strays;

@@ -16,6 +16,7 @@ use damocles_types::{ActorId, Base64, Commitment, Epoch, SealProof, SectorId, Se
 use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use std::fmt;
 
 /// The version that new records carry.
 pub const VERSION: u32 = 1;
@@ -222,6 +223,12 @@ pub struct FeeRecord {
     /// attoFIL per unit of gas; 0: as the node estimates.
     #[serde(with = "wire")]
     pub gas_fee_cap: TokenAmount,
+    /// attoFIL in all when it is made dearer; 0: no more than `gas_fee_cap` gives.
+    #[serde(default, with = "wire")]
+    pub max_fee: TokenAmount,
+    /// attoFIL of all messages of its kind and miner within a day; 0: no limit.
+    #[serde(default, with = "wire")]
+    pub max_fee_per_day: TokenAmount,
 }
 
 /// The gas fields of a message; amounts are attoFIL per unit of gas.
@@ -295,6 +302,18 @@ pub struct MessageRecord {
     /// Head epoch when its signed bytes went to the node last. `pushed_at` stays.
     #[serde(default)]
     pub sent_at: Option<Epoch>,
+    /// Head epoch when the present attempt got its price, if that was after its push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced_at: Option<Epoch>,
+    /// What its end on chain cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<Paid>,
+    /// What a person wants done about it, until it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// The message of nothing that is to have its nonce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawal: Option<Withdrawal>,
     /// Failed attempts at the present step, in a row.
     pub tries: u32,
     /// How many times in a row the miner's actor said no.
@@ -318,6 +337,52 @@ pub struct LostAttempt {
     pub nonce: u64,
     /// Head epoch when it was found out.
     pub at: Epoch,
+}
+
+/// What a message cost beside its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paid {
+    /// Days since 1970 (UTC) when that was found out.
+    pub day: u32,
+    /// attoFIL.
+    #[serde(with = "wire")]
+    pub fee: TokenAmount,
+}
+
+/// What a person wants done about a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Make it dearer now.
+    Replace {
+        /// attoFIL that it may cost in all; None: as configured.
+        #[serde(with = "wire")]
+        max_fee: Option<TokenAmount>,
+    },
+    /// A message of nothing is to have its nonce.
+    Withdraw { why: String },
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replace {
+                max_fee: Some(most),
+            } => write!(f, "make it dearer, up to {most} FIL"),
+            Self::Replace { max_fee: None } => f.write_str("make it dearer"),
+            Self::Withdraw { .. } => f.write_str("take it back"),
+        }
+    }
+}
+
+/// A message of nothing from a sender to itself, which uses up a nonce in another one's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    pub why: String,
+    pub signed: SignedMessage,
+    /// Head epoch when it got its price.
+    pub at: Epoch,
+    /// The node has it.
+    pub sent: bool,
 }
 
 impl MessageRecord {

@@ -38,6 +38,8 @@ pub(crate) const ENDED: Table = Table("messages-ended");
 pub(crate) const MESSAGES_OPEN: Table = Table("messages-open");
 /// Messages that ended on chain and are not final yet. Key: message id; where they landed.
 pub(crate) const MESSAGES_WATCHED: Table = Table("messages-watched");
+/// What messages cost their senders, by day. Key: day (since 1970), miner, kind; the amount.
+pub(crate) const SPENT: Table = Table("spent");
 /// Messages that carry a sector. Key: miner, number, message id; no value.
 pub(crate) const SECTOR_MESSAGES: Table = Table("sector-messages");
 /// Attempts at steps as workers reported them. Key: miner, number, seq.
@@ -81,6 +83,7 @@ pub(crate) const TABLES: &[Table] = &[
     ENDED,
     MESSAGES_OPEN,
     MESSAGES_WATCHED,
+    SPENT,
     SECTOR_MESSAGES,
     TIMELINES,
     WORKERS,

@@ -50,6 +50,11 @@ pub(crate) const SCHEMA: Schema = Schema {
             what: "proofs lie apart; sectors that are over are listed by when they were",
             work: Work::Each(SECTORS, take_proof),
         },
+        // a program of before would not withdraw what a person ordered to be withdrawn
+        Migration {
+            what: "what messages cost is summed by day; messages may be replaced and withdrawn",
+            work: Work::Nothing,
+        },
     ],
 };
 

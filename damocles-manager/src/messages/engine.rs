@@ -2,7 +2,11 @@
 
 use crate::{
     chain::{ChainError, Head},
-    db::{DbError, record::MessageRecord},
+    db::{
+        DbError,
+        record::{MessageRecord, Order},
+        spent::day,
+    },
     messages::{
         Engine, EngineError,
         push::{Way, unsigned},
@@ -202,6 +206,11 @@ impl Engine {
             let why = format!("it was not sent before epoch {deadline}, and is pointless now");
             return self.refuse(record, why).await;
         }
+        if let (Some(Order::Withdraw { why }), None, None) =
+            (&record.order, &record.gas, &record.signed)
+        {
+            return self.refuse(record, why.clone()).await;
+        }
         if record.params.0.len() > LARGEST_PARAMS {
             let why = format!(
                 "its parameters have {} bytes, and a message may carry {LARGEST_PARAMS}",
@@ -210,8 +219,16 @@ impl Engine {
             return self.refuse(record, why).await;
         }
         // What may have left is followed to its end; what has not is withdrawn with its sector.
-        if record.gas.is_none() && self.withdrawn(record).await? {
-            return Ok(());
+        if record.gas.is_none() {
+            if self.withdrawn(record).await? {
+                return Ok(());
+            }
+            // a proof that comes late costs more than any fee
+            if record.kind != MessageKind::WindowPost
+                && let Some(why) = self.over_the_day(record, day(unix_ms())).await?
+            {
+                return Err(EngineError::Spent(why));
+            }
         }
         match self.backend.way(record) {
             Way::Again => return self.push_signed(record, &tip).await,

@@ -4,13 +4,16 @@
 
 use crate::{
     chain::{ChainError, Head},
-    db::record::{LostAttempt, MessageRecord},
+    db::{
+        record::{GasRecord, LostAttempt, MessageRecord, Paid},
+        spent::day,
+    },
     messages::{
-        Engine, EngineError,
+        Engine, EngineError, fee,
         push::{same_effect, unsigned},
         verdict::{Verdict, of_exit_code},
     },
-    model::{MessageId, names},
+    model::{MessageId, names, unix_ms},
 };
 use damocles_flow::message::{MessageEvent, MessageState};
 use damocles_node::MsgLookup;
@@ -30,6 +33,8 @@ enum Sight {
     /// Its nonce is free. Forgotten: the node does not even know the message.
     Free {
         forgotten: bool,
+        /// The sender's next nonce.
+        next: u64,
     },
     /// Another message has its nonce, as deep as the message itself would have to be.
     Taken,
@@ -71,8 +76,9 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        if chain.actor(record.from, &head.key).await?.nonce <= nonce {
-            return Ok(Sight::Free { forgotten });
+        let next = chain.actor(record.from, &head.key).await?.nonce;
+        if next <= nonce {
+            return Ok(Sight::Free { forgotten, next });
         }
         let depth = (head.height - record.confidence).max(0);
         let deep = chain.tipset_at(depth, &head.key).await?;
@@ -101,8 +107,16 @@ impl Engine {
                 _ => &self.unpack(record, head).await?,
             };
             return match sight {
-                Sight::Free { forgotten } => self.send_again(record, head, forgotten).await,
-                Sight::Taken => self.lose(record, nonce, head).await,
+                Sight::Free { forgotten, next } => {
+                    if self.urge(record, nonce, next, head).await? {
+                        return Ok(());
+                    }
+                    self.send_again(record, head, forgotten).await
+                }
+                Sight::Taken => match record.withdrawal.clone() {
+                    Some(withdrawal) => self.withdrawn_on_chain(record, withdrawal.why).await,
+                    None => self.lose(record, nonce, head).await,
+                },
                 Sight::Unclear { .. } | Sight::Found(_) => Ok(()),
             };
         };
@@ -130,6 +144,7 @@ impl Engine {
                 db.step_message(id, MessageEvent::Unpack, |m| {
                     (m.epoch, m.tipset) = (None, None);
                     (m.exit_code, m.return_value, m.gas_used) = (None, None, None);
+                    m.paid = None;
                     // the branch that it runs on next may begin below its push
                     m.pushed_at = m.pushed_at.map(|at| at.min(height));
                     m.sent_at = None;
@@ -156,31 +171,34 @@ impl Engine {
         let due = record
             .sent_at
             .is_none_or(|at| height - at >= patience || height < at);
-        let pointless = record.deadline.is_some_and(|d| d <= height);
-        let Some(signed) = record.signed.as_ref().filter(|_| due && !pointless) else {
+        if due {
+            self.send_stored(record, height).await?;
+            tracing::info!(%id, kind = %record.kind, nonce = record.nonce, "a message is not on chain; sent it again");
+        }
+        Ok(())
+    }
+
+    /// Hands the bytes that are stored to the node, which may have them already.
+    pub(super) async fn send_stored(
+        &self,
+        record: &MessageRecord,
+        height: Epoch,
+    ) -> Result<(), EngineError> {
+        let Some(signed) = &record.signed else {
             return Ok(());
         };
-        let done = self.backend.publish(&*self.chain, signed).await;
-        match &done {
-            Ok(()) => {
-                tracing::info!(%id, kind = %record.kind, nonce = record.nonce, "a message is not on chain; sent it again");
-            }
-            Err(error @ ChainError::Refused { .. }) => {
-                tracing::debug!(%id, %error, "sent a message again");
-            }
-            Err(_) => return Ok(done?),
+        match self.backend.publish(&*self.chain, signed).await {
+            Ok(()) => {}
+            Err(error) if error.is_there_already() => {}
+            Err(error) => return Err(error.into()),
         }
-        // that it lies in the pool already is no trouble
-        let said = done
-            .err()
-            .map(|e| e.to_string())
-            .filter(|text| !text.contains("already"));
+        let id = record.id;
         self.db
             .call(move |db| {
                 db.note_message(id, |m| {
                     m.pushed_at = m.pushed_at.map(|at| at.min(height));
                     m.sent_at = Some(height);
-                    m.error = said.clone();
+                    (m.error, m.failing_since, m.tries) = (None, None, 0);
                 })
             })
             .await?;
@@ -258,6 +276,7 @@ impl Engine {
     async fn ended(&self, record: &MessageRecord, found: MsgLookup) -> Result<(), EngineError> {
         let id = record.id;
         let code = found.receipt.exit_code;
+        let paid = self.paid(record, &found).await?;
         let event = match of_exit_code(code) {
             Verdict::Done => MessageEvent::Land,
             Verdict::Retryable | Verdict::Permanent => MessageEvent::Fail,
@@ -269,6 +288,7 @@ impl Engine {
             m.exit_code = Some(code);
             m.return_value = Some(found.receipt.r#return.to_vec().into());
             m.gas_used = Some(found.receipt.gas_used);
+            m.paid = Some(paid.clone());
             if event == MessageEvent::Fail {
                 m.error = Some(format!("it ran on chain with exit code {code}"));
             }
@@ -295,6 +315,27 @@ impl Engine {
             tracing::warn!(%id, %kind, miner, sectors, cid, epoch = ended.epoch, code, "a message failed on chain");
         }
         Ok(())
+    }
+
+    /// What the message cost, whichever of its attempts it was.
+    async fn paid(&self, record: &MessageRecord, found: &MsgLookup) -> Result<Paid, EngineError> {
+        let message = match &record.signed {
+            Some(signed) if signed.cid() == found.message => signed.message.clone(),
+            _ => self.chain.message(found.message).await?,
+        };
+        let gas = GasRecord {
+            limit: message.gas_limit,
+            fee_cap: message.gas_fee_cap,
+            premium: message.gas_premium,
+        };
+        let base_fee = self
+            .chain
+            .base_fee_below(found.height, &found.tip_set)
+            .await?;
+        Ok(Paid {
+            day: day(unix_ms()),
+            fee: fee::paid(&gas, found.receipt.gas_used, &base_fee),
+        })
     }
 
     /// A precommit that left before its sector was given up locks a deposit that nobody will

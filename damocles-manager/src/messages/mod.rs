@@ -7,6 +7,7 @@
 //!              engine: push.rs ──► Pushed · follow.rs ──► Packed · Landed · Failed
 //!                      sign.rs: by the key store, under a nonce of ours
 //!                                              finality.rs ─► Final, or Pushed again
+//!              replace.rs: what no block takes is made dearer, or gives its nonce up
 //!              gap.rs: a nonce before ours that nobody has any more is used up
 //! ```
 //! The engine takes no input: it reads the unfinished messages from the database and takes
@@ -21,7 +22,9 @@ mod fee;
 mod finality;
 mod follow;
 mod gap;
+mod orders;
 mod push;
+mod replace;
 mod sender;
 mod sign;
 mod verdict;
@@ -53,6 +56,9 @@ use tokio::sync::{Notify, watch};
 /// So many epochs below the head a chain does not change any more (Filecoin specification,
 /// expected consensus, `ChainFinality`).
 pub const CHAIN_FINALITY: Epoch = 900;
+
+/// Blocks within which a message should get in, for the node's estimate of the premium.
+const PREMIUM_BLOCKS: u64 = 10;
 
 /// A message that somebody wants on chain.
 #[derive(Clone, Debug)]
@@ -105,6 +111,10 @@ impl Intent {
             push_id: None,
             lost: Vec::new(),
             sent_at: None,
+            priced_at: None,
+            paid: None,
+            order: None,
+            withdrawal: None,
             tries: 0,
             refusals: 0,
             retry_at: None,
@@ -135,6 +145,15 @@ pub enum EngineError {
     },
     #[error("{0}; the messages of its senders wait until it is open (see [Common.Wallet])")]
     Locked(String),
+    #[error("message {0:?} was not found; `util message list` shows their ids")]
+    NoMessage(String),
+    #[error("that is no amount; give attoFIL, more than 0")]
+    NoAmount,
+    #[error("message {id} is over ({state}): nothing more can be done about it")]
+    Over { id: MessageId, state: MessageState },
+    /// What messages may cost within a day is spent.
+    #[error("{0}")]
+    Spent(String),
     #[error("the key of {0} was taken out of the key store while a message was signed")]
     KeyGone(Address),
 }
@@ -144,9 +163,13 @@ impl EngineError {
     /// to correct it, and nothing of a sector is wrong.
     pub fn is_wait(&self) -> bool {
         match self {
-            Self::Chain(_) | Self::NoSender { .. } | Self::Locked(_) | Self::KeyGone(_) => true,
+            Self::Chain(_)
+            | Self::NoSender { .. }
+            | Self::Locked(_)
+            | Self::KeyGone(_)
+            | Self::Spent(_) => true,
             Self::Db(error) => error.is_wait(),
-            Self::Cursor(_) => false,
+            Self::Cursor(_) | Self::NoMessage(_) | Self::NoAmount | Self::Over { .. } => false,
         }
     }
 }

@@ -3,15 +3,16 @@
 use crate::{
     chain::{Chain, ChainError},
     db::record::{FeeRecord, GasRecord, MessageRecord},
-    messages::fee::{Estimate, price},
+    messages::{
+        PREMIUM_BLOCKS,
+        fee::{Estimate, price},
+    },
     wallet::{Keys, Signer},
 };
 use damocles_node::{Message, SendSpec, SignedMessage};
 use fvm_ipld_encoding::RawBytes;
 use fvm_shared::econ::TokenAmount;
 
-/// Blocks within which a message should get in, for the node's estimate of the premium.
-const PREMIUM_BLOCKS: u64 = 10;
 /// Blocks that it may have to queue, for the node's estimate of the cap (as Lotus asks itself).
 const QUEUE_BLOCKS: i64 = 20;
 

@@ -9,14 +9,15 @@ use crate::{
     messages::{
         Engine, EngineError,
         push::{priced, unsigned},
+        replace::nothing,
     },
     wallet::Signer,
 };
-use damocles_node::{Message, SignedMessage, TipSet};
-use fvm_shared::{address::Address, econ::TokenAmount};
+use damocles_node::{SignedMessage, TipSet};
+use fvm_shared::address::Address;
 
 /// A message is signed so often under one nonce; then its last price stands. Each is looked for.
-const MOST_PRICES: usize = 16;
+pub(super) const MOST_PRICES: usize = 16;
 
 impl Engine {
     /// Gives the message a nonce, signs it, and sends it.
@@ -127,18 +128,10 @@ impl Engine {
         fee: &FeeRecord,
     ) -> Result<SignedMessage, EngineError> {
         let chain = &*self.chain;
-        let mut message = Message::send(from, from, TokenAmount::default());
-        message.nonce = nonce;
+        let mut message = nothing(from, nonce);
         let gas = self.backend.price(chain, message.clone(), fee).await?;
         priced(&mut message, &gas);
-        let signed = match self.keys().signer(&from) {
-            Signer::Store => self
-                .keys()
-                .sign(&message)
-                .ok_or(EngineError::KeyGone(from))?,
-            Signer::Locked(why) => return Err(EngineError::Locked(why)),
-            Signer::Node => chain.sign_message(&message).await?,
-        };
+        let signed = self.signed_by_whom(&message).await?;
         self.backend.publish(chain, &signed).await?;
         Ok(signed)
     }

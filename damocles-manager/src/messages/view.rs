@@ -12,6 +12,7 @@ use crate::{
 use damocles_api::{
     damocles::MessageView,
     lists::{MessageFilter, Page, Want},
+    messages::{AttemptView, GasView, MessageDetail},
     sector::CidJson,
 };
 use damocles_types::SectorId;
@@ -27,8 +28,47 @@ impl From<MessageRecord> for MessageView {
             epoch: m.epoch,
             exit_code: m.exit_code,
             sectors: m.sectors,
+            miner: m.miner,
+            wanted_at: i64::try_from(m.wanted_at / 1000).unwrap_or_default(),
+            paid: m.paid.map(|paid| paid.fee.to_string()),
             tries: m.tries,
             last_error: m.error,
+        }
+    }
+}
+
+impl From<MessageRecord> for MessageDetail {
+    fn from(m: MessageRecord) -> Self {
+        let present = m.cid.zip(m.nonce).map(|(cid, nonce)| (cid, nonce, None));
+        let before = m.lost.iter().map(|l| (l.cid, l.nonce, Some(l.at)));
+        let attempts = before
+            .chain(present)
+            .map(|(cid, nonce, until)| AttemptView {
+                cid: cid.into(),
+                nonce,
+                until,
+            });
+        Self {
+            from: m.from.to_string(),
+            to: m.to.to_string(),
+            value: m.value.to_string(),
+            method: m.method,
+            gas: m.gas.as_ref().map(|gas| GasView {
+                limit: gas.limit,
+                fee_cap: gas.fee_cap.to_string(),
+                premium: gas.premium.to_string(),
+                at_most: (&gas.fee_cap * gas.limit).to_string(),
+                used: m.gas_used,
+            }),
+            deadline: m.deadline,
+            confidence: m.confidence,
+            attempts: attempts.collect(),
+            ordered: m.order.as_ref().map(ToString::to_string),
+            withdrawn: m.withdrawal.as_ref().map(|w| w.why.clone()),
+            failing_since: m.failing_since.and_then(|at| i64::try_from(at / 1000).ok()),
+            next: m.state.sentence().to_owned(),
+            over: m.state.is_final(),
+            message: m.into(),
         }
     }
 }
@@ -87,6 +127,9 @@ fn ready(record: SectorRecord) -> Vec<MessageView> {
             epoch: None,
             exit_code: None,
             sectors: vec![record.id],
+            miner: record.id.miner,
+            wanted_at: 0,
+            paid: None,
             tries: 0,
             last_error: error.clone(),
         }),

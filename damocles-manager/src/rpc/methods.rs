@@ -73,6 +73,10 @@ pub const METHODS: &[Method] = &[
     method("Damocles.WindowPosts", 2, Read),
     method("Damocles.Sectors", 2, Read),
     method("Damocles.Messages", 2, Read),
+    method("Damocles.Message", 1, Read),
+    method("Damocles.RetryMessage", 1, Admin),
+    method("Damocles.ReplaceMessage", 2, Admin),
+    method("Damocles.WithdrawMessage", 2, Admin),
     method("Damocles.Workers", 1, Read),
     method("Damocles.TimelinePage", 2, Read),
 ];

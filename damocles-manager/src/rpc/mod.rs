@@ -18,6 +18,7 @@ mod sealer_cli;
 mod damocles;
 mod damocles_cli;
 mod lists;
+mod messages;
 mod workers;
 
 pub use methods::{METHODS, Method};

@@ -6,7 +6,8 @@ use crate::{
 };
 use damocles_api::{
     caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
-    lists::DamoclesListsServer, sealer::SealerServer, sealer_cli::SealerCliServer,
+    lists::DamoclesListsServer, messages::DamoclesMessagesServer, sealer::SealerServer,
+    sealer_cli::SealerCliServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -107,6 +108,7 @@ impl Rooms {
         module.merge(SealerCliServer::into_rpc(self.clone()))?;
         module.merge(DamoclesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesListsServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesMessagesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         Ok(module)
     }

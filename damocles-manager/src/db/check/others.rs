@@ -8,8 +8,10 @@ use crate::db::{
     DbError, keys,
     record::WorkerRecord,
     schema::{
-        LEASES, MARKS, NETWORK, NETWORK_KEY, OVER, SCANNED, SECTORS, STRAYS, TIMELINES, WORKERS,
+        LEASES, MARKS, NETWORK, NETWORK_KEY, OVER, SCANNED, SECTORS, SPENT, STRAYS, TIMELINES,
+        WORKERS,
     },
+    spent::Spent,
     stores::{Scanned, SeenMark},
     strays::Stray,
     timelines::Stored,
@@ -29,6 +31,9 @@ pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
     })?;
     each::<Stored>(walk, TIMELINES, "a sector's and a number", |seen, _| {
         seen.key().len() == 24
+    })?;
+    each::<Spent>(walk, SPENT, "a day's, a miner's and a kind's", |seen, _| {
+        seen.key().len() > 12
     })?;
     listed(walk)?;
     each::<WorkerRecord>(walk, WORKERS, "its worker's", |_, _| true)?;

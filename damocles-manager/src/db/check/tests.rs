@@ -69,7 +69,13 @@ pub(in crate::db) fn example(db: &Db) {
     let pre = message(MessageKind::PreCommit, &id[..2]);
     db.send_commitments(Commitment::PreCommit, &pre).unwrap();
     for event in [MessageEvent::Push, MessageEvent::Land] {
-        let learn = |m: &mut MessageRecord| m.epoch = Some(40);
+        let learn = |m: &mut MessageRecord| {
+            m.epoch = Some(40);
+            m.paid = (event == MessageEvent::Land).then(|| crate::db::record::Paid {
+                day: 19_000,
+                fee: fvm_shared::econ::TokenAmount::from_nano(7),
+            });
+        };
         db.step_message(pre.id, event, learn).unwrap();
     }
     db.put_proof(id[0], None, &[5; 192], &waits()).unwrap();
@@ -320,6 +326,7 @@ fn what_only_a_person_can_mend_is_told_and_left() {
         POSTS,
         BODIES,
         LOOKED,
+        SPENT,
         NETWORK,
     ] {
         damaged(table);

@@ -3,6 +3,7 @@
 mod branches;
 mod own_keys;
 mod refusals;
+mod replace;
 
 use super::*;
 use crate::chain::script::ScriptChain;

@@ -89,7 +89,7 @@ async fn nothing_is_sent_while_no_head_is_believed() {
 }
 
 #[tokio::test]
-async fn what_is_pointless_is_not_sent_and_not_sent_again() {
+async fn what_is_pointless_is_not_sent_and_gives_up_its_nonce() {
     let rig = Rig::new(100);
     let until = |deadline| Intent {
         deadline: Some(deadline),
@@ -104,7 +104,13 @@ async fn what_is_pointless_is_not_sent_and_not_sent_again() {
     rig.round().await;
     assert_eq!(rig.state(late), S::Rejected);
     assert_eq!(rig.chain.edit().pushed.len(), 1);
-    assert!(rig.chain.edit().republished.is_empty());
+    let withdrawal = rig.get(sent).withdrawal.unwrap().signed;
+    assert_eq!(withdrawal.message.method, 0);
+    assert_eq!(
+        rig.chain.edit().republished,
+        [withdrawal.cid()],
+        "a message of nothing"
+    );
 }
 
 #[tokio::test]
