@@ -1,0 +1,157 @@
+//! An engine on a network that verifies what it is sent: how tests start it, let it look, and let
+//! it die.
+
+use damocles_devnet::{
+    cli::Genesis,
+    start::{self, Local},
+};
+use damocles_manager::{
+    chain::{Chain, Head, NodeChain},
+    db::{Db, record::MessageRecord},
+    messages::{Engine, Intent},
+    model::{MessageId, MessageKind},
+    policy::{FeePolicy, NodeEndpoint, WalletPolicy},
+    wallet::{Effort, FILE, Key, Keys, Wallet},
+};
+use damocles_types::SectorSize;
+use fvm_ipld_encoding::RawBytes;
+use fvm_shared::{METHOD_SEND, address::Address, econ::TokenAmount};
+use std::{fs, path::Path, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const MINER: u64 = 1000;
+/// No step of the tests takes so long, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Takes every key from the node's wallet into a key store in `home`.
+pub(crate) fn move_keys(node: &damocles_devnet::rpc::Node, home: &Path) -> (Vec<Address>, Keys) {
+    let mut wallet = node.wallet.lock();
+    let mut ours = Wallet::default();
+    let addresses = wallet.list();
+    for address in &addresses {
+        let info = wallet.export(address).unwrap();
+        let text = hex::encode(serde_json::to_vec(&info).unwrap());
+        let key = Key::from_lotus(&text).unwrap();
+        assert_eq!(ours.add(key, None, 0).unwrap(), *address);
+        wallet.delete(address).unwrap();
+    }
+    let quick = Effort {
+        memory_kib: 64,
+        passes: 1,
+        lanes: 1,
+    };
+    fs::write(home.join("password"), "open").unwrap();
+    ours.create(&home.join(FILE), b"open", quick).unwrap();
+    let policy = WalletPolicy {
+        password_file: Some(home.join("password")),
+        ..WalletPolicy::default()
+    };
+    (addresses, Keys::load(&policy, home))
+}
+
+pub(crate) fn payment(from: Address) -> Intent {
+    Intent {
+        kind: MessageKind::PreCommit,
+        miner: MINER,
+        from,
+        value: TokenAmount::from_whole(1),
+        method: METHOD_SEND,
+        params: RawBytes::default(),
+        fee: FeePolicy::default(),
+        confidence: 1,
+        sectors: vec![],
+        deadline: None,
+    }
+}
+
+/// An engine, as long as it lives.
+pub(crate) struct Runs {
+    services: JoinSet<anyhow::Result<()>>,
+    head: watch::Sender<Option<Head>>,
+    pub(crate) engine: Engine,
+}
+
+impl Runs {
+    pub(crate) async fn start(db: &Db, chain: &Arc<NodeChain>, keys: &Keys) -> Self {
+        let (head, heads) = watch::channel(None);
+        let engine = Engine::new(db.clone(), chain.clone(), heads).with_keys(keys.clone());
+        let mut services = JoinSet::new();
+        services.spawn(engine.clone().run(CancellationToken::new()));
+        let this = Self {
+            services,
+            head,
+            engine,
+        };
+        this.look(chain).await;
+        this
+    }
+
+    pub(crate) async fn look(&self, chain: &NodeChain) {
+        let tip = chain.head().await.unwrap();
+        self.head.send_replace(Some(Head {
+            height: tip.height,
+            key: tip.cids,
+            timestamp: 0,
+        }));
+        self.engine.wake();
+    }
+
+    /// All at once, wherever it is.
+    pub(crate) async fn die(mut self) {
+        self.services.shutdown().await;
+    }
+}
+
+pub(crate) async fn reached(
+    db: &Db,
+    id: MessageId,
+    is: impl Fn(&MessageRecord) -> bool,
+) -> MessageRecord {
+    let reached = async {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            look.tick().await;
+            let record = db.message(id).unwrap().unwrap();
+            if is(&record) {
+                return record;
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, reached).await {
+        Ok(record) => record,
+        Err(_) => panic!("never: {:#?}", db.message(id).unwrap()),
+    }
+}
+
+/// A network of its own in `dir`, whose blocks are made when told.
+pub(crate) async fn network(dir: &Path) -> Local {
+    let genesis = Genesis {
+        sector_size: SectorSize::KiB2,
+        preseal: 0,
+        seed: Some([5; 32]),
+        policy: None,
+        proving_period_deadlines: None,
+        challenge_window: None,
+    };
+    let repo = dir.join("devnet");
+    fs::create_dir(&repo).unwrap();
+    let net = start::local(&repo, genesis, CancellationToken::new()).await;
+    net.unwrap()
+}
+
+/// The adapter to it.
+pub(crate) fn adapter(net: &Local) -> Arc<NodeChain> {
+    let endpoint = NodeEndpoint {
+        url: net.url(),
+        token: Some(net.token.clone()),
+    };
+    Arc::new(NodeChain::new(&[endpoint]).unwrap())
+}
+
+/// One block.
+pub(crate) async fn mine(net: &Local) {
+    let network = net.node.network.clone();
+    let mine = move || network.mine(1).map(|_| ());
+    tokio::task::spawn_blocking(mine).await.unwrap().unwrap();
+}
