@@ -66,6 +66,10 @@ pub struct BatchPolicy {
     pub max_wait: Duration,
     /// How often waiting sectors are looked at.
     pub check_interval: Duration,
+    /// While the base fee is higher, only sectors go whose deadline is near; zero: whatever it is.
+    pub max_base_fee: TokenAmount,
+    /// A sector goes whatever it costs when its deadline is so near.
+    pub slack: Duration,
     /// Fee of a message with several sectors.
     pub fee: FeePolicy,
 }
@@ -297,6 +301,8 @@ pub(crate) mod tests {
                 threshold,
                 max_wait: Duration::from_secs(3600),
                 check_interval: Duration::from_secs(60),
+                max_base_fee: TokenAmount::default(),
+                slack: Duration::from_secs(3 * 3600),
                 fee: FeePolicy::default(),
             },
         };

@@ -50,6 +50,8 @@ fn policy() -> MinerPolicy {
             threshold: 2,
             max_wait: Duration::from_secs(3600),
             check_interval: Duration::from_millis(200),
+            max_base_fee: TokenAmount::default(),
+            slack: Duration::from_secs(3 * 3600),
             fee: fee.clone(),
         },
     };

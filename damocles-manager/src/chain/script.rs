@@ -38,6 +38,8 @@ pub struct Script {
     pub premium: TokenAmount,
     /// Of every tipset; blocks take no message whose cap lies under it.
     pub base_fee: TokenAmount,
+    /// Messages that carry one of these are refused by the miner's actor.
+    pub poison: HashSet<SectorNumber>,
     /// Gas estimates are refused with this.
     pub estimate_refusal: Option<String>,
     /// The next push is taken, but its answer is lost.

@@ -8,7 +8,8 @@ use crate::chain::{
 };
 use cid::Cid;
 use damocles_node::{Message, MessageReceipt, MsgLookup, SendSpec, SignedMessage, TipSetKey};
-use damocles_types::Epoch;
+use damocles_types::{Epoch, SectorNumber};
+use fil_actor_miner_state::v18::{PreCommitSectorBatchParams2, ProveCommitSectors3Params};
 use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{address::Address, econ::TokenAmount};
 
@@ -82,6 +83,23 @@ impl ScriptChain {
     }
 }
 
+/// The sectors that a precommit or proof message carries.
+fn carried(message: &Message) -> impl Iterator<Item = SectorNumber> {
+    let pre = message.params.deserialize::<PreCommitSectorBatchParams2>();
+    let prove = message.params.deserialize::<ProveCommitSectors3Params>();
+    let pre = pre.ok().filter(|_| message.method == 28);
+    let prove = prove.ok().filter(|_| message.method == 34);
+    let pre = pre
+        .into_iter()
+        .flat_map(|p| p.sectors)
+        .map(|s| s.sector_number);
+    let prove = prove
+        .into_iter()
+        .flat_map(|p| p.sector_activations)
+        .map(|s| s.sector_number);
+    pre.chain(prove)
+}
+
 impl Script {
     fn land(&mut self, cid: Cid, exit_code: i64, value: RawBytes) {
         let pushed = self.pushed.values().find(|m| m.cid() == cid);
@@ -127,6 +145,11 @@ impl Script {
         let balance = self.balance(message.from);
         let why = if let Some(why) = &self.estimate_refusal {
             why.clone()
+        } else if let Some(number) = carried(message).find(|n| self.poison.contains(n)) {
+            format!(
+                "message execution failed (exit=[ErrIllegalArgument(16)], vm error=[message failed with backtrace:\n00: {} (method {}) -- sector {number} is refused (16)\n (RetCode=16)])",
+                message.to, message.method
+            )
         } else if balance < message.value {
             format!(
                 "message execution failed (exit=[SysErrInsufficientFunds(6)], vm error=[message failed with backtrace:\n--> caused by: send::send -- sender does not have funds to transfer (balance {balance}, transfer {}) (5: insufficient funds)\n (RetCode=6)])",

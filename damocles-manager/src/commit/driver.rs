@@ -4,9 +4,11 @@ use crate::{
     chain::ChainError,
     commit::{
         Commit, CommitError,
-        batch::{self, Waiting},
+        batch::{self, Market, Waiting},
+        expiration,
         part::{Built, LeftOut, Part},
         precommit, prove,
+        sound::Sorted,
     },
     db::{
         DbError,
@@ -14,11 +16,12 @@ use crate::{
     },
     messages::Intent,
     model::{Commitment, MessageId, UnixMs, names, unix_ms},
-    policy::{MinerPolicy, SendPolicy},
+    policy::{BatchPolicy, MinerPolicy, SendPolicy},
 };
 use damocles_kv::Durability;
 use damocles_node::{TipSet, TipSetKey};
-use damocles_types::{SealProof, SectorId};
+use damocles_types::{Epoch, SealProof, SectorId};
+use fvm_shared::address::Address;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -134,7 +137,7 @@ impl Commit {
             groups.entry(group).or_default().push(record);
         }
         let mut due = None;
-        for ((actor, _), group) in groups {
+        for ((actor, proof), group) in groups {
             let Ok(miner) = self.miner(actor) else {
                 let why = format!("miner {actor} is not in the config any more");
                 self.note(kind, &group, &why).await;
@@ -142,8 +145,12 @@ impl Commit {
             };
             let waiting: Vec<Waiting> = group.iter().map(|r| waiting(r, kind)).collect();
             let policy = &send_policy(&miner, kind).batch;
-            let batches = batch::plan(&waiting, policy, batch::cap(kind), unix_ms());
-            if batches.is_empty() {
+            let market = self.market(kind, policy).await;
+            let (market, now) = (market.as_ref(), unix_ms());
+            let batches = batch::plan(&waiting, policy, market, batch::cap(kind, proof), now);
+            if let Some(why) = batch::held_back(&waiting, policy, market, now) {
+                self.note(kind, &group, &why).await;
+            } else if batches.is_empty() {
                 due = due.into_iter().chain(batch::due(&waiting, policy)).min();
             }
             for batch in batches {
@@ -154,6 +161,18 @@ impl Commit {
             }
         }
         Ok(due)
+    }
+
+    /// What the chain asks now. None: the node does not answer, and who sends will hear of that.
+    async fn market(&self, kind: Commitment, policy: &BatchPolicy) -> Option<Market> {
+        let head = self.chain.head().await.ok()?;
+        let delay = self.facts.block_delay().await.ok()?.as_millis().max(1);
+        let slack = i64::try_from(policy.slack.as_millis() / delay).unwrap_or(Epoch::MAX);
+        Some(Market {
+            head: head.height,
+            base_fee: head.blocks.into_iter().next()?.parent_base_fee,
+            slack: slack.min(expiration::life(kind) / 4),
+        })
     }
 
     /// Makes one message of these sectors, or of those that can go.
@@ -189,14 +208,16 @@ impl Commit {
         batch: &[SectorRecord],
     ) -> Result<(), CommitError> {
         let head = self.chain.head().await?;
-        let built = match kind {
+        match kind {
             Commitment::PreCommit => {
                 let mut parts = Vec::with_capacity(batch.len());
                 for record in batch {
                     let part = self.pre_commit_part(miner, record, &head).await;
                     parts.extend(self.keep(kind, record, part).await?);
                 }
-                (!parts.is_empty()).then(|| precommit::message(parts))
+                let build = |parts| precommit::message(parts);
+                self.send_parts(kind, miner, batch, parts, build, &head)
+                    .await
             }
             Commitment::Proof => {
                 let mut parts = Vec::with_capacity(batch.len());
@@ -204,45 +225,38 @@ impl Commit {
                     let part = self.proof_part(miner, record, &head).await;
                     parts.extend(self.keep(kind, record, part).await?);
                 }
-                (!parts.is_empty()).then(|| prove::message(miner, parts))
+                let build = |parts| prove::message(miner, parts);
+                self.send_parts(kind, miner, batch, parts, build, &head)
+                    .await
             }
-        };
-        match built {
-            Some(built) => self.want(kind, miner, built?, &head).await,
-            None => Ok(()),
         }
     }
 
-    async fn want(
+    /// Makes one message of those parts that may go together; the others are to go alone.
+    async fn send_parts<P: Clone + Send>(
         &self,
         kind: Commitment,
         miner: &MinerPolicy,
-        built: Built,
+        batch: &[SectorRecord],
+        parts: Vec<Part<P>>,
+        build: impl Fn(Vec<Part<P>>) -> Result<Built, CommitError>,
         head: &TipSet,
     ) -> Result<(), CommitError> {
-        let policy = send_policy(miner, kind);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let senders = &send_policy(miner, kind).senders;
         let from = self
             .engine
-            .choose_sender(miner.actor, &policy.senders, &TipSetKey::HEAD)
+            .choose_sender(miner.actor, senders, &TipSetKey::HEAD)
             .await?;
-        let fee = if built.sectors.len() > 1 {
-            &policy.batch.fee
-        } else {
-            &policy.fee
-        };
-        let intent = Intent {
-            kind: kind.message_kind(),
-            miner: miner.actor,
-            from,
-            value: built.value,
-            method: built.method,
-            params: built.params,
-            fee: fee.clone(),
-            confidence: miner.confidence,
-            sectors: built.sectors,
-            deadline: None,
-        };
-        let message = intent.record(MessageId::new());
+        let to_intent = |parts| Ok(intent(kind, miner, batch, from, build(parts)?));
+        let Sorted { good, bad } = self.sorted(parts, to_intent).await?;
+        for (part, why) in bad {
+            let why = format!("the chain refuses it, and the others went without it: {why}");
+            self.send_alone(kind, part.sector, why).await;
+        }
+        let message = intent(kind, miner, batch, from, build(good)?).record(MessageId::new());
         let (id, sectors) = (message.id, names(&message.sectors));
         let value = message.value.clone();
         self.db
@@ -251,6 +265,17 @@ impl Commit {
         self.engine.wake();
         tracing::info!(message = %id, %kind, miner = miner.actor, sectors, %value, head = head.height, "a message is wanted");
         Ok(())
+    }
+
+    /// A sector goes in a message of its own when it goes next.
+    async fn send_alone(&self, kind: Commitment, sector: SectorId, why: String) {
+        tracing::warn!(%sector, %kind, why, "a sector is left out of a message, and goes alone");
+        let to = Carriage::Ready {
+            since: unix_ms(),
+            alone: true,
+            error: Some(why),
+        };
+        self.set(kind, sector, to).await;
     }
 
     /// The part, unless the sector is left out, which is noted in its record. What the node
@@ -321,16 +346,75 @@ impl Commit {
     }
 }
 
+/// From which epoch on the chain does not take it any more. None: that is not known here. Pure.
+fn deadline(record: &SectorRecord, kind: Commitment) -> Option<Epoch> {
+    let from = match kind {
+        Commitment::PreCommit => record.pre.as_ref().map(|pre| pre.ticket.epoch),
+        // the seed is drawn a challenge delay after the precommit, by which its life is longer
+        Commitment::Proof => record.seed.map(|seed| seed.epoch),
+    };
+    // the last epoch is one in which it is still taken
+    Some(
+        from?
+            .saturating_add(expiration::life(kind))
+            .saturating_add(1),
+    )
+}
+
+/// A message that fails for want of gas was estimated on another state than the one that it ran on:
+/// what goes alone, because a message failed before, gets half as much again.
+const AMPLE: f64 = 1.5;
+
+fn intent(
+    kind: Commitment,
+    miner: &MinerPolicy,
+    batch: &[SectorRecord],
+    from: Address,
+    built: Built,
+) -> Intent {
+    let policy = send_policy(miner, kind);
+    let mut fee = match built.sectors.len() {
+        0 | 1 => policy.fee.clone(),
+        _ => policy.batch.fee.clone(),
+    };
+    let again = |r: &SectorRecord| waiting(r, kind).alone && built.sectors.contains(&r.id);
+    if batch.iter().any(again) {
+        fee.gas_over_estimation = fee.gas_over_estimation.max(AMPLE);
+    }
+    Intent {
+        kind: kind.message_kind(),
+        miner: miner.actor,
+        from,
+        value: built.value,
+        method: built.method,
+        params: built.params,
+        fee,
+        confidence: miner.confidence,
+        deadline: first_deadline(batch, &built.sectors, kind),
+        sectors: built.sectors,
+    }
+}
+
+/// The first deadline of those that are in a message: from then on the chain refuses it whole, or
+/// lets that one fall.
+fn first_deadline(batch: &[SectorRecord], sectors: &[SectorId], kind: Commitment) -> Option<Epoch> {
+    let within = batch.iter().filter(|record| sectors.contains(&record.id));
+    within.filter_map(|record| deadline(record, kind)).min()
+}
+
 fn waiting(record: &SectorRecord, kind: Commitment) -> Waiting {
+    let deadline = deadline(record, kind).unwrap_or(Epoch::MAX);
     match record.carriage(kind) {
         Some(Carriage::Ready { since, alone, .. }) => Waiting {
             since: *since,
             alone: *alone,
+            deadline,
         },
         // It changed since it was listed; storing the message will notice.
         _ => Waiting {
             since: unix_ms(),
             alone: false,
+            deadline,
         },
     }
 }

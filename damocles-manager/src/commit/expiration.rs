@@ -1,5 +1,6 @@
 //! When a new sector is to expire. Pure.
 
+use crate::model::Commitment;
 use damocles_types::Epoch;
 use fil_actors_shared::v18::runtime::policy_constants::{
     MAX_PRE_COMMIT_RANDOMNESS_LOOKBACK, MAX_SECTOR_EXPIRATION_EXTENSION, MIN_SECTOR_EXPIRATION,
@@ -11,6 +12,16 @@ pub(super) const TICKET_LIFE: Epoch = MAX_PRE_COMMIT_RANDOMNESS_LOOKBACK;
 /// Epochs that a precommit waits for its proof, besides the challenge delay (the miner
 /// actor's `max_prove_commit_duration`, interactive proof types).
 const PROVE_COMMIT_DAYS: Epoch = 30;
+
+/// Epochs that a commitment has: a precommit since the draw of its ticket, a proof since that of its
+/// seed.
+pub(super) const fn life(kind: Commitment) -> Epoch {
+    match kind {
+        Commitment::PreCommit => TICKET_LIFE,
+        Commitment::Proof => PROVE_COMMIT_DAYS * EPOCHS_IN_DAY,
+    }
+}
+
 /// The longest lifetime before network version 21 (FIP-0052 raised it).
 const OLD_LONGEST: Epoch = 540 * EPOCHS_IN_DAY;
 

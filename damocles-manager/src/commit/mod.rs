@@ -23,6 +23,7 @@ mod part;
 mod poll;
 mod precommit;
 mod prove;
+mod sound;
 mod verify;
 
 pub use verify::{ProofsVerifier, SealVerdict, Verifier};

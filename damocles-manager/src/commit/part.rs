@@ -7,7 +7,7 @@ use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{MethodNum, econ::TokenAmount};
 
 /// One sector's part of a message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Part<P> {
     pub(super) sector: SectorId,
     pub(super) params: P,

@@ -67,6 +67,8 @@ fn batch_policy(report: &mut Report, at: &str, raw: raw::Batch, default: usize) 
         threshold,
         max_wait,
         check_interval,
+        max_base_fee,
+        slack,
         gas_over_estimation,
         gas_over_premium,
         gas_fee_cap,
@@ -84,6 +86,8 @@ fn batch_policy(report: &mut Report, at: &str, raw: raw::Batch, default: usize) 
         threshold: threshold.map_or(default, |n| usize::try_from(n.max(1)).unwrap_or(usize::MAX)),
         max_wait: max_wait.0,
         check_interval: check_interval.0,
+        max_base_fee: max_base_fee.0.unwrap_or_default(),
+        slack: slack.0,
         fee: fee(
             report,
             at,

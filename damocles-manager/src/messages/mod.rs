@@ -45,7 +45,7 @@ use crate::{
     wallet::Keys,
 };
 use damocles_flow::message::MessageState;
-use damocles_node::TipSetKey;
+use damocles_node::{Message, TipSetKey};
 use damocles_types::{ActorId, Epoch, SectorId};
 use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
@@ -80,6 +80,10 @@ pub struct Intent {
 }
 
 impl Intent {
+    fn to(&self) -> Address {
+        Address::new_id(self.miner)
+    }
+
     /// The record to be stored, together with whatever wants the message.
     pub fn record(self, id: MessageId) -> MessageRecord {
         MessageRecord {
@@ -88,7 +92,7 @@ impl Intent {
             kind: self.kind,
             miner: self.miner,
             from: self.from,
-            to: Address::new_id(self.miner),
+            to: self.to(),
             value: self.value,
             method: self.method,
             params: self.params.to_vec().into(),
@@ -272,6 +276,24 @@ impl Engine {
         let stored = self.db.call(move |db| db.want(record)).await?;
         self.wake();
         Ok(stored)
+    }
+
+    /// Why the actor would refuse that message on the state of now. None: it would not, or that
+    /// cannot be told.
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub async fn would_fail(&self, intent: &Intent) -> Result<Option<String>, EngineError> {
+        let mut message = Message::send(intent.from, intent.to(), intent.value.clone());
+        message.method = intent.method;
+        message.params = intent.params.clone();
+        match self.chain.estimate_gas_limit(&message).await {
+            Ok(_) => Ok(None),
+            Err(ChainError::Refused { message, .. }) => {
+                Ok(verdict::is_the_actors(&message).then_some(message))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A message as far as it came.

@@ -57,6 +57,11 @@ pub(super) fn of_refusal(message: &str) -> Refusal {
     Refusal::Wait
 }
 
+/// Whether a refusal says that the actor itself does not take the message.
+pub(super) fn is_the_actors(message: &str) -> bool {
+    matches!(of_refusal(message), Refusal::Actor(_))
+}
+
 const OUT_OF_GAS: i64 = 7;
 
 /// The exit code in the words of an estimate: Lotus says `(exit=[ErrIllegalArgument(16)], …

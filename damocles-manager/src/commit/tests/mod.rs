@@ -239,3 +239,4 @@ mod branches;
 mod left_chain;
 mod precommit;
 mod prove;
+mod sound;
