@@ -18,6 +18,7 @@ use jsonrpsee::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -27,6 +28,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 const SEARCH_LIMIT: Duration = Duration::from_secs(120);
 /// A node beside others that did not answer is left alone for so long.
 const REST: Duration = Duration::from_secs(15);
+/// A method that a node beside others did not have is asked of it again after so long.
+const LACK: Duration = Duration::from_secs(600);
 /// All sectors of a large miner.
 const LARGEST_LIST: u32 = 512 << 20;
 /// Any other answer.
@@ -77,6 +80,8 @@ pub(super) struct Endpoint {
     behind: AtomicBool,
     /// Its genesis, as it said when it came last. None inside: it does not say.
     genesis: Mutex<Option<Option<String>>>,
+    /// Methods that it said it has not, and when it did.
+    lacking: Mutex<HashMap<String, Instant>>,
 }
 
 impl Endpoint {
@@ -118,6 +123,7 @@ impl Endpoint {
             ailed: Mutex::new(None),
             behind: AtomicBool::new(false),
             genesis: Mutex::new(None),
+            lacking: Mutex::default(),
         })
     }
 
@@ -142,6 +148,18 @@ impl Endpoint {
         answer.map_err(|error| classify(name, error))
     }
 
+    /// Whether it said lately that it has no such method, as a gateway does.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        let lacking = self.lacking.lock();
+        lacking.get(name).is_some_and(|at| at.elapsed() < LACK)
+    }
+
+    /// It says that it has no such method. True: that is news.
+    pub(super) fn has_not(&self, name: &str) -> bool {
+        let before = self.lacking.lock().insert(name.to_owned(), Instant::now());
+        before.is_none()
+    }
+
     /// It answered.
     pub(super) fn well(&self) {
         self.ailing.store(false, Ordering::Relaxed);
@@ -151,6 +169,7 @@ impl Endpoint {
     /// when it was asked last.
     pub(super) fn ails(&self) -> bool {
         *self.genesis.lock() = None;
+        self.lacking.lock().clear();
         *self.ailed.lock() = Some(Instant::now());
         !self.ailing.swap(true, Ordering::Relaxed)
     }

@@ -401,7 +401,7 @@ impl Chain for NodeChain {
 
     async fn push_signed(&self, message: &SignedMessage) -> Result<Cid, ChainError> {
         let params = Params::none().add(message);
-        let cid: W<Cid> = self.nodes.ask_wallet(method::MPOOL_PUSH, params).await?;
+        let cid: W<Cid> = self.nodes.ask_sender(method::MPOOL_PUSH, params).await?;
         Ok(cid.0)
     }
 
@@ -426,12 +426,12 @@ impl Chain for NodeChain {
 
     async fn next_nonce(&self, from: Address) -> Result<u64, ChainError> {
         let params = Params::none().add(W(from));
-        self.nodes.ask_wallet(method::MPOOL_GET_NONCE, params).await
+        self.nodes.ask_sender(method::MPOOL_GET_NONCE, params).await
     }
 
     async fn pending_nonces(&self, from: Address) -> Result<BTreeSet<u64>, ChainError> {
         let params = Params::none().add(TipSetKey::HEAD);
-        let pool: Vec<SignedMessage> = self.nodes.ask_wallet(method::MPOOL_PENDING, params).await?;
+        let pool: Vec<SignedMessage> = self.nodes.ask_sender(method::MPOOL_PENDING, params).await?;
         let ours = pool.into_iter().filter(|m| m.message.from == from);
         Ok(ours.map(|m| m.message.nonce).collect())
     }

@@ -318,3 +318,69 @@ async fn of_a_tipset_that_is_named_a_node_is_asked_once() {
     node.set(Some((7, 3)));
     asked(&key, 1).await;
 }
+
+/// A node that has some methods only, and says which were asked of it.
+async fn gateway(has: &'static [&'static str], answer: Value) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/rpc/v1", listener.local_addr().unwrap());
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let noted = asked.clone();
+    let reply = move |Json(call): Json<Value>| {
+        let name = call["method"].as_str().unwrap_or_default().to_owned();
+        let known = name == method::CHAIN_GET_GENESIS || has.contains(&name.as_str());
+        noted.lock().push(name.clone());
+        let body = match known {
+            true if name == method::CHAIN_GET_GENESIS => {
+                json!({"jsonrpc": "2.0", "id": call["id"], "result": tipset(0, 0)})
+            }
+            true => json!({"jsonrpc": "2.0", "id": call["id"], "result": answer}),
+            false => json!({"jsonrpc": "2.0", "id": call["id"], "error": {
+                "code": -32601, "message": format!("method '{name}' not found"),
+            }}),
+        };
+        std::future::ready((StatusCode::OK, Json(body)))
+    };
+    let router = Router::new().route("/rpc/v1", post(reply));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn a_node_is_judged_by_method_and_is_not_left_for_one_that_it_lacks() {
+    let (half, asked) = gateway(&[], json!(0)).await;
+    let (whole, _) = gateway(&[method::STATE_NETWORK_VERSION], json!(27)).await;
+    let both = chain(&[&half, &whole]);
+    for _ in 0..3 {
+        assert_eq!(version(&both).await.unwrap(), 27);
+    }
+    let of = |name: &str| asked.lock().iter().filter(|n| *n == name).count();
+    assert_eq!(of(method::STATE_NETWORK_VERSION), 1, "once");
+    assert_eq!(
+        both.nodes.good.load(Ordering::Relaxed),
+        0,
+        "others are asked of it first"
+    );
+    // where nobody has it, that is what is said
+    let (other, _) = gateway(&[], json!(0)).await;
+    let neither = chain(&[&half, &other]);
+    let error = version(&neither).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::Refused { code: -32601, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_signed_is_sent_through_another_node_while_the_first_is_away() {
+    let nonce = [method::MPOOL_GET_NONCE, method::WALLET_HAS];
+    let (second, asked) = gateway(Box::leak(Box::new(nonce)), json!(5)).await;
+    let dead = format!("http://{}/rpc/v1", nobody());
+    let both = chain(&[&dead, &second]);
+    let from = fvm_shared::address::Address::new_id(1);
+    assert_eq!(both.next_nonce(from).await.unwrap(), 5);
+    assert_eq!(both.nodes.good.load(Ordering::Relaxed), 0);
+    // its wallet is another one
+    let away = both.wallet_has(from).await.unwrap_err();
+    assert!(away.is_unreachable(), "{away}");
+    assert!(!asked.lock().iter().any(|name| name == method::WALLET_HAS));
+}

@@ -3,7 +3,8 @@
 //! Reads go to the first node in the operator's order whose head is believed: it is young, and
 //! not behind another's. Which one that is, is found out whenever the head is asked for. In
 //! between they move on to the next one when a node does not answer, does not take our token,
-//! talks nonsense, or is of another network.
+//! talks nonsense, is of another network, or does not have the method. What is signed already is
+//! sent through the first, whose wallet signs, or through another one while that cannot.
 
 use crate::{
     chain::{
@@ -34,6 +35,8 @@ pub(super) struct Nodes {
     pub(super) max_age: Option<Duration>,
 }
 
+/// What a node says that does not know a method (JSON-RPC 2.0; Lotus behind HTTP 500).
+const NO_SUCH_METHOD: i64 = jsonrpsee::types::error::METHOD_NOT_FOUND_CODE as i64;
 /// A node that does not tell its head in this time, beside others, is passed over.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -94,10 +97,32 @@ impl Nodes {
         name: &str,
         params: Params,
     ) -> Result<T, ChainError> {
-        let count = self.endpoints.len();
         let first = self.good.load(Ordering::Relaxed);
+        let (index, answer) = self.ask_from(first, question, name, params).await?;
+        // until the next survey
+        if !self.endpoints[first].lacks(name) {
+            self.good.store(index, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// The answer of the first that has one, beginning with that endpoint, and which one it was.
+    ///
+    /// # Errors
+    /// None has.
+    async fn ask_from<T: DeserializeOwned>(
+        &self,
+        first: usize,
+        question: Question,
+        name: &str,
+        params: Params,
+    ) -> Result<(usize, Result<T, ChainError>), ChainError> {
+        let count = self.endpoints.len();
+        let mut order: Vec<usize> = (0..count).map(|i| (first + i) % count).collect();
+        // one that has no such method is asked when nobody else is left
+        order.sort_by_key(|index| self.endpoints[*index].lacks(name));
         let mut failed: Option<(usize, ChainError)> = None;
-        for index in (0..count).map(|i| (first + i) % count) {
+        for index in order {
             let endpoint = &self.endpoints[index];
             // one that is behind is worse than none
             if endpoint.is_behind() && failed.is_some() {
@@ -107,7 +132,18 @@ impl Nodes {
                 Ok(()) => endpoint.ask(name, &params, question).await,
                 Err(error) => Err(error),
             };
-            match answer {
+            let error = match answer {
+                Err(error @ ChainError::Refused { code, .. }) if code == NO_SUCH_METHOD => {
+                    endpoint.well();
+                    if endpoint.has_not(name) && count > 1 {
+                        tracing::warn!(
+                            endpoint = endpoint.shown,
+                            method = name,
+                            "a Filecoin node has no such method; trying the next node"
+                        );
+                    }
+                    error
+                }
                 Err(
                     error @ (ChainError::Unreachable { .. }
                     | ChainError::Denied { .. }
@@ -117,21 +153,31 @@ impl Nodes {
                     if endpoint.ails() && count > 1 {
                         tracing::warn!(endpoint = endpoint.shown, %error, "trying the next node");
                     }
-                    // what the first in the operator's order says, counts
-                    if failed.as_ref().is_none_or(|(known, _)| index < *known) {
-                        failed = Some((index, error));
-                    }
+                    error
                 }
                 answered => {
                     endpoint.well();
-                    // until the next survey
-                    self.good.store(index, Ordering::Relaxed);
-                    return answered;
+                    return Ok((index, answered));
                 }
+            };
+            // what the first in the operator's order says, counts
+            if failed.as_ref().is_none_or(|(known, _)| index < *known) {
+                failed = Some((index, error));
             }
         }
         // There is at least one endpoint.
         Err(failed.map_or_else(|| unreachable(name, "no endpoint"), |(_, error)| error))
+    }
+
+    /// Has a message that is signed already sent, by the node with the wallet or, while that
+    /// cannot, by another one; or asks what belongs to that.
+    pub(super) async fn ask_sender<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: Params,
+    ) -> Result<T, ChainError> {
+        let (_, answer) = self.ask_from(0, Question::Search, name, params).await?;
+        answer
     }
 
     async fn belongs(&self, index: usize) -> Result<(), ChainError> {

@@ -50,6 +50,8 @@ pub struct Script {
     pub allocated: HashMap<ActorId, BitField>,
     pub balances: HashMap<Address, TokenAmount>,
     pub keys: HashMap<Address, Address>,
+    /// Accounts whose keys the node's wallet does not have.
+    pub no_keys: HashSet<Address>,
     pub precommits: HashMap<(ActorId, SectorNumber), SectorPreCommitOnChainInfo>,
     pub sectors: BTreeMap<(ActorId, SectorNumber), SectorOnChainInfo>,
     pub deposit: TokenAmount,

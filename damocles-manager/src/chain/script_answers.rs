@@ -395,7 +395,8 @@ impl Chain for ScriptChain {
 
     async fn wallet_has(&self, address: Address) -> Result<bool, ChainError> {
         let script = self.up("WalletHas")?;
-        Ok(script.balances.contains_key(&script.id_of(address)))
+        let id = script.id_of(address);
+        Ok(script.balances.contains_key(&id) && !script.no_keys.contains(&id))
     }
 
     async fn message(&self, cid: Cid) -> Result<Message, ChainError> {

@@ -34,7 +34,7 @@ section! {
     pub(super) struct Api {
         /// The node's JSON-RPC v1: a multiaddr (`/ip4/127.0.0.1/tcp/1234/http`) or a URL, with `token:` in front if it has its own token. Required.
         "Chain" chain: Option<String> = None;
-        /// Further nodes of the same network, asked in turn when the first one does not answer. Messages always go through the first, whose wallet has the keys of the senders that the key store does not hold. New.
+        /// Further nodes of the same network, asked in turn when the first one does not answer. Senders whose keys the key store does not hold send through the first, whose wallet has them; what is signed goes through another one while the first is away. New.
         "ChainFallbacks" chain_fallbacks: Vec<String> = vec![];
         /// A node whose newest block is older than this is not believed: no sector, message or proof is begun on its word. 0: every node is believed, for networks whose blocks do not follow the clock. New.
         "MaxHeadAge" max_head_age: GoDuration = GoDuration::secs(300);

@@ -137,15 +137,11 @@ pub enum EngineError {
     Db(#[from] DbError),
     #[error(transparent)]
     Cursor(#[from] NoCursor),
-    #[error(
-        "none of the configured senders may act for miner {miner} ({}); use its owner, worker or a control address",
-        reasons(.senders, .unknown)
-    )]
+    #[error("none of the configured senders can send for miner {miner} ({})", .unfit.join("; "))]
     NoSender {
         miner: ActorId,
-        senders: Vec<String>,
-        /// Those that the chain does not know, with its reason.
-        unknown: Vec<String>,
+        /// Why each cannot.
+        unfit: Vec<String>,
     },
     #[error("{0}; the messages of its senders wait until it is open (see [Common.Wallet])")]
     Locked(String),
@@ -176,15 +172,6 @@ impl EngineError {
             Self::Cursor(_) | Self::NoMessage(_) | Self::NoAmount | Self::Over { .. } => false,
         }
     }
-}
-
-fn reasons(senders: &[String], unknown: &[String]) -> String {
-    let mut all = senders.join(", ");
-    if !unknown.is_empty() {
-        all.push_str("; ");
-        all.push_str(&unknown.join("; "));
-    }
-    all
 }
 
 /// Pushes messages and follows them; clones are handles of the same engine.
@@ -305,7 +292,8 @@ impl Engine {
     }
 
     /// The key address that is to send for the miner: of `senders`, one that is its owner,
-    /// worker or control address and has most funds; with none given, its worker.
+    /// worker or control address, whose key the key store or the node's wallet has, and that has
+    /// most funds; with none given, its worker.
     ///
     /// # Errors
     /// [`EngineError::NoSender`], or a node that does not answer.
@@ -315,7 +303,7 @@ impl Engine {
         senders: &[Address],
         key: &TipSetKey,
     ) -> Result<Address, EngineError> {
-        sender::choose(&*self.chain, miner, senders, key).await
+        sender::choose(&*self.chain, self.keys(), miner, senders, key).await
     }
 }
 

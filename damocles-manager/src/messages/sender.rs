@@ -1,18 +1,19 @@
-//! Who sends a message: of the operator's candidates, one that may act for the miner and has
-//! most funds, looked at anew for every message.
+//! Who sends a message: of the operator's candidates, one that may act for the miner, whose key
+//! somebody has and which has most funds, looked at anew for every message.
 
 use crate::{
     chain::{Chain, ChainError},
     messages::EngineError,
+    wallet::{Keys, Signer},
 };
 use damocles_node::TipSetKey;
 use damocles_types::ActorId;
 use fvm_shared::{address::Address, econ::TokenAmount};
 
-/// The richest candidate that is allowed; the first among equals. Pure.
-fn richest(allowed: &[Address], candidates: &[(Address, TokenAmount)]) -> Option<Address> {
+/// The richest candidate; the first among equals. Pure.
+fn richest(candidates: &[(Address, TokenAmount)]) -> Option<Address> {
     let mut best: Option<&(Address, TokenAmount)> = None;
-    for candidate in candidates.iter().filter(|c| allowed.contains(&c.0)) {
+    for candidate in candidates {
         if best.is_none_or(|b| candidate.1 > b.1) {
             best = Some(candidate);
         }
@@ -20,9 +21,11 @@ fn richest(allowed: &[Address], candidates: &[(Address, TokenAmount)]) -> Option
     best.map(|b| b.0)
 }
 
-/// The key address that is to send for the miner; with no candidates, its worker's.
+/// The key address that is to send for the miner; with no candidates, its worker's. Of several,
+/// only those are looked at whose keys somebody has.
 pub(super) async fn choose(
     chain: &dyn Chain,
+    keys: &Keys,
     miner: ActorId,
     senders: &[Address],
     key: &TipSetKey,
@@ -34,24 +37,50 @@ pub(super) async fn choose(
         return Ok(chain.account_key(info.worker, key).await?);
     }
     let mut candidates = Vec::with_capacity(senders.len());
-    let mut unknown = Vec::new();
+    let mut unfit = Vec::new();
     for sender in senders {
-        match balance(chain, *sender, key).await {
+        match candidate(chain, keys, *sender, &allowed, key).await? {
             Ok(found) => candidates.push(found),
-            Err(ChainError::Refused { message, .. }) => {
-                unknown.push(format!("{sender}: {message}"));
-            }
-            Err(error) => return Err(error.into()),
+            Err(why) => unfit.push(format!("{sender}: {why}")),
         }
     }
-    let Some(chosen) = richest(&allowed, &candidates) else {
-        return Err(EngineError::NoSender {
-            miner,
-            senders: senders.iter().map(ToString::to_string).collect(),
-            unknown,
-        });
+    let Some(chosen) = richest(&candidates) else {
+        return Err(EngineError::NoSender { miner, unfit });
     };
-    Ok(chain.account_key(chosen, key).await?)
+    Ok(chosen)
+}
+
+/// A candidate's key address with its funds, or why it cannot send.
+async fn candidate(
+    chain: &dyn Chain,
+    keys: &Keys,
+    sender: Address,
+    allowed: &[Address],
+    key: &TipSetKey,
+) -> Result<Result<(Address, TokenAmount), String>, ChainError> {
+    let (id, funds) = match balance(chain, sender, key).await {
+        Ok(found) => found,
+        Err(ChainError::Refused { message, .. }) => return Ok(Err(message)),
+        Err(error) => return Err(error),
+    };
+    if !allowed.contains(&id) {
+        let why = "it is no owner, worker or control address of the miner";
+        return Ok(Err(why.to_owned()));
+    }
+    let address = chain.account_key(id, key).await?;
+    let has_key = match keys.signer(&address) {
+        Signer::Store | Signer::Locked(_) => true,
+        Signer::Node => match chain.wallet_has(address).await {
+            Ok(has) => has,
+            // a node that does not say so may have it
+            Err(ChainError::Refused { .. } | ChainError::Denied { .. }) => true,
+            Err(error) => return Err(error),
+        },
+    };
+    Ok(match has_key {
+        true => Ok((address, funds)),
+        false => Err("neither the key store nor the node's wallet has its key".to_owned()),
+    })
 }
 
 async fn balance(
@@ -73,35 +102,47 @@ mod tests {
     }
 
     #[test]
-    fn the_richest_allowed_one_is_taken() {
+    fn the_richest_one_is_taken() {
         let fil = TokenAmount::from_whole;
-        let allowed = [id(1), id(2)];
         let cases = [
             (vec![(1, 5), (2, 6)], Some(2)),
             (vec![(1, 6), (2, 6)], Some(1)),
-            (vec![(3, 9), (1, 0)], Some(1)),
-            (vec![(3, 9)], None),
+            (vec![(1, 0)], Some(1)),
             (vec![], None),
         ];
         for (candidates, want) in cases {
             let candidates: Vec<_> = candidates.iter().map(|(n, f)| (id(*n), fil(*f))).collect();
-            assert_eq!(richest(&allowed, &candidates), want.map(id));
+            assert_eq!(richest(&candidates), want.map(id));
         }
     }
 
     #[tokio::test]
-    async fn candidates_are_judged_by_the_chain() {
+    async fn candidates_are_judged_by_the_chain_and_by_who_has_their_keys() {
         let chain = ScriptChain::at(10);
         chain.add_miner(1000);
         let choose = async |senders: &[Address]| {
-            super::choose(&chain, 1000, senders, &TipSetKey::HEAD).await
+            super::choose(&chain, &Keys::default(), 1000, senders, &TipSetKey::HEAD).await
         };
         assert_eq!(choose(&[]).await.unwrap(), id(100), "the worker");
         // 100 has more than 101; 102 is not of the miner, 103 does not exist
         assert_eq!(choose(&[id(101), id(100)]).await.unwrap(), id(100));
         assert_eq!(choose(&[id(103), id(101)]).await.unwrap(), id(101));
-        let none = choose(&[id(103)]).await.unwrap_err();
-        assert!(none.to_string().contains("0103: actor not found"), "{none}");
+        // the richer one's key is in another node
+        chain.edit().no_keys = [id(100)].into();
+        assert_eq!(choose(&[id(101), id(100)]).await.unwrap(), id(101));
+        let stranger = TokenAmount::from_whole(9);
+        chain.edit().balances.insert(id(102), stranger);
+        let none = choose(&[id(103), id(100), id(102)]).await.unwrap_err();
+        for why in [
+            "0103: actor not found",
+            "0100: neither",
+            "0102: it is no owner",
+        ] {
+            assert!(none.to_string().contains(why), "{none}");
+        }
+        chain.edit().down_for = Some("WalletHas");
+        let waits = choose(&[id(101)]).await.unwrap_err();
+        assert!(waits.is_wait(), "{waits}");
         chain.set_down(true);
         let down = choose(&[id(100)]).await.unwrap_err();
         assert!(matches!(down, EngineError::Chain(e) if e.is_unreachable()));
