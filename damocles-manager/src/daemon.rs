@@ -10,11 +10,10 @@
 use crate::{
     chain::{Chain, Facts, HeadFollower, NodeChain},
     cli::RunArgs,
-    commit::{Commit, ProofsVerifier},
+    commit::{self, Commit, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
-    db::Db,
-    messages::Engine,
+    messages::{self, Engine},
     post::{self, PoolProver},
     reload::{self, Reload},
     retention,
@@ -190,20 +189,15 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     services.spawn("head", follower.run(stop.clone()));
     if roles.has(Role::Messages) {
         let engine = messages.clone();
-        let work = move |db: Db, stop| engine.on(db).run(stop);
-        let held = roles
-            .clone()
-            .hold(Role::Messages, String::new(), work, stop.clone());
-        services.spawn("messages", held);
+        services.spawn(
+            "messages",
+            messages::run(engine, roles.clone(), stop.clone()),
+        );
         let keep = retention::keep(db.clone(), retention, stop.clone());
         services.spawn("history", keep);
     }
     if roles.has(Role::Commit) {
-        let work = move |db: Db, stop| commit.on(db).run(stop);
-        let held = roles
-            .clone()
-            .hold(Role::Commit, String::new(), work, stop.clone());
-        services.spawn("commit", held);
+        services.spawn("commit", commit::run(commit, roles.clone(), stop.clone()));
     }
     services.spawn(
         "workers",

@@ -23,6 +23,8 @@ pub(crate) struct Mem {
     /// What a test has every write fail with.
     broken: Mutex<Option<String>>,
     trouble: Mutex<Option<Trouble>>,
+    /// It stands for one that several processes have open.
+    shared: bool,
     pub(crate) ledger: Ledger,
 }
 
@@ -41,7 +43,15 @@ impl Mem {
             tables: RwLock::new(tables.into_iter().map(|t| (t, Rows::new())).collect()),
             broken: Mutex::new(None),
             trouble: Mutex::new(None),
+            shared: false,
             ledger: Ledger::new(0),
+        }
+    }
+
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            shared: true,
+            ..self
         }
     }
 
@@ -179,6 +189,10 @@ impl Engine for Mem {
 
     fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().clone()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
     }
 
     fn synced_writes(&self) -> Option<u64> {

@@ -22,6 +22,12 @@ impl Store {
         Self::new(Arc::new(Mem::new(tables)), Uuid::new_v4())
     }
 
+    /// The same, taken for one that several processes have open, each with a clone.
+    pub fn in_memory_shared(schema: &Schema) -> Self {
+        let tables = schema.tables.iter().copied().chain([META]);
+        Self::new(Arc::new(Mem::new(tables).shared()), Uuid::new_v4())
+    }
+
     /// Opens the database in `dir`, creating directory and database when there is none: for
     /// places of which it is known that none can have been lost.
     ///

@@ -57,8 +57,11 @@ impl Commit {
     /// # Errors
     /// None; the result fits a service.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut woken = self.wake.subscribe();
         loop {
-            let interval = interval(&self.served.all());
+            let mut miners = self.served.all().to_vec();
+            miners.retain(|m| self.only.is_none_or(|only| only == m.actor));
+            let interval = interval(&miners);
             let (seen, due) = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 done = async { (self.accepted().await, self.reconcile().await) } => done,
@@ -70,7 +73,7 @@ impl Commit {
             let pause = left.map_or(interval, |ms| Duration::from_millis(ms).min(interval));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = self.wake.notified() => {}
+                Ok(()) = woken.changed() => {}
                 () = tokio::time::sleep(pause) => {}
                 () = self.accepted_elsewhere(&seen) => {}
             }
@@ -85,7 +88,8 @@ impl Commit {
             return all;
         }
         for kind in Commitment::ALL {
-            let ready = self.db.call(move |db| db.ready(kind)).await;
+            let only = self.only;
+            let ready = self.db.call(move |db| db.ready(kind, only)).await;
             for record in ready.unwrap_or_default() {
                 if let Some(Carriage::Ready { since, .. }) = record.carriage(kind) {
                     all.insert((kind, record.id, *since));
@@ -129,7 +133,8 @@ impl Commit {
     }
 
     async fn reconcile_kind(&self, kind: Commitment) -> Result<Option<UnixMs>, DbError> {
-        let ready = self.db.call(move |db| db.ready(kind)).await?;
+        let only = self.only;
+        let ready = self.db.call(move |db| db.ready(kind, only)).await?;
         // Sectors of one message have one miner and one proof type.
         let mut groups: BTreeMap<(u64, SealProof), Vec<SectorRecord>> = BTreeMap::new();
         for record in ready {

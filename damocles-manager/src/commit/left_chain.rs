@@ -35,7 +35,8 @@ enum Now {
 impl Commit {
     /// Looks after the finished sectors that left the chain.
     pub(super) async fn bring_home(&self) -> Result<(), DbError> {
-        for record in self.db.call(|db| db.left_chain()).await? {
+        let only = self.only;
+        for record in self.db.call(move |db| db.left_chain(only)).await? {
             let id = record.id;
             let done = match self.whether_back(&record).await {
                 Ok(now) => self.note_left(&record, now).await,

@@ -11,7 +11,8 @@
 //! [`Commit::poll_pre_commit`], [`Commit::submit_proof`], [`Commit::poll_proof`]; and a
 //! service, [`Commit::run`]. [`CommitError::NoSector`] becomes code 11001 on the wire.
 //!
-//! The driver takes no input: what waits is in the database. A sector is in one living message
+//! Each miner has a driver of its own (`share.rs`), in one manager at a time. It takes no input:
+//! what waits is in the database. A sector is in one living message
 //! at most, so nothing is sent twice.
 
 mod batch;
@@ -24,8 +25,10 @@ mod poll;
 mod precommit;
 mod prove;
 mod sound;
+mod share;
 mod verify;
 
+pub use share::run;
 pub use verify::{ProofsVerifier, SealVerdict, Verifier};
 
 use crate::{
@@ -44,10 +47,10 @@ use damocles_api::{
     submit::{SubmitResp, SubmitResult},
 };
 use damocles_flow::message::MessageState;
-use damocles_types::{Epoch, SectorId, SectorSize};
+use damocles_types::{ActorId, Epoch, SectorId, SectorSize};
 use fvm_shared::sector::RegisteredSealProof;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Why a submission could not be judged, or a state not be told. Asking again may help.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +120,9 @@ pub struct Commit {
     engine: Engine,
     verifier: Arc<dyn Verifier>,
     served: Served,
-    wake: Arc<Notify>,
+    wake: watch::Sender<()>,
+    /// Whose sectors its driver puts into messages; None: every miner's.
+    only: Option<ActorId>,
     doubts: Arc<certain::Doubts>,
 }
 
@@ -137,7 +142,8 @@ impl Commit {
             engine,
             verifier,
             served,
-            wake: Arc::default(),
+            wake: watch::Sender::new(()),
+            only: None,
             doubts: Arc::default(),
         }
     }
@@ -148,6 +154,16 @@ impl Commit {
             engine: self.engine.on(db.clone()),
             db,
             ..self.clone()
+        }
+    }
+
+    /// The room whose driver looks after this miner's sectors, on a database that writes in the role
+    /// of it.
+    #[must_use]
+    pub fn of(&self, miner: ActorId, db: Db) -> Self {
+        Self {
+            only: Some(miner),
+            ..self.on(db)
         }
     }
 

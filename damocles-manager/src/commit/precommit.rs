@@ -102,7 +102,7 @@ impl Commit {
             })
         };
         self.db.call(store).await?;
-        self.wake.notify_one();
+        self.wake.send_replace(());
         Ok(taken(Commitment::PreCommit, id))
     }
 

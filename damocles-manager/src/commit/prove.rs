@@ -83,7 +83,7 @@ impl Commit {
                 .map_err(CommitError::from)
         };
         self.db.call(store).await?;
-        self.wake.notify_one();
+        self.wake.send_replace(());
         Ok(taken(Commitment::Proof, sector))
     }
 
@@ -238,7 +238,7 @@ impl Commit {
         };
         self.db.call(store).await?;
         tracing::warn!(%sector, "a precommit left the chain and its message failed; another one is made");
-        self.wake.notify_one();
+        self.wake.send_replace(());
         Ok(())
     }
 

@@ -145,7 +145,7 @@ fn a_database_of_every_version_is_imported_and_sound() {
         assert_eq!(faults(&db, Mend::Nothing), [], "{}", path.display());
         assert_eq!(db.sectors(true).unwrap().len(), 3);
         assert_eq!(db.sectors(false).unwrap().len(), 2);
-        assert_eq!(db.watched_messages().unwrap().len(), 1);
+        assert_eq!(db.watched_messages(None).unwrap().len(), 1);
         assert_eq!(db.open_messages().unwrap().len(), 2);
         assert_eq!(db.unfinished_posts(1000).unwrap().len(), 2);
         assert_eq!(db.highest_numbers().unwrap()[&1000], 5);

@@ -22,7 +22,7 @@ use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
 use damocles_node::{SignedMessage, TipSetKey};
 use damocles_types::{Epoch, SectorId};
 use fvm_shared::address::Address;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a message that ended on chain without reading all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,17 +159,45 @@ impl Db {
     /// All messages that are on their way, oldest first. Those that ended and are watched are not
     /// among them.
     pub fn open_messages(&self) -> Result<Vec<MessageRecord>, DbError> {
-        self.load(MESSAGES_OPEN, b"", true)
+        self.load(MESSAGES_OPEN, b"", true, |_| true)
     }
 
     /// The same without their large parts.
     pub fn open_messages_briefly(&self) -> Result<Vec<MessageRecord>, DbError> {
-        self.load(MESSAGES_OPEN, b"", false)
+        self.load(MESSAGES_OPEN, b"", false, |_| true)
     }
 
-    /// All messages that ended on chain and are not final yet.
-    pub fn watched_messages(&self) -> Result<Vec<Watched>, DbError> {
-        self.all_of(MESSAGES_WATCHED, Span::all(), |entry| {
+    /// All messages of one sender that are on their way, oldest first.
+    pub fn open_messages_of(&self, from: Address) -> Result<Vec<MessageRecord>, DbError> {
+        self.load(MESSAGES_OPEN, b"", true, |m| m.from == from)
+    }
+
+    /// Who sends messages that are on their way.
+    pub fn senders(&self) -> Result<BTreeSet<Address>, DbError> {
+        let open = self.open_messages_briefly()?;
+        Ok(open.into_iter().map(|m| m.from).collect())
+    }
+
+    /// Who sent messages that ended on chain and are not final yet.
+    pub fn watched_senders(&self) -> Result<BTreeSet<Address>, DbError> {
+        let senders = self.listed_in(MESSAGES_WATCHED, Span::all(), MESSAGES, |entry| {
+            keys::read_message(entry.key()).map(keys::message)
+        })?;
+        let senders = senders.into_iter().map(|m: MessageRecord| m.from);
+        Ok(senders.collect())
+    }
+
+    /// All messages that ended on chain and are not final yet; of one sender, if one is given.
+    pub fn watched_messages(&self, from: Option<Address>) -> Result<Vec<Watched>, DbError> {
+        let named = |entry: &Record| keys::read_message(entry.key()).map(keys::message);
+        let about = |entry: &Record| from.and(named(entry)).map(|key| (MESSAGES, key));
+        self.paged(MESSAGES_WATCHED, Span::all(), about, |t, entry| {
+            if let (Some(from), Some(key)) = (from, named(entry)) {
+                let record: Option<MessageRecord> = readable(t.get_json(MESSAGES, &key))?;
+                if record.is_none_or(|record| record.from != from) {
+                    return Ok(None);
+                }
+            }
             // what cannot be read is said where the message is wanted
             let landing = entry.bytes().and_then(|v| serde_json::from_slice(v).ok());
             let watched = |(id, Landing { epoch, tipset })| Watched { id, epoch, tipset };
@@ -223,10 +251,16 @@ impl Db {
 
     /// All messages that carry or carried the sector, oldest first, without their large parts.
     pub fn messages_of(&self, sector: SectorId) -> Result<Vec<MessageRecord>, DbError> {
-        self.load(SECTOR_MESSAGES, &keys::sector(sector), false)
+        self.load(SECTOR_MESSAGES, &keys::sector(sector), false, |_| true)
     }
 
-    fn load(&self, list: Table, prefix: &[u8], whole: bool) -> Result<Vec<MessageRecord>, DbError> {
+    fn load(
+        &self,
+        list: Table,
+        prefix: &[u8],
+        whole: bool,
+        keep: impl Fn(&MessageRecord) -> bool,
+    ) -> Result<Vec<MessageRecord>, DbError> {
         let about = |entry: &Record| {
             let id = keys::read_message(entry.key())?;
             Some((MESSAGES, keys::message(id)))
@@ -236,7 +270,7 @@ impl Db {
                 return Ok(None);
             };
             let small: Option<MessageRecord> = readable(t.get_json(MESSAGES, &keys::message(id)))?;
-            match small {
+            match small.filter(&keep) {
                 Some(small) if whole => Ok(Some(bodies::whole(t, small)?)),
                 small => Ok(small),
             }

@@ -20,6 +20,7 @@ pub mod strays;
 pub mod numbers;
 pub mod sectors;
 pub mod timelines;
+mod waiting;
 pub mod workers;
 pub mod posts;
 pub mod roles;
@@ -216,6 +217,12 @@ impl Db {
         Self::of(Store::in_memory(&versions::SCHEMA))
     }
 
+    /// The same, as if several managers had it open, each with a clone.
+    #[cfg(test)]
+    pub(crate) fn in_memory_shared() -> Self {
+        Self::of(Store::in_memory_shared(&versions::SCHEMA))
+    }
+
     fn of(store: Store) -> Self {
         Self {
             store,
@@ -347,7 +354,7 @@ mod tests {
             .unwrap();
 
         assert!(db.open_messages().unwrap().is_empty());
-        assert!(db.ready(Commitment::Proof).unwrap().is_empty());
+        assert!(db.ready(Commitment::Proof, None).unwrap().is_empty());
         assert!(db.unfinished_posts(1000).unwrap().is_empty());
         // asked for by name, it is told
         let named = db.message(id).unwrap_err();

@@ -11,7 +11,7 @@ use crate::{
         owner::Speaker,
         pages::Wanted,
         record::{Carriage, Claimant, MessageRecord, SectorRecord},
-        schema::{DONE, IN_WORK, LEFT_CHAIN, NUMBERS, READY, REQUESTS, SECTORS},
+        schema::{DONE, IN_WORK, NUMBERS, REQUESTS, SECTORS},
         strays::{FRESH_MS, above_strays, is_known},
     },
     model::{Commitment, MessageId, UnixMs, unix_ms},
@@ -224,11 +224,6 @@ impl Db {
         })
     }
 
-    /// Finished sectors that the chain does not have any more.
-    pub fn left_chain(&self) -> Result<Vec<SectorRecord>, DbError> {
-        self.listed(LEFT_CHAIN, b"")
-    }
-
     /// Changes the record of a sector with nobody else in between. An error of `change` leaves
     /// it as it is.
     ///
@@ -306,13 +301,12 @@ impl Db {
         })
     }
 
-    /// Sectors whose commitment of this kind waits for a message.
-    pub fn ready(&self, kind: Commitment) -> Result<Vec<SectorRecord>, DbError> {
-        self.listed(READY, &keys::ready_kind(kind))
-    }
-
     /// The sectors of a list, a page at a time: each page is of one moment.
-    fn listed(&self, list: Table, prefix: &[u8]) -> Result<Vec<SectorRecord>, DbError> {
+    pub(in crate::db) fn listed(
+        &self,
+        list: Table,
+        prefix: &[u8],
+    ) -> Result<Vec<SectorRecord>, DbError> {
         self.listed_in(list, Span::prefix(prefix), SECTORS, |entry| {
             keys::read_sector(entry.key()).map(keys::sector)
         })

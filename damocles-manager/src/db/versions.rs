@@ -189,7 +189,7 @@ mod tests {
         ended(MessageState::Rejected, now);
         drop(store);
         let db = Db::open(home.path()).unwrap();
-        let watched = db.watched_messages().unwrap();
+        let watched = db.watched_messages(None).unwrap();
         let mut ids: Vec<_> = watched.iter().map(|watched| watched.id).collect();
         ids.sort();
         let mut want = [landed, failed];
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(in_work.len(), 400);
         assert!(in_work.iter().all(|r| r.online));
         assert_eq!(db.sectors(false).unwrap().len(), 800);
-        assert!(db.ready(Commitment::Proof).unwrap().is_empty());
+        assert!(db.ready(Commitment::Proof, None).unwrap().is_empty());
         assert!(db.sector(SectorId::new(1001, 1)).is_err(), "it is kept");
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let divided = db.read(|t| t.get(MESSAGES, &keys::message(open.id)));
         let divided: MessageRecord = divided.unwrap().json().unwrap().unwrap();
         assert!(divided.params.0.is_empty() && !open.params.0.is_empty());
-        let watched = db.watched_messages().unwrap();
+        let watched = db.watched_messages(None).unwrap();
         assert_eq!(watched.len(), 1);
         assert_eq!((watched[0].id, watched[0].epoch), (landed.id, Some(9)));
     }

@@ -3,7 +3,7 @@
 use crate::{
     chain::{ChainError, Head},
     db::{
-        DbError,
+        Db, DbError,
         record::{MessageRecord, Order},
         spent::day,
     },
@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// Messages that are worked on at the same time.
 const AT_ONCE: usize = 8;
 /// Between two looks for what other managers want.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// How long to leave a database alone that could not be read.
-const AFTER_DB_ERROR: Duration = Duration::from_secs(5);
+pub(super) const AFTER_DB_ERROR: Duration = Duration::from_secs(5);
 /// Between two passes at least, if not woken: what is due already may be due because its record
 /// could not be written.
 const SHORTEST_PAUSE_MS: u64 = 250;
@@ -58,7 +58,7 @@ impl Engine {
     /// # Errors
     /// None; the result fits a service.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut head = self.head.clone();
+        let (mut head, mut woken) = (self.head.clone(), self.wake.subscribe());
         loop {
             let next = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -76,7 +76,7 @@ impl Engine {
             };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = self.wake.notified() => {}
+                Ok(()) = woken.changed() => {}
                 changed = head.changed(), if next != Next::Idle => {
                     if changed.is_err() {
                         // whoever follows the head is gone: the daemon is stopping
@@ -98,8 +98,10 @@ impl Engine {
         loop {
             tokio::time::sleep(LOOK).await;
             let open = self.db.call(|db| db.open_messages_briefly()).await;
-            let wanted =
-                |m: &MessageRecord| m.state == MessageState::Wanted && !rests(m, unix_ms());
+            let wanted = |m: &MessageRecord| {
+                let ours = self.only.is_none_or(|from| from == m.from);
+                ours && m.state == MessageState::Wanted && !rests(m, unix_ms())
+            };
             // what cannot be read now is looked for again
             if open.is_ok_and(|open| open.iter().any(wanted)) {
                 return;
@@ -117,7 +119,7 @@ impl Engine {
             Some(head) => self.watch(head).await?,
             None => false,
         };
-        let open = urgent_first(self.db.call(|db| db.open_messages()).await?);
+        let open = urgent_first(self.open().await?);
         let (first, then) = if branched {
             // What was on chain or in the pool before keeps its nonce: it goes to the node again
             // before anything new can take it.
@@ -137,7 +139,7 @@ impl Engine {
                 })
                 .await;
         }
-        let left = self.db.call(|db| db.open_messages()).await?;
+        let left = self.open().await?;
         if let Some(head) = &head {
             self.fill_gaps(&left, head).await;
         }
@@ -156,6 +158,16 @@ impl Engine {
             None if idle => Next::Idle,
             None => Next::AtHead,
         })
+    }
+
+    /// The messages that are on their way, of those that this engine looks after.
+    async fn open(&self) -> Result<Vec<MessageRecord>, DbError> {
+        let from = self.only;
+        let open = move |db: &Db| match from {
+            Some(from) => db.open_messages_of(from),
+            None => db.open_messages(),
+        };
+        self.db.call(open).await
     }
 
     /// Stores up to which head messages of WindowPoSts were looked for: whoever proves may be

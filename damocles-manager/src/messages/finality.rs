@@ -23,7 +23,8 @@ impl Engine {
         if before.as_ref() == Some(head) {
             return Ok(false);
         }
-        let landed = self.db.call(|db| db.watched_messages()).await?;
+        let from = self.only;
+        let landed = self.db.call(move |db| db.watched_messages(from)).await?;
         match self.look_at_all(landed, before.as_ref(), head).await {
             Ok(branched) => {
                 *self.seen.trunk.lock() = Some(head.clone());

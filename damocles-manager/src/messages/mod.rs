@@ -15,6 +15,8 @@
 //! and the node makes one message of one id, so no crash makes two; what we sign ourselves is
 //! stored with its nonce before it leaves, and leaves again as it is. Where another message took
 //! the nonce of ours, the same record goes on with a new attempt, which has an id of its own.
+//! Each sender has an engine of its own (`share.rs`), of one manager at a time: it hands out the
+//! sender's nonces.
 
 mod accounts;
 mod engine;
@@ -26,11 +28,13 @@ mod orders;
 mod push;
 mod replace;
 mod sender;
+mod share;
 mod sign;
 mod verdict;
 mod view;
 
 pub use fee::{Estimate, price};
+pub use share::run;
 pub use verdict::{Verdict, of_exit_code};
 
 use crate::{
@@ -51,7 +55,7 @@ use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{MethodNum, address::Address, econ::TokenAmount};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// So many epochs below the head a chain does not change any more (Filecoin specification,
 /// expected consensus, `ChainFinality`).
@@ -180,10 +184,12 @@ pub struct Engine {
     db: Db,
     chain: Arc<dyn Chain>,
     head: watch::Receiver<Option<Head>>,
-    wake: Arc<Notify>,
+    wake: watch::Sender<()>,
     backend: push::Backend,
     /// Epochs after which a chain is final whose node does not say.
     finality: Epoch,
+    /// Whose messages it looks after; None: everybody's.
+    only: Option<Address>,
     seen: Arc<Seen>,
 }
 
@@ -207,9 +213,10 @@ impl Engine {
             db,
             chain,
             head,
-            wake: Arc::default(),
+            wake: watch::Sender::new(()),
             backend: push::Backend::default(),
             finality: CHAIN_FINALITY,
+            only: None,
             seen: Arc::default(),
         }
     }
@@ -234,6 +241,18 @@ impl Engine {
         Self { db, ..self.clone() }
     }
 
+    /// An engine that looks after the messages of this sender, on a database that writes in the
+    /// role of it. It has seen nothing yet: another one may have looked after them meanwhile.
+    #[must_use]
+    pub fn of(&self, sender: Address, db: Db) -> Self {
+        Self {
+            db,
+            only: Some(sender),
+            seen: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// The head at which the engine, here or in another manager, looked for a WindowPoSt's
     /// message last, without finding it.
     ///
@@ -248,9 +267,9 @@ impl Engine {
         self.backend.keys()
     }
 
-    /// Tells the engine that a wanted message was stored.
+    /// Tells the engines that a wanted message was stored.
     pub fn wake(&self) {
-        self.wake.notify_one();
+        self.wake.send_replace(());
     }
 
     /// Stores a wanted message and wakes the engine. The same id again changes nothing: the

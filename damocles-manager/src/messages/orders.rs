@@ -106,7 +106,7 @@ impl Engine {
 fn of_cid(db: &Db, cid: Cid) -> Result<Option<MessageRecord>, DbError> {
     let has = |m: &MessageRecord| m.cid == Some(cid) || m.lost.iter().any(|l| l.cid == cid);
     let mut found = db.open_messages_briefly()?.into_iter().find(has);
-    for watched in db.watched_messages()? {
+    for watched in db.watched_messages(None)? {
         if found.is_none() {
             found = db.message(watched.id)?.filter(has);
         }

@@ -28,9 +28,9 @@ use crate::{
     chain::{Chain, ChainError, Head},
     db::{Db, DbError, posts::PostRecord},
     messages::{Engine, EngineError},
-    policy::{MinerPolicy, ProvingPolicy},
+    policy::ProvingPolicy,
     roles::{Role, Roles},
-    served::Served,
+    served::{Policies, Served},
     storage::{StorageError, Stores},
 };
 use damocles_flow::{
@@ -38,11 +38,8 @@ use damocles_flow::{
     table::Table,
 };
 use damocles_types::ActorId;
-use std::{collections::BTreeMap, sync::Arc};
-use tokio::{
-    sync::watch,
-    task::{JoinError, JoinSet},
-};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Everything that the poster works with.
@@ -86,80 +83,41 @@ pub async fn run(
     roles: Roles,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut changes = served.changes();
-    let mut running: BTreeMap<ActorId, CancellationToken> = BTreeMap::new();
-    let mut loops = JoinSet::new();
-    loop {
-        let all = changes.borrow_and_update().clone();
-        let wanted: Vec<_> = all.iter().filter(|m| m.post.enabled).collect();
-        if wanted.is_empty() && running.is_empty() {
-            tracing::warn!("no miner has [Miners.PoSt] Enabled; nothing is proven here");
-        }
-        // a loop whose miner is proven no more ends; its records say where it was
-        for (actor, stop) in &running {
-            if !wanted.iter().any(|m| m.actor == *actor) {
-                stop.cancel();
-            }
-        }
-        for miner in wanted {
-            let actor = miner.actor;
-            // until one has ended there is no second one
-            running.entry(actor).or_insert_with(|| {
-                let stop = stop.child_token();
-                let held = serve(&parts, &served, miner.clone(), &roles, stop.clone());
-                loops.spawn(async move { (actor, held.await) });
-                stop
-            });
-        }
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Ok(()) = changes.changed() => {}
-            Some(ended) = loops.join_next() => {
-                // one that was not told to end is not begun anew, and that is said
-                if let Ok((actor, _)) = &ended
-                    && running.get(actor).is_some_and(CancellationToken::is_cancelled)
-                {
-                    running.remove(actor);
-                }
-                said(ended);
-            }
-        }
-    }
-    while let Some(ended) = loops.join_next().await {
-        said(ended);
-    }
-    Ok(())
+    let changes = served.changes();
+    let work = move |actor: ActorId, db: Db, stop| serve(parts.on(db), served.clone(), actor, stop);
+    roles.share(Role::Post, changes, proven, work, stop).await
 }
 
-fn said(ended: Result<(ActorId, anyhow::Result<()>), JoinError>) {
-    let ended = ended.map(|(_, ended)| ended);
-    if let Err(error) = ended.map_err(anyhow::Error::from).flatten() {
-        tracing::error!(%error, "a miner is not served any more; please report this");
+/// The miners whose sectors are proven here.
+fn proven(policies: &Policies) -> BTreeSet<ActorId> {
+    let enabled = policies.iter().filter(|m| m.post.enabled);
+    let proven: BTreeSet<_> = enabled.map(|m| m.actor).collect();
+    if proven.is_empty() {
+        tracing::warn!("no miner has [Miners.PoSt] Enabled; nothing is proven here");
     }
+    proven
 }
 
-/// The loop of one miner, while this manager has the role.
-fn serve(
-    parts: &Parts,
-    served: &Served,
-    miner: Arc<MinerPolicy>,
-    roles: &Roles,
+/// The loop of one miner, until `stop`.
+async fn serve(
+    parts: Parts,
+    served: Served,
+    actor: ActorId,
     stop: CancellationToken,
-) -> impl Future<Output = anyhow::Result<()>> + use<> {
-    let (parts, served, actor) = (parts.clone(), served.clone(), miner.actor);
-    let work = move |db: Db, stop: CancellationToken| {
-        let (parts, served, miner) = (parts.on(db), served.clone(), miner.clone());
-        async move {
-            alive::kept_alive(actor, stop.clone(), move || {
-                let (parts, served, miner) = (parts.clone(), served.clone(), miner.clone());
-                miner::MinerLoop::new(parts, served, miner).run(stop.clone())
-            })
-            .await;
-            Ok(())
-        }
+) -> anyhow::Result<()> {
+    let mut changes = served.changes();
+    let policy = changes.wait_for(|all| all.iter().any(|m| m.actor == actor));
+    let miner = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        all = policy => all?.iter().find(|m| m.actor == actor).cloned(),
     };
-    let scope = format!("t0{actor}");
-    roles.clone().hold(Role::Post, scope, work, stop)
+    let Some(miner) = miner else { return Ok(()) };
+    alive::kept_alive(actor, stop.clone(), move || {
+        let (parts, served, miner) = (parts.clone(), served.clone(), miner.clone());
+        miner::MinerLoop::new(parts, served, miner).run(stop.clone())
+    })
+    .await;
+    Ok(())
 }
 
 /// What a step did not get done. All of it is tried again while the deadline is open.

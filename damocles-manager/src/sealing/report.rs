@@ -284,7 +284,7 @@ mod tests {
         crate::sealing::tests::proof_waits(&room, id);
         let waits = || {
             room.db
-                .ready(crate::model::Commitment::Proof)
+                .ready(crate::model::Commitment::Proof, None)
                 .unwrap()
                 .len()
         };

@@ -389,6 +389,6 @@ mod tests {
         assert!(fate.online && !fate.finalized && fate.aborted_by.is_none());
         let fate = room.abort_by_person(id, "gone".into()).await.unwrap();
         assert_eq!(fate.abort_reason, "gone");
-        assert!(room.db.left_chain().unwrap().is_empty());
+        assert!(room.db.left_chain(None).unwrap().is_empty());
     }
 }

@@ -44,7 +44,10 @@ struct House {
 
 impl House {
     fn new(change: impl FnOnce(&mut MinerPolicy)) -> Self {
-        let rig = Rig::new(5000);
+        Self::on(Rig::new(5000), change)
+    }
+
+    fn on(rig: Rig, change: impl FnOnce(&mut MinerPolicy)) -> Self {
         rig.db.set_network("script").unwrap();
         let mut policy = miner(1000);
         change(&mut policy);
@@ -240,3 +243,4 @@ mod left_chain;
 mod precommit;
 mod prove;
 mod sound;
+mod share;

@@ -455,6 +455,6 @@ fn what_ended_long_ago_need_not_be_watched() {
     let key = keys::message(old.id);
     write(&db, MESSAGES_WATCHED, &key, None);
     sound(&db);
-    let watched: Vec<Watched> = db.watched_messages().unwrap();
+    let watched: Vec<Watched> = db.watched_messages(None).unwrap();
     assert_eq!(watched, []);
 }

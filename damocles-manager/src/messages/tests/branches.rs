@@ -155,7 +155,7 @@ async fn a_message_is_final_when_the_chain_says_so_or_after_900_epochs() {
         rig.advance(0);
         rig.round().await;
         assert_eq!(rig.state(id), S::Final, "{told:?}");
-        assert!(rig.db.watched_messages().unwrap().is_empty());
+        assert!(rig.db.watched_messages(None).unwrap().is_empty());
     }
 }
 
@@ -273,5 +273,5 @@ async fn what_failed_on_a_branch_that_is_gone_is_followed_on_the_next_one() {
     rig.advance(900);
     rig.round().await;
     assert_eq!((rig.state(a), rig.state(b)), (S::Final, S::FailedFinal));
-    assert!(rig.db.watched_messages().unwrap().is_empty());
+    assert!(rig.db.watched_messages(None).unwrap().is_empty());
 }

@@ -4,6 +4,7 @@ mod branches;
 mod own_keys;
 mod refusals;
 mod replace;
+mod share;
 
 use super::*;
 use crate::chain::script::ScriptChain;
@@ -20,7 +21,15 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(height: Epoch) -> Self {
-        let db = Db::in_memory();
+        Self::on(Db::in_memory(), height)
+    }
+
+    /// On a database that several managers have open.
+    pub(crate) fn shared(height: Epoch) -> Self {
+        Self::on(Db::in_memory_shared(), height)
+    }
+
+    fn on(db: Db, height: Epoch) -> Self {
         let chain = Arc::new(ScriptChain::at(height));
         chain.add_miner(1000);
         let (tell, head) = watch::channel(None);
@@ -60,8 +69,13 @@ impl Rig {
 
     /// Another process on the same database.
     pub(crate) fn restart(&mut self) {
+        self.engine = self.another();
+    }
+
+    /// The engine of another process on the same database.
+    pub(crate) fn another(&self) -> Engine {
         let head = self.tell.subscribe();
-        self.engine = Engine::new(self.db.clone(), self.chain.clone(), head);
+        Engine::new(self.db.clone(), self.chain.clone(), head)
     }
 
     /// From now on, and in no other process, the key store signs for some senders.

@@ -179,6 +179,6 @@ async fn what_was_not_pushed_when_its_sector_was_given_up_is_withdrawn() {
     assert!(over.error.unwrap().contains("given up"));
     assert!(rig.chain.edit().pushes.is_empty());
     // the other one waits for a message of its own
-    let ready = rig.db.ready(Commitment::PreCommit).unwrap();
+    let ready = rig.db.ready(Commitment::PreCommit, None).unwrap();
     assert_eq!(ready.iter().map(|r| r.id).collect::<Vec<_>>(), [sectors[1]]);
 }

@@ -12,7 +12,9 @@ use crate::{
         script::{ScriptChain, Windows},
     },
     db::{posts::PostKey, record::MessageRecord},
-    policy::{BatchPolicy, FeePolicy, PostPolicy, SectorPolicy, SendPolicy, tests::store},
+    policy::{
+        BatchPolicy, FeePolicy, MinerPolicy, PostPolicy, SectorPolicy, SendPolicy, tests::store,
+    },
     storage::Replica,
 };
 use damocles_flow::message::MessageEvent;

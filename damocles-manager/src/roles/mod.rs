@@ -6,11 +6,22 @@
 //! stand by ──taken──► at work ──lost──► stand by …
 //! ```
 //! With a database that nobody else can have open the same happens, and nobody is waited for.
+//! Most roles are had of something, a miner or a sender, and of each by itself: see `share`.
+
+mod share;
+
+pub use share::Scope;
 
 use crate::db::{Db, DbError};
 use clap::ValueEnum;
 use damocles_kv::{Fence, Held, Lease};
-use std::{collections::BTreeSet, fmt, time::Duration};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +31,10 @@ const LEASE: Duration = Duration::from_millis(3500);
 const RENEW: Duration = Duration::from_millis(1000);
 /// Between two looks of one that stands by.
 const LOOK: Duration = Duration::from_millis(500);
+/// Whoever has a role of something already lets others go first for its next one, so much longer for
+/// each that it has, and at most so long: so managers that are started together share what there is.
+const MODESTY: Duration = Duration::from_millis(100);
+const MOST_MODESTY: Duration = Duration::from_millis(300);
 /// A holder whose work does not end when it is told to is left alone after so long: what it
 /// writes is refused.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -29,9 +44,9 @@ const LEAVE: Duration = Duration::from_secs(5);
 pub enum Role {
     /// Answers workers and operators; any number of managers do.
     Rpc,
-    /// Puts sectors into messages; one manager for all miners.
+    /// Puts sectors into messages; one manager for each miner.
     Commit,
-    /// Sends messages and follows them; one manager for all senders.
+    /// Sends messages and follows them; one manager for each sender.
     Messages,
     /// Proves sectors; one manager for each miner.
     Post,
@@ -68,6 +83,8 @@ pub struct Roles {
     /// The name of this process; no other one has had it.
     holder: String,
     mine: BTreeSet<Role>,
+    /// Of how many things it has each role.
+    held: Arc<Mutex<BTreeMap<Role, u32>>>,
 }
 
 impl Roles {
@@ -78,6 +95,7 @@ impl Roles {
             db,
             holder,
             mine: mine.into_iter().collect(),
+            held: Arc::default(),
         }
     }
 
@@ -101,12 +119,12 @@ impl Roles {
     where
         F: Future<Output = anyhow::Result<()>> + Send,
     {
-        let name = role.to_string();
         loop {
             let fence = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                fence = self.acquire(&name, &scope) => fence,
+                fence = self.acquire(role, &scope) => fence,
             };
+            let counted = Counted::new(&self.held, role);
             if self.db.is_shared() {
                 tracing::info!(%role, scope, fence = fence.number, "this manager has the role now");
             }
@@ -121,15 +139,20 @@ impl Roles {
                 () = self.renew(&fence) => {}
             }
             tracing::warn!(%role, scope, "another manager has the role now, or it could not be renewed; what is under way here is left to the one that has it");
+            drop(counted);
             until.cancel();
             let _ = tokio::time::timeout(LEAVE, working).await;
         }
     }
 
     /// Waits until the role is this process's.
-    async fn acquire(&self, role: &str, scope: &str) -> Fence {
+    async fn acquire(&self, role: Role, scope: &str) -> Fence {
         let mut seen: Option<(Held, Instant)> = None;
         loop {
+            if self.db.is_shared() {
+                let held = self.held.lock().get(&role).copied().unwrap_or(0);
+                sleep((MODESTY * held).min(MOST_MODESTY)).await;
+            }
             match self.try_it(role, scope, seen.as_ref()).await {
                 Ok(Lease::Granted(fence)) => return fence,
                 Ok(Lease::Held(held)) => {
@@ -140,7 +163,7 @@ impl Roles {
                             .is_none_or(|(before, _)| before.fence != held.fence);
                         if news {
                             tracing::info!(
-                                role,
+                                %role,
                                 scope,
                                 by = held.by,
                                 "another manager has the role; standing by"
@@ -152,20 +175,24 @@ impl Roles {
                 Err(error) => {
                     // what was seen before may have been renewed meanwhile
                     seen = None;
-                    tracing::debug!(role, scope, %error, "a role cannot be taken now");
+                    tracing::debug!(%role, scope, %error, "a role cannot be taken now");
                 }
             }
-            sleep(LOOK).await;
+            // not later than it can be taken over
+            let left = seen
+                .as_ref()
+                .map(|(_, since)| LEASE.saturating_sub(since.elapsed()));
+            sleep(left.map_or(LOOK, |left| left.min(LOOK))).await;
         }
     }
 
     async fn try_it(
         &self,
-        role: &str,
+        role: Role,
         scope: &str,
         seen: Option<&(Held, Instant)>,
     ) -> Result<Lease, DbError> {
-        let (role, scope) = (role.to_owned(), scope.to_owned());
+        let (role, scope) = (role.to_string(), scope.to_owned());
         let holder = self.holder.clone();
         let over = seen.filter(|(_, since)| since.elapsed() >= LEASE);
         let over = over.map(|(held, _)| held.clone());
@@ -218,13 +245,34 @@ impl Roles {
     }
 }
 
+/// One more that a manager has the role of, as long as this lives.
+struct Counted {
+    held: Arc<Mutex<BTreeMap<Role, u32>>>,
+    role: Role,
+}
+
+impl Counted {
+    fn new(held: &Arc<Mutex<BTreeMap<Role, u32>>>, role: Role) -> Self {
+        *held.lock().entry(role).or_default() += 1;
+        Self {
+            held: held.clone(),
+            role,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.lock().get_mut(&self.role) {
+            *held -= 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::mpsc;
 
     /// Work that tells by whom it is begun, and runs until it is told to end.
