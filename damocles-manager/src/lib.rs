@@ -2,6 +2,7 @@
 //! rooms of the trade (sealing, commit, post) do not know each other: `daemon` wires them.
 
 pub mod model;
+pub mod deal;
 pub mod policy;
 pub mod served;
 pub mod db;
@@ -11,6 +12,7 @@ pub mod chain;
 pub mod wallet;
 pub mod messages;
 pub mod storage;
+pub mod deals;
 pub mod sealing;
 pub mod commit;
 pub mod post;

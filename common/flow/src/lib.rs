@@ -1,5 +1,5 @@
 //! State machines as tables that can be printed: the plans of the worker, and in the manager
-//! the life of a chain message and of a WindowPoSt. Pure data: no IO, no clock, no policy.
+//! the life of a chain message, of a WindowPoSt and of a deal. Pure data: no IO, no clock, no policy.
 //!
 //! A table is a function from a state to its edges, an exhaustive `match` without wildcard,
 //! so that a forgotten state does not compile. The documents under `docs/flows/` are rendered
@@ -13,6 +13,7 @@ pub mod seal;
 pub mod plan;
 pub mod message;
 pub mod post;
+pub mod deal;
 
 pub use plan::{IllegalStep, PlanName};
 pub use seal::Finding;

@@ -3,6 +3,7 @@
 
 use damocles_flow::{
     Ev, Finding, PlanName, State,
+    deal::{DealEvent, DealFlow, DealState},
     message::{MessageEvent, MessageFlow, MessageState},
     post::{PostEvent, PostFlow, PostState},
     seal::{self, Seal},
@@ -40,6 +41,7 @@ fn tables_are_sound() {
         MessageState::Rejected,
     ]);
     sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);
+    sound::<DealFlow>(&[DealState::Sealed, DealState::Cancelled, DealState::Expired]);
 }
 
 #[test]
@@ -62,6 +64,12 @@ fn every_event_is_used_somewhere() {
         .map(|(e, _)| *e)
         .collect();
     assert_eq!(posts, PostEvent::iter().collect());
+    let deals: BTreeSet<_> = DealFlow::reachable()
+        .iter()
+        .flat_map(|s| DealFlow::edges(*s))
+        .map(|(e, _)| *e)
+        .collect();
+    assert_eq!(deals, DealEvent::iter().collect());
 }
 
 #[test]
@@ -203,6 +211,11 @@ fn names_on_the_wire_are_frozen() {
             "Expired"
         ]
     );
+    let deals: Vec<_> = DealState::iter().map(|s| s.to_string()).collect();
+    assert_eq!(
+        deals,
+        ["Waiting", "InSector", "Sealed", "Cancelled", "Expired"]
+    );
 }
 
 fn document_agrees(name: &str, rendered: &str) {
@@ -248,6 +261,15 @@ fn documents_agree_with_the_tables() {
             "One record per miner, opening of a deadline, and batch of partitions that one message proves. Every step is \
              stored before the next one begins, so that a restart in the middle of a window goes on where it was.",
             PostState::sentence,
+        ),
+    );
+    document_agrees(
+        "deal.md",
+        &render::<DealFlow>(
+            "A deal",
+            "One record per allocation of the verified registry or deal of the storage market that a person or a program put \
+             into the manager's own queue.",
+            DealState::sentence,
         ),
     );
 }

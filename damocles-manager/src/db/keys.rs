@@ -1,6 +1,7 @@
 //! Keys: big-endian, the miner first, so that their order is the order of numbers and one
 //! miner's records lie together.
 
+use crate::deal::DealId;
 use crate::model::{Commitment, MessageId, MessageKind, UnixMs};
 use damocles_types::{ActorId, Epoch, SectorId};
 
@@ -74,6 +75,35 @@ pub(crate) fn spent(day: u32, id: ActorId, kind: MessageKind) -> Vec<u8> {
     key.extend(miner(id));
     key.extend(kind.to_string().as_bytes());
     key
+}
+
+/// Key of a deal.
+pub(crate) fn deal(id: DealId) -> Vec<u8> {
+    let (kind, number) = match id {
+        DealId::Allocation(number) => (0, number),
+        DealId::Market(number) => (1, number),
+    };
+    let mut key = vec![kind];
+    key.extend(number.to_be_bytes());
+    key
+}
+
+/// Key of a deal under its provider.
+pub(crate) fn miner_deal(provider: ActorId, id: DealId) -> Vec<u8> {
+    let mut key = miner(provider);
+    key.extend(deal(id));
+    key
+}
+
+/// Reads what [`deal`] wrote, at the end of a key.
+pub(crate) fn read_deal(key: &[u8]) -> Option<DealId> {
+    let (kind, number) = key.get(key.len().checked_sub(9)?..)?.split_at(1);
+    let number = u64::from_be_bytes(number.try_into().ok()?);
+    match kind {
+        [0] => Some(DealId::Allocation(number)),
+        [1] => Some(DealId::Market(number)),
+        _ => None,
+    }
 }
 
 /// Reads what [`message`] wrote, at the end of a key.

@@ -3,7 +3,7 @@
 use crate::{
     db::{
         damaged::readable,
-        keys,
+        deals, keys,
         record::{Carriage, LeftChain, MessageRecord, SectorRecord},
         schema::{DONE, IN_WORK, LEFT_CHAIN, OVER, PROOFS, READY, SECTORS},
     },
@@ -58,6 +58,7 @@ pub(in crate::db) fn put(
     for (table, key) in is.difference(&was) {
         t.overwrite(*table, key.clone(), [])?;
     }
+    deals::follow(t, before, record)?;
     if before.is_some_and(SectorRecord::in_work) && !record.in_work() {
         t.overwrite(OVER, keys::over(unix_ms(), record.id), [])?;
         if !record.finalized {

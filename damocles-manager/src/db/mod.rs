@@ -14,6 +14,7 @@ mod history;
 mod listed;
 pub mod pages;
 pub mod spent;
+pub mod deals;
 pub mod messages;
 pub mod owner;
 pub mod strays;
@@ -35,6 +36,7 @@ pub mod check;
 pub use damocles_kv::ConnectError as ServerError;
 pub use lines::{FileError, Header};
 
+use crate::deal::DealId;
 use damocles_api::caller::Caller;
 use damocles_daemon::belongs::Highest;
 use damocles_kv::{
@@ -73,6 +75,16 @@ pub enum DbError {
         id: crate::model::MessageId,
         state: damocles_flow::message::MessageState,
         event: damocles_flow::message::MessageEvent,
+    },
+    #[error("deal {0} does not wait for a sector any more")]
+    DealTaken(DealId),
+    #[error("deal {0} is not in the queue")]
+    NoDeal(DealId),
+    #[error("deal {id} cannot {event} in state {state}")]
+    NoDealStep {
+        id: DealId,
+        state: damocles_flow::deal::DealState,
+        event: damocles_flow::deal::DealEvent,
     },
     /// The record changed under the caller, who should look again.
     #[error("sector {0} changed meanwhile")]

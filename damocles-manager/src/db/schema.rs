@@ -40,6 +40,10 @@ pub(crate) const MESSAGES_OPEN: Table = Table("messages-open");
 pub(crate) const MESSAGES_WATCHED: Table = Table("messages-watched");
 /// What messages cost their senders, by day. Key: day (since 1970), miner, kind; the amount.
 pub(crate) const SPENT: Table = Table("spent");
+/// Deals of the manager's own queue. Key: kind (a byte), number.
+pub(crate) const DEALS: Table = Table("deals");
+/// Deals that wait for a sector. Key: miner, kind, number; no value.
+pub(crate) const DEALS_WAITING: Table = Table("deals-waiting");
 /// Messages that carry a sector. Key: miner, number, message id; no value.
 pub(crate) const SECTOR_MESSAGES: Table = Table("sector-messages");
 /// Attempts at steps as workers reported them. Key: miner, number, seq.
@@ -84,6 +88,8 @@ pub(crate) const TABLES: &[Table] = &[
     MESSAGES_OPEN,
     MESSAGES_WATCHED,
     SPENT,
+    DEALS,
+    DEALS_WAITING,
     SECTOR_MESSAGES,
     TIMELINES,
     WORKERS,

@@ -52,7 +52,7 @@ pub(crate) const SCHEMA: Schema = Schema {
         },
         // a program of before would not withdraw what a person ordered to be withdrawn
         Migration {
-            what: "what messages cost is summed by day; messages may be replaced and withdrawn",
+            what: "what messages cost is summed by day; messages may be replaced and withdrawn; deals wait",
             work: Work::Nothing,
         },
     ],

@@ -4,12 +4,14 @@
 //! requests take of memory is counted, too.
 
 mod caller;
+mod long;
 mod patient;
 mod places;
 mod room;
 mod standing;
 
 pub use caller::{Caller, Held};
+pub use long::Long;
 
 use crate::{runtime, seldom::Seldom};
 use axum::{
@@ -244,15 +246,19 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let (request, claim) = self.room.claim(request.map(Body::new));
+        let long = Long::default();
+        let (request, claim) = self.room.claim(request.map(Body::new), long.clone());
         let mut request: Request = request;
+        request.extensions_mut().insert(long.clone());
         request.extensions_mut().insert(ConnectInfo(self.peer));
         request.extensions_mut().insert(self.caller.clone());
         let call = self.caller.call(claim);
-        let answer = timeout(self.limit, self.router.call(request));
+        let (limit, answer) = (self.limit, self.router.call(request));
         Box::pin(async move {
-            let late = |_| Ok(http::StatusCode::REQUEST_TIMEOUT.into_response());
-            let Ok(answer) = answer.await.unwrap_or_else(late);
+            let Ok(answer) = tokio::select! {
+                answer = answer => answer,
+                () = long.over(limit) => Ok(http::StatusCode::REQUEST_TIMEOUT.into_response()),
+            };
             Ok(caller::sending(call, answer))
         })
     }

@@ -2,6 +2,7 @@
 //! from the moment that somebody reads it until its answer, which may repeat it, is sent. Without
 //! room it is not read, and waits where it costs nothing: in the caller's socket.
 
+use super::long::Long;
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
@@ -51,7 +52,7 @@ impl Room {
     }
 
     /// The request, whose body takes its room when it is read.
-    pub(super) fn claim(&self, request: Request) -> (Request, Claim) {
+    pub(super) fn claim(&self, request: Request, long: Long) -> (Request, Claim) {
         let claim = Claim::default();
         let most = request.body().size_hint().upper().unwrap_or(LARGEST);
         let most = usize::try_from(most.min(LARGEST)).unwrap_or(ALL);
@@ -69,6 +70,7 @@ impl Room {
                 held,
                 limit,
                 late: None,
+                long,
             })
         };
         (request.map(body), claim)
@@ -83,8 +85,10 @@ struct Reading {
     wait: Option<BoxFuture<'static, Permit>>,
     held: Claim,
     limit: Duration,
-    /// Runs from the first moment that it is read.
+    /// Runs from the first moment that it is read; where it may take long, from the last one at
+    /// which something came.
     late: Option<Pin<Box<Sleep>>>,
+    long: Long,
 }
 
 impl HttpBody for Reading {
@@ -102,6 +106,9 @@ impl HttpBody for Reading {
             *self.held.0.lock().unwrap_or_else(PoisonError::into_inner) = permit.ok();
         }
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            if self.long.is_allowed() {
+                self.late = None;
+            }
             return Poll::Ready(frame);
         }
         let limit = self.limit;
@@ -140,14 +147,14 @@ mod tests {
         let largest = LARGEST as usize;
         let mut held = Vec::new();
         for _ in 0..ALL / largest {
-            let (request, claim) = room.claim(request(largest));
+            let (request, claim) = room.claim(request(largest), Long::default());
             assert_eq!(read(request).await, largest);
             held.push(claim);
         }
-        let (next, _claim) = room.claim(request(SMALL + 1));
+        let (next, _claim) = room.claim(request(SMALL + 1), Long::default());
         let mut next = Box::pin(read(next));
         assert!(futures::poll!(&mut next).is_pending(), "there is no room");
-        let (small, _claim) = room.claim(request(SMALL));
+        let (small, _claim) = room.claim(request(SMALL), Long::default());
         assert_eq!(read(small).await, SMALL);
         held.pop();
         assert_eq!(next.await, SMALL + 1);
@@ -156,10 +163,12 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_read_takes_no_room_and_what_does_not_say_its_size_takes_the_most() {
         let room = Room::new(Duration::from_secs(600));
-        let unread: Vec<_> = (0..40).map(|_| room.claim(request(1 << 20))).collect();
+        let unread: Vec<_> = (0..40)
+            .map(|_| room.claim(request(1 << 20), Long::default()))
+            .collect();
         assert_eq!(room.free.available_permits(), ALL / UNIT);
         let parts = futures::stream::iter([Ok::<_, io::Error>("x")]);
-        let (request, claim) = room.claim(Request::new(Body::from_stream(parts)));
+        let (request, claim) = room.claim(Request::new(Body::from_stream(parts)), Long::default());
         assert_eq!(read(request).await, 1);
         let taken = ALL / UNIT - room.free.available_permits();
         assert_eq!(taken, LARGEST as usize / UNIT);
@@ -171,9 +180,35 @@ mod tests {
     async fn a_body_that_does_not_come_in_time_gives_its_room_back() {
         let room = Room::new(Duration::from_secs(30));
         let never = futures::stream::pending::<Result<Bytes, io::Error>>();
-        let (request, claim) = room.claim(Request::new(Body::from_stream(never)));
+        let (request, claim) = room.claim(Request::new(Body::from_stream(never)), Long::default());
         to_bytes(request.into_body(), usize::MAX).await.unwrap_err();
         drop(claim);
         assert_eq!(room.free.available_permits(), ALL / UNIT);
+    }
+
+    /// Something comes every 20 of 30 seconds, and then nothing any more.
+    #[tokio::test(start_paused = true)]
+    async fn what_may_take_long_is_given_up_only_when_nothing_comes() {
+        let room = Room::new(Duration::from_secs(30));
+        for (long, parts, whole) in [(false, 2, false), (true, 9, true), (true, 0, false)] {
+            let stream = futures::stream::unfold(0, move |n| async move {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                (n < parts).then_some((Ok::<_, io::Error>("x"), n + 1))
+            });
+            let never = futures::stream::pending();
+            let body = match parts {
+                0 => Body::from_stream::<futures::stream::Pending<Result<&str, io::Error>>>(never),
+                _ => Body::from_stream(stream),
+            };
+            let allowed = Long::default();
+            let (request, _claim) = room.claim(Request::new(body), allowed.clone());
+            if long {
+                let mut marked = Request::new(Body::empty());
+                marked.extensions_mut().insert(allowed);
+                Long::allow(&marked);
+            }
+            let came = to_bytes(request.into_body(), usize::MAX).await;
+            assert_eq!(came.is_ok(), whole, "{long} {parts}");
+        }
     }
 }

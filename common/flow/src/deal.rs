@@ -1,0 +1,105 @@
+//! The life of a deal in the manager's own queue: a client's data that is to be sealed.
+//!
+//! ```text
+//! Waiting ──take──► InSector ──finish──► Sealed
+//!   │  ▲               │
+//!   │  └────release────┘   (the sector was given up)
+//!   ├──cancel──► Cancelled
+//!   └──expire──► Expired   (nobody sealed it in time)
+//! ```
+//! A deal is in one sector at most. What is in a sector stays with it to the end of that: a deal
+//! goes back only when its sector is given up.
+
+use crate::table::Table;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString};
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+)]
+pub enum DealState {
+    /// For a sector with room for it.
+    Waiting,
+    /// A sector that is being sealed has it.
+    InSector,
+    /// Its sector is proven and finished.
+    Sealed,
+    /// A person took it back.
+    Cancelled,
+    /// It had to be on chain before now.
+    Expired,
+}
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+)]
+pub enum DealEvent {
+    Take,
+    Release,
+    Finish,
+    Cancel,
+    Expire,
+}
+
+/// The table of a deal's life.
+#[derive(Clone, Copy, Debug)]
+pub struct DealFlow;
+
+impl Table for DealFlow {
+    type State = DealState;
+    type Event = DealEvent;
+    const START: DealState = DealState::Waiting;
+
+    fn edges(state: DealState) -> &'static [(DealEvent, DealState)] {
+        use DealEvent as E;
+        use DealState as S;
+        match state {
+            S::Waiting => &[
+                (E::Take, S::InSector),
+                (E::Cancel, S::Cancelled),
+                (E::Expire, S::Expired),
+            ],
+            S::InSector => &[(E::Release, S::Waiting), (E::Finish, S::Sealed)],
+            S::Sealed | S::Cancelled | S::Expired => &[],
+        }
+    }
+}
+
+impl DealState {
+    /// One sentence on what is done with a deal in this state.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Waiting => "put it into the next sector that has room, and whose life suits it",
+            Self::InSector => {
+                "seal the sector; look again on chain before its precommit and its proof"
+            }
+            Self::Sealed => "done",
+            Self::Cancelled => "nothing; it may be added again",
+            Self::Expired => "nothing; the chain does not take it any more",
+        }
+    }
+}
