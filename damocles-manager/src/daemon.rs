@@ -14,6 +14,7 @@ use crate::{
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
     messages::{self, Engine},
+    pieces::Pieces,
     post::{self, PoolProver},
     reload::{self, Reload},
     retention,
@@ -154,6 +155,11 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         reload: reload.clone(),
         counts: Counts::register(&metrics),
     };
+    let pieces = Pieces::new(
+        db.clone(),
+        config.piece_stores.clone(),
+        config.piece_market.clone(),
+    );
     services.spawn("configuration", reload.run(reloads, stop.clone()));
     let serve = rpc::Serve {
         methods: if roles.has(Role::Rpc) {
@@ -162,6 +168,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             rpc::no_methods()
         }
         .into(),
+        pieces,
         guard,
         metrics: metrics.clone(),
         readiness: readiness.clone(),

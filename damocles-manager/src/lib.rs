@@ -12,6 +12,7 @@ pub mod chain;
 pub mod wallet;
 pub mod messages;
 pub mod storage;
+pub mod pieces;
 pub mod deals;
 pub mod sealing;
 pub mod commit;

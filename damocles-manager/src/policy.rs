@@ -143,6 +143,14 @@ impl StorePolicy {
     }
 }
 
+/// A directory with the data of clients (`[[Common.PieceStores]]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PieceStorePolicy {
+    pub name: String,
+    pub path: PathBuf,
+    pub read_only: bool,
+}
+
 /// How sectors are checked before a WindowPoSt, and what proves them (`[Common.Proving]`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProvingPolicy {

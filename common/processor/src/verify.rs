@@ -7,11 +7,16 @@ use crate::{
     serve::TaskError,
     task::{Circuit, prover_id},
 };
+use damocles_kernels::{cpu::Cpu, piece, tree::binary::Options};
 use damocles_types::{
-    ActorId, Commitment, PoStProof, Randomness, SealProof, SectorId, SectorNumber,
+    ActorId, Commitment, PaddedSize, PoStProof, Randomness, SealProof, SectorId, SectorNumber,
 };
 use filecoin_proofs_api::{self as api, PublicReplicaInfo};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+    num::NonZeroUsize,
+};
 
 /// What a seal proof is about.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +83,39 @@ pub fn verify_winning_post(
         prover_id(miner),
     )
     .map_err(TaskError::from)
+}
+
+/// CommP of a piece of `padded` bytes: `payload` bytes of the source, and zeros. On one core, for a
+/// file that somebody handed in.
+///
+/// # Errors
+/// The source cannot be read, or the sizes do not fit.
+pub fn piece_commitment(
+    source: &mut dyn Read,
+    payload: u64,
+    padded: u64,
+) -> io::Result<Commitment> {
+    let mut options = Options::new(Cpu::detect());
+    options.threads = NonZeroUsize::MIN;
+    let root = piece::add(source, payload, padded, None, &options, &|_| {});
+    root.map(Commitment).map_err(io::Error::other)
+}
+
+/// CommD of a sector that those pieces fill, in that order: padded bytes and CommP of each.
+///
+/// # Errors
+/// They do not fill it, or lie at no multiple of their size.
+pub fn sector_commitment(
+    proof_type: SealProof,
+    pieces: &[(u64, Commitment)],
+) -> Result<Commitment, TaskError> {
+    let mut infos = Vec::with_capacity(pieces.len());
+    for (padded, commitment) in pieces {
+        let size = api::UnpaddedBytesAmount(PaddedSize(*padded).unpadded().0);
+        infos.push(api::PieceInfo::new(commitment.0, size).map_err(TaskError::from)?);
+    }
+    let comm_d = api::seal::compute_comm_d(seal_proof(proof_type)?, &infos);
+    comm_d.map(Commitment).map_err(TaskError::from)
 }
 
 fn replicas(

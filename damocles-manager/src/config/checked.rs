@@ -4,14 +4,15 @@ use super::{
     database, endpoint,
     home::here,
     legacy::RULES,
+    pieces,
     raw::{self, Raw},
     secrets::Secrets,
     sending::{PRE_THRESHOLD, PROVE_THRESHOLD, epochs, post_policy, pre_commits, send},
     stores, wallet,
 };
 use crate::policy::{
-    DatabasePlace, MinerPolicy, NodeEndpoint, ProvingPolicy, Retention, SectorPolicy, StorePolicy,
-    WalletPolicy, without_secrets,
+    DatabasePlace, MinerPolicy, NodeEndpoint, PieceStorePolicy, ProvingPolicy, Retention,
+    SectorPolicy, StorePolicy, WalletPolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse, parse_file},
@@ -42,6 +43,9 @@ pub struct Config {
     pub stores: Vec<StorePolicy>,
     /// Glob patterns that lead to further stores.
     pub store_scans: Vec<String>,
+    pub piece_stores: Vec<PieceStorePolicy>,
+    /// Where the market serves pieces: scheme, host and port.
+    pub piece_market: Option<String>,
     pub proving: ProvingPolicy,
     pub miners: Vec<MinerPolicy>,
     /// Networks whose hosts may do what workers do without a token.
@@ -89,6 +93,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
     let raw::Common {
         scan_persist_stores,
         api,
+        piece_stores,
         persist_stores,
         db,
         retention,
@@ -98,6 +103,8 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
     } = common;
     let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
+    let piece_market = pieces::market(&mut report, api.market.as_deref());
+    let piece_stores = pieces::stores(&mut report, piece_stores);
     let nodes = nodes(&mut report, api);
     let (database, upstream_database) = database::place(&mut report, db);
     let for_so_long = |kept: Duration| Some(kept).filter(|kept| !kept.is_zero());
@@ -140,6 +147,8 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         retention,
         stores,
         store_scans,
+        piece_stores,
+        piece_market,
         proving,
         miners,
         open_networks,
@@ -385,21 +394,16 @@ fn sector_policy(
         );
     }
     if enable_deals {
-        // Upstream without a market seals sectors without deals, and so do we; with one it
-        // would fill them, and leaving that out is not ours to decide.
+        // With a market upstream would fill sectors with its deals, and leaving that out is not
+        // ours to decide.
         let key = format!("{at}.EnableDeals");
         if deals_market {
-            report.fault(&key, "deals are not supported by this version; set EnableDeals = false to seal sectors without");
-        } else {
-            report.notice(
-                &key,
-                "is on, but there is no market to take deals from: sectors are sealed without",
-            );
+            report.fault(&key, "the market in Common.API.Market assigns no deals to this version; take it out of the file to seal deals of the manager's own queue (`util deals add`), or set EnableDeals = false to seal sectors without");
         }
     }
     SectorPolicy {
         enabled,
-        enable_deals: false,
+        enable_deals,
         min_number,
         max_number,
         lifetime_days,

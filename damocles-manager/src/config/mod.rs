@@ -12,6 +12,7 @@ mod endpoint;
 mod fil;
 mod home;
 mod legacy;
+mod pieces;
 mod raw;
 mod secrets;
 mod sending;

@@ -20,6 +20,7 @@ section! {
         /// Glob patterns; every directory that matches and holds a `sectorstore.json` is a persist store. Looked for every minute; what was found is remembered.
         "ScanPersistStores" scan_persist_stores: Vec<String> = vec![];
         "API" api: Api = Api::default();
+        "PieceStores" piece_stores: Vec<PieceStore> = vec![];
         "PersistStores" persist_stores: Vec<PersistStore> = vec![];
         "DB" db: Db = Db::default();
         "Retention" retention: Retention = Retention::default();
@@ -42,7 +43,7 @@ section! {
         "Token" token: String = String::new();
         /// Only its first entry is used, and only when `Chain` is not set, as the node's address.
         "Gateway" gateway: Vec<String> = vec![];
-        /// The deal market; deals are not supported by this version, so it may not be set together with `EnableDeals`.
+        /// The deal market (venus-market): pieces that are in no piece store are asked for there. It assigns no deals to this version, so it may not be set together with `EnableDeals`, which takes deals from the manager's own queue.
         "Market" market: Option<String> = None;
     }
 }
@@ -65,6 +66,20 @@ section! {
         /// No sectors of these miners, even when allowed.
         "DenyMiners" deny_miners: Vec<u64> = vec![];
         /// Passed on to workers unread.
+        "Meta" meta: Option<BTreeMap<String, String>> = None;
+    }
+}
+
+section! {
+    /// A directory with the data of clients, a file for each piece: its CID, with or without `.car`. Workers get pieces from here, by `/piecestore/<cid>`.
+    pub(super) struct PieceStore {
+        /// Name; the path when left out. Unique.
+        "Name" name: String = String::new();
+        /// Directory. Required.
+        "Path" path: String = String::new();
+        /// Give what is there, take nothing new.
+        "ReadOnly" read_only: bool = false;
+        /// Of plugins; there are none, and it is not read.
         "Meta" meta: Option<BTreeMap<String, String>> = None;
     }
 }
@@ -183,7 +198,7 @@ section! {
         "MaxNumber" max_number: Option<u64> = None;
         /// Whether workers get new sectors.
         "Enabled" enabled: bool = true;
-        /// Whether sectors take deals; not supported by this version.
+        /// Whether sectors take deals, from the manager's own queue (`util deals`). Workers need `enable_deals` too.
         "EnableDeals" enable_deals: bool = false;
         /// Lifetime of a sector without deals; 0: the longest that the protocol allows.
         "LifetimeDays" lifetime_days: u64 = 540;

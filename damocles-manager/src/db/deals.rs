@@ -6,7 +6,7 @@ use crate::{
         listed::{put, seen_sector},
         pages::Wanted,
         record::{SectorRecord, VERSION},
-        schema::{DEALS, DEALS_WAITING},
+        schema::{DEALS, DEALS_PLACES, DEALS_WAITING},
     },
     deal::{DealId, Terms},
     model::{UnixMs, unix_ms},
@@ -17,7 +17,7 @@ use damocles_flow::{
     table::Table as _,
 };
 use damocles_kv::{Durability, Record, Span, StoreError, Transaction};
-use damocles_types::{ActorId, SectorId};
+use damocles_types::{ActorId, Commitment, SectorId};
 use serde::{Deserialize, Serialize};
 
 /// A deal as it was put into the queue, and what became of it.
@@ -79,6 +79,16 @@ fn put_deal(t: &mut Transaction<'_>, seen: &Record, record: &DealRecord) -> Resu
     match record.state {
         DealState::Waiting => t.overwrite(DEALS_WAITING, key, [])?,
         _ => t.erase(DEALS_WAITING, key)?,
+    }
+    if let (Some(_), Ok(piece)) = (
+        &record.url,
+        Commitment::from_unsealed_cid(&record.terms.piece),
+    ) {
+        let key = keys::piece_deal(piece, record.id);
+        match DealFlow::edges(record.state).is_empty() {
+            false => t.overwrite(DEALS_PLACES, key, [])?,
+            true => t.erase(DEALS_PLACES, key)?,
+        }
     }
     t.put_json(seen, record)
 }
@@ -148,6 +158,19 @@ impl Db {
             super::pages::nothing_else,
             |_, seen| Ok(seen.json::<DealRecord>()?.filter(&keep)),
         )
+    }
+
+    /// Where the data of a piece is to be had, as a deal says that is not over: a URL, or a file on
+    /// the manager's host.
+    pub fn piece_place(&self, piece: Commitment) -> Result<Option<String>, DbError> {
+        self.read(|t| {
+            let named = t.scan(DEALS_PLACES, &Span::prefix(piece.0), 1)?;
+            let id = named.first().and_then(|entry| keys::read_deal(entry.key()));
+            match id {
+                Some(id) => Ok(seen_deal(t, id)?.1.and_then(|deal| deal.url)),
+                None => Ok(None),
+            }
+        })
     }
 
     /// The first `limit` deals of a miner that wait, by kind and number.

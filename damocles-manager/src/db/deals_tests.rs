@@ -125,8 +125,12 @@ fn a_deal_that_was_added_twice_is_one_and_a_cancelled_one_may_come_again() {
     assert_eq!(db.add_deal(&other).unwrap(), other);
     let nobody = db.step_deal(DealId::Market(1), DealEvent::Cancel, None);
     assert!(matches!(nobody, Err(DbError::NoDeal(DealId::Market(1)))));
+    let place = || db.piece_place(Commitment([1; 32])).unwrap();
+    assert_eq!(place().as_deref(), Some("http://elsewhere"));
     let page = db.deals_page(&Wanted::first(9), |_| true).unwrap();
     assert_eq!(page.items, [other]);
+    db.step_deal(id, DealEvent::Expire, None).unwrap();
+    assert_eq!(place(), None);
 }
 
 /// A sector of another market than ours: nothing of it is in the queue.

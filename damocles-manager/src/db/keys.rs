@@ -3,7 +3,7 @@
 
 use crate::deal::DealId;
 use crate::model::{Commitment, MessageId, MessageKind, UnixMs};
-use damocles_types::{ActorId, Epoch, SectorId};
+use damocles_types::{ActorId, Commitment as Commitment32, Epoch, SectorId};
 
 /// Prefix of all keys of a miner; the key of its counter.
 pub(crate) fn miner(miner: ActorId) -> Vec<u8> {
@@ -91,6 +91,13 @@ pub(crate) fn deal(id: DealId) -> Vec<u8> {
 /// Key of a deal under its provider.
 pub(crate) fn miner_deal(provider: ActorId, id: DealId) -> Vec<u8> {
     let mut key = miner(provider);
+    key.extend(deal(id));
+    key
+}
+
+/// Key of a deal under its piece.
+pub(crate) fn piece_deal(piece: Commitment32, id: DealId) -> Vec<u8> {
+    let mut key = piece.0.to_vec();
     key.extend(deal(id));
     key
 }

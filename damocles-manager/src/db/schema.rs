@@ -42,6 +42,8 @@ pub(crate) const MESSAGES_WATCHED: Table = Table("messages-watched");
 pub(crate) const SPENT: Table = Table("spent");
 /// Deals of the manager's own queue. Key: kind (a byte), number.
 pub(crate) const DEALS: Table = Table("deals");
+/// Deals whose data is at a place of its own. Key: CommP, kind, number; no value.
+pub(crate) const DEALS_PLACES: Table = Table("deals-places");
 /// Deals that wait for a sector. Key: miner, kind, number; no value.
 pub(crate) const DEALS_WAITING: Table = Table("deals-waiting");
 /// Messages that carry a sector. Key: miner, number, message id; no value.
@@ -90,6 +92,7 @@ pub(crate) const TABLES: &[Table] = &[
     SPENT,
     DEALS,
     DEALS_WAITING,
+    DEALS_PLACES,
     SECTOR_MESSAGES,
     TIMELINES,
     WORKERS,

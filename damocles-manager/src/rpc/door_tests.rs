@@ -1,11 +1,16 @@
 //! The door towards callers who may not come in, who ask too much, or who do not listen.
 
-use super::{METHODS, Serve, server::routes, tests::rooms};
+use super::{
+    METHODS, Serve,
+    server::routes,
+    tests::{pieces_in, rooms},
+};
 use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{ConnectInfo, Request},
     http::{StatusCode, header},
+    response::Response,
 };
 use damocles_daemon::{
     auth::{Guard, Permission, Secret},
@@ -41,6 +46,7 @@ async fn door(open_network: Option<&str>) -> Door {
     let secret = Secret::new(&[1; 32]);
     let open = open_network.map(|net| net.parse().unwrap());
     let serve = Serve {
+        pieces: pieces_in(&rooms, &disk),
         methods: rooms.methods().unwrap().into(),
         guard: Guard::new(secret.clone(), open.into_iter().collect()),
         metrics,
@@ -74,6 +80,19 @@ impl Door {
         let status = response.status();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Of the piece stores.
+    async fn piece(&self, peer: &str, token: Option<&str>, request: Request<Body>) -> Response {
+        let mut request = request;
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        let peer: IpAddr = peer.parse().unwrap();
+        let peer = ConnectInfo(SocketAddr::new(peer, 1));
+        request.extensions_mut().insert(peer);
+        self.routes.clone().call(request).await.unwrap()
     }
 
     /// Over a real socket.
@@ -241,4 +260,67 @@ async fn a_crowd_of_the_silent_and_the_deaf_leaves_the_others_served() {
     }
     assert!(asked < 200, "{asked} questions of half a MiB were taken");
     served().await;
+}
+
+/// A piece comes in two parts and goes out in ranges, and only to who may.
+#[tokio::test]
+async fn pieces_are_for_those_who_may_read_and_come_from_those_who_may_write() {
+    let it = door(None).await;
+    let token = |permission| it.secret.token(permission).unwrap();
+    let (read, write) = (token(Permission::Read), token(Permission::Write));
+    let bytes = vec![9u8; 1000];
+    let root = damocles_processor::verify::piece_commitment(&mut &bytes[..], 1000, 1024);
+    let cid = root.unwrap().unsealed_cid();
+    let uri = format!("/piecestore/{cid}");
+    let put = |from: usize, to: usize| {
+        Request::put(&uri)
+            .header(
+                header::CONTENT_RANGE,
+                format!("bytes {from}-{}/1000", to - 1),
+            )
+            .body(Body::from(bytes[from..to].to_vec()))
+            .unwrap()
+    };
+    let get = |name: &str, range: &str| {
+        let mut request = Request::get(format!("/piecestore/{name}"));
+        if !range.is_empty() {
+            request = request.header(header::RANGE, range);
+        }
+        request.body(Body::empty()).unwrap()
+    };
+    let cid = cid.to_string();
+    for (token, request, want) in [
+        (None, get(&cid, ""), StatusCode::UNAUTHORIZED),
+        (None, put(0, 1000), StatusCode::UNAUTHORIZED),
+        (Some(&read), put(0, 1000), StatusCode::FORBIDDEN),
+        (Some(&read), get("x", ""), StatusCode::BAD_REQUEST),
+        (Some(&read), get(&cid, ""), StatusCode::NOT_FOUND),
+        (Some(&write), put(0, 700), StatusCode::ACCEPTED),
+        (Some(&write), put(600, 1000), StatusCode::CONFLICT),
+    ] {
+        let answer = it.piece(FAR, token.map(String::as_str), request).await;
+        assert_eq!(answer.status(), want);
+    }
+    let begun = it.piece(FAR, Some(&read), get(&cid, "")).await;
+    assert_eq!(begun.headers()["upload-offset"], "700");
+    let done = it.piece(FAR, Some(&write), put(700, 1000)).await;
+    assert_eq!(done.status(), StatusCode::CREATED);
+
+    let head = Request::head(&uri).body(Body::empty()).unwrap();
+    let head = it.piece(FAR, Some(&read), head).await;
+    assert_eq!(head.headers()[header::CONTENT_LENGTH], "1000");
+    let part = it
+        .piece(FAR, Some(&read), get(&format!("{cid}.car"), "bytes=990-"))
+        .await;
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    let part = to_bytes(part.into_body(), usize::MAX).await.unwrap();
+    assert_eq!(part.len(), 10);
+    let whole = it.piece(HERE, None, get(&cid, "")).await;
+    assert_eq!(
+        to_bytes(whole.into_body(), usize::MAX).await.unwrap(),
+        bytes
+    );
+    let delete = Request::delete(&uri).body(Body::empty()).unwrap();
+    let delete = it.piece(FAR, Some(&write), delete).await;
+    assert_eq!(delete.status(), StatusCode::METHOD_NOT_ALLOWED);
 }

@@ -19,6 +19,7 @@ mod damocles;
 mod damocles_cli;
 mod lists;
 mod messages;
+mod pieces;
 mod workers;
 
 pub use methods::{METHODS, Method};

@@ -3,19 +3,22 @@
 use super::{
     caller::{self, Called},
     gate::{ApiMetrics, Gate, Large},
+    pieces,
     session::{self, Answer, Sessions},
 };
+use crate::pieces::Pieces;
 use axum::{
     Router,
     body::{Body, HttpBody, to_bytes},
     extract::{ConnectInfo, Request},
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::any,
 };
 use damocles_api::{MANAGER_RPC_PATH, code::NOT_PERMITTED};
 use damocles_daemon::{
-    auth::{Denied, Guard},
+    auth::{Denied, Guard, Permission, Permissions},
     http::{self, Caller},
     metrics::{self, Metrics, Readiness},
     seldom::Seldom,
@@ -40,6 +43,7 @@ const MAX_RESPONSE: u32 = 512 << 20;
 #[derive(Clone, Debug)]
 pub struct Serve {
     pub methods: Methods,
+    pub pieces: Pieces,
     pub guard: Guard,
     pub metrics: Metrics,
     pub readiness: Readiness,
@@ -82,11 +86,21 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
         .to_service_builder();
     let Serve {
         methods,
+        pieces,
         guard,
         metrics,
         readiness,
     } = serve;
     let sessions = Sessions::new(MAX_REQUEST as usize, stop);
+    let at_pieces = guard.clone();
+    let admit = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next| {
+        let allowed = at_pieces.permissions(peer.ip(), request.headers());
+        async move { admitted(peer, allowed, request, next).await }
+    };
+    let pieces = Router::new()
+        .route(pieces::PATH, any(pieces::answer))
+        .with_state(pieces)
+        .layer(middleware::from_fn(admit));
     let rpc = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request| {
         let allowed = guard.permissions(peer.ip(), request.headers());
         let service = builder.clone().build(methods.clone(), stop_handle.clone());
@@ -114,8 +128,34 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
     };
     let router = Router::new()
         .route(MANAGER_RPC_PATH, any(rpc))
+        .merge(pieces)
         .merge(metrics::router(metrics, readiness));
     (router, server_handle)
+}
+
+/// Lets those at the piece stores who may read there or, with a `PUT`, write.
+async fn admitted(
+    peer: SocketAddr,
+    allowed: Result<Permissions, Denied>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let permissions = match allowed {
+        Ok(permissions) => permissions,
+        Err(denied) => return turn_away(peer, &denied),
+    };
+    let wanted = match *request.method() {
+        Method::GET | Method::HEAD => Permission::Read,
+        _ => Permission::Write,
+    };
+    if !permissions.allows(wanted) {
+        let why = format!("this needs the permission {wanted}\n");
+        return (StatusCode::FORBIDDEN, why).into_response();
+    }
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        caller.trust();
+    }
+    next.run(request).await
 }
 
 /// The request with all of its body in memory, where it has one. What is too large is refused

@@ -7,8 +7,9 @@ use crate::{
     commit::{Commit, ProofsVerifier},
     db::Db,
     messages::Engine,
+    pieces::Pieces,
     policy::{
-        Retention, StorePolicy,
+        PieceStorePolicy, Retention, StorePolicy,
         tests::{miner, store},
     },
     reload::{self, Reload},
@@ -96,6 +97,16 @@ pub(super) struct Served {
     pub(super) disk: TempDir,
 }
 
+/// Piece stores with one directory.
+pub(super) fn pieces_in(rooms: &Rooms, disk: &TempDir) -> Pieces {
+    let store = PieceStorePolicy {
+        name: "pieces".into(),
+        path: disk.path().to_owned(),
+        read_only: false,
+    };
+    Pieces::new(rooms.db.clone(), vec![store], None)
+}
+
 pub(super) async fn serve() -> Served {
     let (rooms, metrics, disk, chain) = rooms().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -105,6 +116,7 @@ pub(super) async fn serve() -> Served {
     let stop = CancellationToken::new();
     let serve = Serve {
         methods: rooms.clone().methods().unwrap().into(),
+        pieces: pieces_in(&rooms, &disk),
         guard: Guard::new(secret.clone(), vec![]),
         metrics,
         readiness: readiness.clone(),
