@@ -14,6 +14,7 @@ pub mod key;
 pub mod message;
 pub mod chain;
 pub mod miner;
+pub mod deal;
 pub mod network;
 pub mod wallet;
 
@@ -24,6 +25,7 @@ pub use chain::{
     BeaconEntry, BlockHeader, BlockMessages, ChangeKind, ElectionProof, HeadChange, PoStProof,
     Ticket, TipSet,
 };
+pub use deal::{Allocation, DealProposal, DealState, MarketDeal, VerifiedClaim};
 pub use key::TipSetKey;
 pub use message::{
     ExecutionTrace, InvocResult, Message, MessageGasCost, MessageReceipt, MessageTrace, MsgLookup,

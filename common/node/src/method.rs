@@ -137,6 +137,14 @@ methods! {
     STATE_MINER_INITIAL_PLEDGE_FOR_SECTOR = "Filecoin.StateMinerInitialPledgeForSector" Read ("duration", "size", "verifiedSize", "tsk?") -> "TokenAmount";
     STATE_MINER_CREATION_DEPOSIT = "Filecoin.StateMinerCreationDeposit" Read ("tsk?") -> "TokenAmount";
 
+    /// `null` when there is none (any more).
+    STATE_GET_ALLOCATION = "Filecoin.StateGetAllocation" Read ("client", "allocation", "tsk?") -> "Option<Allocation>";
+    /// 0 when the deal was published without one, or is no longer pending.
+    STATE_GET_ALLOCATION_ID_FOR_PENDING_DEAL = "Filecoin.StateGetAllocationIdForPendingDeal" Read ("deal", "tsk?") -> "u64";
+    /// The number of a claim is that of the allocation; `null` when there is none.
+    STATE_GET_CLAIM = "Filecoin.StateGetClaim" Read ("provider", "claim", "tsk?") -> "Option<VerifiedClaim>";
+    STATE_MARKET_STORAGE_DEAL = "Filecoin.StateMarketStorageDeal" Read ("deal", "tsk?") -> "MarketDeal";
+
     STATE_GET_RANDOMNESS_FROM_TICKETS = "Filecoin.StateGetRandomnessFromTickets" Read ("tag", "epoch", "entropy?", "tsk?") -> "bytes";
     STATE_GET_RANDOMNESS_FROM_BEACON = "Filecoin.StateGetRandomnessFromBeacon" Read ("tag", "epoch", "entropy?", "tsk?") -> "bytes";
     STATE_GET_RANDOMNESS_DIGEST_FROM_TICKETS = "Filecoin.StateGetRandomnessDigestFromTickets" Read ("epoch", "tsk?") -> "bytes";

@@ -242,6 +242,45 @@ fn sectors() {
 }
 
 #[test]
+fn allocations_and_claims() {
+    let value: Allocation = exact(json!({
+        "Client": 1001, "Provider": 1000, "Data": cid(), "Size": 1024,
+        "TermMin": 518400, "TermMax": 5256000, "Expiration": 10101,
+    }));
+    assert_eq!((value.client, value.provider), (1001, 1000));
+    assert_eq!((value.term_min, value.term_max), (518_400, 5_256_000));
+    let value: VerifiedClaim = exact(json!({
+        "Provider": 1000, "Client": 1001, "Data": cid(), "Size": 1024,
+        "TermMin": 518400, "TermMax": 5256000, "TermStart": 77, "Sector": 9,
+    }));
+    assert_eq!((value.client, value.provider), (1001, 1000));
+    assert_eq!((value.term_start, value.sector), (77, 9));
+    assert_eq!(exact::<Option<VerifiedClaim>>(Value::Null), None);
+}
+
+#[test]
+fn deals() {
+    let value: MarketDeal = exact(json!({
+        "Proposal": {
+            "PieceCID": cid(), "PieceSize": 1032, "VerifiedDeal": true,
+            "Client": "t01001", "Provider": "t01000", "Label": "",
+            "StartEpoch": 10101, "EndEpoch": 20202, "StoragePricePerEpoch": "1",
+            "ProviderCollateral": "2", "ClientCollateral": "3",
+        },
+        "State": {
+            "SectorNumber": 0, "SectorStartEpoch": -1, "LastUpdatedEpoch": -1, "SlashEpoch": -1,
+        },
+    }));
+    assert_eq!(value.state, DealState::PENDING);
+    assert_eq!(value.proposal.client, Address::new_id(1001));
+    assert_eq!(value.proposal.provider, Address::new_id(1000));
+    let active: DealState = exact(json!({
+        "SectorNumber": 9, "SectorStartEpoch": 77, "LastUpdatedEpoch": 78, "SlashEpoch": 79,
+    }));
+    assert_eq!((active.sector_number, active.sector_start_epoch), (9, 77));
+}
+
+#[test]
 fn network() {
     exact::<Version>(json!({
         "Version": "1.36.2+2k", "APIVersion": 131_840, "BlockDelay": 4, "Agent": "Lotus",

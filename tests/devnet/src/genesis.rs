@@ -15,14 +15,16 @@ use fvm_shared::state::ActorState;
 use crate::block::{BlockHeader, ElectionProof, Ticket};
 use crate::chain::{Anchor, Chain, ChainRand, Node};
 use crate::engine::Engine;
+use crate::market;
 use crate::miner::{self, GasMeter};
 use crate::policy::proofs;
 use crate::power::PowerState;
 use crate::preseal::Presealed;
 use crate::randomness::{beacon_entry, beacon_round, ticket_proof};
+use crate::registry;
 use crate::tree::{
-    BURNT_FUNDS, CRON, DATACAP, FIRST_USER, MARKET, POWER, REWARD, SYSTEM, Tree, VERIFIED_REGISTRY,
-    code,
+    BLANK, BURNT_FUNDS, CRON, DATACAP, FIRST_USER, MARKET, POWER, REWARD, SYSTEM, Tree,
+    VERIFIED_REGISTRY, code,
 };
 
 /// The genesis miner, t01000.
@@ -103,15 +105,17 @@ pub fn build(
 
 fn system_actors(engine: &Engine, tree: &mut Tree) -> anyhow::Result<()> {
     tree.set_up_init(&engine.policy.network_name, FIRST_USER)?;
-    let nothing = engine.store.put(&Vec::<u8>::new())?;
+    let nothing = engine.store.put(&BLANK)?;
     let power = engine.store.put(&PowerState::default())?;
+    let market = engine.store.put(&market::State::new(&engine.store)?)?;
+    let registry = engine.store.put(&registry::construct(&engine.store)?)?;
     for (id, name, state) in [
         (SYSTEM, "system", nothing),
         (REWARD, "reward", nothing),
         (CRON, "cron", nothing),
         (POWER, "storagepower", power),
-        (MARKET, "storagemarket", nothing),
-        (VERIFIED_REGISTRY, "verifiedregistry", nothing),
+        (MARKET, "storagemarket", market),
+        (VERIFIED_REGISTRY, "verifiedregistry", registry),
         (DATACAP, "datacap", nothing),
         (BURNT_FUNDS, "account", nothing),
     ] {

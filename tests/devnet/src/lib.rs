@@ -31,6 +31,12 @@ pub mod codes;
 /// Claimed power and the cron queue.
 pub mod power;
 
+/// Allocations and claims.
+pub mod registry;
+
+/// Deals.
+pub mod market;
+
 /// Verification of proofs.
 pub mod proofs;
 
@@ -51,6 +57,9 @@ pub mod engine;
 
 /// Reads the state of a tipset.
 pub mod view;
+
+/// Reads data's actors at a tipset.
+pub mod data;
 
 /// Sectors sealed before genesis.
 pub mod preseal;

@@ -129,6 +129,9 @@ pub struct InitState {
     pub network_name: String,
 }
 
+/// State of the network's own actors that keep none here.
+pub const BLANK: [u8; 0] = [];
+
 type ActorMap = Hamt<Store, ActorState>;
 type AddressMap = Hamt<Store, ActorID>;
 
@@ -218,6 +221,11 @@ impl Tree {
     /// Decoded state of an actor.
     pub fn state<T: serde::de::DeserializeOwned>(&self, id: ActorID) -> anyhow::Result<T> {
         self.store.read(&self.must(id)?.state)
+    }
+
+    /// Whether an actor has no state of its own: one of the network's that keeps none here.
+    pub fn is_blank(&self, id: ActorID) -> anyhow::Result<bool> {
+        Ok(self.must(id)?.state == self.store.put(&BLANK)?)
     }
 
     /// Replaces the state of an actor.

@@ -133,6 +133,11 @@ impl StateView {
         self.tipset.parent_state()
     }
 
+    /// The state tree.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     pub fn actor(&self, addr: &Address) -> Answer<ActorState> {
         let id = self.lookup_id(addr)?;
         self.tree.actor(id)?.ok_or(StateError::ActorNotFound(*addr))

@@ -16,6 +16,7 @@ mod devnet;
 mod state;
 mod wallet;
 
+mod data;
 mod gas;
 mod miner;
 mod mpool;

@@ -9,7 +9,7 @@ use damocles_node::method::{self, Method};
 
 use super::call::{Answer, Params};
 use super::node::Node;
-use super::{chain, common, devnet, gas, miner, mpool, state, switch, wallet};
+use super::{chain, common, data, devnet, gas, miner, mpool, state, switch, wallet};
 
 pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -117,6 +117,13 @@ const HANDLERS: &[(&str, Handler)] = {
             method::STATE_MINER_CREATION_DEPOSIT,
             Now(miner::creation_deposit),
         ),
+        (method::STATE_GET_ALLOCATION, Now(data::allocation)),
+        (
+            method::STATE_GET_ALLOCATION_ID_FOR_PENDING_DEAL,
+            Now(data::allocation_of_pending_deal),
+        ),
+        (method::STATE_GET_CLAIM, Now(data::claim)),
+        (method::STATE_MARKET_STORAGE_DEAL, Now(data::market_deal)),
         (
             method::STATE_GET_RANDOMNESS_FROM_TICKETS,
             Now(state::randomness_from_tickets),

@@ -346,6 +346,20 @@ async fn absent_sectors_are_null_and_absent_things_are_errors() {
     }
     net.fails("Filecoin.StateSectorPartition", json!(["t01000", 77, []]))
         .await;
+    for method in ["StateGetAllocation", "StateGetClaim"] {
+        let name = format!("Filecoin.{method}");
+        assert!(net.call(&name, json!(["t01000", 77, []])).await.is_null());
+    }
+    let pending = "Filecoin.StateGetAllocationIdForPendingDeal";
+    assert_eq!(net.call(pending, json!([77, []])).await, 0);
+    let error = net
+        .fails("Filecoin.StateMarketStorageDeal", json!([77, []]))
+        .await;
+    assert_eq!(
+        error,
+        "deal 77 not found - deal may not have completed sealing before deal proposal start \
+         epoch, or deal may have been slashed"
+    );
     let error = net
         .fails("Filecoin.StateGetActor", json!(["t0999999", []]))
         .await;

@@ -196,6 +196,9 @@ async fn calls(net: &Net) -> Vec<(&'static str, Value)> {
         ("StateSectorPreCommitInfo", json!([m, 0, []])),
         ("StateSectorPartition", json!([m, 0, []])),
         ("StateSectorExpiration", json!([m, 0, []])),
+        ("StateGetAllocation", json!([m, 1, []])),
+        ("StateGetAllocationIdForPendingDeal", json!([0, []])),
+        ("StateGetClaim", json!([m, 1, []])),
         (
             "StateMinerPreCommitDepositForPower",
             json!([m, precommit, []]),
@@ -254,6 +257,8 @@ async fn every_answer_has_the_shape_of_the_api() {
     let mut called = BTreeSet::from([
         "Filecoin.ChainNotify".to_owned(),
         "Filecoin.MpoolPush".to_owned(),
+        // there is no deal yet
+        "Filecoin.StateMarketStorageDeal".to_owned(),
     ]);
     let mut faults = Vec::new();
     for (name, params) in calls(&net).await {
