@@ -13,6 +13,7 @@ use crate::{
     commit::{self, Commit, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
+    deals::Deals,
     messages::{self, Engine},
     pieces::Pieces,
     post::{self, PoolProver},
@@ -152,6 +153,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         commit: commit.clone(),
         stores: stores.clone(),
         messages: messages.clone(),
+        deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
         reload: reload.clone(),
         counts: Counts::register(&metrics),
     };

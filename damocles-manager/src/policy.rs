@@ -85,6 +85,8 @@ pub struct SectorPolicy {
     /// Lifetime of a CC sector; 0: the protocol's longest.
     pub lifetime_days: u64,
     pub use_synthetic: bool,
+    /// A deal goes into a sector only if it need not be on chain within so many epochs.
+    pub sealing_epochs: Epoch,
     pub require_activation_success: bool,
     pub require_notification_success: bool,
 }
@@ -323,6 +325,7 @@ pub(crate) mod tests {
                 max_number: None,
                 lifetime_days: 540,
                 use_synthetic: false,
+                sealing_epochs: 0,
                 require_activation_success: false,
                 require_notification_success: false,
             },

@@ -64,6 +64,7 @@ fn policy() -> MinerPolicy {
             max_number: None,
             lifetime_days: 540,
             use_synthetic: false,
+            sealing_epochs: 0,
             require_activation_success: false,
             require_notification_success: false,
         },

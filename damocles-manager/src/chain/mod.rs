@@ -44,9 +44,9 @@ pub use randomness::{DomainTag, entropy};
 use async_trait::async_trait;
 use cid::Cid;
 use damocles_node::{
-    ActorState, Deadline, DeadlineInfo, Message, MinerInfo, MsgLookup, NetworkParams, Partition,
-    SectorLocation, SectorOnChainInfo, SectorPreCommitInfo, SectorPreCommitOnChainInfo, SendSpec,
-    SignedMessage, TipSet, TipSetKey,
+    ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MsgLookup,
+    NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
+    SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey,
 };
 use damocles_types::{ActorId, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
@@ -200,6 +200,27 @@ pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
         verified_size: u64,
         key: &TipSetKey,
     ) -> Result<TokenAmount, ChainError>;
+
+    /// An allocation of the verified registry that is open. None: there is none of that number and
+    /// client (any more).
+    async fn allocation(
+        &self,
+        client: Address,
+        id: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<Allocation>, ChainError>;
+    /// The allocation of a deal of the market that is not active yet, if its data is verified.
+    async fn allocation_of_deal(
+        &self,
+        deal: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<u64>, ChainError>;
+    /// A deal of the market. None: there is none of that number (any more).
+    async fn market_deal(
+        &self,
+        deal: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<MarketDeal>, ChainError>;
 
     async fn ticket_randomness(
         &self,

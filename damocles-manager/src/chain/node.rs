@@ -16,9 +16,9 @@ use crate::{
 use async_trait::async_trait;
 use cid::Cid;
 use damocles_node::{
-    ActorState, Deadline, DeadlineInfo, Message, MinerInfo, MsgLookup, NetworkParams, Partition,
-    SectorLocation, SectorOnChainInfo, SectorPreCommitInfo, SectorPreCommitOnChainInfo, SendSpec,
-    SignedMessage, TipSet, TipSetKey, W, method,
+    ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MsgLookup,
+    NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
+    SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey, W, method,
 };
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
@@ -328,6 +328,42 @@ impl Chain for NodeChain {
         let name = method::STATE_MINER_INITIAL_PLEDGE_FOR_SECTOR;
         let amount: W<TokenAmount> = self.nodes.ask(name, params).await?;
         Ok(amount.0)
+    }
+
+    async fn allocation(
+        &self,
+        client: Address,
+        id: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<Allocation>, ChainError> {
+        let params = Params::none().add(W(client)).add(id).add(key);
+        self.nodes.ask(method::STATE_GET_ALLOCATION, params).await
+    }
+
+    async fn allocation_of_deal(
+        &self,
+        deal: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<u64>, ChainError> {
+        let params = Params::none().add(deal).add(key);
+        let name = method::STATE_GET_ALLOCATION_ID_FOR_PENDING_DEAL;
+        let id: u64 = self.nodes.ask(name, params).await?;
+        Ok((id != 0).then_some(id))
+    }
+
+    async fn market_deal(
+        &self,
+        deal: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<MarketDeal>, ChainError> {
+        let params = Params::none().add(deal).add(key);
+        let name = method::STATE_MARKET_STORAGE_DEAL;
+        match self.nodes.ask(name, params).await {
+            Ok(found) => Ok(Some(found)),
+            // Lotus: "deal 5 not found - deal may not have completed sealing before …"
+            Err(ChainError::Refused { message, .. }) if message.contains("not found") => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn ticket_randomness(

@@ -6,8 +6,8 @@
 use crate::chain::{ChainError, script_mail::Mail};
 use cid::Cid;
 use damocles_node::{
-    DeadlineInfo, MinerInfo, SectorOnChainInfo, SectorPreCommitOnChainInfo, SignedMessage,
-    TipSetKey, message::chain_cid,
+    Allocation, DeadlineInfo, MarketDeal, MinerInfo, SectorOnChainInfo, SectorPreCommitOnChainInfo,
+    SignedMessage, TipSetKey, message::chain_cid,
 };
 use damocles_types::{ActorId, Epoch, SectorNumber};
 use fvm_ipld_bitfield::BitField;
@@ -54,6 +54,10 @@ pub struct Script {
     pub no_keys: HashSet<Address>,
     pub precommits: HashMap<(ActorId, SectorNumber), SectorPreCommitOnChainInfo>,
     pub sectors: BTreeMap<(ActorId, SectorNumber), SectorOnChainInfo>,
+    /// Open allocations and deals of the market; the allocations of deals.
+    pub allocations: BTreeMap<u64, Allocation>,
+    pub deals: BTreeMap<u64, MarketDeal>,
+    pub pending_deals: BTreeMap<u64, u64>,
     pub deposit: TokenAmount,
     pub pledge: TokenAmount,
     /// Sectors whose deposit cannot be told.

@@ -8,9 +8,9 @@ use crate::chain::{
 use async_trait::async_trait;
 use cid::Cid;
 use damocles_node::{
-    ActorState, BlockHeader, Deadline, DeadlineInfo, Message, MinerInfo, MsgLookup, NetworkParams,
-    Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo, SectorPreCommitOnChainInfo,
-    SendSpec, SignedMessage, TipSet, TipSetKey,
+    ActorState, Allocation, BlockHeader, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo,
+    MsgLookup, NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
+    SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey,
 };
 use damocles_types::{ActorId, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
@@ -306,6 +306,41 @@ impl Chain for ScriptChain {
     }
 
     /// Of tickets a node does not speak without a tipset.
+    async fn allocation(
+        &self,
+        client: Address,
+        id: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<Allocation>, ChainError> {
+        let script = self.up("StateGetAllocation")?;
+        script.at("StateGetAllocation", key)?;
+        let found = script.allocations.get(&id);
+        Ok(found
+            .filter(|a| Address::new_id(a.client) == client)
+            .cloned())
+    }
+
+    async fn allocation_of_deal(
+        &self,
+        deal: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<u64>, ChainError> {
+        let method = "StateGetAllocationIdForPendingDeal";
+        let script = self.up(method)?;
+        script.at(method, key)?;
+        Ok(script.pending_deals.get(&deal).copied())
+    }
+
+    async fn market_deal(
+        &self,
+        deal: u64,
+        key: &TipSetKey,
+    ) -> Result<Option<MarketDeal>, ChainError> {
+        let script = self.up("StateMarketStorageDeal")?;
+        script.at("StateMarketStorageDeal", key)?;
+        Ok(script.deals.get(&deal).cloned())
+    }
+
     async fn ticket_randomness(
         &self,
         tag: DomainTag,

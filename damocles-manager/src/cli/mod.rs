@@ -6,6 +6,7 @@ mod auth;
 mod client;
 mod config;
 mod db;
+mod deals;
 mod ending;
 mod init;
 mod messages;
@@ -146,6 +147,9 @@ enum UtilCommand {
     /// Persist stores
     #[command(subcommand)]
     Storage(storage::Storage),
+    /// Clients' data that is to be sealed: the manager's own queue
+    #[command(subcommand)]
+    Deals(deals::Deals),
     /// Messages to the chain: what became of them, and what to do about one
     #[command(subcommand)]
     Message(messages::Message),
@@ -232,6 +236,11 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
         }
         UtilCommand::Wallet(args) => wallet::run(reach, &home, args).await,
         UtilCommand::Roles(args) => reach.ask(&home, async |m| roles::run(m, args).await).await,
+        UtilCommand::Deals(command) => {
+            reach
+                .ask_patiently(&home, async |m| deals::run(m, command).await)
+                .await
+        }
         UtilCommand::Message(command) => {
             reach
                 .ask_patiently(&home, async |m| messages::run(m, command).await)
@@ -269,6 +278,12 @@ mod tests {
             "damocles-manager util sealer sectors unknown --json",
             "damocles-manager util message list --all --kind PreCommit --json",
             "damocles-manager util message show x",
+            "damocles-manager util deals add --csv deals.csv --json",
+            "damocles-manager util deals add --miner t01000 --allocation-id 7 --client f0101 --piece-cid x --size 2048 --piece /x",
+            "damocles-manager util deals add --miner 1000 --deal-id 7 --piece-cid x --size 2048 --payload-size 5",
+            "damocles-manager util deals list --state all --json",
+            "damocles-manager util deals show allocation-7",
+            "damocles-manager util deals cancel deal-7",
             "damocles-manager util message wait x --timeout 5m",
             "damocles-manager util message retry x",
             "damocles-manager util message replace x --max-fee 1FIL",

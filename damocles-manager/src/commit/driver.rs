@@ -14,7 +14,7 @@ use crate::{
         DbError,
         record::{Carriage, SectorRecord},
     },
-    messages::Intent,
+    messages::{Intent, LARGEST_PARAMS},
     model::{Commitment, MessageId, UnixMs, names, unix_ms},
     policy::{BatchPolicy, MinerPolicy, SendPolicy},
 };
@@ -261,7 +261,29 @@ impl Commit {
             let why = format!("the chain refuses it, and the others went without it: {why}");
             self.send_alone(kind, part.sector, why).await;
         }
-        let message = intent(kind, miner, batch, from, build(good)?).record(MessageId::new());
+        // data takes room in a message: as many go as fit
+        let mut untold = vec![good];
+        while let Some(mut some) = untold.pop() {
+            let built = build(some.clone())?;
+            if built.params.len() > LARGEST_PARAMS && some.len() > 1 {
+                let rest = some.split_off(some.len() / 2);
+                untold.extend([rest, some]);
+                continue;
+            }
+            let intent = intent(kind, miner, batch, from, built);
+            self.want(kind, miner, intent, head).await?;
+        }
+        Ok(())
+    }
+
+    async fn want(
+        &self,
+        kind: Commitment,
+        miner: &MinerPolicy,
+        intent: Intent,
+        head: &TipSet,
+    ) -> Result<(), CommitError> {
+        let message = intent.record(MessageId::new());
         let (id, sectors) = (message.id, names(&message.sectors));
         let value = message.value.clone();
         self.db

@@ -17,6 +17,7 @@
 
 mod batch;
 mod certain;
+mod data;
 mod driver;
 mod expiration;
 mod left_chain;
@@ -37,6 +38,7 @@ use crate::{
         Db, DbError,
         record::{Carriage, MessageRecord, SectorRecord},
     },
+    deals::{DealError, Deals},
     messages::{Engine, EngineError},
     model::{Commitment, unix_ms},
     policy::MinerPolicy,
@@ -64,6 +66,8 @@ pub enum CommitError {
     Db(DbError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Deal(#[from] DealError),
     #[error("miner {0} is not in the config; add it to [[Miners]]")]
     NoMiner(u64),
     /// The same: what it drew the ticket from lies above its head.
@@ -97,6 +101,7 @@ impl CommitError {
             Self::Verify(_) => true,
             Self::Db(error) => error.is_wait(),
             Self::Engine(error) => error.is_wait(),
+            Self::Deal(error) => error.is_wait(),
             Self::NoSector(_) | Self::NoMiner(_) | Self::Lost { .. } | Self::Encode(_) => false,
         }
     }
@@ -120,6 +125,7 @@ pub struct Commit {
     engine: Engine,
     verifier: Arc<dyn Verifier>,
     served: Served,
+    deals: Deals,
     wake: watch::Sender<()>,
     /// Whose sectors its driver puts into messages; None: every miner's.
     only: Option<ActorId>,
@@ -136,6 +142,7 @@ impl Commit {
         served: Served,
     ) -> Self {
         Self {
+            deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
             db,
             chain,
             facts,
@@ -152,6 +159,7 @@ impl Commit {
     pub fn on(&self, db: Db) -> Self {
         Self {
             engine: self.engine.on(db.clone()),
+            deals: self.deals.on(db.clone()),
             db,
             ..self.clone()
         }

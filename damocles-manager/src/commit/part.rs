@@ -3,6 +3,7 @@
 
 use damocles_api::reason::Reason;
 use damocles_types::SectorId;
+use fil_actor_miner_state::v18::PieceActivationManifest;
 use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{MethodNum, econ::TokenAmount};
 
@@ -12,6 +13,14 @@ pub(super) struct Part<P> {
     pub(super) sector: SectorId,
     pub(super) params: P,
     pub(super) value: TokenAmount,
+}
+
+/// What a message with proofs says of a sector.
+#[derive(Clone, Debug)]
+pub(super) struct ProofPart {
+    pub(super) proof: RawBytes,
+    /// What of its data the chain is told.
+    pub(super) pieces: Vec<PieceActivationManifest>,
 }
 
 /// Why a sector is left out of a message.

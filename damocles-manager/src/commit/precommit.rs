@@ -5,7 +5,7 @@ use crate::{
     commit::{
         Check, Commit, CommitError, again, answer,
         certain::Gone,
-        chain_proof,
+        chain_proof, data,
         expiration::{self, TICKET_LIFE},
         judge,
         part::{Built, LeftOut, Part},
@@ -143,8 +143,12 @@ impl Commit {
                 return Ok(Check::Reject(Reason::NumberUsed, why.into()));
             }
         }
-        let has_data = record.pieces.as_ref().is_some_and(|p| !p.is_empty());
-        if !has_data && zero_comm_d(record.proof_type.size) != Some(info.comm_d) {
+        if data::has_data(record) {
+            let check = data::check_comm_d(record, info.comm_d).await?;
+            if check != Check::Good {
+                return Ok(check);
+            }
+        } else if zero_comm_d(record.proof_type.size) != Some(info.comm_d) {
             let why = format!("CommD {} is not that of a sector without data", info.comm_d);
             return Ok(Check::Mismatch(Reason::Differs, why));
         }
@@ -219,9 +223,9 @@ impl Commit {
             challenge_delay: self.facts.challenge_delay().await?,
             network_version: self.chain.network_version(&head.cids).await?,
         };
-        let expiration = expiration::of_cc(policy.sector.lifetime_days, facts);
-        let has_data = record.pieces.as_ref().is_some_and(|p| !p.is_empty());
-        let unsealed = has_data.then(|| pre.comm_d.unsealed_cid());
+        let days = policy.sector.lifetime_days;
+        let expiration = self.expiration(record, days, facts).await?;
+        let unsealed = data::unsealed_cid(record, pre.comm_d);
         let asked = SectorPreCommitInfo {
             seal_proof: record.proof_type.number(),
             sector_number: id.number,

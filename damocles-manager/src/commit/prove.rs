@@ -6,7 +6,7 @@ use crate::{
         Check, Commit, CommitError, SealVerdict, Stage, again,
         certain::Gone,
         judge,
-        part::{Built, LeftOut, Part},
+        part::{Built, LeftOut, Part, ProofPart},
         taken,
     },
     db::{
@@ -248,7 +248,7 @@ impl Commit {
         policy: &MinerPolicy,
         record: &SectorRecord,
         head: &TipSet,
-    ) -> Result<Result<Part<RawBytes>, LeftOut>, CommitError> {
+    ) -> Result<Result<Part<ProofPart>, LeftOut>, CommitError> {
         let id = record.id;
         let proof = self.db.call(move |db| db.proof(id)).await?;
         let Some(proof) = proof else {
@@ -267,10 +267,18 @@ impl Commit {
                 LeftOut::NotNow(CommitError::NotSeen(id).to_string())
             }));
         };
+        let expiration = on_chain.info.expiration;
+        let (params, verified) = self
+            .proof_with_data(record, proof, expiration, head)
+            .await?;
         let value = if policy.prove.send_fund {
             let duration = on_chain.info.expiration - head.height;
             let size = record.proof_type.size.bytes();
-            match self.chain.initial_pledge(duration, size, 0, key).await {
+            match self
+                .chain
+                .initial_pledge(duration, size, verified, key)
+                .await
+            {
                 Ok(pledge) => missing_pledge(&pledge, &on_chain.pre_commit_deposit),
                 Err(error @ ChainError::Refused { .. }) => {
                     return Ok(Err(LeftOut::NotNow(error.to_string())));
@@ -282,7 +290,7 @@ impl Commit {
         };
         Ok(Ok(Part {
             sector: id,
-            params: RawBytes::new(proof),
+            params,
             value,
         }))
     }
@@ -293,20 +301,22 @@ impl Commit {
 /// process and pays only while the base fee is high.
 pub(super) fn message(
     policy: &MinerPolicy,
-    mut parts: Vec<Part<RawBytes>>,
+    mut parts: Vec<Part<ProofPart>>,
 ) -> Result<Built, CommitError> {
     parts.sort_by_key(|p| p.sector.number);
     let value = parts.iter().map(|p| p.value.clone()).sum();
     let sectors: Vec<SectorId> = parts.iter().map(|p| p.sector).collect();
+    let (mut manifests, mut proofs) = (Vec::new(), Vec::new());
+    for part in parts {
+        manifests.push(SectorActivationManifest {
+            sector_number: part.sector.number,
+            pieces: part.params.pieces,
+        });
+        proofs.push(part.params.proof);
+    }
     let params = ProveCommitSectors3Params {
-        sector_activations: sectors
-            .iter()
-            .map(|s| SectorActivationManifest {
-                sector_number: s.number,
-                pieces: Vec::new(),
-            })
-            .collect(),
-        sector_proofs: parts.into_iter().map(|p| p.params).collect(),
+        sector_activations: manifests,
+        sector_proofs: proofs,
         aggregate_proof: RawBytes::default(),
         aggregate_proof_type: None,
         require_activation_success: policy.sector.require_activation_success,

@@ -385,7 +385,13 @@ fn sector_policy(
         require_activation_success,
         require_notification_success,
         use_synthetic_porep,
+        sealing_epoch_duration,
     } = sealing;
+    let key = format!(
+        "{}.Sealing.SealingEpochDuration",
+        at.trim_end_matches(".Sector")
+    );
+    let sealing_epochs = epochs(report, &key, sealing_epoch_duration);
     let min_number = min_number.unwrap_or(init_number);
     if max_number.is_some_and(|max| max <= min_number) {
         report.fault(
@@ -408,6 +414,7 @@ fn sector_policy(
         max_number,
         lifetime_days,
         use_synthetic: use_synthetic_porep,
+        sealing_epochs,
         require_activation_success,
         require_notification_success,
     }

@@ -214,19 +214,13 @@ fn what_upstreams_init_writes_loads_and_its_database_and_messager_are_told() {
 fn deals_are_refused_only_where_they_would_have_been_taken() {
     let on = format!("{GOOD}[Miners.Sector]\nEnableDeals = true\n");
     let config = read(&on).unwrap();
-    assert!(
-        config
-            .notices
-            .iter()
-            .any(|n| n.key == "Miners[0].Sector.EnableDeals"),
-        "{:?}",
-        config.notices
-    );
+    assert!(config.miners[0].sector.enable_deals);
+    assert_eq!(config.piece_market, None);
     let with_market = on.replace("[[Common", "Market = \"http://m:1\"\n[[Common");
     assert!(
         read(&with_market)
             .unwrap_err()
-            .contains("deals are not supported")
+            .contains("assigns no deals to this version")
     );
 }
 

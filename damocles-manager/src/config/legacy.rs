@@ -83,7 +83,6 @@ pub(super) const LEGACY: &[Legacy] = &[
     ignored("Miners.PoSt.MaxRecoverSectorLimit"),
     ignored("Miners.PoSt.MaxPartitionsPerRecoveryMessage"),
     refused("Miners.Proof.Enabled"),
-    ignored("Miners.Sealing.SealingEpochDuration"),
     ignored("Miners.Sealing.RequireActivationSuccessUpdate"),
     ignored("Miners.Sealing.RequireNotificationSuccessUpdate"),
     ignored("Miners.Sealing.SealingSectorDeadlineDelayNi"),

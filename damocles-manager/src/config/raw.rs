@@ -309,6 +309,8 @@ section! {
         "RequireActivationSuccess" require_activation_success: bool = false;
         /// A failed notification refuses the whole message.
         "RequireNotificationSuccess" require_notification_success: bool = false;
+        /// Epochs that sealing takes: a deal goes into a sector only if it need not be on chain before. 0: whatever is not too late yet.
+        "SealingEpochDuration" sealing_epoch_duration: i64 = 0;
         /// New sectors use synthetic PoRep, which needs less space while they wait for the chain.
         "UseSyntheticPoRep" use_synthetic_porep: bool = false;
     }

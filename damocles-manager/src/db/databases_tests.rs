@@ -98,7 +98,19 @@ fn of_version_1(newest: &Path) -> Vec<u8> {
         *sector = serde_json::to_vec(&older).unwrap();
     }
     for later in [
-        IN_WORK, DONE, OVER, LEFT_CHAIN, REQUESTS, STRAYS, MARKS, ENDED, SPENT, NETWORK,
+        IN_WORK,
+        DONE,
+        OVER,
+        LEFT_CHAIN,
+        REQUESTS,
+        STRAYS,
+        MARKS,
+        ENDED,
+        SPENT,
+        DEALS,
+        DEALS_WAITING,
+        DEALS_PLACES,
+        NETWORK,
     ] {
         rows.remove(&later);
     }

@@ -16,9 +16,10 @@ use damocles_flow::{
     deal::{DealEvent, DealFlow, DealState},
     table::Table as _,
 };
-use damocles_kv::{Durability, Record, Span, StoreError, Transaction};
+use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
 use damocles_types::{ActorId, Commitment, SectorId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A deal as it was put into the queue, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct DealRecord {
     pub state: DealState,
     /// The sector that has it.
     pub sector: Option<SectorId>,
+    /// The chain did not have it as it was agreed when a sector was to get it.
+    #[serde(default)]
+    pub passed_over: bool,
     /// Why it is in no sector yet, or ended as it did.
     pub note: Option<String>,
 }
@@ -50,6 +54,7 @@ impl DealRecord {
             added_at: unix_ms(),
             state: DealState::Waiting,
             sector: None,
+            passed_over: false,
             note: None,
         }
     }
@@ -74,21 +79,30 @@ fn seen_deal(
     Ok((seen, record))
 }
 
-fn put_deal(t: &mut Transaction<'_>, seen: &Record, record: &DealRecord) -> Result<(), StoreError> {
-    let key = keys::miner_deal(record.terms.provider, record.id);
-    match record.state {
-        DealState::Waiting => t.overwrite(DEALS_WAITING, key, [])?,
-        _ => t.erase(DEALS_WAITING, key)?,
+/// The lists, and the keys in them, in which a deal stands. Pure.
+pub(in crate::db) fn lists(record: &DealRecord) -> BTreeSet<(Table, Vec<u8>)> {
+    let mut lists = BTreeSet::new();
+    if record.state == DealState::Waiting {
+        let key = keys::miner_deal(record.terms.provider, record.id);
+        lists.insert((DEALS_WAITING, key));
     }
-    if let (Some(_), Ok(piece)) = (
-        &record.url,
-        Commitment::from_unsealed_cid(&record.terms.piece),
-    ) {
-        let key = keys::piece_deal(piece, record.id);
-        match DealFlow::edges(record.state).is_empty() {
-            false => t.overwrite(DEALS_PLACES, key, [])?,
-            true => t.erase(DEALS_PLACES, key)?,
-        }
+    let open = !DealFlow::edges(record.state).is_empty();
+    let piece = Commitment::from_unsealed_cid(&record.terms.piece);
+    if let (true, Some(_), Ok(piece)) = (open, &record.url, piece) {
+        lists.insert((DEALS_PLACES, keys::piece_deal(piece, record.id)));
+    }
+    lists
+}
+
+fn put_deal(t: &mut Transaction<'_>, seen: &Record, record: &DealRecord) -> Result<(), StoreError> {
+    let before: Option<DealRecord> = seen.json()?;
+    let was = before.as_ref().map(lists).unwrap_or_default();
+    let is = lists(record);
+    for (table, key) in was.difference(&is) {
+        t.erase(*table, key.clone())?;
+    }
+    for (table, key) in is.difference(&was) {
+        t.overwrite(*table, key.clone(), [])?;
     }
     t.put_json(seen, record)
 }
@@ -127,12 +141,14 @@ pub(in crate::db) fn follow(
 
 impl Db {
     /// Puts a deal into the queue. One that is there already comes back as it is, unless a person
-    /// had taken it back.
+    /// had taken it back, or it was passed over.
     pub fn add_deal(&self, record: &DealRecord) -> Result<DealRecord, DbError> {
         self.write(Durability::Synced, |t| {
             let (seen, known) = seen_deal(t, record.id)?;
             match known {
-                Some(known) if known.state != DealState::Cancelled => Ok(known),
+                Some(known) if known.state != DealState::Cancelled && !known.passed_over => {
+                    Ok(known)
+                }
                 _ => {
                     put_deal(t, &seen, record)?;
                     Ok(record.clone())
@@ -143,6 +159,18 @@ impl Db {
 
     pub fn deal(&self, id: DealId) -> Result<Option<DealRecord>, DbError> {
         self.read(|t| Ok(seen_deal(t, id)?.1))
+    }
+
+    /// These deals, as far as they are in the queue, in their order.
+    pub fn deals(&self, ids: &[DealId]) -> Result<Vec<DealRecord>, DbError> {
+        self.read(|t| {
+            let names: Vec<_> = ids.iter().map(|id| keys::deal(*id)).collect();
+            let mut found = Vec::with_capacity(names.len());
+            for seen in t.get_all(DEALS, &names)? {
+                found.extend(seen.json::<DealRecord>()?);
+            }
+            Ok(found)
+        })
     }
 
     /// A page of the deals, by kind and number.
@@ -187,7 +215,8 @@ impl Db {
             let names: Vec<_> = ids.map(keys::deal).collect();
             let mut found = Vec::with_capacity(names.len());
             for seen in t.get_all(DEALS, &names)? {
-                found.extend(seen.json::<DealRecord>()?);
+                let deal = seen.json::<DealRecord>()?;
+                found.extend(deal.filter(|deal| !deal.passed_over));
             }
             Ok(found)
         })
@@ -257,12 +286,25 @@ impl Db {
         })
     }
 
-    /// Says why a deal waits.
+    /// A deal that the chain does not have as it was agreed is not taken into a sector until a person
+    /// adds it again.
+    pub fn pass_over(&self, id: DealId, why: &str) -> Result<(), DbError> {
+        self.write(Durability::Buffered, |t| {
+            let (seen, deal) = seen_deal(t, id)?;
+            if let Some(mut deal) = deal.filter(|deal| deal.state == DealState::Waiting) {
+                (deal.passed_over, deal.note) = (true, Some(why.to_owned()));
+                put_deal(t, &seen, &deal)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Says why a deal waits, or of one in a sector what is not done for it.
     pub fn note_deal(&self, id: DealId, note: Option<&str>) -> Result<(), DbError> {
         self.write(Durability::Buffered, |t| {
             let (seen, deal) = seen_deal(t, id)?;
             if let Some(mut deal) = deal
-                && deal.state == DealState::Waiting
+                && !DealFlow::edges(deal.state).is_empty()
                 && deal.note.as_deref() != note
             {
                 deal.note = note.map(ToOwned::to_owned);

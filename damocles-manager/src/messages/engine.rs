@@ -8,7 +8,7 @@ use crate::{
         spent::day,
     },
     messages::{
-        Engine, EngineError,
+        Engine, EngineError, LARGEST_PARAMS,
         push::{Way, unsigned},
         verdict::{LONGEST_PAUSE, MOST_REFUSALS, Refusal, of_refusal, pause},
     },
@@ -30,9 +30,6 @@ pub(super) const AFTER_DB_ERROR: Duration = Duration::from_secs(5);
 /// Between two passes at least, if not woken: what is due already may be due because its record
 /// could not be written.
 const SHORTEST_PAUSE_MS: u64 = 250;
-/// A message on the wire has at most 64 KiB (Lotus `MaxMessageSize`); beside its parameters are
-/// addresses, amounts and a signature.
-const LARGEST_PARAMS: usize = (64 << 10) - 512;
 
 /// When there will be something to do, unless the engine is woken before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use crate::{
     chain::ChainError,
     commit::CommitError,
     db::{DbError, backup::BackupError},
+    deals::DealError,
     messages::EngineError,
     sealing::SealingError,
     storage::StorageError,
@@ -119,6 +120,7 @@ impl ToRpc for SealingError {
             Self::Chain(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
             Self::NotPreCommitted(_) | Self::NotProven(_) => Meaning::NotNow,
+            Self::Deal(e) => e.meaning(),
             _ => Meaning::Failed,
         }
     }
@@ -131,6 +133,18 @@ impl ToRpc for CommitError {
             Self::Chain(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
             Self::Engine(e) => e.meaning(),
+            Self::Deal(e) => e.meaning(),
+            other if other.is_wait() => Meaning::NotNow,
+            _ => Meaning::Failed,
+        }
+    }
+}
+
+impl ToRpc for DealError {
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Chain(e) => e.meaning(),
+            Self::Db(e) => e.meaning(),
             other if other.is_wait() => Meaning::NotNow,
             _ => Meaning::Failed,
         }

@@ -19,6 +19,7 @@ mod damocles;
 mod damocles_cli;
 mod lists;
 mod messages;
+mod deals;
 mod pieces;
 mod workers;
 

@@ -2,12 +2,13 @@
 
 use super::caller;
 use crate::{
-    commit::Commit, db::Db, messages::Engine, reload::Reload, sealing::Sealing, storage::Stores,
+    commit::Commit, db::Db, deals::Deals, messages::Engine, reload::Reload, sealing::Sealing,
+    storage::Stores,
 };
 use damocles_api::{
     caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
-    lists::DamoclesListsServer, messages::DamoclesMessagesServer, sealer::SealerServer,
-    sealer_cli::SealerCliServer,
+    deals::DamoclesDealsServer, lists::DamoclesListsServer, messages::DamoclesMessagesServer,
+    sealer::SealerServer, sealer_cli::SealerCliServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -25,6 +26,7 @@ pub struct Rooms {
     pub commit: Commit,
     pub stores: Stores,
     pub messages: Engine,
+    pub deals: Deals,
     pub reload: Reload,
     pub counts: Counts,
 }
@@ -109,6 +111,7 @@ impl Rooms {
         module.merge(DamoclesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesListsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesMessagesServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesDealsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         Ok(module)
     }

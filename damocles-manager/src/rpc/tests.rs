@@ -6,6 +6,7 @@ use crate::{
     chain::{Chain, Facts, HeadFollower, script::ScriptChain},
     commit::{Commit, ProofsVerifier},
     db::Db,
+    deals::Deals,
     messages::Engine,
     pieces::Pieces,
     policy::{
@@ -56,6 +57,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let rooms = Rooms {
         db: db.clone(),
         sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone()),
+        deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
         commit: Commit::new(
             db.clone(),
             chain,

@@ -31,6 +31,7 @@ mod view;
 use crate::{
     chain::{Chain, ChainError, Facts},
     db::{Db, DbError, pages::NoCursor},
+    deals::{DealError, Deals},
     policy::MinerPolicy,
     sealing::bounds::TooLong,
     served::Served,
@@ -85,10 +86,8 @@ pub enum SealingError {
     NotAState(String),
     #[error("a worker's ping needs a name and a destination")]
     NamelessWorker,
-    #[error(
-        "deals of {0} cannot be acquired: this version seals sectors without data; set [Miners.Sector] EnableDeals = false"
-    )]
-    NoMarket(SectorId),
+    #[error(transparent)]
+    Deal(#[from] DealError),
 }
 
 impl From<DbError> for SealingError {
@@ -107,6 +106,7 @@ pub struct Sealing {
     chain: Arc<dyn Chain>,
     facts: Facts,
     served: Served,
+    deals: Deals,
     /// Miners whose numbers are used up.
     exhausted: Arc<Mutex<BTreeSet<ActorId>>>,
     /// Miners of which this process has handed out a number.
@@ -118,6 +118,7 @@ pub struct Sealing {
 impl Sealing {
     pub fn new(db: Db, chain: Arc<dyn Chain>, facts: Facts, served: Served) -> Self {
         Self {
+            deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
             db,
             chain,
             facts,
@@ -130,7 +131,12 @@ impl Sealing {
 
     /// The same room on a database that speaks for a worker.
     pub fn on(&self, db: Db) -> Self {
-        Self { db, ..self.clone() }
+        let deals = self.deals.on(db.clone());
+        Self {
+            db,
+            deals,
+            ..self.clone()
+        }
     }
 
     /// Whether the config names the miner.
@@ -143,23 +149,29 @@ impl Sealing {
         served.ok_or(SealingError::NoMiner(actor))
     }
 
-    /// Deals for a sector: none, since no market is built in yet; `None` says that deals are off.
+    /// Pieces with data for a sector, from the manager's own queue; the same when it is asked again.
+    /// An empty list: there are none for it. `None`: deals are off.
     ///
     /// # Errors
-    /// [`SealingError::NoSector`]; [`SealingError::NoMarket`] when the operator wants deals.
+    /// [`SealingError::NoSector`]; a node that does not answer.
     pub async fn acquire_deals(
         &self,
         sector: SectorId,
-        _: AcquireDealsSpec,
+        spec: AcquireDealsSpec,
     ) -> Result<Option<Vec<SectorPiece>>, SealingError> {
         let record = self
             .db
             .call(move |db| db.online(sector).map_err(SealingError::from))
             .await?;
-        if self.miner(sector.miner)?.sector.enable_deals {
-            return Err(SealingError::NoMarket(sector));
+        let policy = self.miner(sector.miner)?;
+        if !policy.sector.enable_deals {
+            return Ok(record.pieces);
         }
-        Ok(record.pieces)
+        let pieces = self.deals.acquire(&record, &policy.sector, spec).await;
+        match pieces {
+            Err(DealError::Db(DbError::NoSector(id))) => Err(SealingError::NoSector(id)),
+            other => Ok(Some(other?)),
+        }
     }
 }
 
@@ -266,7 +278,7 @@ pub(crate) mod tests {
         let mut wants = miner(1000);
         wants.sector.enable_deals = true;
         room.set_miners(vec![wants]);
-        let e = room.acquire_deals(id, Default::default()).await;
-        assert!(matches!(e, Err(SealingError::NoMarket(_))));
+        let none = room.acquire_deals(id, Default::default()).await.unwrap();
+        assert_eq!(none.map(|pieces| pieces.len()), Some(0), "nothing waits");
     }
 }

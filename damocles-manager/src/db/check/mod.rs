@@ -10,6 +10,7 @@ mod fault;
 mod walk;
 mod sectors;
 mod messages;
+mod deals;
 mod others;
 
 pub use fault::{Fault, Mend};
@@ -53,6 +54,7 @@ impl Db {
         let mut walk = Walk::new(self, mend, &mut found, &mut progress);
         sectors::all(&mut walk)?;
         messages::all(&mut walk)?;
+        deals::all(&mut walk)?;
         others::all(&mut walk)?;
         Ok(walk.records())
     }

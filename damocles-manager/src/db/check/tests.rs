@@ -4,16 +4,18 @@
 use super::*;
 use crate::{
     db::{
+        deals::DealRecord,
         messages::Watched,
         posts::{PostKey, PostRecord},
         record::{Carriage, LeftChain, MessageRecord, PreCommit, WorkerRecord},
         schema::*,
         stores::{Replica, Reservation},
     },
+    deal::{DealId, Length, Terms},
     messages::tests::intent,
     model::{Commitment, MessageId, MessageKind, unix_ms},
 };
-use damocles_api::timeline::TimelineEntry;
+use damocles_api::{sector::SectorPiece, timeline::TimelineEntry};
 use damocles_flow::{message::MessageEvent, post::PostState};
 use damocles_kv::{Durability, StoreError, Table};
 use damocles_types::{Commitment as Comm, Randomness, SectorId, SectorSize, Ticket};
@@ -65,6 +67,26 @@ pub(in crate::db) fn example(db: &Db) {
             });
         });
     }
+    // the third has a deal, and another one waits
+    for number in [7, 8] {
+        let terms = Terms {
+            provider: 1000,
+            client: 101,
+            piece: Comm([4; 32]).unsealed_cid(),
+            size: 2048,
+            start_by: 5000,
+            length: Length::Until(900_000),
+        };
+        let url = Some("http://client/x".to_owned());
+        let deal = DealRecord::new(DealId::Market(number), terms, 2000, url);
+        db.add_deal(&deal).unwrap();
+    }
+    let piece: SectorPiece = serde_json::from_value(serde_json::json!({
+        "Piece": {"Size": 2048, "PieceCID": {"/": Comm([4; 32]).unsealed_cid().to_string()}},
+        "DealInfo": {"DealID": 7, "AllocationID": 0, "PayloadSize": 2000, "IsBuiltinMarket": true},
+    }))
+    .unwrap();
+    db.take_deals(id[2], &[piece]).unwrap();
     // the first one is finished
     let pre = message(MessageKind::PreCommit, &id[..2]);
     db.send_commitments(Commitment::PreCommit, &pre).unwrap();
@@ -327,6 +349,7 @@ fn what_only_a_person_can_mend_is_told_and_left() {
         BODIES,
         LOOKED,
         SPENT,
+        DEALS,
         NETWORK,
     ] {
         damaged(table);
