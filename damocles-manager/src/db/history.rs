@@ -6,7 +6,7 @@ use crate::{
         damaged::readable,
         keys, proofs,
         record::{MessageRecord, SectorRecord},
-        schema::{BODIES, ENDED, MESSAGES, OVER, PROOFS, SECTORS, TIMELINES},
+        schema::{BODIES, DONE, ENDED, MESSAGES, OVER, PROOFS, SECTORS, TIMELINES},
     },
     model::UnixMs,
 };
@@ -44,7 +44,8 @@ impl Db {
     }
 
     /// Forgets the timelines, and proofs that are still kept, of at most `limit` sectors that were
-    /// finished or given up before that time, and are not in work again. How many it were.
+    /// finished or given up before that time, and have not been in work again since. How many it
+    /// were.
     pub fn forget_timelines(&self, before: UnixMs, limit: usize) -> Result<usize, DbError> {
         let span = Span::all().below(before.to_be_bytes());
         let old = self.read(|t| Ok::<_, DbError>(t.scan(OVER, &span, limit)?))?;
@@ -54,8 +55,11 @@ impl Db {
                 if let Some(id) = keys::read_sector(entry.key()) {
                     let record: Option<SectorRecord> =
                         readable(t.get_json(SECTORS, &keys::sector(id)))?;
+                    let last = t.get(DONE, &keys::sector(id))?;
+                    let last = last.bytes().filter(|since| !since.is_empty());
+                    let is_last = last.is_none_or(|since| entry.key().starts_with(since));
                     // of one that cannot be read nothing follows
-                    if record.is_some_and(|record| !record.in_work()) {
+                    if is_last && record.is_some_and(|record| !record.in_work()) {
                         let of_sector = Span::prefix(keys::sector(id));
                         for attempt in t.scan(TIMELINES, &of_sector, usize::MAX)? {
                             t.delete(&attempt)?;
@@ -173,11 +177,8 @@ mod tests {
         assert_eq!(kept.into_keys().collect::<Vec<_>>(), [sealing]);
     }
 
-    #[test]
-    fn a_timeline_goes_some_time_after_its_sector_was_over() {
-        let db = Db::in_memory();
-        let (over, again, sealing) = (sector(&db), sector(&db), sector(&db));
-        let attempt = |seq| TimelineEntry {
+    fn attempt(seq: u64) -> TimelineEntry {
+        TimelineEntry {
             seq,
             state: "PC1Done".into(),
             stage: "PC2".into(),
@@ -187,7 +188,13 @@ mod tests {
             child: None,
             kernel: None,
             ending: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_timeline_goes_some_time_after_its_sector_was_over() {
+        let db = Db::in_memory();
+        let (over, again, sealing) = (sector(&db), sector(&db), sector(&db));
         for id in [over, again, sealing] {
             let both = [attempt(1), attempt(2)];
             db.put_timeline(id, "w", &both).unwrap();
@@ -219,5 +226,36 @@ mod tests {
         assert_eq!((count(over), count(again), count(sealing)), (0, 0, 2));
         assert_eq!(db.forget_timelines(later, 10).unwrap(), 0);
         assert!(db.sector(over).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_timeline_stays_until_some_time_after_the_last_end() {
+        let db = Db::in_memory();
+        let id = sector(&db);
+        let at = |online: bool| {
+            let changed = db.change(id, Durability::Synced, |record| {
+                (record.online, record.finalized) = (online, !online);
+                Ok::<_, DbError>(())
+            });
+            changed.unwrap();
+        };
+        db.put_timeline(id, "w", &[attempt(1)]).unwrap();
+        at(false);
+        // long ago
+        db.write::<_, DbError>(Durability::Synced, |t| {
+            for end in t.scan(OVER, &Span::all(), 10)? {
+                t.delete(&end)?;
+            }
+            t.overwrite(DONE, keys::sector(id), 1000_u64.to_be_bytes())?;
+            Ok(t.overwrite(OVER, keys::over(1000, id), [])?)
+        })
+        .unwrap();
+        at(true);
+        at(false);
+        let count = || db.timeline(id).unwrap().len();
+        assert_eq!(db.forget_timelines(2000, 10).unwrap(), 1);
+        assert_eq!(count(), 1, "it ended again since");
+        assert_eq!(db.forget_timelines(unix_ms() + 60_000, 10).unwrap(), 1);
+        assert_eq!(count(), 0);
     }
 }

@@ -60,7 +60,10 @@ pub(in crate::db) fn put(
     }
     deals::follow(t, before, record)?;
     if before.is_some_and(SectorRecord::in_work) && !record.in_work() {
-        t.overwrite(OVER, keys::over(unix_ms(), record.id), [])?;
+        let now = unix_ms();
+        t.overwrite(OVER, keys::over(now, record.id), [])?;
+        // of several ends the last one counts
+        t.overwrite(DONE, keys::sector(record.id), now.to_be_bytes())?;
         if !record.finalized {
             // given up: nobody sends it any more
             t.erase(PROOFS, keys::sector(record.id))?;

@@ -14,7 +14,8 @@ pub(crate) const SCANNED: Table = Table("scanned-stores");
 pub(crate) const MARKS: Table = Table("store-marks");
 /// Sectors that are in work. Key: miner, number; no value.
 pub(crate) const IN_WORK: Table = Table("sectors-in-work");
-/// Sectors that are finished or given up. Key: miner, number; no value.
+/// Sectors that are finished or given up. Key: miner, number; since when (ms since 1970, eight
+/// bytes), or no value where a version of before wrote it.
 pub(crate) const DONE: Table = Table("sectors-done");
 /// Sectors whose precommit or proof waits for a message. Key: commitment, miner, number; no value.
 pub(crate) const READY: Table = Table("ready");
