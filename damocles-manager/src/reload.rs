@@ -169,8 +169,10 @@ impl Reload {
         let was = self.running.lock().now.clone();
         let changed = was.differences(&text);
         let changed = changed.map_err(|e| Refused::Compare(e.to_string()))?;
-        self.nothing_is_left_behind(&new).await?;
         let parts = &self.parts;
+        // what begins between the look and its end would be left behind all the same
+        let _still = (parts.served.still().await, parts.stores.still().await);
+        self.nothing_is_left_behind(&new).await?;
         parts.stores.replace(new.stores, new.store_scans)?;
         parts.served.replace(new.miners);
         parts.guard.open(new.open_networks);
@@ -245,5 +247,111 @@ fn said(changed: &[Difference]) {
                 tracing::warn!("{difference}; counts when this daemon is started anew");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Location, Replica, tests::in_use};
+    use damocles_daemon::auth::Secret;
+    use damocles_types::{SealProof, SectorId, SectorSize};
+    use std::{fs, path::Path, time::Duration};
+    use tempfile::TempDir;
+
+    const KIND: SealProof = SealProof::interactive(SectorSize::KiB2);
+
+    /// A daemon's configuration, with two miners and two stores.
+    struct Running {
+        dir: TempDir,
+        reload: Reload,
+    }
+
+    fn text(dir: &Path, stores: &[&str], miners: &[ActorId]) -> String {
+        let mut text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n".to_owned();
+        for store in stores {
+            let path = dir.join(store);
+            text += &format!("[[Common.PersistStores]]\nName = {store:?}\nPath = {path:?}\n");
+        }
+        for miner in miners {
+            text += &format!("[[Miners]]\nActor = {miner}\n");
+        }
+        text
+    }
+
+    impl Running {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for store in ["a", "b"] {
+                fs::create_dir(dir.path().join(store)).unwrap();
+            }
+            let path = dir.path().join("sector-manager.cfg");
+            fs::write(&path, text(dir.path(), &["a", "b"], &[1000, 1001])).unwrap();
+            let config = config::check_file(&path).unwrap();
+            let db = Db::in_memory();
+            let stores = Stores::new(db.clone(), config.stores.clone()).unwrap();
+            let parts = Parts {
+                served: Served::new(config.miners.clone()),
+                stores,
+                guard: Guard::new(Secret::new(b"secret"), Vec::new()),
+                retention: watch::Sender::new(config.retention),
+                db,
+            };
+            let reload = Reload::new(path, &config, parts);
+            Self { dir, reload }
+        }
+
+        fn write(&self, stores: &[&str], miners: &[ActorId]) {
+            let text = text(self.dir.path(), stores, miners);
+            fs::write(&self.reload.path, text).unwrap();
+        }
+    }
+
+    /// With the clock stopped, an hour is over when there is nothing else to do.
+    async fn waits<T>(reload: impl Future<Output = T> + Unpin) {
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, reload).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_begins_meanwhile_is_not_left_behind() {
+        let it = Running::new();
+        let Parts { served, db, .. } = &it.reload.parts;
+        it.write(&["a", "b"], &[1000]);
+        let begun = served.begin(1001).await.unwrap();
+        let mut again = Box::pin(it.reload.again());
+        waits(&mut again).await;
+        db.allocate(1001, KIND, 0, 99, Some).unwrap().unwrap();
+        drop(begun);
+        let refused = again.await.unwrap_err();
+        assert!(matches!(refused, Refused::InWork { miner: 1001, .. }));
+        assert!(served.begin(1001).await.is_some());
+        it.write(&["a", "b"], &[1001]);
+        it.reload.again().await.unwrap();
+        assert!(served.begin(1000).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_comes_into_use_meanwhile_stays() {
+        let it = Running::new();
+        let Parts { stores, db, .. } = &it.reload.parts;
+        it.write(&["b"], &[1000, 1001]);
+        let writing = in_use(stores).await;
+        let mut again = Box::pin(it.reload.again());
+        waits(&mut again).await;
+        let location = Location {
+            sector: SectorId::new(1000, 1),
+            replica: Replica::Normal,
+            sealed: "a".into(),
+            cache: "a".into(),
+        };
+        db.put_locations(&[location]).unwrap();
+        drop(writing);
+        let refused = again.await.unwrap_err();
+        assert!(matches!(refused, Refused::Holds { store, .. } if store == "a"));
+        assert_eq!(stores.names(), ["a", "b"]);
+        it.write(&["a"], &[1000, 1001]);
+        it.reload.again().await.unwrap();
+        assert_eq!(stores.names(), ["a"]);
     }
 }

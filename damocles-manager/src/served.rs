@@ -4,39 +4,78 @@
 use crate::policy::MinerPolicy;
 use damocles_types::ActorId;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
 
 /// Policies, in the operator's order.
 pub type Policies = Arc<Vec<Arc<MinerPolicy>>>;
 
 /// The miners; clones share them.
 #[derive(Clone, Debug)]
-pub struct Served(watch::Sender<Policies>);
+pub struct Served {
+    policies: watch::Sender<Policies>,
+    /// Held for reading while work of a miner begins, and for writing from the look for such work
+    /// to the replacement that goes by it.
+    begins: Arc<RwLock<()>>,
+}
+
+/// While it lives, the miner is served: what is stored in the meantime is seen by whoever looks
+/// whether the miner may go.
+#[derive(Debug)]
+pub struct Begun {
+    pub policy: Arc<MinerPolicy>,
+    _stays: OwnedRwLockReadGuard<()>,
+}
+
+/// While it lives, no work of any miner begins.
+#[derive(Debug)]
+pub struct Still {
+    _begins: OwnedRwLockWriteGuard<()>,
+}
 
 impl Served {
     pub fn new(miners: Vec<MinerPolicy>) -> Self {
-        Self(watch::Sender::new(shared(miners)))
+        Self {
+            policies: watch::Sender::new(shared(miners)),
+            begins: Arc::default(),
+        }
+    }
+
+    /// Work of this miner is about to begin. None: it is not served any more.
+    pub async fn begin(&self, actor: ActorId) -> Option<Begun> {
+        let stays = self.begins.clone().read_owned().await;
+        let policy = self.miner(actor)?;
+        Some(Begun {
+            policy,
+            _stays: stays,
+        })
+    }
+
+    /// Waits for work that is about to begin, and has no other begin.
+    pub async fn still(&self) -> Still {
+        Still {
+            _begins: self.begins.clone().write_owned().await,
+        }
     }
 
     /// All of them, of one moment.
     pub fn all(&self) -> Policies {
-        self.0.borrow().clone()
+        self.policies.borrow().clone()
     }
 
     /// The policy of one; None: it is not served.
     pub fn miner(&self, actor: ActorId) -> Option<Arc<MinerPolicy>> {
-        let all = self.0.borrow();
+        let all = self.policies.borrow();
         all.iter().find(|m| m.actor == actor).cloned()
     }
 
     /// Serves these from now on, and no others.
     pub fn replace(&self, miners: Vec<MinerPolicy>) {
-        self.0.send_replace(shared(miners));
+        self.policies.send_replace(shared(miners));
     }
 
     /// Wakes when they were replaced.
     pub fn changes(&self) -> watch::Receiver<Policies> {
-        self.0.subscribe()
+        self.policies.subscribe()
     }
 }
 

@@ -172,6 +172,11 @@ impl Sealing {
             min = highest_used(&used, min, max).unwrap_or(min).max(min);
         }
         let request = request.map(str::to_owned);
+        // it may have left the configuration meanwhile
+        let begun = self.served.begin(actor).await;
+        let Some(_begun) = begun.filter(|begun| begun.policy.sector.enabled) else {
+            return Ok(Err(format!("miner {actor} gets no sectors any more")));
+        };
         let record = self
             .db
             .call(move |db| {

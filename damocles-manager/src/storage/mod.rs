@@ -34,7 +34,7 @@ use crate::{
 use damocles_api::store::StoreBasicInfo;
 use damocles_types::SectorId;
 use disk::Disk;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +42,7 @@ use std::{
     sync::Arc,
     time::Instant,
 };
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 /// Why something about stores could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -110,9 +111,9 @@ impl Store {
 #[derive(Debug)]
 struct Inner {
     /// Those that are configured, in the operator's order, then those that scans found.
-    stores: RwLock<Vec<Arc<Store>>>,
+    stores: parking_lot::RwLock<Vec<Arc<Store>>>,
     /// Where scans look.
-    patterns: RwLock<Vec<String>>,
+    patterns: parking_lot::RwLock<Vec<String>>,
     /// Directories that scans looked at: one that hangs is known to hang.
     looked: Mutex<BTreeMap<PathBuf, Disk>>,
     /// What scans complained of, by directory.
@@ -122,6 +123,9 @@ struct Inner {
     chance: Mutex<StdRng>,
     /// Held from reading the reservations to writing one. Never while a disk is asked.
     reserving: tokio::sync::Mutex<()>,
+    /// Held for reading while a record is written that names a store which is there, and for
+    /// writing from the look for such records to the replacement that goes by it.
+    named: Arc<RwLock<()>>,
 }
 
 fn no_name_twice(policies: &[StorePolicy]) -> Result<(), StorageError> {
@@ -130,6 +134,12 @@ fn no_name_twice(policies: &[StorePolicy]) -> Result<(), StorageError> {
         Some(twice) => Err(StorageError::NameTwice(twice.name.clone())),
         None => Ok(()),
     }
+}
+
+/// While it lives, nothing that is written names a store.
+#[derive(Debug)]
+pub struct Still {
+    _named: OwnedRwLockWriteGuard<()>,
 }
 
 /// All persist stores of this manager; clones share them, each on its view of the database.
@@ -194,6 +204,13 @@ impl Stores {
         Ok(())
     }
 
+    /// Waits for what is being written that names a store, and has nothing else written.
+    pub async fn still(&self) -> Still {
+        Still {
+            _named: self.0.named.clone().write_owned().await,
+        }
+    }
+
     /// The same stores on a database that speaks for a worker.
     pub fn on(&self, db: Db) -> Self {
         Self(self.0.clone(), db)
@@ -223,13 +240,14 @@ impl Stores {
             )
             .map(Arc::new);
         let inner = Inner {
-            stores: RwLock::new(stores.collect()),
-            patterns: RwLock::new(patterns),
+            stores: parking_lot::RwLock::new(stores.collect()),
+            patterns: parking_lot::RwLock::new(patterns),
             looked: Mutex::default(),
             scan_faults: Mutex::default(),
             marks: Mutex::new(db.store_marks()?),
             chance: Mutex::new(chance),
             reserving: tokio::sync::Mutex::default(),
+            named: Arc::default(),
         };
         Ok(Self(Arc::new(inner), db))
     }
@@ -269,7 +287,13 @@ impl Stores {
         self.db(move |db| db.location(sector, replica)).await
     }
 
+    /// Notes where replicas lie, if those stores are still there.
     async fn put_locations(&self, locations: Vec<Location>) -> Result<(), StorageError> {
+        let _named = self.0.named.read().await;
+        for Location { sealed, cache, .. } in &locations {
+            self.find(sealed)?;
+            self.find(cache)?;
+        }
         self.db(move |db| db.put_locations(&locations)).await
     }
 

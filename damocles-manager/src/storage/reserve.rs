@@ -114,12 +114,16 @@ impl Stores {
         spaces: &[Result<Space, Unreachable>],
     ) -> Result<Promise, StorageError> {
         let _turn = self.0.reserving.lock().await;
+        let _named = self.0.named.read().await;
+        // some may have left the configuration while their disks were asked
+        let there = self.names();
         let reservations = self.reservations().await?;
         let (mine, others): (Vec<_>, Vec<_>) =
             reservations.into_iter().partition(|r| r.sector == sector);
         let mine = mine.first();
         let (mut fitting, mut refusals) = (Vec::new(), Vec::new());
-        for (store, space) in admitted.iter().zip(spaces) {
+        let admitted = admitted.iter().zip(spaces);
+        for (store, space) in admitted.filter(|(store, _)| there.contains(&store.policy.name)) {
             let name = &store.policy.name;
             let promised = others
                 .iter()

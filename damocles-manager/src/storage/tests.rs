@@ -18,6 +18,11 @@ pub(super) fn sector(number: u64) -> SectorId {
     SectorId::new(1000, number)
 }
 
+/// As while a record is written that names a store.
+pub(crate) async fn in_use(stores: &Stores) -> tokio::sync::OwnedRwLockReadGuard<()> {
+    stores.0.named.clone().read_owned().await
+}
+
 /// A home with a directory per store.
 pub(super) struct House {
     pub(super) dir: TempDir,
@@ -351,4 +356,27 @@ async fn flagged_stores_are_attached_at_the_start_and_waited_for() {
         [true, false, true],
         "only where the operator says so"
     );
+}
+
+/// The configuration was read again while they were on their way.
+#[tokio::test]
+async fn a_store_that_went_is_not_named_by_what_comes_late() {
+    let house = House::new(&["a", "b"]);
+    let b = house.policy("b");
+    let stores = house.start(vec![house.policy("a"), b.clone()]);
+    house.put("a", 1);
+    let still = stores.still().await;
+    let mut late = Box::pin(stores.submit_persisted(sector(1), SIZE, "a", Replica::Normal));
+    let wish = ["a".to_owned()];
+    let mut room = Box::pin(stores.reserve(sector(2), 1, &wish));
+    assert!(futures::poll!(&mut late).is_pending());
+    assert!(futures::poll!(&mut room).is_pending());
+    stores.replace(vec![b], Vec::new()).unwrap();
+    drop(still);
+    let refused = late.await.unwrap_err();
+    assert!(matches!(refused, StorageError::Unknown { .. }), "{refused}");
+    assert_eq!(room.await.unwrap().store(), None);
+    let location = stores.location(sector(1), Replica::Normal).await.unwrap();
+    assert_eq!(location, None);
+    assert!(stores.reservations().await.unwrap().is_empty());
 }
