@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod task;
 pub mod wire;
 pub mod cpus;
+pub mod footprint;
 pub mod numa;
 mod sys;
 pub mod pin;

@@ -5,7 +5,9 @@ mod sector;
 mod c2;
 
 use damocles_processor::{
-    Cancel, Note, Opaque, Pool, RawProcessors, prover_id,
+    Cancel, Note, Opaque, Pool, RawProcessors,
+    footprint::Part,
+    prover_id,
     task::{C2, Pc2, Pc2Output, TreeD},
 };
 use damocles_types::PieceInfo;
@@ -109,6 +111,38 @@ fn a_sector_of_committed_capacity_and_its_json_as_upstream_has_it() {
         error.to_string().contains("miner 1001") || error.to_string().contains("missing"),
         "{error}"
     );
+}
+
+/// Bytes of the files of a directory whose names begin so.
+fn bytes_of(dir: &Path, begins: &str) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .filter(|e| e.file_name().to_string_lossy().starts_with(begins))
+        .map(|e| e.metadata().unwrap().len())
+        .sum()
+}
+
+#[test]
+fn the_files_of_a_sector_are_as_long_as_plans_count_them() {
+    let s = Sector::new(9);
+    let infos = s.add_pieces(vec![]);
+    let pc1 = s.run(&s.pc1(1, &infos));
+    s.run(&s.pc2(pc1));
+    let (dir, cache) = (s.dir.path(), s.path("cache"));
+    for (part, dir, begins) in [
+        (Part::Staged, dir, "staged"),
+        (Part::Sealed, dir, "sealed"),
+        (Part::TreeD, &cache, "sc-02-data-tree-d"),
+        (Part::Layers, &cache, "sc-02-data-layer-"),
+        (Part::TreeC, &cache, "sc-02-data-tree-c"),
+        (Part::TreeRLast, &cache, "sc-02-data-tree-r-last"),
+    ] {
+        assert_eq!(bytes_of(dir, begins), part.bytes(PROOF.size), "{part:?}");
+    }
+    let parts = [Part::TreeD, Part::Layers, Part::TreeC, Part::TreeRLast];
+    let known: u64 = parts.map(|part| part.bytes(PROOF.size)).iter().sum();
+    let rest = bytes_of(&cache, "") - known;
+    assert!(rest <= Part::Aux.bytes(PROOF.size), "{rest} other bytes");
 }
 
 #[test]
