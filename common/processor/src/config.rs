@@ -1,5 +1,5 @@
 //! The `[processors]` part of a config: the image of the TOML with upstream's keys (`Raw…`), and
-//! the checked form that the code works with. Checking finds all faults at once, starts nothing.
+//! the checked form that the code works with. `config_check` makes the one out of the other.
 
 use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage};
 use damocles_types::{Hidden, SectorSize};
@@ -15,6 +15,15 @@ use std::{
 pub const DEFAULT_STABLE_WAIT: Duration = Duration::from_secs(5);
 /// The same for a child that tells of its progress to be silent about a task: generous.
 pub const DEFAULT_SILENCE: Duration = Duration::from_secs(4 * 3600);
+/// The lock that every child of a GPU takes, with the number behind it.
+pub const GPU_LOCK: &str = "gpu:";
+/// Variables by which a program is told which GPUs it may see, and that they are counted as the
+/// system lists them: of CUDA, of AMD's HIP and of AMD's OpenCL.
+pub const GPU_ENVS: [&str; 3] = [
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+];
 /// Parent group of the children's cgroups when the config does not say.
 pub const DEFAULT_CGROUP: &str = "vc-worker";
 
@@ -68,6 +77,9 @@ pub struct RawProcessor {
     pub numa_preferred: Option<i64>,
     pub concurrent: Option<i64>,
     pub locks: Option<Vec<String>>,
+    /// GPUs by number; ours, upstream does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<Vec<i64>>,
     pub auto_restart: Option<bool>,
     pub inherit_envs: Option<bool>,
     /// A duration such as `"3h"`; ours, upstream does not have it.
@@ -149,7 +161,10 @@ pub struct ChildConfig {
     pub envs: BTreeMap<String, Hidden>,
     pub numa_preferred: Option<u32>,
     pub concurrent: Option<NonZeroU32>,
+    /// Those of its GPUs among them.
     pub locks: Vec<String>,
+    /// GPUs that it sees, by number.
+    pub gpus: Vec<u32>,
     pub auto_restart: bool,
     pub inherit_envs: bool,
     /// Handed to our own program as an argument.
@@ -200,6 +215,7 @@ impl Default for ChildConfig {
             numa_preferred: None,
             concurrent: None,
             locks: Vec::new(),
+            gpus: Vec::new(),
             auto_restart: true,
             inherit_envs: true,
             kernel: KernelChoice::Auto,
@@ -224,59 +240,6 @@ pub struct ConfigFault {
     pub message: String,
 }
 
-#[derive(Default)]
-struct Faults(Vec<ConfigFault>);
-
-impl Faults {
-    fn add(&mut self, key: &str, message: impl ToString) {
-        self.0.push(ConfigFault {
-            key: key.to_owned(),
-            message: message.to_string(),
-        });
-    }
-
-    /// A count that must be one at least.
-    fn count(&mut self, key: &str, value: i64) -> Option<NonZeroU32> {
-        let count = u32::try_from(value).ok().and_then(NonZeroU32::new);
-        if count.is_none() {
-            self.add(
-                key,
-                format!("{value} is not a number of holders: nothing could ever run; write 1 or more, or leave the key out"),
-            );
-        }
-        count
-    }
-
-    fn stage(&mut self, key: &str, name: &str) -> Option<Stage> {
-        match name.parse::<Stage>() {
-            Ok(Stage::MakeParams) | Err(_) => {
-                let list = Stage::ALL.map(Stage::name).join(", ");
-                self.add(
-                    key,
-                    format!("{name:?} is not a stage; the stages are {list}"),
-                );
-                None
-            }
-            Ok(stage) => Some(stage),
-        }
-    }
-
-    fn duration(&mut self, key: &str, text: &str) -> Option<Duration> {
-        match humantime::parse_duration(text) {
-            Ok(duration) => Some(duration),
-            Err(_) => {
-                self.add(
-                    key,
-                    format!(
-                        "{text:?} is not a length of time; write for example \"5s\", \"3m\" or \"1h 30m\""
-                    ),
-                );
-                None
-            }
-        }
-    }
-}
-
 impl Processors {
     /// Whether a child of this stage may be another program than `own`.
     pub fn is_foreign(&self, stage: Stage, own: &Path) -> bool {
@@ -287,295 +250,3 @@ impl Processors {
         })
     }
 }
-
-impl RawProcessors {
-    fn sections(&self) -> [(Stage, &Option<Vec<RawProcessor>>); 13] {
-        [
-            (Stage::AddPieces, &self.add_pieces),
-            (Stage::TreeD, &self.tree_d),
-            (Stage::Pc1, &self.pc1),
-            (Stage::Pc2, &self.pc2),
-            (Stage::SynthProof, &self.synth_proof),
-            (Stage::C1, &self.c1),
-            (Stage::C2, &self.c2),
-            (Stage::SnapEncode, &self.snap_encode),
-            (Stage::SnapProve, &self.snap_prove),
-            (Stage::Unseal, &self.unseal),
-            (Stage::Transfer, &self.transfer),
-            (Stage::WindowPost, &self.window_post),
-            (Stage::WinningPost, &self.winning_post),
-        ]
-    }
-
-    /// Checks everything and says everything that is wrong. Reads no file but asks whether
-    /// the static tree-d files exist.
-    pub fn check(&self) -> Result<Processors, Vec<ConfigFault>> {
-        let mut faults = Faults::default();
-        let mut out = Processors::default();
-
-        for (name, holders) in self.ext_locks.iter().flatten() {
-            let key = format!("processors.ext_locks.{name}");
-            if let Some(count) = faults.count(&key, *holders) {
-                out.locks.insert(name.clone(), count);
-            }
-        }
-
-        let limitation = self.limitation.clone().unwrap_or_default();
-        let (prefix, concurrent) = match (&limitation.concurrent, &self.limit) {
-            (Some(table), _) => ("processors.limitation.concurrent", table.clone()),
-            (None, Some(table)) => ("processors.limit", table.clone()),
-            (None, None) => ("", BTreeMap::new()),
-        };
-        for (name, limit) in &concurrent {
-            let key = format!("{prefix}.{name}");
-            let (stage, count) = (faults.stage(&key, name), faults.count(&key, *limit));
-            if let (Some(stage), Some(count)) = (stage, count) {
-                out.stages.entry(stage).or_default().concurrent = Some(count);
-            }
-        }
-        for (name, text) in limitation.staggered.iter().flatten() {
-            let key = format!("processors.limitation.staggered.{name}");
-            let (stage, pause) = (faults.stage(&key, name), faults.duration(&key, text));
-            if let (Some(stage), Some(pause)) = (stage, pause) {
-                out.stages.entry(stage).or_default().staggered =
-                    (!pause.is_zero()).then_some(pause);
-            }
-        }
-
-        for (name, path) in self.static_tree_d.iter().flatten() {
-            let key = format!("processors.static_tree_d.{name}");
-            match (name.parse::<SectorSize>(), canonical_file(path)) {
-                (Ok(size), Ok(path)) => {
-                    out.static_tree_d.insert(size, path);
-                }
-                (size, path) => {
-                    for message in [size.err(), path.err()].into_iter().flatten() {
-                        faults.add(&key, message);
-                    }
-                }
-            }
-        }
-
-        for (stage, section) in self.sections() {
-            let Some(children) = section else { continue };
-            let key = format!("processors.{stage}");
-            let checked = check_children(&key, children, self, &mut faults);
-            out.stages.entry(stage).or_default().children = checked;
-        }
-        if let Some(daemons) = &self.sealing_daemons {
-            let key = "processors.sealing_daemons";
-            for (i, daemon) in daemons.iter().enumerate() {
-                if daemon.bin.is_none() {
-                    faults.add(&format!("{key}[{i}]"), "a sealing daemon needs `bin`: the worker has no program of that kind itself");
-                }
-            }
-            out.daemons = check_children(key, daemons, self, &mut faults);
-        }
-
-        if faults.0.is_empty() {
-            Ok(out)
-        } else {
-            Err(faults.0)
-        }
-    }
-
-    /// Keys that upstream knew once and that mean nothing today; for a warning.
-    pub fn retired_keys(&self) -> Vec<String> {
-        let mut keys = Vec::new();
-        for (stage, section) in self.sections() {
-            for (i, child) in section.iter().flatten().enumerate() {
-                if child.weight.is_some() {
-                    keys.push(format!("processors.{stage}[{i}].weight"));
-                }
-            }
-        }
-        if self.limit.is_some()
-            && self
-                .limitation
-                .as_ref()
-                .is_some_and(|l| l.concurrent.is_some())
-        {
-            keys.push("processors.limit".to_owned());
-        }
-        keys
-    }
-}
-
-fn canonical_file(path: &Path) -> Result<PathBuf, String> {
-    let full = path
-        .canonicalize()
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    if full.is_file() {
-        Ok(full)
-    } else {
-        Err(format!("{} is not a file", path.display()))
-    }
-}
-
-fn check_children(
-    key: &str,
-    children: &[RawProcessor],
-    all: &RawProcessors,
-    faults: &mut Faults,
-) -> Vec<ChildConfig> {
-    if children.is_empty() {
-        faults.add(
-            key,
-            "the list is empty, so nothing could ever run; add an entry or leave the key out",
-        );
-    }
-    children
-        .iter()
-        .enumerate()
-        .map(|(i, raw)| check_child(&format!("{key}[{i}]"), raw, all, faults))
-        .collect()
-}
-
-fn check_child(
-    key: &str,
-    raw: &RawProcessor,
-    all: &RawProcessors,
-    faults: &mut Faults,
-) -> ChildConfig {
-    let RawProcessor {
-        bin,
-        args,
-        stable_wait,
-        cgroup,
-        envs,
-        numa_preferred,
-        concurrent,
-        locks,
-        auto_restart,
-        inherit_envs,
-        longest,
-        silent,
-        kernel,
-        weight: _,
-    } = raw;
-
-    let stable_wait = stable_wait
-        .as_deref()
-        .and_then(|text| faults.duration(&format!("{key}.stable_wait"), text))
-        .unwrap_or(DEFAULT_STABLE_WAIT);
-    let mut time = |name: &str, text: &Option<String>| {
-        let text = text.as_deref()?;
-        faults.duration(&format!("{key}.{name}"), text)
-    };
-    let (longest, silent) = (time("longest", longest), time("silent", silent));
-    if longest.is_some_and(|time| time.is_zero()) {
-        faults.add(
-            &format!("{key}.longest"),
-            "no task could ever end in no time; leave the key out for no limit",
-        );
-    }
-    let cgroup = cgroup.as_ref().and_then(|group| {
-        let cpuset = group.cpuset.as_deref()?;
-        match cpuset.parse::<CpuSet>() {
-            Ok(cpuset) => Some(CgroupConfig {
-                group_name: group
-                    .group_name
-                    .clone()
-                    .unwrap_or_else(|| DEFAULT_CGROUP.to_owned()),
-                cpuset,
-            }),
-            Err(error) => {
-                faults.add(&format!("{key}.cgroup.cpuset"), error);
-                None
-            }
-        }
-    });
-    let numa_preferred = numa_preferred.and_then(|node| {
-        let node_ok = u32::try_from(node).ok();
-        if node_ok.is_none() {
-            faults.add(
-                &format!("{key}.numa_preferred"),
-                format!("{node} is not a NUMA node number"),
-            );
-        }
-        node_ok
-    });
-    let concurrent = concurrent.and_then(|n| faults.count(&format!("{key}.concurrent"), n));
-    let mut held: Vec<String> = Vec::new();
-    for lock in locks.iter().flatten() {
-        let lock_key = format!("{key}.locks");
-        if !all
-            .ext_locks
-            .as_ref()
-            .is_some_and(|known| known.contains_key(lock))
-        {
-            let known: Vec<_> = all
-                .ext_locks
-                .iter()
-                .flatten()
-                .map(|(name, _)| name.as_str())
-                .collect();
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
-            faults.add(
-                &lock_key,
-                format!("{lock:?} is not declared in processors.ext_locks (declared: {known}), so it would lock nothing"),
-            );
-        } else if held.contains(lock) {
-            faults.add(
-                &lock_key,
-                format!("{lock:?} is named twice; a task holds a lock once"),
-            );
-        } else {
-            held.push(lock.clone());
-        }
-    }
-
-    let kernel = kernel
-        .as_deref()
-        .and_then(|word| check_kernel(key, word, raw, faults))
-        .unwrap_or_default();
-
-    ChildConfig {
-        bin: bin.clone(),
-        args: args.clone(),
-        stable_wait,
-        cgroup,
-        envs: envs.clone().unwrap_or_default(),
-        numa_preferred,
-        concurrent,
-        locks: held,
-        auto_restart: auto_restart.unwrap_or(true),
-        inherit_envs: inherit_envs.unwrap_or(true),
-        kernel,
-        longest,
-        silent,
-    }
-}
-
-/// The choice goes into the arguments that we make ourselves; where the operator says what is
-/// started, it would silently do nothing.
-fn check_kernel(
-    key: &str,
-    word: &str,
-    raw: &RawProcessor,
-    faults: &mut Faults,
-) -> Option<KernelChoice> {
-    let key = format!("{key}.kernel");
-    let set = [("bin", raw.bin.is_some()), ("args", raw.args.is_some())];
-    if let Some((name, _)) = set.iter().find(|(_, set)| *set) {
-        faults.add(
-            &key,
-            format!("it has no effect beside `{name}`, which says what is started; leave it out, and give our own program the arguments \"--kernel\", \"{word}\""),
-        );
-    }
-    match word.parse() {
-        Ok(choice) => Some(choice),
-        Err(error) => {
-            faults.add(&key, error);
-            None
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "config_tests.rs"]
-mod tests;

@@ -107,6 +107,13 @@ pub const CHILD: &[Key] = &[
         doc: &["Names out of `ext_locks`, held while a task runs."],
     },
     Key {
+        name: "gpus",
+        holds: "list of: whole number",
+        doc: &[
+            "New: GPUs that the child sees, by number as `nvidia-smi` counts. A task holds the lock `gpu:<number>` of each, so that all children of one GPU share it one at a time; `ext_locks` can let more in (`\"gpu:0\" = 2`).",
+        ],
+    },
+    Key {
         name: "auto_restart",
         holds: "true or false",
         doc: &["Start the child again when it ends; true when left out."],
@@ -177,6 +184,7 @@ mod tests {
     fn every_key_is_described_and_every_description_is_of_a_key() {
         let child = RawProcessor {
             cgroup: Some(RawCgroup::default()),
+            gpus: Some(Vec::new()),
             longest: Some(String::new()),
             silent: Some(String::new()),
             kernel: Some(String::new()),

@@ -1,6 +1,7 @@
 //! Tables of good and bad `[processors]` sections.
 
 use super::*;
+use crate::config::DEFAULT_SILENCE;
 
 fn raw(json: serde_json::Value) -> RawProcessors {
     serde_json::from_value(json).unwrap()
@@ -57,6 +58,7 @@ fn upstreams_keys_are_understood() {
             numa_preferred: Some(1),
             concurrent: NonZeroU32::new(2),
             locks: vec!["gpu".into()],
+            gpus: Vec::new(),
             auto_restart: false,
             inherit_envs: false,
             kernel: KernelChoice::Auto,
@@ -142,6 +144,37 @@ fn silence_has_a_limit_by_itself_only_where_progress_is_told() {
     assert!(
         bad.iter()
             .any(|f| f.starts_with("processors.c2[0].silent: \"soon\""))
+    );
+}
+
+#[test]
+fn whoever_has_a_gpu_holds_its_lock() {
+    let out = raw(serde_json::json!({
+        "ext_locks": {"gpu:1": 2, "x": 1},
+        "pc2": [{"gpus": [0, 1], "locks": ["x"]}],
+        "c2": [{"gpus": [1]}],
+    }));
+    let out = out.check().unwrap();
+    assert_eq!(
+        out.stages[&Stage::Pc2].children[0].locks,
+        ["x", "gpu:0", "gpu:1"]
+    );
+    let locks: Vec<_> = out
+        .locks
+        .iter()
+        .map(|(n, c)| (n.as_str(), c.get()))
+        .collect();
+    assert_eq!(locks, [("gpu:0", 1), ("gpu:1", 2), ("x", 1)]);
+    let found = faults(serde_json::json!({
+        "pc2": [{"gpus": [0, 0, -1]}, {"gpus": [0], "envs": {"CUDA_VISIBLE_DEVICES": "1"}}],
+    }));
+    assert_eq!(
+        found,
+        [
+            "processors.pc2[0].gpus: 0 is named twice",
+            "processors.pc2[0].gpus: -1 is not the number of a GPU",
+            "processors.pc2[1].gpus: `envs` sets CUDA_VISIBLE_DEVICES as well; leave one of them out",
+        ]
     );
 }
 

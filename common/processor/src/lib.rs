@@ -15,6 +15,7 @@ pub mod numa;
 mod sys;
 pub mod pin;
 pub mod config;
+mod config_check;
 pub mod config_keys;
 pub mod machine;
 pub mod serve;

@@ -2,7 +2,7 @@
 //! operator set. Pure; the child acts on it (`pin`).
 
 use crate::{
-    config::ChildConfig,
+    config::{ChildConfig, GPU_ENVS},
     pin::{CGROUP_ENV, CPUSET_ENV, NUMA_ENV},
     wire::{EVENTS_ENV, PC1_BATCH_ENV},
 };
@@ -47,6 +47,14 @@ pub fn environment(
     }
     if let Some(node) = config.numa_preferred {
         set.insert(NUMA_ENV.to_owned(), node.to_string());
+    }
+    if !config.gpus.is_empty() {
+        let list: Vec<String> = config.gpus.iter().map(u32::to_string).collect();
+        for name in GPU_ENVS {
+            set.insert(name.to_owned(), list.join(","));
+        }
+        // as the system's own tools number them, or the fastest would be number 0
+        set.insert("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned());
     }
     if let Some(concurrent) = config.concurrent.filter(|n| stage == "pc1" && n.get() > 1) {
         set.insert(PC1_BATCH_ENV.to_owned(), concurrent.to_string());
@@ -96,5 +104,15 @@ mod tests {
         assert_eq!(env.set[PC1_BATCH_ENV], "16");
         let env = environment(&pinned, "pc2", 7, 2);
         assert!(!env.set.contains_key(PC1_BATCH_ENV));
+
+        let on_gpus = ChildConfig {
+            gpus: vec![1, 0],
+            ..ChildConfig::default()
+        };
+        let env = environment(&on_gpus, "c2", 7, 0);
+        for name in GPU_ENVS {
+            assert_eq!(env.set[name], "1,0");
+        }
+        assert_eq!(env.set["CUDA_DEVICE_ORDER"], "PCI_BUS_ID");
     }
 }
