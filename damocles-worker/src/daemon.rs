@@ -5,6 +5,7 @@ use crate::{
     config::{self, Attached, Config, Loaded, ThreadConfig},
     control::Control,
     greeting::Greeter,
+    hardware::{Hardware, Roots},
     manager::{CallError, Connection, Manager},
     managers::Managers,
     metadb::{MetaDb, MetaError},
@@ -12,9 +13,10 @@ use crate::{
     pieces::PieceSource,
     ping,
     plans::{Programs, World},
+    resources,
     rpc::{self, Seat, WorkerRpc},
     stores::{AttachedStores, StoreError, look},
-    threads::{Engine, Reporter, Reports},
+    threads::{Engine, Reporter, Reports, run_placeless},
     view::{Board, Doing},
 };
 use damocles_daemon::{
@@ -30,8 +32,8 @@ use damocles_daemon::{
     signals, systemd,
 };
 use damocles_kv::OpenError;
-use damocles_processor::{Pool, Stage, StartOptions, params};
-use damocles_types::{Hidden, SectorSize};
+use damocles_processor::{Pool, Stage, StartOptions};
+use damocles_types::Hidden;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +52,8 @@ const STAGES: [Stage; 8] = [
 /// How long a stop waits for steps to end. What runs longer is cut off: it is done again at
 /// the next start, and nothing that was finished is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Shown where a thread has no directory; upstream's word.
+const NO_LOCATION: &str = "-";
 /// How long the manager may take to be told of the stop.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// After that a service counts as one that does not stop.
@@ -68,6 +72,7 @@ pub fn run(file: &Path, check_only: bool) -> anyhow::Result<()> {
         println!("{}: the configuration is right", file.display());
         return Ok(());
     }
+    check_plan(&loaded, file)?;
     runtime::raise_descriptors();
     let runtime = runtime::build(2)?;
     let result = runtime.block_on(serve(loaded.config));
@@ -109,9 +114,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let guard = guard(&config)?;
     let manager = Manager::new(&connection, tokio::runtime::Handle::current(), stop.clone())?;
     let (listener, address) = listen(config.listen, "[worker] rpc_server.port").await?;
-    let seats = Arc::new(seats(&config.threads)?);
+    let seats = Arc::new(seats(&config)?);
     say_mounts(&config, &attached, &seats);
-    warn_of_missing_parameters(&config);
     let Some(pool) = start_pool(&config, &stop).await? else {
         return Ok(());
     };
@@ -260,7 +264,8 @@ fn databases(seats: Arc<Vec<Seat>>) -> database::Watched {
 
 /// Opens every sealing store, side by side. One whose database another process holds ends the
 /// start; one that is away or damaged stops its own thread only.
-fn seats(threads: &[ThreadConfig]) -> Result<Vec<Seat>, Fatal> {
+fn seats(config: &Config) -> Result<Vec<Seat>, Fatal> {
+    let threads = &config.threads;
     let found: Vec<_> = std::thread::scope(|scope| {
         let looks: Vec<_> = threads
             .iter()
@@ -305,7 +310,20 @@ fn seats(threads: &[ThreadConfig]) -> Result<Vec<Seat>, Fatal> {
             board: Arc::new(board),
         });
     }
+    for thread in &config.placeless {
+        seats.push(Seat {
+            control: Arc::new(Control::default()),
+            board: Arc::new(Board::new(thread.index, NO_LOCATION.into(), thread.plan)),
+        });
+    }
+    // as they stand in the file
+    seats.sort_by_key(|seat| seat.board.index());
     Ok(seats)
+}
+
+/// The seat of a thread.
+fn seat_of(seats: &[Seat], index: usize) -> Option<&Seat> {
+    seats.iter().find(|seat| seat.board.index() == index)
 }
 
 /// What an operator should know of the attached stores now and not after hours of sealing.
@@ -317,23 +335,25 @@ fn say_mounts(config: &Config, attached: &AttachedStores, seats: &[Seat]) {
     }
 }
 
-/// Better now than after hours of work.
-fn warn_of_missing_parameters(config: &Config) {
-    let mut sizes: Vec<SectorSize> = Vec::new();
-    for thread in &config.threads {
-        match thread.settings.sealing.allowed_sizes.as_slice() {
-            [] => sizes.extend(SectorSize::ALL),
-            some => sizes.extend(some),
+/// Refuses what this machine cannot carry: better now than after hours of work.
+fn check_plan(loaded: &Loaded, file: &Path) -> Result<(), Fatal> {
+    let config = &loaded.config;
+    let places: Vec<_> = config.threads.iter().map(|t| t.location.clone()).collect();
+    let machine = match Hardware::look(&Roots::default(), &places) {
+        Ok(machine) => machine,
+        Err(error) => {
+            tracing::warn!(
+                "the plan is not held against this machine, which does not show itself: {error}"
+            );
+            return Ok(());
         }
+    };
+    let plan = resources::here(loaded, &machine, look::real);
+    let allowed = &config.oversubscription;
+    for finding in plan.findings.iter().filter(|f| !f.refuses(allowed)) {
+        tracing::warn!("{}: {}", file.display(), finding.message);
     }
-    sizes.sort_unstable();
-    sizes.dedup();
-    for size in sizes {
-        if let Err(error) = params::require(Stage::C2, size) {
-            let hint = error.hint();
-            tracing::warn!(hint, "sectors of {size} would stop before C2: {error}");
-        }
-    }
+    resources::refusal(&plan, allowed, file).map_or(Ok(()), Err)
 }
 
 fn programs(config: &Config) -> std::io::Result<Programs> {
@@ -410,7 +430,22 @@ impl Sealing {
             .name("reports".to_owned())
             .spawn(move || reporter.run())?;
         let (ended, mut all_ended) = mpsc::channel::<()>(1);
-        for (thread, seat) in self.config.threads.iter().zip(self.seats.iter()) {
+        for thread in &self.config.placeless {
+            let Some(Seat { control, board }) = seat_of(&self.seats, thread.index).cloned() else {
+                continue;
+            };
+            let (thread, held) = (thread.clone(), ended.clone());
+            std::thread::Builder::new()
+                .name(format!("sealing-{}", thread.index))
+                .spawn(move || {
+                    let _held = held;
+                    run_placeless(&thread, &control, &board);
+                })?;
+        }
+        for thread in &self.config.threads {
+            let Some(seat) = seat_of(&self.seats, thread.index) else {
+                continue;
+            };
             let mut world = self.world.clone();
             world.manager = manager.for_another(&identity.name)?;
             let engine = Engine {

@@ -3,10 +3,12 @@
 //! From the ground floor up; a module uses only those above it in this list.
 
 pub mod stores;
+pub mod hardware;
 pub mod endpoint;
 pub mod managers;
 pub mod connection;
 pub mod config;
+pub mod resources;
 pub mod document;
 pub mod giving_up;
 pub mod event;

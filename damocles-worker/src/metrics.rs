@@ -65,11 +65,11 @@ pub fn table() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use damocles_flow::PlanName;
+    use crate::config::ThreadPlan;
 
     #[test]
     fn the_boards_are_counted_when_asked() {
-        let board = Arc::new(Board::new(0, "/t0".into(), PlanName::Sealer));
+        let board = Arc::new(Board::new(0, "/t0".into(), ThreadPlan::Sealer));
         let metrics = Metrics::new("damocles_worker");
         register(&metrics, vec![Arc::clone(&board)]);
         assert!(

@@ -359,8 +359,8 @@ fn count(params: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ThreadPlan;
     use damocles_daemon::auth::Secret;
-    use damocles_flow::PlanName;
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
     use tower::Service as _;
@@ -368,7 +368,7 @@ mod tests {
     fn methods() -> (Methods, Arc<Vec<Seat>>) {
         let seats = Arc::new(vec![Seat {
             control: Arc::default(),
-            board: Arc::new(Board::new(0, "/t0".into(), PlanName::Sealer)),
+            board: Arc::new(Board::new(0, "/t0".into(), ThreadPlan::Sealer)),
         }]);
         let rpc = WorkerRpc {
             seats: Arc::clone(&seats),

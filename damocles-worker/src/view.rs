@@ -1,12 +1,12 @@
 //! What `worker list` shows: each thread writes here what it does, anybody reads. No thread
 //! waits for a reader.
 
-use crate::{document::Document, metadb::MetaDb};
+use crate::{config::ThreadPlan, document::Document, metadb::MetaDb};
 use damocles_api::{
     worker::{Progress, ThreadInfo, ThreadState},
     workers::WorkerSummary,
 };
-use damocles_flow::{PlanName, State, seal::stage_label};
+use damocles_flow::{State, seal::stage_label};
 use damocles_types::{Failure, SectorId};
 use parking_lot::Mutex;
 use std::{
@@ -28,7 +28,8 @@ pub enum Doing {
 
 #[derive(Debug)]
 struct Inner {
-    plan: PlanName,
+    /// In words: the thread's, or that of its sector.
+    plan: String,
     sector: Option<SectorId>,
     state: Option<State>,
     doing: Doing,
@@ -52,12 +53,12 @@ pub struct Board {
 }
 
 impl Board {
-    pub fn new(index: usize, location: PathBuf, plan: PlanName) -> Self {
+    pub fn new(index: usize, location: PathBuf, plan: ThreadPlan) -> Self {
         Self {
             index,
             location,
             inner: Mutex::new(Inner {
-                plan,
+                plan: plan.to_string(),
                 sector: None,
                 state: None,
                 doing: Doing::Idle,
@@ -118,9 +119,9 @@ impl Board {
     }
 
     /// The sector at work and where it stands.
-    pub fn sector(&self, plan: PlanName, document: Option<&Document>) {
+    pub fn sector(&self, plan: ThreadPlan, document: Option<&Document>) {
         let mut inner = self.inner.lock();
-        inner.plan = document.map_or(plan, |d| d.plan);
+        inner.plan = document.map_or_else(|| plan.to_string(), |d| d.plan.to_string());
         inner.sector = document.map(Document::sector);
         let state = document.map(|d| d.state);
         if inner.state != state {
@@ -172,7 +173,7 @@ impl Board {
         };
         ThreadInfo {
             location: self.location(),
-            plan: inner.plan.to_string(),
+            plan: inner.plan.clone(),
             job_id: inner.sector.map(|s| s.to_string()),
             index: self.index as u64,
             thread_state,
@@ -221,11 +222,12 @@ pub fn summary<'a>(boards: impl IntoIterator<Item = &'a Board>) -> WorkerSummary
 mod tests {
     use super::*;
     use damocles_api::sector::AllocatedSector;
+    use damocles_flow::PlanName;
     use damocles_types::{SealProof, SectorSize};
 
     #[test]
     fn what_is_shown() {
-        let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
+        let board = Board::new(1, "/nvme/t1".into(), ThreadPlan::Sealer);
         board.idle("the manager has no sector to give");
         let info = board.info();
         assert_eq!(info.thread_state, ThreadState::Idle);
@@ -268,9 +270,9 @@ mod tests {
             (Doing::Waiting("a seed".into()), true, [0, 0, 0, 1]),
             (Doing::Paused, true, [0, 1, 0, 0]),
         ] {
-            let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
+            let board = Board::new(1, "/nvme/t1".into(), ThreadPlan::Sealer);
             board.error(Some(Failure::temporary("no route")));
-            board.sector(PlanName::Sealer, sector.then_some(&document));
+            board.sector(ThreadPlan::Sealer, sector.then_some(&document));
             board.doing(doing.clone());
             let expected = WorkerSummary {
                 threads: 1,
@@ -285,7 +287,7 @@ mod tests {
     }
     #[test]
     fn one_wait_is_counted_from_its_beginning_over_many_questions() {
-        let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
+        let board = Board::new(1, "/nvme/t1".into(), ThreadPlan::Sealer);
         let since = || board.inner.lock().since;
         let wait = |what: &str| board.doing(Doing::Waiting(what.to_owned()));
         let ask = || board.doing(Doing::Running(None));
@@ -308,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_stop_says_what_it_gives_up() {
-        let board = Board::new(1, "/nvme/t1".into(), PlanName::Sealer);
+        let board = Board::new(1, "/nvme/t1".into(), ThreadPlan::Sealer);
         assert_eq!(board.given_up(), None);
         let allocated = damocles_api::sector::AllocatedSector {
             id: SectorId::new(1000, 7),
@@ -316,7 +318,7 @@ mod tests {
         };
         let mut document = Document::new(PlanName::Sealer, allocated, None);
         document.state = State::C1Done;
-        board.sector(PlanName::Sealer, Some(&document));
+        board.sector(ThreadPlan::Sealer, Some(&document));
         board.doing(Doing::Running(Some(7)));
         let said = board.given_up().unwrap();
         assert!(

@@ -3,8 +3,10 @@
 
 mod bench;
 mod generator;
+mod hwinfo;
 mod kernels;
 mod params;
+mod plan;
 mod processor;
 mod say;
 mod store;
@@ -29,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   damocles-worker params generate --sector-size 2KiB    make what proofs of a test network need
   damocles-worker daemon -c worker.toml --config-check  look for faults in a config file
+  damocles-worker plan check -c worker.toml             does this machine have what it plans for?
   damocles-worker daemon -c worker.toml                 seal
   damocles-worker worker list                           what the threads do, and what they wait for
   damocles-worker worker pause -i 0                     let thread 0 rest after its present step
@@ -39,6 +42,10 @@ Examples:
 enum Command {
     /// Seal sectors until told to stop
     Daemon(DaemonArgs),
+    /// Hold a configuration against this machine, or a described one
+    Plan(plan::Args),
+    /// What this machine has: CPUs, caches, NUMA nodes, memory, disks, GPUs
+    Hwinfo(hwinfo::Args),
     /// Prepare directories
     Store(store::Args),
     /// Look at a running worker and command its threads
@@ -91,6 +98,8 @@ fn run(args: Args) -> anyhow::Result<()> {
             log::init(&args.log, "info")?;
             processor::run(&processor)
         }
+        Command::Plan(plan) => plan::run(&plan),
+        Command::Hwinfo(hwinfo) => hwinfo::run(&hwinfo),
         Command::Store(store) => store::run(&store),
         Command::Worker(worker) => worker::run(&worker),
         Command::Params(params) => {

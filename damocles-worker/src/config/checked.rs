@@ -1,25 +1,26 @@
 //! What the code works with: every value present, in its own type, and possible. Made from
 //! the raw image in one go; all faults are reported together.
 
-use super::raw::{
-    AttachedSection, HOT_RULES, HotSection, MetricsSection, RawConfig, RpcClient, RpcServer,
-    SealingSection, SectorManager, Span, ThreadSection, WorkerSection,
+use super::{
+    raw::{
+        AttachedSection, MetricsSection, RawConfig, RpcClient, RpcServer, SectorManager,
+        WorkerSection,
+    },
+    sealing::positive,
+    threads::{PlacelessThread, ThreadConfig, Threads, check_threads},
 };
-use crate::{endpoint::ManagerAddr, stores::look};
+use crate::endpoint::ManagerAddr;
 use damocles_api::WORKER_DEFAULT_PORT;
-use damocles_daemon::{
-    config::{Faults, Report, parse},
-    net::Listen,
-};
-use damocles_flow::PlanName;
+use damocles_daemon::{config::Report, net::Listen};
 use damocles_processor::Processors;
-use damocles_types::{ActorId, Hidden, SealProof, SectorSize};
+use damocles_types::Hidden;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
+use strum::IntoEnumIterator as _;
 
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,9 +38,34 @@ pub struct Config {
     /// Whether pieces may be had at all: the global `[sealing] enable_deals`, as upstream has it.
     pub pieces_enabled: bool,
     pub threads: Vec<ThreadConfig>,
+    /// Threads of plans that need no directory.
+    pub placeless: Vec<PlacelessThread>,
     pub attached: Vec<AttachedConfig>,
     pub scan: Vec<String>,
     pub processors: Processors,
+    /// Of what more may be planned for than the machine has.
+    pub oversubscription: BTreeSet<Resource>,
+}
+
+/// What a machine has so much of.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    strum::Display,
+    strum::EnumString,
+    strum::EnumIter,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum Resource {
+    Disk,
+    Cpu,
+    Memory,
+    Gpu,
 }
 
 /// How the manager is reached. Prints without what headers say, which may be secrets.
@@ -51,114 +77,6 @@ pub struct ManagerConfig {
     pub headers: BTreeMap<String, Hidden>,
     pub token_file: Option<PathBuf>,
     pub timeout: Duration,
-}
-
-/// One sealing thread as the main file has it.
-#[derive(Clone, Debug)]
-pub struct ThreadConfig {
-    /// Position in the file.
-    pub index: usize,
-    pub location: PathBuf,
-    pub settings: ThreadSettings,
-    /// The raw values, for merging with the thread's own file.
-    raw: Layers,
-}
-
-#[derive(Clone, Debug)]
-struct Layers {
-    global: SealingSection,
-    thread: SealingSection,
-    plan: Option<String>,
-}
-
-/// What may change between two sectors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ThreadSettings {
-    pub plan: PlanName,
-    pub sealing: Sealing,
-}
-
-/// `[sealing]`, every value present.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealing {
-    pub allowed_miners: Vec<ActorId>,
-    pub allowed_sizes: Vec<SectorSize>,
-    pub enable_deals: bool,
-    pub disable_cc: bool,
-    pub max_deals: Option<u64>,
-    pub min_deal_space: Option<u64>,
-    pub max_retries: u32,
-    pub max_resubmits: u32,
-    pub seal_interval: Duration,
-    pub recover_interval: Duration,
-    pub rpc_polling_interval: Duration,
-    pub ignore_proof_check: bool,
-    pub request_task_max_retries: u32,
-    pub verify_after_pc2: bool,
-}
-
-impl Default for Sealing {
-    fn default() -> Self {
-        Self {
-            allowed_miners: Vec::new(),
-            allowed_sizes: Vec::new(),
-            enable_deals: false,
-            disable_cc: false,
-            max_deals: None,
-            min_deal_space: None,
-            max_retries: 5,
-            max_resubmits: 5,
-            seal_interval: Duration::from_secs(30),
-            recover_interval: Duration::from_secs(60),
-            rpc_polling_interval: Duration::from_secs(180),
-            ignore_proof_check: false,
-            request_task_max_retries: 3,
-            verify_after_pc2: false,
-        }
-    }
-}
-
-impl Sealing {
-    /// Seal proofs that the thread takes, never more than it can make: a sector of another
-    /// kind would stand still after hours of work. Interactive ones of each size; synthetic
-    /// ones if there is a program for them; the plans know no way for non-interactive ones.
-    pub fn allowed_proofs(&self, synthetic: bool) -> Vec<SealProof> {
-        use damocles_types::proof::SealVersion::{V1_1, V1_1Synthetic};
-        let sizes = match self.allowed_sizes.as_slice() {
-            // an empty list would leave the kind to the manager as well
-            [] => &SectorSize::ALL[..],
-            sizes => sizes,
-        };
-        let versions = [Some(V1_1), synthetic.then_some(V1_1Synthetic)];
-        let of_size = |size: &SectorSize| {
-            let size = *size;
-            versions.map(|version| version.map(|version| SealProof { version, size }))
-        };
-        sizes.iter().flat_map(of_size).flatten().collect()
-    }
-}
-
-impl Sealing {
-    /// What the thread asks the manager for, in words; for whoever wonders why it gets nothing.
-    pub fn wanted(&self, synthetic: bool) -> String {
-        let join = |parts: Vec<String>| parts.join(", ");
-        let sizes = self.allowed_sizes.iter().map(ToString::to_string);
-        let sizes = match join(sizes.collect()) {
-            none if none.is_empty() => "any size".to_owned(),
-            sizes => sizes,
-        };
-        let miners = self.allowed_miners.iter().map(ToString::to_string);
-        let miners = match join(miners.collect()) {
-            none if none.is_empty() => "any miner".to_owned(),
-            miners => format!("miner {miners}"),
-        };
-        let proofs = if synthetic {
-            "interactive or synthetic proofs"
-        } else {
-            "interactive proofs, since no [[processors.synth_proof]] makes synthetic ones"
-        };
-        format!("asked for {sizes}, {miners}, {proofs}")
-    }
 }
 
 /// One `[[attached]]`.
@@ -191,6 +109,7 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
         local_pieces_dirs,
         scan_persist_stores,
         scan_persist_stores_pascal,
+        allow_oversubscription,
     } = worker;
     let RpcServer {
         host,
@@ -229,7 +148,8 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
     let manager = check_manager(rpc_client, report);
     let metrics = check_metrics(metrics, report);
     let processors = check_processors(processors, piece_token.as_ref(), report);
-    let threads = check_threads(sealing_thread.as_deref(), sealing, report);
+    let oversubscription = check_oversubscription(allow_oversubscription, report);
+    let Threads { placed, placeless } = check_threads(sealing_thread.as_deref(), sealing, report);
     let mut stores = Vec::new();
     for (i, store) in attached.iter().enumerate() {
         stores.extend(check_attached(i, store, report));
@@ -266,22 +186,31 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
         metrics,
         manager: manager?,
         pieces_enabled: sealing.enable_deals.unwrap_or_default(),
-        threads,
+        threads: placed,
+        placeless,
         attached: stores,
         scan,
         processors: processors?,
+        oversubscription,
     })
 }
 
-fn positive(span: Option<Span>, default: Duration, key: &str, report: &mut Report) -> Duration {
-    let value = span.map_or(default, |s| s.0);
-    if value.is_zero() {
-        report.fault(
-            key,
-            "must be longer than nothing, or the worker would never rest",
-        );
+fn check_oversubscription(raw: &[String], report: &mut Report) -> BTreeSet<Resource> {
+    let mut allowed = BTreeSet::new();
+    for (i, word) in raw.iter().enumerate() {
+        match word.parse() {
+            Ok(resource) => _ = allowed.insert(resource),
+            Err(_) => {
+                let all: Vec<String> = Resource::iter().map(|r| r.to_string()).collect();
+                let all = all.join(", ");
+                report.fault(
+                    &format!("worker.allow_oversubscription[{i}]"),
+                    format!("{word:?} is nothing that a plan counts; it counts {all}"),
+                );
+            }
+        }
     }
-    value
+    allowed
 }
 
 fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<ManagerConfig> {
@@ -382,162 +311,6 @@ fn give_piece_token(processors: &mut Processors, token: &Hidden) {
         .insert("PIECE_FETCHER_TOKEN".to_owned(), token.clone());
 }
 
-fn check_threads(
-    raw: Option<&[ThreadSection]>,
-    global: &SealingSection,
-    report: &mut Report,
-) -> Vec<ThreadConfig> {
-    let Some(raw) = raw else {
-        report.fault(
-            "sealing_thread",
-            "no sealing thread; add a [[sealing_thread]] with location = \"/a/directory/on/a/fast/disk\"",
-        );
-        return Vec::new();
-    };
-    // once, so that a fault in it is told once
-    sealing(&[(global, "sealing")], report);
-    let mut threads: Vec<ThreadConfig> = Vec::new();
-    let mut places = BTreeMap::new();
-    for (index, thread) in raw.iter().enumerate() {
-        let key = format!("sealing_thread[{index}]");
-        let ThreadSection {
-            location,
-            plan,
-            sealing: own,
-        } = thread;
-        let plan_key = format!("{key}.plan");
-        let own_key = format!("{key}.sealing");
-        let plan_name = check_plan(plan.as_deref(), &plan_key, report);
-        let merged = sealing(&[(global, "sealing"), (own, &own_key)], report);
-        if merged.disable_cc && !merged.enable_deals {
-            let key = match own.disable_cc {
-                Some(_) => own_key.as_str(),
-                None => "sealing",
-            };
-            report.notice(
-                &format!("{key}.disable_cc"),
-                format!(
-                    "is set and enable_deals is not, so sealing thread {index} has nothing to seal"
-                ),
-            );
-        }
-        let Some(location) = location else {
-            report.fault(
-                &format!("{key}.location"),
-                "is missing: a sealing thread is a directory",
-            );
-            continue;
-        };
-        // each place is looked at once
-        let first = *places.entry(look::real(location)).or_insert(index);
-        if first != index {
-            report.fault(
-                &format!("{key}.location"),
-                format!(
-                    "{} is the location of sealing thread {first} already; a directory holds one sector at a time",
-                    location.display(),
-                ),
-            );
-            continue;
-        }
-        threads.push(ThreadConfig {
-            index,
-            location: location.clone(),
-            settings: ThreadSettings {
-                plan: plan_name,
-                sealing: merged,
-            },
-            raw: Layers {
-                global: global.clone(),
-                thread: own.clone(),
-                plan: plan.clone(),
-            },
-        });
-    }
-    threads
-}
-
-fn check_plan(name: Option<&str>, key: &str, report: &mut Report) -> PlanName {
-    let Some(name) = name else {
-        return PlanName::default();
-    };
-    name.parse().unwrap_or_else(|_| {
-        let later = ["snapup", "rebuild", "unseal", "wdpost"];
-        report.fault(
-            key,
-            if later.contains(&name) {
-                format!("the plan {name:?} is not in this version yet; it has \"sealer\"")
-            } else {
-                format!("{name:?} is not a plan; this version has \"sealer\"")
-            },
-        );
-        PlanName::default()
-    })
-}
-
-/// Lays the layers over the built-in values, later ones on top.
-fn sealing(layers: &[(&SealingSection, &str)], report: &mut Report) -> Sealing {
-    let mut out = Sealing::default();
-    for (raw, key) in layers {
-        let SealingSection {
-            allowed_miners,
-            allowed_sizes,
-            enable_deals,
-            disable_cc,
-            max_deals,
-            min_deal_space,
-            max_retries,
-            max_resubmits,
-            seal_interval,
-            recover_interval,
-            rpc_polling_interval,
-            ignore_proof_check,
-            request_task_max_retries,
-            verify_after_pc2,
-        } = raw;
-        fn put<T: Clone>(to: &mut T, from: &Option<T>) {
-            if let Some(value) = from {
-                to.clone_from(value);
-            }
-        }
-        put(&mut out.allowed_miners, allowed_miners);
-        put(&mut out.enable_deals, enable_deals);
-        put(&mut out.disable_cc, disable_cc);
-        put(&mut out.max_retries, max_retries);
-        put(&mut out.max_resubmits, max_resubmits);
-        put(&mut out.ignore_proof_check, ignore_proof_check);
-        put(&mut out.request_task_max_retries, request_task_max_retries);
-        put(&mut out.verify_after_pc2, verify_after_pc2);
-        out.max_deals = max_deals.or(out.max_deals);
-        out.min_deal_space = min_deal_space.map(|b| b.0.0).or(out.min_deal_space);
-        for (name, span, to) in [
-            ("seal_interval", seal_interval, &mut out.seal_interval),
-            (
-                "recover_interval",
-                recover_interval,
-                &mut out.recover_interval,
-            ),
-            (
-                "rpc_polling_interval",
-                rpc_polling_interval,
-                &mut out.rpc_polling_interval,
-            ),
-        ] {
-            *to = positive(*span, *to, &format!("{key}.{name}"), report);
-        }
-        if let Some(sizes) = allowed_sizes {
-            out.allowed_sizes.clear();
-            for (i, text) in sizes.iter().enumerate() {
-                match text.parse() {
-                    Ok(size) => out.allowed_sizes.push(size),
-                    Err(error) => report.fault(&format!("{key}.allowed_sizes[{i}]"), error),
-                }
-            }
-        }
-    }
-    out
-}
-
 fn check_attached(
     index: usize,
     raw: &AttachedSection,
@@ -558,25 +331,4 @@ fn check_attached(
         location: location.clone(),
         readonly: *readonly,
     })
-}
-
-impl ThreadConfig {
-    /// The settings with the thread's own file (`<location>/config.toml`) laid on top.
-    pub fn with_hot_file(&self, path: &Path, text: &str) -> Result<ThreadSettings, Faults> {
-        let (hot, mut report) = parse::<HotSection>(path, text, &HOT_RULES);
-        let hot = hot.unwrap_or_default();
-        let plan = hot.plan.as_ref().or(self.raw.plan.as_ref());
-        let settings = ThreadSettings {
-            plan: check_plan(plan.map(String::as_str), "plan", &mut report),
-            sealing: sealing(
-                &[
-                    (&self.raw.global, "sealing"),
-                    (&self.raw.thread, "sealing"),
-                    (&hot.sealing, "sealing"),
-                ],
-                &mut report,
-            ),
-        };
-        report.finish().map(|_| settings)
-    }
 }

@@ -1,6 +1,6 @@
 //! The worker's configuration: read strictly, checked whole before anything is touched.
 //!
-//! `raw` is the image of the file, `checked` what the code works with, `hot` the file of one
+//! `raw` is the image of the file; `checked`, `sealing` and `threads` what the code works with; `hot` the file of one
 //! thread that is read anew between two sectors, `overlap` keeps directories apart. To add a key: declare it in `raw`, take it
 //! apart in `checked`, then `UPDATE_DOCS=1 cargo test -p damocles-worker`.
 
@@ -8,10 +8,14 @@ mod checked;
 mod hot;
 mod overlap;
 mod raw;
+mod sealing;
+mod threads;
 
-pub use checked::{AttachedConfig, Config, ManagerConfig, Sealing, ThreadConfig, ThreadSettings};
+pub use checked::{AttachedConfig, Config, ManagerConfig, Resource};
 pub use hot::HotFile;
 pub use raw::RawConfig;
+pub use sealing::Sealing;
+pub use threads::{PlacelessThread, ThreadConfig, ThreadPlan, ThreadSettings};
 
 use crate::stores::{AttachedStore, AttachedStores, SealingStore, StoreError, look};
 use damocles_daemon::{
@@ -33,6 +37,15 @@ pub struct Loaded {
     pub retired: Vec<String>,
     /// Directories that are not there now, or do not answer.
     pub away: Vec<Away>,
+    /// What holds for each thread whose own file could be read, by its index.
+    pub own: BTreeMap<usize, ThreadSettings>,
+}
+
+impl Loaded {
+    /// By what a thread goes: its own file laid over the main one.
+    pub fn settings<'a>(&'a self, thread: &'a ThreadConfig) -> &'a ThreadSettings {
+        self.own.get(&thread.index).unwrap_or(&thread.settings)
+    }
 }
 
 /// A directory of the config that cannot be used now. A disk may be dead or not mounted: no
@@ -66,20 +79,36 @@ pub fn load(path: &Path) -> Result<Loaded, Fatal> {
     read(path, false)
 }
 
+/// Reads and checks the file alone, for a machine that is not this one.
+///
+/// # Errors
+/// `Exit::Config`, naming every fault with its line.
+pub fn load_for_elsewhere(path: &Path) -> Result<Loaded, Fatal> {
+    read_with(path, |_, _| Surroundings::default())
+}
+
 fn read(path: &Path, all_there: bool) -> Result<Loaded, Fatal> {
+    read_with(path, |config, report| {
+        let mut found = check_surroundings(config, report);
+        if all_there {
+            for Away { key, error } in found.away.drain(..) {
+                report.fault(&key, format!("{error}; {}", error.hint()));
+            }
+        }
+        found
+    })
+}
+
+fn read_with(
+    path: &Path,
+    around: impl FnOnce(&Config, &mut Report) -> Surroundings,
+) -> Result<Loaded, Fatal> {
     let (raw, mut report) = parse_file::<RawConfig>(path, &raw::RULES)?;
     let raw = raw.unwrap_or_default();
     let retired = raw.processors.0.retired_keys();
     let config = checked::check(&raw, &mut report);
-    let mut away = Vec::new();
-    if let Some(config) = &config {
-        away = check_surroundings(config, &mut report);
-    }
-    if all_there {
-        for Away { key, error } in away.drain(..) {
-            report.fault(&key, format!("{error}; {}", error.hint()));
-        }
-    }
+    let found = config.as_ref().map(|config| around(config, &mut report));
+    let Surroundings { away, own } = found.unwrap_or_default();
     let notices = report.finish()?;
     let config = config.ok_or_else(|| {
         Fatal::new(
@@ -92,6 +121,7 @@ fn read(path: &Path, all_there: bool) -> Result<Loaded, Fatal> {
         notices,
         retired,
         away,
+        own,
     })
 }
 
@@ -103,9 +133,17 @@ pub fn listen_of(path: &Path) -> Result<(Option<String>, Option<u16>), Fatal> {
     Ok((server.host, server.port))
 }
 
+/// What was found outside the file.
+#[derive(Debug, Default)]
+struct Surroundings {
+    away: Vec<Away>,
+    own: BTreeMap<usize, ThreadSettings>,
+}
+
 /// What the file names outside itself: sealing stores, threads' own files, attached stores.
 /// Nothing is made or changed, and nothing is waited for that hangs.
-fn check_surroundings(config: &Config, report: &mut Report) -> Vec<Away> {
+fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
+    let mut own = BTreeMap::new();
     let mut away = Vec::new();
     let mut told = |key: &str, error: StoreError, report: &mut Report| {
         if error.is_away() {
@@ -136,11 +174,10 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Vec<Away> {
         });
         match looked {
             Err(error) | Ok((Err(error), _)) => told(&key, error, report),
-            Ok((Ok(_), Some(text))) => {
-                if let Err(faults) = thread.with_hot_file(&hot, &text) {
-                    report.fault(&key, flat(&faults));
-                }
-            }
+            Ok((Ok(_), Some(text))) => match thread.with_hot_file(&hot, &text) {
+                Ok(settings) => _ = own.insert(thread.index, settings),
+                Err(faults) => report.fault(&key, flat(&faults)),
+            },
             Ok((Ok(_), None)) => {}
         }
     }
@@ -167,7 +204,7 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Vec<Away> {
         }
     };
     overlap::check(config, attached.as_ref(), report);
-    away
+    Surroundings { away, own }
 }
 
 fn flat(faults: &Faults) -> String {

@@ -107,6 +107,9 @@ section! {
         "scan_persist_stores" scan_persist_stores: Option<Vec<String>> = None;
         /// Older spelling of `scan_persist_stores`.
         "ScanPersistStores" scan_persist_stores_pascal: Option<Vec<String>> = None;
+        /// New: of what more may be planned for than this machine has: `disk`, `cpu`, `memory`, `gpu`. What is named here is a
+        /// warning at the start; anything else that does not fit is refused (`damocles-worker plan check` shows the sums).
+        "allow_oversubscription" allow_oversubscription: Vec<String> = Vec::new();
     }
 }
 
@@ -188,7 +191,8 @@ section! {
         /// Directory on a fast local disk, made by `damocles-worker store sealing-init -l DIR`: where it is missing,
         /// its disk may be missing, and the thread waits for it. Required.
         "location" location: Option<PathBuf> = None;
-        /// What it does: `sealer` when left out. Plans snapup, rebuild, unseal and wdpost join later.
+        /// What it does: `sealer` when left out. A thread of another plan (snapup, rebuild, unseal, wdpost, niporep) waits until
+        /// a version of the worker has it, and says so. (wdpost needs no location.)
         "plan" plan: Option<String> = None;
         "sealing" sealing: SealingSection = SealingSection::default();
     }

@@ -79,11 +79,52 @@ fn layers_lie_over_each_other() {
     assert_eq!(settings.sealing.max_retries, 9);
     assert_eq!(settings.sealing.seal_interval, Duration::from_secs(1));
     let faults = thread
-        .with_hot_file(&hot, "plan = \"snapup\"\n[sealing]\nmax_retrys = 9\n")
+        .with_hot_file(&hot, "plan = \"snapop\"\n[sealing]\nmax_retrys = 9\n")
         .unwrap_err()
         .to_string();
-    assert!(faults.contains("not in this version yet"), "{faults}");
+    assert!(faults.contains("\"snapop\" is not a plan"), "{faults}");
     assert!(faults.contains("did you mean \"max_retries\"?"), "{faults}");
+}
+
+#[test]
+fn a_file_with_plans_of_another_version_loads_and_says_which_threads_wait() {
+    let place = Place::new();
+    let dir = place.dir.path().display();
+    let loaded = place
+        .load(&format!(
+            "[[sealing_thread]]\nlocation = \"{dir}/t1\"\nplan = \"snapup\"\n[[sealing_thread]]\nplan = \"wdpost\"\n"
+        ))
+        .unwrap();
+    let plans = loaded.config.threads.iter().map(|t| t.settings.plan);
+    let plans: Vec<_> = plans.map(|plan| (plan, plan.runs().is_some())).collect();
+    assert_eq!(
+        plans,
+        [(ThreadPlan::Sealer, true), (ThreadPlan::SnapUp, false)]
+    );
+    assert_eq!(loaded.config.placeless[0].index, 2);
+    let notices: Vec<_> = loaded.notices.iter().map(ToString::to_string).collect();
+    for (thread, plan) in [(1, "snapup"), (2, "wdpost")] {
+        let words = format!("sealing thread {thread} waits: the plan \"{plan}\" is not in");
+        assert!(notices.iter().any(|n| n.contains(&words)), "{notices:?}");
+    }
+    let text = place
+        .load("[[sealing_thread]]\nplan = \"unseal\"\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("sealing_thread[1].location: is missing"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_may_be_exceeded_is_named_by_kind() {
+    let place = Place::new();
+    let load = |words: &str| place.load(&format!("[worker]\nallow_oversubscription = {words}\n"));
+    let allowed = load("[\"disk\", \"gpu\"]").unwrap().config.oversubscription;
+    assert_eq!(allowed, [Resource::Disk, Resource::Gpu].into());
+    let text = load("[\"disks\"]").unwrap_err().to_string();
+    assert!(text.contains("it counts disk, cpu, memory, gpu"), "{text}");
 }
 
 #[test]

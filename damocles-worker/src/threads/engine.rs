@@ -66,15 +66,25 @@ impl Engine {
         self.board.meta(meta.clone());
         let mut hot = HotFile::new(&store.hot_config(), &self.config);
         self.reports.due(self.config.index);
-        let mut found = false;
+        let (mut found, mut said) = (false, false);
         loop {
             let settings = self.until(|| hot.settings(&self.config).cloned())?;
             let document = self.until(|| meta.load().map_err(|e| e.failure()))?;
+            let plan = document.as_ref().map(|d| d.plan);
+            let Some(plan) = plan.or_else(|| settings.plan.runs()) else {
+                if !said {
+                    tracing::warn!("this thread waits: {}", settings.plan.waits());
+                }
+                said = true;
+                self.without_plan(&settings)?;
+                continue;
+            };
+            said = false;
             let desk = Desk {
                 store: &store,
                 meta: &meta,
                 settings: &settings,
-                plan: plans::plan(document.as_ref().map_or(settings.plan, |d| d.plan)),
+                plan: plans::plan(plan),
             };
             if let Some(document) = document.as_ref().filter(|_| !found) {
                 tracing::info!(

@@ -1,7 +1,8 @@
 //! Sealing threads: one OS thread, one directory, one sector at a time.
 //!
 //! `report` tells the manager, from a thread of its own; `thread` is what a sealing thread is made
-//! of and how a person commands it; `open` how it comes by its store; `transition` what follows from the end of a step; `ends` what
+//! of and how a person commands it; `open` how it comes by its store; `planless` waits where its
+//! plan is not in this version; `transition` what follows from the end of a step; `ends` what
 //! is asked before a sector is dropped; `engine` the one loop that takes a sector through its
 //! plan; `probe` is where tests stop it. A thread knows nothing of other threads.
 
@@ -9,10 +10,12 @@ pub mod probe;
 mod report;
 mod thread;
 mod open;
+mod planless;
 mod transition;
 mod ends;
 mod engine;
 
+pub use planless::run_placeless;
 pub use probe::{Point, Probe};
 pub use report::{Reporter, Reports};
 pub use thread::Engine;

@@ -73,7 +73,7 @@ impl Engine {
         course.said = None;
         let new = course.document.insert(new);
         self.board.error(None);
-        self.board.sector(desk.plan.name(), Some(new));
+        self.board.sector(desk.settings.plan, Some(new));
         self.reports.due(self.config.index);
         Ok(After::On)
     }

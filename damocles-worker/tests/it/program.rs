@@ -6,6 +6,7 @@
 )]
 
 mod disks;
+mod plans;
 mod replaced;
 
 use crate::{

@@ -4,12 +4,12 @@
 use crate::{NEVER, fake_manager::FakeManager, until};
 use damocles_api::timeline::{Ending, TimelineEntry};
 use damocles_daemon::clock::SystemClock;
-use damocles_flow::{PlanName, State};
+use damocles_flow::State;
 use damocles_kv::{Durability, Record, Store, StoreError, Table};
 use damocles_processor::{Pool, Processors, RawProcessors, Stage, StartOptions, fake};
 use damocles_types::SectorId;
 use damocles_worker::{
-    config,
+    config::{self, ThreadPlan},
     control::{Control, Standing},
     manager::{Connection, Manager},
     managers::Managers,
@@ -252,7 +252,7 @@ impl Rig {
         let manager = Manager::new(&connection, runtime().handle().clone(), stop.clone()).unwrap();
         let manager = manager.for_another("rig").unwrap();
         let control = Arc::new(Control::default());
-        let board = Arc::new(Board::new(0, self.location(), PlanName::Sealer));
+        let board = Arc::new(Board::new(0, self.location(), ThreadPlan::Sealer));
         if let Some(meta) = &self.meta {
             board.meta(meta.clone());
         }
