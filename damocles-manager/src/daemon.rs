@@ -154,6 +154,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         stores: stores.clone(),
         messages: messages.clone(),
         deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
+        chain: chain.clone(),
         reload: reload.clone(),
         counts: Counts::register(&metrics),
     };

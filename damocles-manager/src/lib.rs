@@ -10,6 +10,7 @@ pub mod roles;
 pub mod retention;
 pub mod chain;
 pub mod wallet;
+pub mod overview;
 pub mod messages;
 pub mod storage;
 pub mod pieces;

@@ -80,6 +80,7 @@ pub trait DamoclesDeals {
     #[method(name = "Deals")]
     async fn deals(&self, filter: DealFilter, want: Want) -> RpcResult<Page<DealView>>;
 
+    /// A deal of the queue, and what became of it.
     #[method(name = "Deal")]
     async fn deal(&self, id: String) -> RpcResult<DealView>;
 

@@ -15,7 +15,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use cid::Cid;
-use damocles_node::{
+use damocles_node::{MinerPower,
     ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MsgLookup,
     NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
     SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey, W, method,
@@ -254,6 +254,15 @@ impl Chain for NodeChain {
             .ask_as(Question::List, method::STATE_MINER_SECTORS, params)
             .await?;
         Ok(all.unwrap_or_default())
+    }
+
+    async fn miner_power(
+        &self,
+        miner: ActorId,
+        key: &TipSetKey,
+    ) -> Result<MinerPower, ChainError> {
+        let params = of(miner).add(key);
+        self.nodes.ask(method::STATE_MINER_POWER, params).await
     }
 
     async fn miner_available_balance(

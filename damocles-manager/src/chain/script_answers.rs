@@ -7,7 +7,7 @@ use crate::chain::{
 };
 use async_trait::async_trait;
 use cid::Cid;
-use damocles_node::{
+use damocles_node::{MinerPower,
     ActorState, Allocation, BlockHeader, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo,
     MsgLookup, NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
     SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey,
@@ -225,6 +225,18 @@ impl Chain for ScriptChain {
             .filter(|(_, info)| info.activation <= at)
             .map(|(_, info)| info.clone())
             .collect())
+    }
+
+    async fn miner_power(
+        &self,
+        _: ActorId,
+        key: &TipSetKey,
+    ) -> Result<MinerPower, ChainError> {
+        let script = self.up("StateMinerPower")?;
+        script.at("StateMinerPower", key)?;
+        let none = serde_json::json!({"RawBytePower": "0", "QualityAdjPower": "0"});
+        let none = serde_json::json!({"MinerPower": none, "TotalPower": none, "HasMinPower": false});
+        Ok(serde_json::from_value(none).unwrap())
     }
 
     async fn miner_available_balance(

@@ -8,6 +8,7 @@ mod config;
 mod db;
 mod deals;
 mod ending;
+mod info;
 mod init;
 mod messages;
 mod posts;
@@ -138,6 +139,8 @@ pub struct Util {
 
 #[derive(Debug, Subcommand)]
 enum UtilCommand {
+    /// A miner on one screen: power, deadlines, funds, what is in work, what needs a person
+    Info(info::Info),
     /// Sectors and their proofs
     #[command(subcommand)]
     Sealer(Sealer),
@@ -236,6 +239,7 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
         }
         UtilCommand::Wallet(args) => wallet::run(reach, &home, args).await,
         UtilCommand::Roles(args) => reach.ask(&home, async |m| roles::run(m, args).await).await,
+        UtilCommand::Info(args) => reach.ask(&home, async |m| info::run(m, args).await).await,
         UtilCommand::Deals(command) => {
             reach
                 .ask_patiently(&home, async |m| deals::run(m, command).await)
@@ -278,6 +282,7 @@ mod tests {
             "damocles-manager util sealer sectors unknown --json",
             "damocles-manager util message list --all --kind PreCommit --json",
             "damocles-manager util message show x",
+            "damocles-manager util info t01000 --json",
             "damocles-manager util deals add --csv deals.csv --json",
             "damocles-manager util deals add --miner t01000 --allocation-id 7 --client f0101 --piece-cid x --size 2048 --piece /x",
             "damocles-manager util deals add --miner 1000 --deal-id 7 --piece-cid x --size 2048 --payload-size 5",

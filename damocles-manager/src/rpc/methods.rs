@@ -73,6 +73,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.WindowPosts", 2, Read),
     method("Damocles.Sectors", 2, Read),
     method("Damocles.Messages", 2, Read),
+    method("Damocles.MinerOverview", 1, Read),
     method("Damocles.AddDeal", 1, Admin),
     method("Damocles.Deals", 2, Read),
     method("Damocles.Deal", 1, Read),

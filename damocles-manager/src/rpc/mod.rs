@@ -21,6 +21,7 @@ mod lists;
 mod messages;
 mod deals;
 mod pieces;
+mod overview;
 mod workers;
 
 pub use methods::{METHODS, Method};

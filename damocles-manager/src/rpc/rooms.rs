@@ -2,13 +2,13 @@
 
 use super::caller;
 use crate::{
-    commit::Commit, db::Db, deals::Deals, messages::Engine, reload::Reload, sealing::Sealing,
-    storage::Stores,
+    chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine, reload::Reload,
+    sealing::Sealing, storage::Stores,
 };
 use damocles_api::{
     caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
     deals::DamoclesDealsServer, lists::DamoclesListsServer, messages::DamoclesMessagesServer,
-    sealer::SealerServer, sealer_cli::SealerCliServer,
+    overview::DamoclesOverviewServer, sealer::SealerServer, sealer_cli::SealerCliServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -17,6 +17,7 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
 };
+use std::sync::Arc;
 
 /// What the handlers work with; clones share it.
 #[derive(Clone, Debug)]
@@ -27,6 +28,7 @@ pub struct Rooms {
     pub stores: Stores,
     pub messages: Engine,
     pub deals: Deals,
+    pub chain: Arc<dyn Chain>,
     pub reload: Reload,
     pub counts: Counts,
 }
@@ -112,6 +114,7 @@ impl Rooms {
         module.merge(DamoclesListsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesMessagesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesDealsServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesOverviewServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         Ok(module)
     }

@@ -58,6 +58,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         db: db.clone(),
         sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone()),
         deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
+        chain: chain.clone(),
         commit: Commit::new(
             db.clone(),
             chain,
