@@ -188,6 +188,15 @@ methods! {
     /// All messages on chain to a miner, oldest first; of one method, or of all with `null`.
     DEVNET_MESSAGES = "Devnet.Messages" Read ("miner", "method?") -> "Vec<MessageRecord>";
 
+    /// Makes an allocation of the verified registry with the next tipset, as if the client had
+    /// the DataCap; its number, which a lost branch does not change. Refused where the registry
+    /// refuses it.
+    DEVNET_ALLOCATE = "Devnet.Allocate" Admin ("allocation") -> "allocation";
+    /// Publishes a deal of the storage market with the next tipset, as if both parties had signed
+    /// it and had the funds; its number, which a lost branch does not change. A verified deal
+    /// gets an allocation, too. Refused where the market refuses it.
+    DEVNET_PUBLISH_DEAL = "Devnet.PublishDeal" Admin ("proposal") -> "deal";
+
     /// Loses the last `epochs` of the chain and makes `blocks` (0) tipsets of another branch at
     /// once; the new head. Messages of the lost branch return to the pool, or with `forgetPool`
     /// (false) the pool is empty afterwards, the CIDs still known.

@@ -24,6 +24,7 @@ use crate::economy::Economy;
 use crate::gas;
 use crate::mempool::Mempool;
 use crate::message::SignedMessage;
+use crate::orders::{self, Order};
 use crate::policy::NetworkPolicy;
 use crate::proofs::Verifier;
 use crate::randomness::{beacon_entry, beacon_round, ticket_proof};
@@ -59,12 +60,13 @@ pub struct Made {
 
 impl Engine {
     /// The tipset at `height` on top of the chain's head, with messages from the pool (none
-    /// without a pool).
+    /// without a pool); `orders` are carried out before them.
     /// Epochs between the head and `height` become null rounds.
     pub fn make(
         &self,
         chain: &Chain,
         pool: Option<&Mutex<Mempool>>,
+        orders: &[Order],
         height: ChainEpoch,
     ) -> anyhow::Result<Made> {
         let parent = chain.head().context("the chain has no genesis")?;
@@ -99,6 +101,7 @@ impl Engine {
         for null in parent.tipset.height + 1..height {
             self.machine(&rand, null, &base_fee).cron(&mut tree)?;
         }
+        orders::carry_out(orders, &mut tree, &self.actor_policy, height)?;
         let machine = self.machine(&rand, height, &base_fee);
         let mut receipts = Vec::with_capacity(messages.len());
         let mut posts = Vec::new();

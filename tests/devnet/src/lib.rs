@@ -37,6 +37,9 @@ pub mod registry;
 /// Deals.
 pub mod market;
 
+/// Data that a test orders.
+pub mod orders;
+
 /// Verification of proofs.
 pub mod proofs;
 
@@ -58,9 +61,6 @@ pub mod engine;
 /// Reads the state of a tipset.
 pub mod view;
 
-/// Reads data's actors at a tipset.
-pub mod data;
-
 /// Sectors sealed before genesis.
 pub mod preseal;
 
@@ -78,6 +78,9 @@ pub mod reading;
 
 /// Trouble on request.
 pub mod switches;
+
+/// Allocations, claims and deals: ordered, and read at a tipset.
+pub mod data;
 
 /// How a node words a failure.
 pub mod verdict;

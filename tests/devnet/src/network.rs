@@ -21,6 +21,7 @@ use crate::economy::Economy;
 use crate::engine::{Engine, Made};
 use crate::genesis::{self, Endowment, GENESIS_MINER};
 use crate::mempool::Mempool;
+use crate::orders::Orders;
 use crate::policy::{NetworkPolicy, Upgrade, proofs};
 use crate::preseal;
 use crate::proofs::{RealVerifier, Verifier};
@@ -93,6 +94,8 @@ pub struct Ordered {
     pub upgrades: Vec<Upgrade>,
     /// The base fee that every tipset pays while it is set.
     pub base_fee: Option<TokenAmount>,
+    /// Allocations and deals; new ones only by who holds `producing`.
+    pub data: Orders,
 }
 
 #[derive(Debug)]
@@ -261,12 +264,13 @@ impl Network {
         let inner = &self.inner;
         let _one_at_a_time = inner.producing.lock();
         let pool = (!inner.hold.load(Ordering::Relaxed)).then_some(&inner.pool);
+        let orders = inner.ordered.lock().data.waiting();
         let Made { node, posts } = {
             let chain = inner.chain.read();
             let head = chain.head().context("the chain has no genesis")?;
             inner
                 .engine
-                .make(&chain, pool, head.tipset.height + rounds)?
+                .make(&chain, pool, &orders, head.tipset.height + rounds)?
         };
         let tipset = node.tipset.clone();
         // The pool stays locked until the head has changed, so that nobody sees a nonce that
@@ -278,7 +282,9 @@ impl Network {
         }
         let mut chain = inner.chain.write();
         chain.push(node, posts);
-        if let Some(fee) = &inner.ordered.lock().base_fee {
+        let mut ordered = inner.ordered.lock();
+        ordered.data.carried_out(tipset.height);
+        if let Some(fee) = &ordered.base_fee {
             chain.set_next_base_fee(fee.clone());
         }
         // Told under the lock, so that a subscriber misses none; nobody listening is fine.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use fvm_ipld_blockstore::Blockstore;
+use fvm_ipld_encoding::{from_slice, to_vec};
 use fvm_shared::address::{Network as AddressNetwork, set_current_network};
 use fvm_shared::bigint::BigInt;
 use fvm_shared::econ::TokenAmount;
@@ -18,6 +19,7 @@ use crate::engine::Engine;
 use crate::genesis::GENESIS_MINER;
 use crate::mempool::{Mempool, Pending};
 use crate::network::{BlockTime, Network, Ordered};
+use crate::orders::Orders;
 use crate::proofs::RealVerifier;
 use crate::snapshot::{self, StoredChain, StoredConfig, StoredNode, StoredPost};
 use crate::store::Store;
@@ -67,6 +69,10 @@ impl Network {
         let ordered = Ordered {
             upgrades: config.upgrades,
             base_fee: base_fee.map(TokenAmount::from_atto),
+            data: match config.data.as_str() {
+                "" => Orders::default(),
+                text => from_slice(&hex::decode(text)?)?,
+            },
         };
         let mut chain = Chain::default();
         chain.set_forks(config.forks);
@@ -129,6 +135,7 @@ impl Network {
             forks: inner.chain.read().forks(),
             upgrades: ordered.upgrades,
             base_fee: ordered.base_fee.map(|fee| fee.atto().to_string()),
+            data: hex::encode(to_vec(&ordered.data)?),
         };
         let stored = {
             let pool = inner.pool.lock();

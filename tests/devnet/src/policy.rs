@@ -272,6 +272,8 @@ impl NetworkPolicy {
             max_sector_expiration_extension: self.max_sector_expiration_extension,
             chain_finality: self.chain_finality,
             minimum_consensus_power: BigInt::from(self.consensus_miner_min_power),
+            // as in the "devnet" bundle of builtin actors, whose sectors may be of 2 KiB
+            minimum_verified_allocation_size: BigInt::from(256),
             valid_pre_commit_proof_type: seal_set,
             valid_post_proof_type: post_set,
             ..Policy::default()

@@ -3,9 +3,7 @@
 //! that crate leaves out, follow builtin-actors v18 (`actors/verifreg/src/lib.rs`). DataCap is
 //! not counted: an allocation comes into being because a test orders it.
 use fil_actor_verifreg_state::v18::state::{get_allocation, get_claim};
-use fil_actor_verifreg_state::v18::{
-    AllocationClaim, ClaimAllocationsReturn, SectorClaimSummary, State,
-};
+use fil_actor_verifreg_state::v18::{AllocationClaim, ClaimAllocationsReturn, SectorClaimSummary};
 use fil_actors_shared::v18::runtime::Policy;
 use fil_actors_shared::v18::{ActorError, AsActorError, BatchReturnGen};
 use fvm_shared::ActorID;
@@ -15,7 +13,7 @@ use fvm_shared::clock::ChainEpoch;
 use fvm_shared::error::ExitCode;
 use num_traits::Zero;
 
-pub use fil_actor_verifreg_state::v18::{Allocation, Claim, SectorAllocationClaims};
+pub use fil_actor_verifreg_state::v18::{Allocation, Claim, SectorAllocationClaims, State};
 
 use crate::store::Store;
 use crate::tree::{SYSTEM, Tree, VERIFIED_REGISTRY};
@@ -106,6 +104,13 @@ pub fn fault_of(wanted: &Allocation, policy: &Policy, epoch: ChainEpoch) -> Opti
     faults
         .into_iter()
         .find_map(|(wrong, why)| wrong.then_some(why))
+}
+
+/// Enters an allocation; its number.
+pub fn allocate(store: &Store, state: &mut State, wanted: &Allocation) -> anyhow::Result<u64> {
+    let number = state.next_allocation_id;
+    state.insert_allocations(store, wanted.client, vec![wanted.clone()])?;
+    Ok(number)
 }
 
 /// Claims allocations for sectors of a provider (ClaimAllocations). A sector of which one claim
@@ -212,5 +217,44 @@ fn claimed(allocation: &Allocation, epoch: ChainEpoch, sector: u64) -> Claim {
         term_max: allocation.term_max,
         term_start: epoch,
         sector,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fvm_shared::commcid::piece_commitment_v1_to_cid;
+    use fvm_shared::piece::PaddedPieceSize;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_fits_up_to_the_last_epoch_and_the_limits_of_the_term() {
+        let known = Allocation {
+            client: 100,
+            provider: 1000,
+            data: piece_commitment_v1_to_cid(&[5; 32]).unwrap(),
+            size: PaddedPieceSize(1024),
+            term_min: 20,
+            term_max: 30,
+            expiration: 50,
+        };
+        let wanted = AllocationClaim {
+            client: 100,
+            allocation_id: 1,
+            data: known.data,
+            size: known.size,
+        };
+        for (epoch, sector_expiry, may) in [
+            (50, 70, true),
+            (51, 71, false),
+            (49, 68, false),
+            (49, 69, true),
+            (49, 79, true),
+            (49, 80, false),
+        ] {
+            let judged = may_claim(&wanted, 1000, &known, epoch, sector_expiry);
+            assert_eq!(judged, may, "{epoch} {sector_expiry}");
+        }
+        assert!(!may_claim(&wanted, 1001, &known, 50, 70));
     }
 }

@@ -64,6 +64,9 @@ pub struct StoredConfig {
     /// attoFIL, decimal, when one was ordered.
     #[serde(default)]
     pub base_fee: Option<String>,
+    /// Orders of data, DAG-CBOR in hex; empty when there was none.
+    #[serde(default)]
+    pub data: String,
 }
 
 /// One tipset with what came of it.

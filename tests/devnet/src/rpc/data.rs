@@ -1,7 +1,8 @@
-//! Allocations, claims and deals: what the chain says of them.
+//! Allocations, claims and deals: what the chain says of them, and how a test orders them.
 
 use damocles_node::{W, deal};
 use fvm_shared::address::Address;
+use fvm_shared::piece::PaddedPieceSize;
 
 use super::call::{Answer, Params, RpcError, answer};
 use super::node::Node;
@@ -39,6 +40,36 @@ pub(super) fn market_deal(node: &Node, params: Params) -> Answer {
         proposal: proposal_shape(proposal)?,
         state: state.map_or(deal::DealState::PENDING, state_shape),
     })
+}
+
+pub(super) fn allocate(node: &Node, params: Params) -> Answer {
+    let wanted: deal::Allocation = params.get(0)?;
+    answer(node.network.allocate(Allocation {
+        client: wanted.client,
+        provider: wanted.provider,
+        data: wanted.data,
+        size: PaddedPieceSize(wanted.size),
+        term_min: wanted.term_min,
+        term_max: wanted.term_max,
+        expiration: wanted.expiration,
+    })?)
+}
+
+pub(super) fn publish_deal(node: &Node, params: Params) -> Answer {
+    let wanted: deal::DealProposal = params.get(0)?;
+    answer(node.network.publish_deal(DealProposal {
+        piece_cid: wanted.piece_cid,
+        piece_size: PaddedPieceSize(wanted.piece_size),
+        verified_deal: wanted.verified_deal,
+        client: wanted.client,
+        provider: wanted.provider,
+        label: Label::String(wanted.label),
+        start_epoch: wanted.start_epoch,
+        end_epoch: wanted.end_epoch,
+        storage_price_per_epoch: wanted.storage_price_per_epoch,
+        provider_collateral: wanted.provider_collateral,
+        client_collateral: wanted.client_collateral,
+    })?)
 }
 
 fn allocation_shape(from: Allocation) -> deal::Allocation {

@@ -171,6 +171,8 @@ const HANDLERS: &[(&str, Handler)] = {
         (method::DEVNET_HOLD_MESSAGES, Now(devnet::hold_messages)),
         (method::DEVNET_POSTS, Now(devnet::posts)),
         (method::DEVNET_MESSAGES, Now(devnet::messages)),
+        (method::DEVNET_ALLOCATE, Now(data::allocate)),
+        (method::DEVNET_PUBLISH_DEAL, Now(data::publish_deal)),
         (method::DEVNET_REORG, Now(switch::reorg)),
         (method::DEVNET_NULL_ROUNDS, Now(switch::null_rounds)),
         (method::DEVNET_SET_BASE_FEE, Now(switch::set_base_fee)),

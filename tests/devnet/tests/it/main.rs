@@ -3,6 +3,7 @@
 mod support;
 
 mod contract;
+mod data;
 mod docs;
 mod notify;
 mod process;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::data;
 use crate::support::{Net, transfer};
 use damocles_node::method::METHODS;
 use serde_json::{Map, Value, json};
@@ -128,6 +129,7 @@ async fn calls(net: &Net) -> Vec<(&'static str, Value)> {
         .call("Filecoin.MpoolPushMessage", json!([transfer, null]))
         .await["CID"]
         .take();
+    let (allocation, deal) = data::order(net).await;
     net.mine(2).await;
     let filled = net
         .call(
@@ -196,9 +198,10 @@ async fn calls(net: &Net) -> Vec<(&'static str, Value)> {
         ("StateSectorPreCommitInfo", json!([m, 0, []])),
         ("StateSectorPartition", json!([m, 0, []])),
         ("StateSectorExpiration", json!([m, 0, []])),
-        ("StateGetAllocation", json!([m, 1, []])),
-        ("StateGetAllocationIdForPendingDeal", json!([0, []])),
+        ("StateGetAllocation", json!([faucet, allocation, []])),
+        ("StateGetAllocationIdForPendingDeal", json!([deal, []])),
         ("StateGetClaim", json!([m, 1, []])),
+        ("StateMarketStorageDeal", json!([deal, []])),
         (
             "StateMinerPreCommitDepositForPower",
             json!([m, precommit, []]),
@@ -257,8 +260,6 @@ async fn every_answer_has_the_shape_of_the_api() {
     let mut called = BTreeSet::from([
         "Filecoin.ChainNotify".to_owned(),
         "Filecoin.MpoolPush".to_owned(),
-        // there is no deal yet
-        "Filecoin.StateMarketStorageDeal".to_owned(),
     ]);
     let mut faults = Vec::new();
     for (name, params) in calls(&net).await {
