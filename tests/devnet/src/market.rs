@@ -243,3 +243,69 @@ fn judge(
     };
     Ok(Err(why))
 }
+
+#[cfg(test)]
+mod tests {
+    use fvm_shared::commcid::piece_commitment_v1_to_cid;
+    use fvm_shared::piece::PaddedPieceSize;
+
+    use super::*;
+
+    #[test]
+    fn a_deal_is_looked_after_in_the_interval_after_its_start() {
+        for (deal, earliest, due) in [(0, 10, 10), (0, 11, 20), (3, 10, 13), (13, 14, 23)] {
+            assert_eq!(update_epoch(deal, 10, earliest), due, "{deal} {earliest}");
+        }
+    }
+
+    #[test]
+    fn a_deal_that_nobody_activated_is_forgotten_with_its_allocation() {
+        let store = Store::default();
+        let mut state = State::new(&store).unwrap();
+        let policy = Policy {
+            deal_updates_interval: 10,
+            ..Policy::default()
+        };
+        let mut proposal = DealProposal {
+            piece_cid: piece_commitment_v1_to_cid(&[5; 32]).unwrap(),
+            piece_size: PaddedPieceSize(1024),
+            verified_deal: true,
+            client: Address::new_id(100),
+            provider: Address::new_id(1000),
+            label: Label::String("kept".into()),
+            start_epoch: 5,
+            end_epoch: 50,
+            storage_price_per_epoch: Default::default(),
+            provider_collateral: Default::default(),
+            client_collateral: Default::default(),
+        };
+        let kept = publish(&store, &mut state, &policy, &proposal, Some(1)).unwrap();
+        proposal.label = Label::String("lost".into());
+        proposal.start_epoch = 9;
+        let lost = publish(&store, &mut state, &policy, &proposal, Some(2)).unwrap();
+        let payload = fvm_ipld_encoding::RawBytes::serialize(kept).unwrap();
+        let changes = SectorChanges {
+            sector: 7,
+            minimum_commitment_epoch: 50,
+            added: vec![PieceChange {
+                data: proposal.piece_cid,
+                size: proposal.piece_size,
+                payload,
+            }],
+        };
+        // the last epoch and the least lifetime that it may have
+        let answers = sector_content_changed(&store, &mut state, 1000, 5, &[changes]).unwrap();
+        assert_eq!(answers, [[true]]);
+        let mut due = Vec::new();
+        for epoch in 6..=30 {
+            if tick(&store, &mut state, epoch).unwrap() {
+                due.push(epoch);
+            }
+            let has = |deal| state.find_proposal(&store, deal).unwrap().is_some();
+            assert!(has(kept), "{epoch}");
+            assert_eq!(has(lost), epoch < 11, "{epoch}");
+        }
+        assert_eq!(due, [10, 11]);
+        assert_eq!(pending_allocation(&store, &mut state, lost).unwrap(), None);
+    }
+}

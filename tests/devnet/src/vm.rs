@@ -15,14 +15,16 @@ use fvm_shared::receipt::Receipt;
 
 use crate::economy::Economy;
 use crate::gas::{self, GasOutputs};
+use crate::market;
 use crate::miner::{self, Effects, GasMeter, ProvenPartition, Rand, Runtime};
 use crate::power::{
     CREATE_MINER, CREATE_MINER_EXPORTED, CreateMinerParams, CreateMinerReturn, CronEvent,
     PowerState,
 };
 use crate::proofs::Verifier;
+use crate::registry;
 use crate::store::Store;
-use crate::tree::{BURNT_FUNDS, POWER, REWARD, Tree, code_name};
+use crate::tree::{BURNT_FUNDS, MARKET, POWER, REWARD, Tree, VERIFIED_REGISTRY, code_name};
 
 /// Smallest method number that FRC-42 leaves to user methods; accounts accept all of them.
 const FIRST_EXPORTED_METHOD: u64 = 1 << 24;
@@ -276,7 +278,9 @@ impl Machine<'_> {
     ) -> Result<(RawBytes, Vec<(ActorID, ProvenPartition)>), ActorError> {
         let actor = tree.must(id).map_err(broken)?;
         let mut state: MinerState = self.store.read(&actor.state).map_err(broken)?;
-        let mut rt = self.runtime(id, caller, actor.balance, meter);
+        let mut rt = self
+            .runtime(tree, id, caller, actor.balance, meter)
+            .map_err(broken)?;
         let value = miner::invoke(&mut rt, &mut state, message.method_num, &message.params)?;
         let effects = std::mem::take(&mut rt.effects);
         let posts = self.settle(tree, id, &state, effects).map_err(broken)?;
@@ -286,12 +290,13 @@ impl Machine<'_> {
     /// A runtime for a miner method.
     pub fn runtime<'s>(
         &'s self,
+        tree: &Tree,
         id: ActorID,
         caller: ActorID,
         balance: TokenAmount,
         gas: &'s mut GasMeter,
-    ) -> Runtime<'s> {
-        Runtime {
+    ) -> anyhow::Result<Runtime<'s>> {
+        Ok(Runtime {
             store: self.store,
             policy: self.policy,
             economy: self.economy,
@@ -302,9 +307,11 @@ impl Machine<'_> {
             miner: id,
             caller,
             balance,
+            registry: registry::load(tree)?,
+            market: market::load(tree)?,
             gas,
             effects: Effects::default(),
-        }
+        })
     }
 
     /// Writes a miner's new state and what its method asked of other actors.
@@ -316,6 +323,12 @@ impl Machine<'_> {
         effects: Effects,
     ) -> anyhow::Result<Vec<(ActorID, ProvenPartition)>> {
         tree.put_state(id, state)?;
+        if let Some(state) = &effects.registry {
+            tree.put_state(VERIFIED_REGISTRY, state)?;
+        }
+        if let Some(state) = &effects.market {
+            tree.put_state(MARKET, state)?;
+        }
         if effects.burn.is_positive() {
             tree.transfer(id, BURNT_FUNDS, &effects.burn)?;
         }
@@ -363,7 +376,9 @@ impl Machine<'_> {
         let worker = worker_account(tree, &params.worker)?;
         let id = tree.next_id().map_err(broken)?;
         let robust = robust_address(tree, sender, message.sequence).map_err(broken)?;
-        let rt = self.runtime(id, POWER, message.value.clone(), meter);
+        let rt = self
+            .runtime(tree, id, POWER, message.value.clone(), meter)
+            .map_err(broken)?;
         let state = miner::construct(
             &rt,
             owner,
@@ -396,8 +411,17 @@ impl Machine<'_> {
         Ok(id)
     }
 
-    /// The end of the epoch: calls every miner that asked for it.
+    /// The end of the epoch: calls every miner that asked for it, and the storage market.
     pub fn cron(&self, tree: &mut Tree) -> anyhow::Result<()> {
+        self.miners_cron(tree)?;
+        let mut state = market::load(tree)?;
+        if market::tick(self.store, &mut state, self.epoch)? {
+            tree.put_state(MARKET, &state)?;
+        }
+        Ok(())
+    }
+
+    fn miners_cron(&self, tree: &mut Tree) -> anyhow::Result<()> {
         let mut power: PowerState = tree.state(POWER)?;
         let due = power.take_due(self.epoch);
         if due.is_empty() {
@@ -411,7 +435,7 @@ impl Machine<'_> {
                 limit: u64::MAX,
                 used: 0,
             };
-            let mut rt = self.runtime(event.miner, POWER, actor.balance, &mut meter);
+            let mut rt = self.runtime(tree, event.miner, POWER, actor.balance, &mut meter)?;
             match miner::on_cron(&mut rt, &mut state, event.event_type) {
                 Ok(()) => {
                     let effects = std::mem::take(&mut rt.effects);

@@ -6,6 +6,7 @@
 //! added by a line there and a file here.
 mod create;
 mod cron;
+mod data;
 mod faults;
 mod post;
 mod precommit;
@@ -32,7 +33,9 @@ pub use prove::activate_genesis_sectors;
 
 use crate::economy::Economy;
 use crate::gas;
+use crate::market;
 use crate::proofs::Verifier;
+use crate::registry;
 use crate::store::Store;
 
 /// Randomness of the chain on which a message runs.
@@ -77,6 +80,9 @@ pub struct Effects {
     pub cron: Vec<(ChainEpoch, i64)>,
     /// Partitions and the sectors in them that a WindowPoSt proved.
     pub posts: Vec<ProvenPartition>,
+    /// New states of the verified registry and of the storage market.
+    pub registry: Option<registry::State>,
+    pub market: Option<market::State>,
 }
 
 impl Default for Effects {
@@ -87,6 +93,8 @@ impl Default for Effects {
             pledge: TokenAmount::default(),
             cron: Vec::new(),
             posts: Vec::new(),
+            registry: None,
+            market: None,
         }
     }
 }
@@ -113,6 +121,9 @@ pub struct Runtime<'a> {
     pub caller: ActorID,
     /// The miner's balance, the message's value included.
     pub balance: TokenAmount,
+    /// The verified registry and the storage market before the method.
+    pub registry: registry::State,
+    pub market: market::State,
     pub gas: &'a mut GasMeter,
     pub effects: Effects,
 }

@@ -39,9 +39,10 @@ pub(super) fn pre_commit_sector_batch2(
         numbers.set(sector.sector_number);
     }
     if params.sectors.iter().any(|s| !s.deal_ids.is_empty()) {
-        // The market actor would check the deals; no deal was ever published here.
+        // A real market would check them, and ProveCommitSectors3 would leave the sector out: deals
+        // are named when it is proven, by notifications.
         return Err(ActorError::not_found(
-            "the storage market has none of the deals named".into(),
+            "deals in precommits are not served by this network".into(),
         ));
     }
 

@@ -2,34 +2,30 @@
 //! aggregate, and the activation of what they prove. Also the activation of genesis sectors,
 //! which takes the same way without a proof.
 use fil_actor_miner_state::v18::{
-    ERR_NOTIFICATION_REJECTED, ERR_NOTIFICATION_SEND_FAILED, MinerInfo, PowerPair,
-    ProveCommitSectors3Params, ProveCommitSectors3Return, SectorActivationManifest,
-    SectorOnChainInfo, SectorOnChainInfoFlags, SectorPreCommitOnChainInfo, State, daily_proof_fee,
-    max_prove_commit_duration, qa_power_for_weight,
+    MinerInfo, PowerPair, ProveCommitSectors3Params, ProveCommitSectors3Return,
+    SectorActivationManifest, SectorOnChainInfo, SectorOnChainInfoFlags,
+    SectorPreCommitOnChainInfo, State, daily_proof_fee, max_prove_commit_duration,
+    qa_power_for_weight,
 };
 use fil_actors_shared::v18::runtime::DomainSeparationTag;
 use fil_actors_shared::v18::util::stack;
 use fil_actors_shared::v18::{ActorError, BatchReturn, BatchReturnGen};
-use fvm_shared::address::Address;
-use fvm_shared::bigint::BigInt;
 use fvm_shared::econ::TokenAmount;
 use fvm_shared::error::ExitCode;
-use fvm_shared::piece::PieceInfo;
 use fvm_shared::randomness::Randomness;
 use fvm_shared::sector::{
     AggregateSealVerifyInfo, AggregateSealVerifyProofAndInfos, RegisteredAggregateProof,
     RegisteredSealProof, SealVerifyInfo, SectorID,
 };
-use num_traits::Zero;
 
+use super::data::{self, Spaces};
 use super::{
     Outcome, Runtime, check_balance, check_caller, draw_error, encode, entropy, info, state_error,
 };
 use crate::gas;
-use crate::proofs;
-use crate::tree::MARKET;
 
-type Activation<'a> = (&'a SectorActivationManifest, &'a SectorPreCommitOnChainInfo);
+/// What a message says of a sector, and what was precommitted.
+pub(super) type Activation<'a> = (&'a SectorActivationManifest, &'a SectorPreCommitOnChainInfo);
 
 pub(super) fn prove_commit_sectors3(
     rt: &mut Runtime<'_>,
@@ -113,11 +109,18 @@ pub(super) fn prove_commit_sectors3(
         ));
     }
 
-    let spaces = activate_pieces(&proven)?;
-    let data_batch = BatchReturn::ok(proven.len() as u32);
-    let activated: Vec<_> = proven.iter().map(|(_, precommit)| *precommit).collect();
-    activate_sectors(rt, state, &activated, &spaces, &info)?;
-    check_notifications(&proven, params.require_notification_success)?;
+    let (data_batch, spaces) =
+        data::activate_pieces(rt, &proven, params.require_activation_success)?;
+    if data_batch.success_count == 0 {
+        return Err(ActorError::illegal_argument(
+            "all data activations failed".into(),
+        ));
+    }
+    let activated: Vec<Activation<'_>> =
+        data_batch.successes(&proven).into_iter().copied().collect();
+    let precommits: Vec<_> = activated.iter().map(|(_, precommit)| *precommit).collect();
+    activate_sectors(rt, state, &precommits, &spaces, &info)?;
+    data::notify(rt, &activated, params.require_notification_success)?;
     encode(&ProveCommitSectors3Return {
         activation_results: stack(&[validated, proven_batch, data_batch]),
     })
@@ -279,60 +282,20 @@ fn aggregate_info(input: &SealVerifyInfo) -> AggregateSealVerifyInfo {
     }
 }
 
-/// Checks the pieces against the CommD of the precommit; bytes of unverified data per sector.
-fn activate_pieces(sectors: &[Activation<'_>]) -> Result<Vec<BigInt>, ActorError> {
-    let mut spaces = Vec::with_capacity(sectors.len());
-    for (manifest, precommit) in sectors {
-        let sector = &precommit.info;
-        let pieces: Vec<PieceInfo> = manifest
-            .pieces
-            .iter()
-            .map(|p| PieceInfo {
-                size: p.size,
-                cid: p.cid,
-            })
-            .collect();
-        let declared = sector.unsealed_cid.get_cid(sector.seal_proof)?;
-        let computed = proofs::unsealed_cid(sector.seal_proof, &pieces).map_err(|e| {
-            ActorError::illegal_argument(format!("failed to compute unsealed sector CID: {e:#}"))
-        })?;
-        if declared != computed {
-            return Err(ActorError::illegal_argument(format!(
-                "unsealed CID does not match pieces for sector {}, computed {computed} declared {declared}",
-                sector.sector_number
-            )));
-        }
-        if manifest
-            .pieces
-            .iter()
-            .any(|p| p.verified_allocation_key.is_some())
-        {
-            // The verified registry aborts the claim of an allocation it does not know, and
-            // this network has none.
-            return Err(ActorError::not_found(format!(
-                "error claiming allocations on batch: no allocation is known for sector {}",
-                sector.sector_number
-            )));
-        }
-        spaces.push(manifest.pieces.iter().map(|p| BigInt::from(p.size.0)).sum());
-    }
-    Ok(spaces)
-}
-
 /// Turns proven precommits into sectors, moves their deposit to pledge, and gives them to
 /// deadlines. Power comes with the first WindowPoSt.
 fn activate_sectors(
     rt: &mut Runtime<'_>,
     state: &mut State,
     precommits: &[&SectorPreCommitOnChainInfo],
-    unverified: &[BigInt],
+    spaces: &[Spaces],
     info: &MinerInfo,
 ) -> Result<(), ActorError> {
     let mut numbers = Vec::with_capacity(precommits.len());
     let mut sectors = Vec::with_capacity(precommits.len());
     let mut deposits = TokenAmount::default();
     let mut pledge = TokenAmount::default();
-    for (precommit, space) in precommits.iter().zip(unverified) {
+    for (precommit, space) in precommits.iter().zip(spaces) {
         let sector = new_sector(rt, precommit, space, info)?;
         deposits += &precommit.pre_commit_deposit;
         pledge += &sector.initial_pledge;
@@ -375,7 +338,7 @@ fn activate_sectors(
 fn new_sector(
     rt: &Runtime<'_>,
     precommit: &SectorPreCommitOnChainInfo,
-    unverified: &BigInt,
+    space: &Spaces,
     info: &MinerInfo,
 ) -> Result<SectorOnChainInfo, ActorError> {
     let sector = &precommit.info;
@@ -386,7 +349,7 @@ fn new_sector(
             sector.sector_number, rt.policy.min_sector_expiration
         )));
     }
-    let verified_deal_weight = BigInt::zero();
+    let verified_deal_weight = &space.verified * duration;
     let power = qa_power_for_weight(info.sector_size, duration, &verified_deal_weight);
     Ok(SectorOnChainInfo {
         sector_number: sector.sector_number,
@@ -395,7 +358,7 @@ fn new_sector(
         deprecated_deal_ids: vec![],
         activation: rt.epoch,
         expiration: sector.expiration,
-        deal_weight: unverified * duration,
+        deal_weight: &space.unverified * duration,
         verified_deal_weight,
         initial_pledge: rt.economy.initial_pledge(&power, rt.epoch),
         expected_day_reward: None,
@@ -406,29 +369,6 @@ fn new_sector(
         flags: SectorOnChainInfoFlags::SIMPLE_QA_POWER,
         daily_fee: daily_proof_fee(rt.policy, &rt.economy.circulating_supply, &power),
     })
-}
-
-/// Notifications are fire and forget unless the message insists. The market actor has no
-/// deal that it could accept a piece for; no other actor of this network takes any.
-fn check_notifications(sectors: &[Activation<'_>], required: bool) -> Result<(), ActorError> {
-    let receiver = sectors
-        .iter()
-        .flat_map(|(manifest, _)| &manifest.pieces)
-        .flat_map(|piece| &piece.notify)
-        .map(|notification| notification.address)
-        .min();
-    match receiver {
-        Some(address) if required => {
-            let code = if address == Address::new_id(MARKET) {
-                ERR_NOTIFICATION_REJECTED
-            } else {
-                ERR_NOTIFICATION_SEND_FAILED
-            };
-            let why = format!("sector change rejected by {address}");
-            Err(ActorError::unchecked(code, why))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Enters sectors that exist from genesis on: allocated, pledged, given to deadlines, and
@@ -448,7 +388,7 @@ pub fn activate_genesis_sectors(
     state.add_pre_commit_deposit(&deposits)?;
     state.put_precommitted_sectors(rt.store, precommits.to_vec())?;
     let info = info(rt, state)?;
-    let spaces = vec![BigInt::zero(); precommits.len()];
+    let spaces = vec![Spaces::default(); precommits.len()];
     let borrowed: Vec<_> = precommits.iter().collect();
     activate_sectors(rt, state, &borrowed, &spaces, &info)?;
 

@@ -1,6 +1,8 @@
 //! What proven sectors become, tried without the 40 s that a real proof takes: the verifier
 //! here says yes to every proof that does not begin with a zero. Real proofs are tried in
 //! `tests/devnet/tests` and in the scenarios; this module exists in test builds only.
+mod data;
+
 use std::sync::Arc;
 
 use bls_signatures::{PrivateKey, Serialize as _};
@@ -160,6 +162,35 @@ impl House {
     fn prove(&self, params: &ProveCommitSectors3Params) -> Receipt {
         self.call(34, params, TokenAmount::default())
     }
+
+    /// Waits for the deadline of a sector and sends a WindowPoSt of bytes that are all `byte`.
+    fn post(&self, sector: u64, byte: u8) -> Receipt {
+        let place = self.state().sector_partition(&MINER, sector).unwrap();
+        let deadline = loop {
+            let di = self.state().proving_deadline(&MINER).unwrap();
+            if di.index == place.deadline && di.is_open() {
+                break di;
+            }
+            self.network.mine(1).unwrap();
+        };
+        let tag = Tag::PoStChainCommit as i64;
+        let state = self.state();
+        let rand = state.randomness_from_tickets(tag, deadline.challenge, &[]);
+        let post = SubmitWindowedPoStParams {
+            deadline: place.deadline,
+            partitions: vec![PoStPartition {
+                index: place.partition,
+                skipped: BitField::new(),
+            }],
+            proofs: vec![PoStProof {
+                post_proof: RegisteredPoStProof::StackedDRGWindow2KiBV1P1,
+                proof_bytes: vec![byte; 192],
+            }],
+            chain_commit_epoch: deadline.challenge,
+            chain_commit_rand: Randomness(rand.unwrap().to_vec()),
+        };
+        self.call(5, &post, TokenAmount::default())
+    }
 }
 
 fn proofs(first_bytes: &[u8]) -> ProveCommitSectors3Params {
@@ -206,36 +237,12 @@ fn proven_sectors_move_their_deposit_to_pledge_and_wait_for_their_first_post() {
     let place = view.sector_partition(&MINER, 1).unwrap();
     assert_eq!(view.sector_partition(&MINER, 2).unwrap(), place);
     assert!(view.sector_expiration(&MINER, 1).unwrap().on_time >= sector.expiration);
-    let deadline = loop {
-        let di = house.state().proving_deadline(&MINER).unwrap();
-        if di.index == place.deadline && di.is_open() {
-            break di;
-        }
-        house.network.mine(1).unwrap();
-    };
-    let tag = Tag::PoStChainCommit as i64;
-    let rand = house
-        .state()
-        .randomness_from_tickets(tag, deadline.challenge, &[]);
-    let post = |byte| SubmitWindowedPoStParams {
-        deadline: place.deadline,
-        partitions: vec![PoStPartition {
-            index: place.partition,
-            skipped: BitField::new(),
-        }],
-        proofs: vec![PoStProof {
-            post_proof: RegisteredPoStProof::StackedDRGWindow2KiBV1P1,
-            proof_bytes: vec![byte; 192],
-        }],
-        chain_commit_epoch: deadline.challenge,
-        chain_commit_rand: Randomness(rand.as_ref().unwrap().to_vec()),
-    };
-    let free = TokenAmount::default();
     assert_eq!(
-        house.call(5, &post(0), free.clone()).exit_code,
-        ExitCode::USR_ILLEGAL_ARGUMENT
+        house.post(1, 0).exit_code,
+        ExitCode::USR_ILLEGAL_ARGUMENT,
+        "a proof that is none"
     );
-    assert_eq!(house.call(5, &post(1), free).exit_code, ExitCode::OK);
+    assert_eq!(house.post(1, 1).exit_code, ExitCode::OK);
     assert_eq!(house.state().sector_count(&MINER).unwrap(), (2, 2, 0));
     let power = house.state().miner_power(&MINER).unwrap();
     assert_eq!(power.miner.raw, (2 * 2048).into());
@@ -317,8 +324,8 @@ fn pieces_must_give_the_comm_d_that_was_precommitted() {
     }];
     assert_eq!(
         house.prove(&params).exit_code,
-        ExitCode::USR_NOT_FOUND,
-        "no such allocation"
+        ExitCode::USR_ILLEGAL_ARGUMENT,
+        "no such allocation, and no other sector"
     );
     params.sector_activations[0].pieces = vec![PieceActivationManifest {
         notify: vec![DataActivationNotification {
