@@ -43,9 +43,9 @@ pub use randomness::{DomainTag, entropy};
 
 use async_trait::async_trait;
 use cid::Cid;
-use damocles_node::{MinerPower,
-    ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MsgLookup,
-    NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
+use damocles_node::{
+    ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MinerPower,
+    MsgLookup, NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
     SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey,
 };
 use damocles_types::{ActorId, Epoch, Randomness, SectorNumber};
@@ -159,11 +159,7 @@ pub trait Chain: Send + Sync + std::fmt::Debug + 'static {
         key: &TipSetKey,
     ) -> Result<Vec<SectorOnChainInfo>, ChainError>;
     /// Power of the miner, and of the whole network.
-    async fn miner_power(
-        &self,
-        miner: ActorId,
-        key: &TipSetKey,
-    ) -> Result<MinerPower, ChainError>;
+    async fn miner_power(&self, miner: ActorId, key: &TipSetKey) -> Result<MinerPower, ChainError>;
     /// What the miner may spend of its own.
     async fn miner_available_balance(
         &self,

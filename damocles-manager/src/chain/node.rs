@@ -15,9 +15,9 @@ use crate::{
 };
 use async_trait::async_trait;
 use cid::Cid;
-use damocles_node::{MinerPower,
-    ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MsgLookup,
-    NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
+use damocles_node::{
+    ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MinerPower,
+    MsgLookup, NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
     SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey, W, method,
 };
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
@@ -256,11 +256,7 @@ impl Chain for NodeChain {
         Ok(all.unwrap_or_default())
     }
 
-    async fn miner_power(
-        &self,
-        miner: ActorId,
-        key: &TipSetKey,
-    ) -> Result<MinerPower, ChainError> {
+    async fn miner_power(&self, miner: ActorId, key: &TipSetKey) -> Result<MinerPower, ChainError> {
         let params = of(miner).add(key);
         self.nodes.ask(method::STATE_MINER_POWER, params).await
     }

@@ -7,10 +7,10 @@ use crate::chain::{
 };
 use async_trait::async_trait;
 use cid::Cid;
-use damocles_node::{MinerPower,
+use damocles_node::{
     ActorState, Allocation, BlockHeader, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo,
-    MsgLookup, NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
-    SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey,
+    MinerPower, MsgLookup, NetworkParams, Partition, SectorLocation, SectorOnChainInfo,
+    SectorPreCommitInfo, SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey,
 };
 use damocles_types::{ActorId, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
@@ -227,15 +227,12 @@ impl Chain for ScriptChain {
             .collect())
     }
 
-    async fn miner_power(
-        &self,
-        _: ActorId,
-        key: &TipSetKey,
-    ) -> Result<MinerPower, ChainError> {
+    async fn miner_power(&self, _: ActorId, key: &TipSetKey) -> Result<MinerPower, ChainError> {
         let script = self.up("StateMinerPower")?;
         script.at("StateMinerPower", key)?;
         let none = serde_json::json!({"RawBytePower": "0", "QualityAdjPower": "0"});
-        let none = serde_json::json!({"MinerPower": none, "TotalPower": none, "HasMinPower": false});
+        let none =
+            serde_json::json!({"MinerPower": none, "TotalPower": none, "HasMinPower": false});
         Ok(serde_json::from_value(none).unwrap())
     }
 

@@ -78,18 +78,31 @@ fn alerts(seen: &Seen<'_>) -> Vec<String> {
     let open = chain.deadlines.first().filter(|d| d.open <= chain.epoch);
     if let Some(d) = open.filter(|d| d.proven < d.partitions) {
         let left = d.close - chain.epoch;
-        let what = format!("deadline {} closes in {left} epochs with {} of {} partitions proven", d.index, d.proven, d.partitions);
+        let what = format!(
+            "deadline {} closes in {left} epochs with {} of {} partitions proven",
+            d.index, d.proven, d.partitions
+        );
         if left < 20 {
             out.push(what);
         }
     }
     if chain.age > 300 {
-        out.push(format!("the node's head is {} old", show::millis(chain.age.unsigned_abs() * 1000)));
+        out.push(format!(
+            "the node's head is {} old",
+            show::millis(chain.age.unsigned_abs() * 1000)
+        ));
     }
     for account in chain.accounts.iter().filter(|a| a.role != "owner") {
-        if account.balance.as_deref().is_some_and(|b| b.parse().is_ok_and(|b: f64| b < 1.0)) {
+        if account
+            .balance
+            .as_deref()
+            .is_some_and(|b| b.parse().is_ok_and(|b: f64| b < 1.0))
+        {
             let balance = account.balance.as_deref().unwrap_or_default();
-            out.push(format!("{} {} has {balance} FIL only", account.role, account.address));
+            out.push(format!(
+                "{} {} has {balance} FIL only",
+                account.role, account.address
+            ));
         }
     }
     for message in seen.messages {
@@ -97,15 +110,24 @@ fn alerts(seen: &Seen<'_>) -> Vec<String> {
         if let Some(problem) = message.last_error.as_ref().filter(|_| age > STUCK) {
             out.push(format!(
                 "message {} ({}) waits for {}: {problem}",
-                message.id, message.kind, show::millis(age.unsigned_abs() * 1000)
+                message.id,
+                message.kind,
+                show::millis(age.unsigned_abs() * 1000)
             ));
         }
     }
     for store in seen.stores {
         if let Some(note) = &store.note {
-            out.push(format!("persist store {} cannot be used: {note}", store.name));
-        } else if !store.read_only && store.free.saturating_sub(store.reserved) < chain.sector_size {
-            out.push(format!("persist store {} has no room for another sector", store.name));
+            out.push(format!(
+                "persist store {} cannot be used: {note}",
+                store.name
+            ));
+        } else if !store.read_only && store.free.saturating_sub(store.reserved) < chain.sector_size
+        {
+            out.push(format!(
+                "persist store {} has no room for another sector",
+                store.name
+            ));
         }
     }
     for worker in seen.workers {
@@ -119,7 +141,10 @@ fn alerts(seen: &Seen<'_>) -> Vec<String> {
         }
     }
     for sector in seen.sectors {
-        let failure = sector.latest_state.as_ref().and_then(|s| s.failure.as_ref());
+        let failure = sector
+            .latest_state
+            .as_ref()
+            .and_then(|s| s.failure.as_ref());
         if let Some(failure) = failure.filter(|f| f.level != "Temporary") {
             out.push(format!("sector {}: {}", sector.id, failure.desc));
         }
@@ -203,22 +228,60 @@ fn counted(all: &BTreeMap<String, usize>) -> String {
 
 /// Bytes of power in words.
 fn power(text: &str) -> String {
-    text.parse::<u64>().map_or_else(|_| text.to_owned(), show::bytes)
+    text.parse::<u64>()
+        .map_or_else(|_| text.to_owned(), show::bytes)
 }
 
 fn print(s: &Screen) {
     let c = &s.chain;
     let line = |name: &str, value: String| show::say(format!("{name:<11}{value}"));
-    line("miner", format!("f0{}, sectors of {}", c.miner, show::bytes(c.sector_size)));
+    line(
+        "miner",
+        format!("f0{}, sectors of {}", c.miner, show::bytes(c.sector_size)),
+    );
     let age = show::millis(c.age.unsigned_abs() * 1000);
-    line("chain", format!("epoch {} ({age} ago), network version {}, base fee {} FIL", c.epoch, c.network_version, c.base_fee));
-    let enough = if c.power.has_min_power { "" } else { ", too little to win blocks" };
-    line("power", format!("{} raw, {} adjusted, of {}{enough}", power(&c.power.raw), power(&c.power.quality_adjusted), power(&c.power.network_quality_adjusted)));
+    line(
+        "chain",
+        format!(
+            "epoch {} ({age} ago), network version {}, base fee {} FIL",
+            c.epoch, c.network_version, c.base_fee
+        ),
+    );
+    let enough = if c.power.has_min_power {
+        ""
+    } else {
+        ", too little to win blocks"
+    };
+    line(
+        "power",
+        format!(
+            "{} raw, {} adjusted, of {}{enough}",
+            power(&c.power.raw),
+            power(&c.power.quality_adjusted),
+            power(&c.power.network_quality_adjusted)
+        ),
+    );
     let n = c.sectors;
-    line("sectors", format!("{} live, {} active, {} faulty, {} recovering", n.live, n.active, n.faulty, n.recovering));
-    line("balance", format!("{} FIL, {} FIL available", c.balance, c.available));
+    line(
+        "sectors",
+        format!(
+            "{} live, {} active, {} faulty, {} recovering",
+            n.live, n.active, n.faulty, n.recovering
+        ),
+    );
+    line(
+        "balance",
+        format!("{} FIL, {} FIL available", c.balance, c.available),
+    );
     for account in &c.accounts {
-        line(&account.role, format!("{} {} FIL", account.address, show::or_dash(account.balance.as_ref())));
+        line(
+            &account.role,
+            format!(
+                "{} {} FIL",
+                account.address,
+                show::or_dash(account.balance.as_ref())
+            ),
+        );
     }
     for d in c.deadlines.iter().take(AHEAD) {
         let when = if d.open <= c.epoch {
@@ -226,24 +289,50 @@ fn print(s: &Screen) {
         } else {
             format!("opens in {} epochs", d.open - c.epoch)
         };
-        line("deadline", format!("{} {when}: {} of {} partitions proven, {} sectors, {} faulty", d.index, d.proven, d.partitions, d.sectors.live, d.sectors.faulty));
+        line(
+            "deadline",
+            format!(
+                "{} {when}: {} of {} partitions proven, {} sectors, {} faulty",
+                d.index, d.proven, d.partitions, d.sectors.live, d.sectors.faulty
+            ),
+        );
     }
     if c.deadlines.len() > AHEAD {
-        line("", format!("and {} more deadlines", c.deadlines.len() - AHEAD));
+        line(
+            "",
+            format!("and {} more deadlines", c.deadlines.len() - AHEAD),
+        );
     }
     line("in work", counted(&s.in_work));
     line("messages", counted(&s.messages));
     line("deals", counted(&s.deals));
     for store in &s.stores {
-        line("store", format!("{}: {} free, {} reserved", store.name, show::bytes(store.free), show::bytes(store.reserved)));
+        line(
+            "store",
+            format!(
+                "{}: {} free, {} reserved",
+                store.name,
+                show::bytes(store.free),
+                show::bytes(store.reserved)
+            ),
+        );
     }
     for worker in &s.workers {
         let w = &worker.info.summary;
-        line("worker", format!("{}: {} threads, {} running, {} paused, {} errors", worker.info.name, w.threads, w.running, w.paused, w.errors));
+        line(
+            "worker",
+            format!(
+                "{}: {} threads, {} running, {} paused, {} errors",
+                worker.info.name, w.threads, w.running, w.paused, w.errors
+            ),
+        );
     }
     match s.alerts.is_empty() {
         true => line("alerts", "none".to_owned()),
-        false => s.alerts.iter().for_each(|alert| line("ALERT", alert.clone())),
+        false => s
+            .alerts
+            .iter()
+            .for_each(|alert| line("ALERT", alert.clone())),
     }
 }
 
@@ -267,7 +356,12 @@ mod tests {
                 network_quality_adjusted: "0".into(),
                 has_min_power: false,
             },
-            sectors: SectorCounts { live: 9, active: 9, faulty: 0, recovering: 0 },
+            sectors: SectorCounts {
+                live: 9,
+                active: 9,
+                faulty: 0,
+                recovering: 0,
+            },
             deadlines: vec![DeadlineView {
                 index: 3,
                 open: 460,
@@ -287,7 +381,14 @@ mod tests {
     }
 
     fn of(chain: &MinerOverview) -> Vec<String> {
-        alerts(&Seen { chain, sectors: &[], messages: &[], stores: &[], workers: &[], now: 10_000 })
+        alerts(&Seen {
+            chain,
+            sectors: &[],
+            messages: &[],
+            stores: &[],
+            workers: &[],
+            now: 10_000,
+        })
     }
 
     #[test]
