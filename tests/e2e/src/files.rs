@@ -48,6 +48,15 @@ impl Files {
         }
     }
 
+    /// The same, and both take deals from the manager's own queue.
+    pub fn deals() -> Self {
+        Self {
+            manager: config("manager.deals.cfg"),
+            worker: config("worker.deals.toml"),
+            ..Self::gated()
+        }
+    }
+
     /// Two threads with PC2 and C2 behind gates, two miners, and a chain that is not the house's.
     pub fn elsewhere() -> Self {
         Self {

@@ -69,9 +69,20 @@ impl Rpc {
 
 /// Status and body of a page at `host:port`.
 pub async fn get(address: &str, path: &str) -> Result<(u16, String)> {
+    ask(address, &format!("GET {path}"), b"").await
+}
+
+/// Hands something in at `host:port`; status and body of the answer.
+pub async fn put(address: &str, path: &str, body: &[u8]) -> Result<(u16, String)> {
+    ask(address, &format!("PUT {path}"), body).await
+}
+
+async fn ask(address: &str, what: &str, body: &[u8]) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let asked = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let length = body.len();
+    let asked = format!("{what} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(asked.as_bytes()).await?;
+    stream.write_all(body).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

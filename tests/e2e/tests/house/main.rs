@@ -8,6 +8,7 @@ mod lost_manager;
 mod branches;
 mod outages;
 mod own_keys;
+mod deals;
 mod several_managers;
 mod drill;
 mod demo;
