@@ -2,142 +2,22 @@
 
 use crate::{
     db::{
-        Db, DbError, keys,
+        Db, DbError,
+        deal::{DealRecord, of_piece, put_deal, seen_deal},
+        keys,
         listed::{put, seen_sector},
-        pages::Wanted,
-        record::{SectorRecord, VERSION},
+        pages::{self, Wanted},
         schema::{DEALS, DEALS_PLACES, DEALS_WAITING},
     },
-    deal::{DealId, Terms},
-    model::{UnixMs, unix_ms},
+    deal::DealId,
 };
 use damocles_api::{lists::Page, sector::SectorPiece};
 use damocles_flow::{
     deal::{DealEvent, DealFlow, DealState},
     table::Table as _,
 };
-use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
+use damocles_kv::{Durability, Span};
 use damocles_types::{ActorId, Commitment, SectorId};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-
-/// A deal as it was put into the queue, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DealRecord {
-    pub v: u32,
-    pub id: DealId,
-    pub terms: Terms,
-    /// Bytes of the client's data; the piece is filled up with zeros.
-    pub payload: u64,
-    /// Where its bytes are to be had; None: in the piece stores, under its CID.
-    pub url: Option<String>,
-    pub added_at: UnixMs,
-    pub state: DealState,
-    /// The sector that has it.
-    pub sector: Option<SectorId>,
-    /// The chain did not have it as it was agreed when a sector was to get it.
-    #[serde(default)]
-    pub passed_over: bool,
-    /// Why it is in no sector yet, or ended as it did.
-    pub note: Option<String>,
-}
-
-impl DealRecord {
-    /// A deal that waits.
-    pub fn new(id: DealId, terms: Terms, payload: u64, url: Option<String>) -> Self {
-        Self {
-            v: VERSION,
-            id,
-            terms,
-            payload,
-            url,
-            added_at: unix_ms(),
-            state: DealState::Waiting,
-            sector: None,
-            passed_over: false,
-            note: None,
-        }
-    }
-}
-
-/// The deal that a piece of a sector belongs to; None: it is a filler, or no deal of ours.
-pub fn of_piece(piece: &SectorPiece) -> Option<DealId> {
-    let info = piece.deal_info.as_ref()?;
-    match (info.allocation_id, info.deal_id) {
-        (0, 0) => None,
-        (0, deal) => Some(DealId::Market(deal)),
-        (allocation, _) => Some(DealId::Allocation(allocation)),
-    }
-}
-
-fn seen_deal(
-    t: &mut Transaction<'_>,
-    id: DealId,
-) -> Result<(Record, Option<DealRecord>), StoreError> {
-    let seen = t.get(DEALS, &keys::deal(id))?;
-    let record = seen.json()?;
-    Ok((seen, record))
-}
-
-/// The lists, and the keys in them, in which a deal stands. Pure.
-pub(in crate::db) fn lists(record: &DealRecord) -> BTreeSet<(Table, Vec<u8>)> {
-    let mut lists = BTreeSet::new();
-    if record.state == DealState::Waiting {
-        let key = keys::miner_deal(record.terms.provider, record.id);
-        lists.insert((DEALS_WAITING, key));
-    }
-    let open = !DealFlow::edges(record.state).is_empty();
-    let piece = Commitment::from_unsealed_cid(&record.terms.piece);
-    if let (true, Some(_), Ok(piece)) = (open, &record.url, piece) {
-        lists.insert((DEALS_PLACES, keys::piece_deal(piece, record.id)));
-    }
-    lists
-}
-
-fn put_deal(t: &mut Transaction<'_>, seen: &Record, record: &DealRecord) -> Result<(), StoreError> {
-    let before: Option<DealRecord> = seen.json()?;
-    let was = before.as_ref().map(lists).unwrap_or_default();
-    let is = lists(record);
-    for (table, key) in was.difference(&is) {
-        t.erase(*table, key.clone())?;
-    }
-    for (table, key) in is.difference(&was) {
-        t.overwrite(*table, key.clone(), [])?;
-    }
-    t.put_json(seen, record)
-}
-
-/// What becomes of the deals of a sector whose work ended, or began again.
-pub(in crate::db) fn follow(
-    t: &mut Transaction<'_>,
-    before: Option<&SectorRecord>,
-    record: &SectorRecord,
-) -> Result<(), StoreError> {
-    let ends = before.is_some_and(SectorRecord::in_work) && !record.in_work();
-    if !ends {
-        return Ok(());
-    }
-    let event = match record.finalized {
-        true => DealEvent::Finish,
-        false => DealEvent::Release,
-    };
-    for id in record.pieces.iter().flatten().filter_map(of_piece) {
-        let (seen, deal) = seen_deal(t, id)?;
-        let Some(mut deal) = deal.filter(|deal| deal.sector == Some(record.id)) else {
-            continue;
-        };
-        let Some(next) = DealFlow::next(deal.state, event) else {
-            continue;
-        };
-        deal.state = next;
-        if event == DealEvent::Release {
-            deal.sector = None;
-            deal.note = Some(format!("sector {} was given up", record.id));
-        }
-        put_deal(t, &seen, &deal)?;
-    }
-    Ok(())
-}
 
 impl Db {
     /// Puts a deal into the queue. One that is there already comes back as it is, unless a person
@@ -179,13 +59,9 @@ impl Db {
         want: &Wanted,
         keep: impl Fn(&DealRecord) -> bool,
     ) -> Result<Page<DealRecord>, DbError> {
-        self.page(
-            DEALS,
-            Span::all(),
-            want,
-            super::pages::nothing_else,
-            |_, seen| Ok(seen.json::<DealRecord>()?.filter(&keep)),
-        )
+        self.page(DEALS, Span::all(), want, pages::nothing_else, |_, seen| {
+            Ok(seen.json::<DealRecord>()?.filter(&keep))
+        })
     }
 
     /// Where the data of a piece is to be had, as a deal says that is not over: a URL, or a file on

@@ -1,7 +1,7 @@
 //! A deal is in one sector at most, and free again when that is given up.
 
 use super::*;
-use crate::db::listed::lists;
+use crate::{db::listed::lists, deal::Terms};
 use damocles_api::sector::{DealInfo, Piece};
 use damocles_types::{Commitment, SealProof, SectorSize};
 

@@ -3,7 +3,7 @@
 use crate::{
     db::{
         damaged::readable,
-        deals, keys,
+        deal, keys,
         record::{Carriage, LeftChain, MessageRecord, SectorRecord},
         schema::{DONE, IN_WORK, LEFT_CHAIN, OVER, PROOFS, READY, SECTORS},
     },
@@ -58,7 +58,7 @@ pub(in crate::db) fn put(
     for (table, key) in is.difference(&was) {
         t.overwrite(*table, key.clone(), [])?;
     }
-    deals::follow(t, before, record)?;
+    deal::follow(t, before, record)?;
     if before.is_some_and(SectorRecord::in_work) && !record.in_work() {
         let now = unix_ms();
         t.overwrite(OVER, keys::over(now, record.id), [])?;

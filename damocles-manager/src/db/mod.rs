@@ -14,6 +14,7 @@ mod history;
 mod listed;
 pub mod pages;
 pub mod spent;
+pub mod deal;
 pub mod deals;
 pub mod messages;
 pub mod owner;

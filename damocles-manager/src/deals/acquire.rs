@@ -1,7 +1,7 @@
 //! A sector gets deals: those that wait and go together, looked at on chain before they are taken.
 
 use crate::{
-    db::{DbError, deals::DealRecord, record::SectorRecord},
+    db::{DbError, deal::DealRecord, record::SectorRecord},
     deal::{Activation, DealId, Lifetime},
     deals::{
         DealError, Deals,
@@ -161,7 +161,7 @@ impl Deals {
         record: &SectorRecord,
     ) -> Result<Vec<DealRecord>, DealError> {
         let pieces = record.pieces.iter().flatten();
-        let ids: Vec<DealId> = pieces.filter_map(crate::db::deals::of_piece).collect();
+        let ids: Vec<DealId> = pieces.filter_map(crate::db::deal::of_piece).collect();
         Ok(self.db.call(move |db| db.deals(&ids)).await?)
     }
 }

@@ -2,7 +2,7 @@
 //! it claims, and which deals the market hears of.
 
 use crate::{
-    db::{deals::DealRecord, record::SectorRecord},
+    db::{deal::DealRecord, record::SectorRecord},
     deal::DealId,
     deals::{DealError, Deals, onchain::Standing},
 };
@@ -60,7 +60,7 @@ impl Deals {
         let mut pieces = Vec::new();
         let deals = self.of_sector(record).await?;
         for piece in record.pieces.iter().flatten().filter(|p| p.has_deal()) {
-            let id = crate::db::deals::of_piece(piece);
+            let id = crate::db::deal::of_piece(piece);
             let deal = deals.iter().find(|deal| Some(deal.id) == id);
             let stake = match deal {
                 Some(deal) => self.stake(deal, record, expiration, head).await?,

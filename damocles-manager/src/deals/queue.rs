@@ -1,7 +1,7 @@
 //! What people and programs do with the queue.
 
 use crate::{
-    db::{Db, deals::DealRecord, pages},
+    db::{Db, deal::DealRecord, pages},
     deal::DealId,
     deals::{DealError, Deals, onchain::Standing},
 };

@@ -8,6 +8,10 @@ use crate::{
 use damocles_types::Epoch;
 use fvm_shared::{bigint::Integer, econ::TokenAmount};
 
+/// Blocks within which a message should get in, for the node's estimate of the premium.
+pub(super) const PREMIUM_BLOCKS: u64 = 10;
+/// A message is signed so often under one nonce; then its last price stands. Each is looked for.
+pub(super) const MOST_PRICES: usize = 16;
 /// Most gas that a block has room for (Filecoin specification, message pool).
 const BLOCK_GAS_LIMIT: i64 = 10_000_000_000;
 

@@ -64,8 +64,6 @@ pub const CHAIN_FINALITY: Epoch = 900;
 /// A message on the wire has at most 64 KiB (Lotus `MaxMessageSize`); beside its parameters are
 /// addresses, amounts and a signature.
 pub const LARGEST_PARAMS: usize = (64 << 10) - 512;
-/// Blocks within which a message should get in, for the node's estimate of the premium.
-const PREMIUM_BLOCKS: u64 = 10;
 
 /// A message that somebody wants on chain.
 #[derive(Clone, Debug)]

@@ -3,10 +3,7 @@
 use crate::{
     chain::{Chain, ChainError},
     db::record::{FeeRecord, GasRecord, MessageRecord},
-    messages::{
-        PREMIUM_BLOCKS,
-        fee::{Estimate, price},
-    },
+    messages::fee::{Estimate, PREMIUM_BLOCKS, price},
     wallet::{Keys, Signer},
 };
 use damocles_node::{Message, SendSpec, SignedMessage};

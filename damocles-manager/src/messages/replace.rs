@@ -13,10 +13,12 @@ use crate::{
         spent::day,
     },
     messages::{
-        Engine, EngineError, PREMIUM_BLOCKS,
-        fee::{Reprice, UNDER_BASE_FEE, is_stuck, least_replacement, per_gas, reprice},
+        Engine, EngineError,
+        fee::{
+            MOST_PRICES, PREMIUM_BLOCKS, Reprice, UNDER_BASE_FEE, is_stuck, least_replacement,
+            per_gas, reprice,
+        },
         push::{priced, unsigned},
-        sign::MOST_PRICES,
     },
     model::{MessageKind, names, unix_ms},
     wallet::Signer,

@@ -8,6 +8,7 @@ use crate::{
     db::record::{FeeRecord, GasRecord, MessageRecord},
     messages::{
         Engine, EngineError,
+        fee::MOST_PRICES,
         push::{priced, unsigned},
         replace::nothing,
     },
@@ -15,9 +16,6 @@ use crate::{
 };
 use damocles_node::{SignedMessage, TipSet};
 use fvm_shared::address::Address;
-
-/// A message is signed so often under one nonce; then its last price stands. Each is looked for.
-pub(super) const MOST_PRICES: usize = 16;
 
 impl Engine {
     /// Gives the message a nonce, signs it, and sends it.

@@ -2,7 +2,7 @@
 
 use super::{error::ToRpc, rooms::Rooms};
 use crate::{
-    db::deals::DealRecord,
+    db::deal::DealRecord,
     deal::{DealId, Length},
     deals::{DealError, NewDeal, WantedDeals},
 };

@@ -1,10 +1,6 @@
 //! The door towards callers who may not come in, who ask too much, or who do not listen.
 
-use super::{
-    METHODS, Serve,
-    server::routes,
-    tests::{pieces_in, rooms},
-};
+use super::{METHODS, Serve, pieces::in_one_store, server::routes, tests::rooms};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -46,7 +42,7 @@ async fn door(open_network: Option<&str>) -> Door {
     let secret = Secret::new(&[1; 32]);
     let open = open_network.map(|net| net.parse().unwrap());
     let serve = Serve {
-        pieces: pieces_in(&rooms, &disk),
+        pieces: in_one_store(rooms.db.clone(), disk.path()),
         methods: rooms.methods().unwrap().into(),
         guard: Guard::new(secret.clone(), open.into_iter().collect()),
         metrics,

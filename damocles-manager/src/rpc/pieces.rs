@@ -120,6 +120,17 @@ async fn take(pieces: &Pieces, piece: PieceCid, padded: Option<u64>, request: Re
     }
 }
 
+/// Piece stores with one directory.
+#[cfg(test)]
+pub(super) fn in_one_store(db: crate::db::Db, directory: &std::path::Path) -> Pieces {
+    let store = crate::policy::PieceStorePolicy {
+        name: "pieces".into(),
+        path: directory.to_owned(),
+        read_only: false,
+    };
+    Pieces::new(db, vec![store], None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

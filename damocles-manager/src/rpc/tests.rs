@@ -1,16 +1,15 @@
 //! Golden wire tests: raw JSON as upstream's worker and CLI send it, over real sockets,
 //! compared with the whole answer.
 
-use super::{Counts, Rooms, Serve, run};
+use super::{Counts, Rooms, Serve, pieces::in_one_store, run};
 use crate::{
     chain::{Chain, Facts, HeadFollower, script::ScriptChain},
     commit::{Commit, ProofsVerifier},
     db::Db,
     deals::Deals,
     messages::Engine,
-    pieces::Pieces,
     policy::{
-        PieceStorePolicy, Retention, StorePolicy,
+        Retention, StorePolicy,
         tests::{miner, store},
     },
     reload::{self, Reload},
@@ -100,16 +99,6 @@ pub(super) struct Served {
     pub(super) disk: TempDir,
 }
 
-/// Piece stores with one directory.
-pub(super) fn pieces_in(rooms: &Rooms, disk: &TempDir) -> Pieces {
-    let store = PieceStorePolicy {
-        name: "pieces".into(),
-        path: disk.path().to_owned(),
-        read_only: false,
-    };
-    Pieces::new(rooms.db.clone(), vec![store], None)
-}
-
 pub(super) async fn serve() -> Served {
     let (rooms, metrics, disk, chain) = rooms().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,7 +108,7 @@ pub(super) async fn serve() -> Served {
     let stop = CancellationToken::new();
     let serve = Serve {
         methods: rooms.clone().methods().unwrap().into(),
-        pieces: pieces_in(&rooms, &disk),
+        pieces: in_one_store(rooms.db.clone(), disk.path()),
         guard: Guard::new(secret.clone(), vec![]),
         metrics,
         readiness: readiness.clone(),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::db::{
     DbError,
-    deals::{DealRecord, lists},
+    deal::{DealRecord, lists},
     keys,
     schema::{DEALS, DEALS_PLACES, DEALS_WAITING},
 };

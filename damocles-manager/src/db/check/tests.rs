@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     db::{
-        deals::DealRecord,
+        deal::DealRecord,
         messages::Watched,
         posts::{PostKey, PostRecord},
         record::{Carriage, LeftChain, MessageRecord, PreCommit, WorkerRecord},
