@@ -81,6 +81,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     state::refuse_upstreams(&home, config.upstream_database.as_deref())?;
     let home = Home::acquire(&home, PROGRAM)?;
     let db = state::open(home.path().to_owned(), config.database.clone()).await?;
+    db.open_ahead();
     let secret = Secret::load_or_create(&home.path().join(SECRET_FILE))?;
     let (listener, address) = net::bind(args.listen).await?;
 

@@ -217,6 +217,11 @@ impl Db {
         self.store.trouble()
     }
 
+    /// Makes ready what the verbs will want; returns at once.
+    pub fn open_ahead(&self) {
+        self.store.open_ahead();
+    }
+
     /// Tries to write.
     ///
     /// # Errors

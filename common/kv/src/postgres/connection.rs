@@ -153,6 +153,24 @@ impl Driver {
         })
     }
 
+    /// Asks something whose answer nobody wants: the server has planned it then. What it cannot
+    /// answer is told to whoever wants it.
+    pub(super) fn rehearse(
+        &self,
+        connection: &Connection,
+        questions: Vec<Question>,
+    ) -> Result<(), Fault> {
+        let (client, planned) = (connection.client.clone(), connection.planned.clone());
+        self.wait(async move {
+            let ask = async |question: Question| {
+                let statement = planned.statement(&client, &question).await?;
+                client.query(&statement, &question.values()).await
+            };
+            let _ = futures::future::join_all(questions.into_iter().map(ask)).await;
+            Ok(())
+        })
+    }
+
     /// Waits for what the database answers.
     pub(super) fn ask<T, F>(
         &self,

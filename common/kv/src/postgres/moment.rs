@@ -139,6 +139,10 @@ impl Engine for Server {
         true
     }
 
+    fn open_ahead(&self) {
+        self.pool.open_ahead(|| self.usual());
+    }
+
     fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().clone()
     }

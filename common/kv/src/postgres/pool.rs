@@ -2,6 +2,7 @@
 
 use super::{
     connection::{Connection, Driver},
+    question::Question,
     sql::Fault,
 };
 use parking_lot::{Condvar, Mutex};
@@ -105,6 +106,33 @@ impl Pool {
         }
         drop(places);
         self.driver.connect().inspect_err(|_| self.close(1))
+    }
+
+    /// Opens the connections that there may be, each of which has been asked those questions, as
+    /// far as that goes now.
+    pub(super) fn open_ahead(&self, questions: impl Fn() -> Vec<Question>) {
+        while self.place() {
+            let made = self.driver.connect().and_then(|connection| {
+                let rehearsed = self.driver.rehearse(&connection, questions());
+                rehearsed.map(|()| connection)
+            });
+            match made {
+                Ok(connection) => {
+                    self.places.lock().idle.push(connection);
+                    self.freed.notify_one();
+                }
+                // whoever wants one tries again, and hears why
+                Err(_) => return self.close(1),
+            }
+        }
+    }
+
+    /// Takes a place for one more connection, if there is one.
+    fn place(&self) -> bool {
+        let mut places = self.places.lock();
+        let free = places.open < self.most;
+        places.open += usize::from(free);
+        free
     }
 
     fn forget_idle(&self) {

@@ -1,7 +1,7 @@
 //! What all transactions of a database on a server share.
 
-use super::{kept::Kept, pool::Pool, sql::Sql};
-use crate::{KvError, Table, Trouble};
+use super::{kept::Kept, pool::Pool, question::Question, rows, sql::Sql};
+use crate::{KvError, Table, Trouble, transaction::Range};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 
@@ -31,5 +31,21 @@ impl Server {
             true => Ok(()),
             false => Err(KvError::UnknownTable(table.0)),
         }
+    }
+
+    /// What is asked of each table all the time, about nothing.
+    pub(super) fn usual(&self) -> Vec<Question> {
+        let nowhere = Range {
+            low: Vec::new(),
+            high: Some(Vec::new()),
+        };
+        let of = |table: &Table| {
+            [
+                rows::get(&self.sql, *table, &[]),
+                rows::get_all(&self.sql, *table, &[]),
+                rows::scan(&self.sql, *table, &nowhere, false, 0),
+            ]
+        };
+        self.tables.iter().flat_map(of).collect()
     }
 }

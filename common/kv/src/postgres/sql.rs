@@ -163,12 +163,18 @@ pub(super) const COMMIT: &str = "COMMIT";
 pub(super) const ROLLBACK: &str = "ROLLBACK";
 pub(super) const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY";
 /// What a new connection is told where it is known: a transaction whose client is gone ends; a
-/// scan goes by the index, for one of the whole table would conflict with every write into it; a
-/// commit is answered when it is on the disk, also where the server's own setting is not to wait.
-pub(super) const HABITS: [&str; 4] = [
+/// scan goes by the index, and in its order, for one of the whole table would conflict with every
+/// write into it; a statement is planned once, not for each of its first values and, where that
+/// looks cheaper, for all of them, and is not compiled, for what is expected of an unknown range is
+/// far more than what is in it; a commit is answered when it is on the disk, also where the
+/// server's own setting is not to wait.
+pub(super) const HABITS: [&str; 7] = [
     "SET idle_in_transaction_session_timeout = '10s'",
     "SET statement_timeout = '25s'",
     "SET enable_seqscan = off",
+    "SET enable_bitmapscan = off",
+    "SET plan_cache_mode = force_generic_plan",
+    "SET jit = off",
     "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off'",
 ];
 

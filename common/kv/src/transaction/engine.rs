@@ -88,6 +88,9 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Makes ready what transactions will want, where that takes time.
+    fn open_ahead(&self) {}
+
     /// How many writes were asked to be on the disk, and are; None: the engine cannot tell.
     fn synced_writes(&self) -> Option<u64> {
         None

@@ -107,6 +107,15 @@ impl Store {
         self.engine.is_shared()
     }
 
+    /// Has a thread make ready what transactions will want: on a server the connections, so that
+    /// those who come first need not wait for each other's. For programs that stay.
+    pub fn open_ahead(&self) {
+        let engine = self.engine.clone();
+        let ahead = thread::Builder::new().name("connections".into());
+        // without a thread to spare they are opened when they are wanted
+        let _ = ahead.spawn(move || engine.open_ahead());
+    }
+
     /// Writes something that nobody reads, to see whether that can be done.
     ///
     /// # Errors

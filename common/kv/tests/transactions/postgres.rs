@@ -20,7 +20,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 fn add(t: &mut Transaction<'_>, key: &str) -> Done {
@@ -296,6 +296,41 @@ fn a_connection_whose_number_was_forgotten_makes_room_for_another() {
         assert_eq!(value(&store, "n").as_deref(), Some(want));
         server.psql("DELETE FROM forgotten._commits");
     }
+}
+
+/// So that those who come first, all at a time, find connections whose statements are planned.
+#[test]
+fn all_connections_are_opened_ahead_and_no_more_than_there_may_be() {
+    // of its own, so that nobody else's are counted
+    let Some(server) = Server::start("-F") else {
+        return;
+    };
+    let place = place(&server, "ahead");
+    let store = open(&place).unwrap();
+    let connections = || -> usize {
+        let told = server.psql(
+            "SELECT 'connections', count(*) FROM pg_stat_activity WHERE application_name = 'damocles'",
+        );
+        let line = told.lines().find(|line| line.contains("connections |"));
+        let number = line.and_then(|line| line.split('|').nth(1)?.trim().parse().ok());
+        number.unwrap_or_else(|| panic!("{told}"))
+    };
+    store.open_ahead();
+    let until = Instant::now() + Duration::from_secs(60);
+    while connections() < place.connections {
+        assert!(Instant::now() < until, "they are not opened");
+    }
+    thread::scope(|scope| {
+        for n in 0..3 * place.connections {
+            let store = &store;
+            scope.spawn(move || sure(store, |t| t.insert(B, format!("{n}"), "").map(drop)));
+        }
+    });
+    assert_eq!(connections(), place.connections);
+    assert_eq!(
+        sure(&store, |t| t.scan(B, &Span::all(), usize::MAX)).len(),
+        3 * place.connections
+    );
 }
 
 #[test]
