@@ -4,12 +4,14 @@ use super::{
     client::{Manager, Reach},
     show,
 };
-use crate::config::{self, Config, Counts, Difference, differences, with_secrets};
+use crate::config::{self, Config, Counts, differences, with_secrets};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use damocles_api::damocles_cli::DamoclesCliClient;
-use damocles_daemon::exit::Fatal;
-use serde_json::{Value, json};
+use damocles_daemon::{
+    config::{check_json, differences_json},
+    exit::Fatal,
+};
 use std::path::{Path, PathBuf};
 
 /// Look at sector-manager.cfg.
@@ -79,15 +81,8 @@ pub(super) async fn run(home: PathBuf, args: ConfigArgs) -> anyhow::Result<()> {
 fn check(path: &Path, as_json: bool) -> anyhow::Result<()> {
     let checked = config::examine(path)?;
     if as_json {
-        let faults = checked.as_ref().err().into_iter().flat_map(|f| f.iter());
-        let faults: Vec<Value> = faults
-            .map(|f| json!({ "Line": f.line, "Key": f.key, "Message": f.message }))
-            .collect();
-        let notices = checked.as_ref().ok().into_iter().flat_map(|c| &c.notices);
-        let notices: Vec<Value> = notices
-            .map(|n| json!({ "Line": n.line, "Key": n.key, "Message": n.message }))
-            .collect();
-        show::json(&json!({ "Path": path, "Faults": faults, "Warnings": notices }))?;
+        let notices = checked.as_ref().map_or(&[][..], |c| &c.notices);
+        show::json(&check_json(path, checked.as_ref().err(), notices))?;
     }
     let config = checked.map_err(Fatal::from)?;
     if !as_json {
@@ -115,14 +110,7 @@ async fn diff(manager: &Manager, file: &Config, as_json: bool) -> anyhow::Result
     let same = file.secrets.fingerprint(&running.salt) == running.secrets;
     let found = with_secrets(found, same);
     if as_json {
-        let of = |d: &Difference| {
-            let counts = match d.counts {
-                Counts::Now => "Now",
-                Counts::AtStart => "AtStart",
-            };
-            json!({ "Key": d.key, "Running": d.was, "File": d.is, "Counts": counts })
-        };
-        return show::json(&found.iter().map(of).collect::<Vec<_>>());
+        return show::json(&differences_json(&found));
     }
     if found.is_empty() {
         println!("the running manager has read this file");

@@ -21,7 +21,8 @@ mod summary;
 mod wallet;
 
 pub use checked::{Config, check_file, check_text, examine};
-pub use difference::{Counts, Difference, differences, with_secrets};
+pub use damocles_daemon::config::{Counts, Difference};
+pub use difference::{differences, with_secrets};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
 pub(crate) use legacy::MESSAGER;
 pub use secrets::Secrets;

@@ -109,6 +109,27 @@ pub struct Report {
     pub faults: Faults,
     pub notices: Vec<Notice>,
     pub(super) lines: BTreeMap<String, usize>,
+    /// The file that this one is laid over.
+    pub(super) under: Option<Under>,
+}
+
+/// A file under another one.
+#[derive(Clone, Debug)]
+pub(super) struct Under {
+    /// What it is called: `the profile "epyc"`.
+    name: String,
+    lines: BTreeMap<String, usize>,
+}
+
+/// The key's line, or that of the nearest table around it, with how much of the key it is of.
+fn nearest(lines: &BTreeMap<String, usize>, key: &str) -> Option<(usize, usize)> {
+    let mut key = key;
+    loop {
+        if let Some(line) = lines.get(key) {
+            return Some((key.len(), *line));
+        }
+        key = &key[..key.rfind(['.', '['])?];
+    }
 }
 
 impl Report {
@@ -116,13 +137,61 @@ impl Report {
     /// nearest enclosing table's. Nothing is added when the key has a fault already.
     pub fn fault(&mut self, key: &str, message: impl fmt::Display) {
         if !self.faults.about(key) {
-            let line = self.line(key);
+            let (line, message) = match self.of_under(key) {
+                Some((name, line)) => (None, format!("{message} ({name}, line {line})")),
+                None => (self.line(key), message.to_string()),
+            };
             self.faults.push(Fault {
                 line,
                 key: key.to_owned(),
-                message: message.to_string(),
+                message,
             });
         }
+    }
+
+    /// Where a key stands that only the file below has.
+    fn of_under(&self, key: &str) -> Option<(&str, usize)> {
+        let under = self.under.as_ref()?;
+        let (depth, line) = nearest(&under.lines, key)?;
+        let own = nearest(&self.lines, key).map_or(0, |(depth, _)| depth);
+        (depth > own).then_some((under.name.as_str(), line))
+    }
+
+    /// This file laid over another one. `moved` says under which key one of this file stands then,
+    /// `keeps` whether one of the other still does; what is wrong with the other is told as well,
+    /// with its name before the key.
+    pub fn laid_over(
+        mut self,
+        under: Self,
+        name: &str,
+        moved: impl Fn(&str) -> String,
+        keeps: impl Fn(&str) -> bool,
+    ) -> Self {
+        for fault in under.faults.iter() {
+            let line = fault
+                .line
+                .map_or_else(String::new, |n| format!(", line {n}"));
+            self.faults.push(Fault {
+                line: None,
+                key: format!("{name}{line}: {}", fault.key),
+                message: fault.message.clone(),
+            });
+        }
+        for notice in under.notices {
+            self.notices.push(Notice {
+                key: format!("{}, {name}:", notice.key),
+                ..notice
+            });
+        }
+        let lines = std::mem::take(&mut self.lines);
+        self.lines = lines.into_iter().map(|(key, n)| (moved(&key), n)).collect();
+        let mut lines = under.lines;
+        lines.retain(|key, _| keeps(key));
+        self.under = Some(Under {
+            name: name.to_owned(),
+            lines,
+        });
+        self
     }
 
     /// Notes that something about a key is left out.
@@ -136,13 +205,17 @@ impl Report {
 
     /// The line on which a key stands, or the nearest table around it.
     pub fn line(&self, key: &str) -> Option<usize> {
-        let mut key = key;
-        loop {
-            if let Some(line) = self.lines.get(key) {
-                return Some(*line);
-            }
-            key = &key[..key.rfind(['.', '['])?];
-        }
+        nearest(&self.lines, key).map(|(_, line)| line)
+    }
+
+    /// The line of a key in this file, if it stands there itself.
+    pub fn line_of(&self, key: &str) -> Option<usize> {
+        self.lines.get(key).copied()
+    }
+
+    /// The same in the file below.
+    pub fn line_under(&self, key: &str) -> Option<usize> {
+        self.under.as_ref()?.lines.get(key).copied()
     }
 
     /// Ends the check: all faults, or nothing.

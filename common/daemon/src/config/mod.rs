@@ -13,10 +13,14 @@ mod rules;
 mod tree;
 mod quoted;
 mod read;
+mod difference;
+mod shown;
 
+pub use difference::{Counts, Difference, differences, is_in};
 pub use doc::{commented_default, markdown};
 pub use fault::{Fault, Faults, Notice, Report};
 pub use quoted::quoted;
-pub use read::{parse, parse_file};
+pub use read::{parse, parse_file, text_of};
 pub use rules::{Kept, Legacy, Rules};
 pub use section::{KeyDoc, Kind, Sheet, Value, defaults_of};
+pub use shown::{check_json, differences_json};

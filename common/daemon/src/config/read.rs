@@ -27,13 +27,21 @@ pub fn parse_file<T: DeserializeOwned>(
     path: &Path,
     rules: &Rules,
 ) -> Result<(Option<T>, Report), Fatal> {
+    Ok(parse(path, &text_of(path)?, rules))
+}
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// [`Exit::Config`] when it cannot be read.
+pub fn text_of(path: &Path) -> Result<String, Fatal> {
     // a pipe or a device may give nothing for ever, or never end
     if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
         let what = format!("the configuration {} is not a file", path.display());
         return Err(Fatal::new(Exit::Config, what)
             .hint("give the path of a file; what a program prints must be put into one first"));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| {
+    std::fs::read_to_string(path).map_err(|e| {
         let fatal = Fatal::new(
             Exit::Config,
             format!(
@@ -47,8 +55,7 @@ pub fn parse_file<T: DeserializeOwned>(
             }
             _ => fatal.hint("let the daemon's user read it"),
         }
-    })?;
-    Ok(parse(path, &text, rules))
+    })
 }
 
 /// Checks a file's text. The value is there when the text could be read as `T` at all, with
@@ -68,6 +75,7 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str, rules: &Rules) -> (Op
         faults,
         notices: Vec::new(),
         lines: BTreeMap::new(),
+        under: None,
     };
     if !errors.is_empty() {
         return (None, report);

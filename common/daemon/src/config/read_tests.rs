@@ -200,3 +200,22 @@ fn a_configuration_that_never_ends_is_not_read() {
         assert!(fatal.message.contains("is not a file"), "{}", fatal.message);
     }
 }
+
+#[test]
+fn a_fault_of_a_key_that_only_the_file_below_has_names_that_file() {
+    let (_, own) = read("[Api]\nRetries = 1\n");
+    let (_, below) = read("[[Miners]]\nActor = 1\n[Api]\nChain = \"a\"\n[Other]\n");
+    let mut report = own.laid_over(below, "the profile \"p\"", str::to_owned, |_| true);
+    report.fault("Api.Retries", "is wrong");
+    report.fault("Api.Chain", "is wrong");
+    report.fault("Miners[0].Actor", "is wrong");
+    let text = report.finish().unwrap_err().to_string();
+    for line in [
+        "x.cfg:2: Api.Retries: is wrong",
+        "x.cfg: Api.Chain: is wrong (the profile \"p\", line 4)",
+        "x.cfg: Miners[0].Actor: is wrong (the profile \"p\", line 2)",
+        "the profile \"p\", line 5: Other: unknown key",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+}
