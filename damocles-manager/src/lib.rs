@@ -21,6 +21,7 @@ pub mod post;
 pub mod contact;
 pub mod config;
 pub mod reload;
+pub mod profiles;
 pub mod rpc;
 pub mod state;
 pub mod upkeep;

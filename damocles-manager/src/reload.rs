@@ -17,7 +17,11 @@ use damocles_daemon::{
 };
 use damocles_types::ActorId;
 use parking_lot::Mutex;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -138,6 +142,11 @@ impl Reload {
                 ),
             }
         }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What the daemon goes by.

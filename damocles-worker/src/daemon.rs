@@ -2,21 +2,22 @@
 //! worker is made of, in the order in which it comes up.
 
 use crate::{
-    config::{self, Attached, Config, Loaded, ThreadConfig},
+    config::{self, Attached, Config, Loaded, MainFile, Profile, ThreadConfig, WantedProfile},
     control::Control,
     greeting::Greeter,
     hardware::{Hardware, Roots},
-    manager::{CallError, Connection, Manager},
-    managers::Managers,
+    manager::{CallError, Manager},
     metadb::{MetaDb, MetaError},
     metrics, mounts,
     pieces::PieceSource,
     ping,
     plans::{Programs, World},
+    profiles,
+    reload::{Load, OtherProfile, Reload},
     resources,
     rpc::{self, Seat, WorkerRpc},
     stores::{AttachedStores, StoreError, look},
-    threads::{Engine, Reporter, Reports, run_placeless},
+    threads::{Engine, Reporter, Reports, drain::Drain, run_placeless},
     view::{Board, Doing},
 };
 use damocles_daemon::{
@@ -33,9 +34,8 @@ use damocles_daemon::{
 };
 use damocles_kv::OpenError;
 use damocles_processor::{Pool, Stage, StartOptions};
-use damocles_types::Hidden;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Stages of the plans that this version has.
@@ -62,10 +62,12 @@ const LONGEST_STOP: Duration = Duration::from_secs(10);
 /// Runs the daemon until it is told to stop.
 pub fn run(file: &Path, check_only: bool) -> anyhow::Result<()> {
     runtime::frugal_memory();
+    let runtime = Arc::new(runtime::build(2)?);
+    let profiles = profile_source(&runtime);
     let loaded = if check_only {
-        config::check(file)?
+        config::check(file, &profiles)?
     } else {
-        config::load(file)?
+        config::load(file, &profiles)?
     };
     say_notices(&loaded, file);
     if check_only {
@@ -74,14 +76,56 @@ pub fn run(file: &Path, check_only: bool) -> anyhow::Result<()> {
     }
     check_plan(&loaded, file)?;
     runtime::raise_descriptors();
-    let runtime = runtime::build(2)?;
-    let result = runtime.block_on(serve(loaded.config));
+    let main = Arc::new(MainFile::of(&loaded.config.threads));
+    let reload = reload(file, &loaded, &runtime, Arc::clone(&main));
+    let result = runtime.block_on(serve(loaded.config, main, reload));
     // threads that still compute end with the process, and their children with them
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    if let Some(runtime) = Arc::into_inner(runtime) {
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
     result
 }
 
+/// Profiles by the manager, or the last one while it is away.
+fn profile_source(
+    runtime: &Arc<Runtime>,
+) -> impl Fn(&WantedProfile) -> Result<Profile, Fatal> + Send + Sync + use<> {
+    let runtime = Arc::downgrade(runtime);
+    move |wanted| match runtime.upgrade() {
+        Some(runtime) => profiles::ask(&runtime, wanted),
+        None => wanted.kept("the worker is stopping"),
+    }
+}
+
+/// What reads the configuration again: as the start does, with the plan held against the machine.
+fn reload(file: &Path, loaded: &Loaded, runtime: &Arc<Runtime>, main: Arc<MainFile>) -> Reload {
+    let (path, source) = (file.to_owned(), profile_source(runtime));
+    let load: Load = Arc::new(move || {
+        let loaded = config::load(&path, &source)?;
+        check_plan(&loaded, &path)?;
+        Ok(loaded)
+    });
+    let source = profile_source(runtime);
+    let wanted = loaded.profile.as_ref().map(|(wanted, _)| wanted.clone());
+    let other: Option<OtherProfile> = wanted.map(|wanted| -> OtherProfile {
+        Arc::new(move |text| {
+            let got = source(&wanted);
+            got.is_ok_and(|profile| profile.kept.is_none() && profile.text != text)
+        })
+    });
+    Reload::new(file, loaded, load, other, main)
+}
+
 fn say_notices(loaded: &Loaded, file: &Path) {
+    if let Some((_, profile)) = &loaded.profile {
+        match &profile.kept {
+            None => tracing::info!(profile = profile.name, "laid over the manager's profile"),
+            Some(why) => tracing::warn!(
+                profile = profile.name,
+                "the profile is the last one that was kept: {why}"
+            ),
+        }
+    }
     for notice in &loaded.notices {
         tracing::warn!("{}: {notice}", file.display());
     }
@@ -97,7 +141,7 @@ fn say_notices(loaded: &Loaded, file: &Path) {
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, main: Arc<MainFile>, reload: Reload) -> anyhow::Result<()> {
     tracing::info!(
         version = build::version(),
         manager = %config.manager.addr,
@@ -105,12 +149,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         "damocles-worker starts"
     );
     let stop = signals::stop_token(|| ())?;
-    signals::reloads()?.refuse();
+    let reloads = signals::reloads()?;
     let Attached {
         stores: attached, ..
     } = config::attached_stores(&config).map_err(store_fatal)?;
     // read before anything is made
-    let connection = connection(&config)?;
+    let connection = profiles::connection(&config.manager)?;
     let guard = guard(&config)?;
     let manager = Manager::new(&connection, tokio::runtime::Handle::current(), stop.clone())?;
     let (listener, address) = listen(config.listen, "[worker] rpc_server.port").await?;
@@ -137,8 +181,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             serve_http(listener, monitoring.clone(), stop.clone()),
         );
     }
+    let drain = Drain::default();
     let worker_rpc = WorkerRpc {
         seats: Arc::clone(&seats),
+        drain: drain.clone(),
     };
     tracing::info!(%address, "RPC");
     let routes = rpc::router(worker_rpc, guard, monitoring);
@@ -153,7 +199,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             stop.clone(),
         ),
     );
+    services.spawn("configuration", reload.run(reloads, stop.clone()));
     let sealing = Sealing {
+        main,
+        drain,
         world: World {
             manager,
             pool,
@@ -195,26 +244,6 @@ fn guard(config: &Config) -> Result<Guard, Fatal> {
         None => Secret::unknown(),
     };
     Ok(Guard::new(secret, Vec::new()))
-}
-
-fn connection(config: &Config) -> Result<Connection, Fatal> {
-    let manager = &config.manager;
-    let token = match &manager.token_file {
-        None => None,
-        Some(file) => Some(std::fs::read_to_string(file).map(Hidden).map_err(|e| {
-            Fatal::new(
-                Exit::Config,
-                format!("the manager's token {} cannot be read: {e}", file.display()),
-            )
-            .hint("put the manager's token there (`damocles-manager util auth create-token --perm write`), readable by the worker's user")
-        })?),
-    };
-    Ok(Connection {
-        addr: Managers::new(manager.addr.clone(), manager.fallbacks.clone()),
-        headers: manager.headers.clone(),
-        token,
-        timeout: manager.timeout,
-    })
 }
 
 async fn listen(listen: net::Listen, key: &str) -> Result<(TcpListener, SocketAddr), Fatal> {
@@ -339,7 +368,7 @@ fn say_mounts(config: &Config, attached: &AttachedStores, seats: &[Seat]) {
 fn check_plan(loaded: &Loaded, file: &Path) -> Result<(), Fatal> {
     let config = &loaded.config;
     let places: Vec<_> = config.threads.iter().map(|t| t.location.clone()).collect();
-    let machine = match Hardware::look(&Roots::default(), &places) {
+    let machine = match Hardware::look(&Roots::default(), Some(&places)) {
         Ok(machine) => machine,
         Err(error) => {
             tracing::warn!(
@@ -396,6 +425,8 @@ async fn start_pool(config: &Config, stop: &CancellationToken) -> anyhow::Result
 
 /// The sealing threads, from the wait for the manager to their end.
 struct Sealing {
+    main: Arc<MainFile>,
+    drain: Drain,
     world: World,
     seats: Arc<Vec<Seat>>,
     readiness: Readiness,
@@ -450,6 +481,8 @@ impl Sealing {
             world.manager = manager.for_another(&identity.name)?;
             let engine = Engine {
                 config: thread.clone(),
+                main: Arc::clone(&self.main),
+                drain: self.drain.clone(),
                 world,
                 reports: reports.clone(),
                 control: Arc::clone(&seat.control),

@@ -5,6 +5,7 @@
 pub use crate::connection::Connection;
 
 use crate::{
+    config::Profile,
     connection::{Client, Speaker},
     endpoint::ManagerAddr,
 };
@@ -12,6 +13,7 @@ use damocles_api::{
     caller::Caller,
     code,
     damocles::{DamoclesClient, ManagerIdentity, SectorFate},
+    profiles::DamoclesProfilesClient,
     sealer::SealerClient,
     sector::{
         AcquireDealsSpec, AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo,
@@ -438,6 +440,24 @@ impl Manager {
     pub async fn leave(&self, name: String) -> Result<(), CallError> {
         self.answer("WorkerLeaves", async |rpc| rpc.worker_leaves(name).await)
             .await
+    }
+
+    /// A profile that the manager keeps; from async code.
+    pub async fn worker_profile(
+        &self,
+        name: String,
+        worker: String,
+    ) -> Result<Option<Profile>, CallError> {
+        let asked = self
+            .call_async("WorkerProfile", async |rpc| {
+                rpc.worker_profile(name, worker).await
+            })
+            .await?;
+        Ok(asked.map(|profile| Profile {
+            name: profile.name,
+            text: profile.text,
+            kept: None,
+        }))
     }
 
     /// Hands over timeline entries. False: this manager keeps none (upstream's does not).

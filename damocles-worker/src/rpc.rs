@@ -6,6 +6,7 @@
 
 use crate::{
     control::{Command, Control, Refused, Standing},
+    threads::drain::Drain,
     view::Board,
 };
 use axum::{
@@ -48,10 +49,11 @@ use tokio::sync::Semaphore;
 
 /// Every method: how many parameters it takes, and what a caller must be allowed. What is not
 /// listed here is not served.
-const METHODS: [(&str, RangeInclusive<usize>, Permission); 5] = [
+const METHODS: [(&str, RangeInclusive<usize>, Permission); 6] = [
     ("VenusWorker.WorkerList", 0..=0, Permission::Read),
     ("VenusWorker.WorkerPause", 1..=1, Permission::Write),
     ("VenusWorker.WorkerResume", 1..=2, Permission::Write),
+    ("VenusWorker.WorkerDrain", 1..=1, Permission::Write),
     ("VenusWorker.WorkerVersion", 0..=0, Permission::Read),
     ("VenusWorker.WorkerTimeline", 1..=1, Permission::Read),
 ];
@@ -86,6 +88,7 @@ impl Seat {
 #[derive(Clone, Debug)]
 pub struct WorkerRpc {
     pub seats: Arc<Vec<Seat>>,
+    pub drain: Drain,
 }
 
 impl WorkerRpc {
@@ -133,6 +136,15 @@ impl WorkerServer for WorkerRpc {
             Err(Refused::NotPaused | Refused::Stopping) => Ok(false),
             Err(refused) => Err(error(INVALID_PARAMS_CODE, refused)),
         }
+    }
+
+    async fn worker_drain(&self, on: bool) -> RpcResult<Vec<ThreadInfo>> {
+        if self.drain.set(on) {
+            let word = if on { "draining" } else { "draining no more" };
+            tracing::info!("asked for: {word}");
+        }
+        let sectors = self.seats.iter().map(Seat::info);
+        Ok(sectors.filter(|thread| thread.job_id.is_some()).collect())
     }
 
     async fn worker_version(&self) -> RpcResult<String> {
@@ -372,6 +384,7 @@ mod tests {
         }]);
         let rpc = WorkerRpc {
             seats: Arc::clone(&seats),
+            drain: Drain::default(),
         };
         (rpc.into_rpc().into(), seats)
     }
@@ -442,6 +455,7 @@ mod tests {
         let (_, seats) = methods();
         let rpc = WorkerRpc {
             seats: Arc::clone(&seats),
+            drain: Drain::default(),
         };
         let secret = Secret::new(&[1; 32]);
         let guard = Guard::new(secret.clone(), Vec::new());

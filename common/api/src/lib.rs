@@ -19,6 +19,7 @@ pub mod sealer_cli;
 pub mod worker;
 pub mod damocles;
 pub mod lists;
+pub mod profiles;
 pub mod show;
 pub mod damocles_cli;
 pub mod messages;

@@ -74,6 +74,10 @@ pub trait Worker {
     #[method(name = "WorkerResume")]
     async fn worker_resume(&self, index: u64, state: Option<String>) -> RpcResult<bool>;
 
+    /// Begins or ends draining: no new sector is begun. The threads that have one. New.
+    #[method(name = "WorkerDrain")]
+    async fn worker_drain(&self, on: bool) -> RpcResult<Vec<ThreadInfo>>;
+
     /// The worker's version.
     #[method(name = "WorkerVersion")]
     async fn worker_version(&self) -> RpcResult<String>;

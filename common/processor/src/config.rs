@@ -1,8 +1,8 @@
 //! The `[processors]` part of a config: the image of the TOML with upstream's keys (`Raw…`), and
 //! the checked form that the code works with. `config_check` makes the one out of the other.
 
-use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage};
-use damocles_types::{Hidden, SectorSize};
+use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage, pin::GroupLimits};
+use damocles_types::{ByteSize, Hidden, SectorSize};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -91,6 +91,9 @@ pub struct RawProcessor {
     /// Which implementation our own program uses; ours, upstream does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// Whether the list comes after a profile's; ours, read by whoever lays files over each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extend: Option<bool>,
     /// Retired by upstream in v0.9; read so that the loader can say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<i64>,
@@ -102,6 +105,12 @@ pub struct RawProcessor {
 pub struct RawCgroup {
     pub group_name: Option<String>,
     pub cpuset: Option<String>,
+    /// Bytes; ours, upstream does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<ByteSize>,
+    /// The same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<i64>,
 }
 
 /// The stages' children, limits and locks, checked.
@@ -225,11 +234,24 @@ impl Default for ChildConfig {
     }
 }
 
-/// The CPU set of a child and the group to which its own group belongs.
-#[derive(Clone, Debug, PartialEq)]
+/// The group of a child: where it lies, and what the child may take.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CgroupConfig {
+    /// The group to which its own belongs.
     pub group_name: String,
-    pub cpuset: CpuSet,
+    pub limits: GroupLimits,
+}
+
+impl ChildConfig {
+    /// The CPUs that it is pinned to.
+    pub fn cpuset(&self) -> Option<&CpuSet> {
+        self.cgroup.as_ref()?.limits.cpuset.as_ref()
+    }
+
+    /// Bytes that its group allows.
+    pub fn memory_max(&self) -> Option<u64> {
+        self.cgroup.as_ref()?.limits.memory_max
+    }
 }
 
 /// A fault in the config: the key, from `processors` on, and what is wrong with it.

@@ -3,13 +3,14 @@
 use crate::{
     config::{
         CgroupConfig, ChildConfig, ConfigFault, DEFAULT_CGROUP, DEFAULT_STABLE_WAIT, GPU_ENVS,
-        GPU_LOCK, Processors, RawProcessor, RawProcessors,
+        GPU_LOCK, Processors, RawCgroup, RawProcessor, RawProcessors,
     },
     cpus::CpuSet,
     kernel::KernelChoice,
     kind::Stage,
+    pin::GroupLimits,
 };
-use damocles_types::SectorSize;
+use damocles_types::{ByteSize, SectorSize};
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
@@ -241,6 +242,7 @@ fn check_child(
         longest,
         silent,
         kernel,
+        extend: _,
         weight: _,
     } = raw;
 
@@ -259,22 +261,9 @@ fn check_child(
             "no task could ever end in no time; leave the key out for no limit",
         );
     }
-    let cgroup = cgroup.as_ref().and_then(|group| {
-        let cpuset = group.cpuset.as_deref()?;
-        match cpuset.parse::<CpuSet>() {
-            Ok(cpuset) => Some(CgroupConfig {
-                group_name: group
-                    .group_name
-                    .clone()
-                    .unwrap_or_else(|| DEFAULT_CGROUP.to_owned()),
-                cpuset,
-            }),
-            Err(error) => {
-                faults.add(&format!("{key}.cgroup.cpuset"), error);
-                None
-            }
-        }
-    });
+    let cgroup = cgroup
+        .as_ref()
+        .and_then(|group| check_group(key, group, faults));
     let numa_preferred = numa_preferred.and_then(|node| {
         let node_ok = u32::try_from(node).ok();
         if node_ok.is_none() {
@@ -348,6 +337,47 @@ fn check_child(
         longest,
         silent,
     }
+}
+
+/// None: the child needs no group of its own.
+fn check_group(key: &str, raw: &RawCgroup, faults: &mut Faults) -> Option<CgroupConfig> {
+    let RawCgroup {
+        group_name,
+        cpuset,
+        memory_max,
+        cpu_weight,
+    } = raw;
+    let mut limits = GroupLimits::default();
+    if let Some(text) = cpuset {
+        match text.parse::<CpuSet>() {
+            Ok(cpuset) => limits.cpuset = Some(cpuset),
+            Err(error) => faults.add(&format!("{key}.cgroup.cpuset"), error),
+        }
+    }
+    if let Some(ByteSize(bytes)) = memory_max {
+        match bytes {
+            0 => faults.add(
+                &format!("{key}.cgroup.memory_max"),
+                "nothing runs in no memory; leave the key out for no limit",
+            ),
+            bytes => limits.memory_max = Some(*bytes),
+        }
+    }
+    if let Some(weight) = cpu_weight {
+        match u32::try_from(*weight) {
+            Ok(weight @ 1..=10_000) => limits.cpu_weight = Some(weight),
+            _ => faults.add(
+                &format!("{key}.cgroup.cpu_weight"),
+                format!("{weight} is not a weight; the kernel takes 1 to 10000"),
+            ),
+        }
+    }
+    (limits != GroupLimits::default()).then(|| CgroupConfig {
+        group_name: group_name
+            .clone()
+            .unwrap_or_else(|| DEFAULT_CGROUP.to_owned()),
+        limits,
+    })
 }
 
 /// The numbers go into variables; beside one that the operator writes, one of both would not hold.

@@ -76,6 +76,20 @@ pub const CHILD: &[Key] = &[
         doc: &["CPUs of the child (and its cgroup)."],
     },
     Key {
+        name: "cgroup.memory_max",
+        holds: "size, such as \"160GiB\"",
+        doc: &[
+            "New: memory that the child may have, all that it starts included; over it the kernel kills it, and its tasks are tried again. Needs cgroups of version 2. `plan check` counts the child with it.",
+        ],
+    },
+    Key {
+        name: "cgroup.cpu_weight",
+        holds: "whole number, 1 to 10000",
+        doc: &[
+            "New: the child's share of CPUs that others want, too; 100 is anybody's. Needs cgroups of version 2.",
+        ],
+    },
+    Key {
         name: "cgroup.group_name",
         holds: "text",
         doc: &["Parent cgroup; `vc-worker` when left out."],
@@ -145,6 +159,13 @@ pub const CHILD: &[Key] = &[
             "Not beside `bin` or `args`.",
         ],
     },
+    Key {
+        name: "extend",
+        holds: "true or false",
+        doc: &[
+            "New: these children come after those of the profile (`[sector_manager] profile`), and not in their place.",
+        ],
+    },
 ];
 
 #[cfg(test)]
@@ -157,6 +178,7 @@ mod tests {
         },
         kind::Stage,
     };
+    use damocles_types::ByteSize;
     use serde::Serialize;
     use std::{collections::BTreeSet, time::Duration};
 
@@ -183,11 +205,16 @@ mod tests {
     #[test]
     fn every_key_is_described_and_every_description_is_of_a_key() {
         let child = RawProcessor {
-            cgroup: Some(RawCgroup::default()),
+            cgroup: Some(RawCgroup {
+                memory_max: Some(ByteSize(1)),
+                cpu_weight: Some(1),
+                ..RawCgroup::default()
+            }),
             gpus: Some(Vec::new()),
             longest: Some(String::new()),
             silent: Some(String::new()),
             kernel: Some(String::new()),
+            extend: Some(true),
             ..RawProcessor::default()
         };
         assert_eq!(described(CHILD), keys(&child));

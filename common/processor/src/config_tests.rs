@@ -52,7 +52,10 @@ fn upstreams_keys_are_understood() {
             stable_wait: Duration::from_secs(30),
             cgroup: Some(CgroupConfig {
                 group_name: "vc-worker".into(),
-                cpuset: "0-3".parse().unwrap()
+                limits: GroupLimits {
+                    cpuset: Some("0-3".parse().unwrap()),
+                    ..GroupLimits::default()
+                },
             }),
             envs: BTreeMap::from([("A".into(), "b".into())]),
             numa_preferred: Some(1),
@@ -145,6 +148,34 @@ fn silence_has_a_limit_by_itself_only_where_progress_is_told() {
         bad.iter()
             .any(|f| f.starts_with("processors.c2[0].silent: \"soon\""))
     );
+}
+
+#[test]
+fn a_group_may_limit_memory_and_weigh_cpus_without_pinning() {
+    let out = raw(serde_json::json!({
+        "c2": [{"cgroup": {"memory_max": "160GiB", "cpu_weight": 50}}, {"cgroup": {"group_name": "g"}}],
+    }));
+    let out = out.check().unwrap();
+    let children = &out.stages[&Stage::C2].children;
+    assert_eq!(children[0].memory_max(), Some(160 << 30));
+    let group = children[0].cgroup.as_ref().unwrap();
+    assert_eq!(
+        (group.limits.cpu_weight, &group.limits.cpuset),
+        (Some(50), &None)
+    );
+    assert_eq!(children[1].cgroup, None, "nothing to limit");
+    let found = faults(serde_json::json!({
+        "c2": [{"cgroup": {"memory_max": "0", "cpu_weight": 10001}}],
+    }));
+    for (key, words) in [("memory_max", "no memory"), ("cpu_weight", "1 to 10000")] {
+        let key = format!("processors.c2[0].cgroup.{key}: ");
+        assert!(
+            found
+                .iter()
+                .any(|f| f.starts_with(&key) && f.contains(words)),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]

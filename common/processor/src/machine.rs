@@ -65,9 +65,9 @@ fn check_child(key: &str, child: &ChildConfig, machine: &Machine, faults: &mut V
         let key = format!("{key}.{name}");
         faults.push(ConfigFault { key, message });
     };
-    if let Some(group) = &child.cgroup {
+    if let Some(cpuset) = child.cpuset() {
         let have: BTreeSet<usize> = machine.cpus.cpus().collect();
-        if let Some(lacking) = CpuSet::of(group.cpuset.cpus().filter(|cpu| !have.contains(cpu))) {
+        if let Some(lacking) = CpuSet::of(cpuset.cpus().filter(|cpu| !have.contains(cpu))) {
             add(
                 "cgroup.cpuset",
                 format!(

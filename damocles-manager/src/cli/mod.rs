@@ -12,6 +12,7 @@ mod info;
 mod init;
 mod messages;
 mod posts;
+mod profiles;
 mod roles;
 mod sectors;
 mod show;
@@ -156,6 +157,9 @@ enum UtilCommand {
     /// Messages to the chain: what became of them, and what to do about one
     #[command(subcommand)]
     Message(messages::Message),
+    /// Profiles: files that workers of one kind lay their own over
+    #[command(subcommand)]
+    Profile(profiles::Profile),
     /// What each of the managers on one database does
     Roles(roles::RolesArgs),
     /// The manager's own keys, with which it signs messages itself
@@ -238,6 +242,11 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
                 .await
         }
         UtilCommand::Wallet(args) => wallet::run(reach, &home, args).await,
+        UtilCommand::Profile(command) => {
+            reach
+                .ask(&home, async |m| profiles::run(m, command).await)
+                .await
+        }
         UtilCommand::Roles(args) => reach.ask(&home, async |m| roles::run(m, args).await).await,
         UtilCommand::Info(args) => reach.ask(&home, async |m| info::run(m, args).await).await,
         UtilCommand::Deals(command) => {
@@ -294,6 +303,11 @@ mod tests {
             "damocles-manager util message replace x --max-fee 1FIL",
             "damocles-manager util message withdraw x --reason y --really-do-it",
             "damocles-manager util roles --json",
+            "damocles-manager util profile list --json",
+            "damocles-manager util profile show epyc",
+            "damocles-manager util profile check",
+            "damocles-manager util profile assign w1 epyc",
+            "damocles-manager util profile assign w1 --none",
             "damocles-manager daemon run --roles rpc,post --poster",
             "damocles-manager util worker remove w1 --json",
             "damocles-manager util storage release-reserved 1000 7",

@@ -7,6 +7,7 @@ use crate::{
     db::{DbError, backup::BackupError},
     deals::DealError,
     messages::EngineError,
+    profiles::ProfileError,
     sealing::SealingError,
     storage::StorageError,
 };
@@ -102,6 +103,12 @@ impl ToRpc for BackupError {
             Self::Db(e) => e.meaning(),
             _ => Meaning::Failed,
         }
+    }
+}
+
+impl ToRpc for ProfileError {
+    fn meaning(&self) -> Meaning {
+        Meaning::Failed
     }
 }
 

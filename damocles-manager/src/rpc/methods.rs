@@ -61,6 +61,10 @@ pub const METHODS: &[Method] = &[
     method("Damocles.HandOverSector", 1, Admin),
     method("Damocles.WorkerLeaves", 1, Write),
     method("Damocles.Configuration", 0, Admin),
+    // a profile may hold what is secret to a fleet, so whoever only looks does not get it
+    method("Damocles.WorkerProfile", 2, Write),
+    method("Damocles.WorkerProfiles", 0, Read),
+    method("Damocles.AssignProfile", 2, Admin),
     method("Damocles.SectorHoldings", 1, Read),
     method("Damocles.UnknownSectors", 0, Read),
     method("Damocles.AcceptStore", 1, Admin),

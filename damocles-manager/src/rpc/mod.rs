@@ -22,6 +22,7 @@ mod messages;
 mod deals;
 mod pieces;
 mod overview;
+mod profiles;
 mod workers;
 
 pub use methods::{METHODS, Method};

@@ -8,7 +8,8 @@ use crate::{
 use damocles_api::{
     caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
     deals::DamoclesDealsServer, lists::DamoclesListsServer, messages::DamoclesMessagesServer,
-    overview::DamoclesOverviewServer, sealer::SealerServer, sealer_cli::SealerCliServer,
+    overview::DamoclesOverviewServer, profiles::DamoclesProfilesServer, sealer::SealerServer,
+    sealer_cli::SealerCliServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -115,6 +116,7 @@ impl Rooms {
         module.merge(DamoclesMessagesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesDealsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesOverviewServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesProfilesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         Ok(module)
     }

@@ -16,7 +16,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let machine = Hardware::look(&Roots::default(), &[]).map_err(|e| {
+    let machine = Hardware::look(&Roots::default(), None).map_err(|e| {
         Fatal::new(
             Exit::NotFound,
             format!("this system does not show its hardware: {e}"),

@@ -2,6 +2,7 @@
 //! worker.
 
 mod bench;
+mod config;
 mod generator;
 mod hwinfo;
 mod kernels;
@@ -42,6 +43,8 @@ Examples:
 enum Command {
     /// Seal sectors until told to stop
     Daemon(DaemonArgs),
+    /// Look at the configuration, or make one for this machine
+    Config(config::Args),
     /// Hold a configuration against this machine, or a described one
     Plan(plan::Args),
     /// What this machine has: CPUs, caches, NUMA nodes, memory, disks, GPUs
@@ -98,6 +101,7 @@ fn run(args: Args) -> anyhow::Result<()> {
             log::init(&args.log, "info")?;
             processor::run(&processor)
         }
+        Command::Config(args) => config::run(&args),
         Command::Plan(plan) => plan::run(&plan),
         Command::Hwinfo(hwinfo) => hwinfo::run(&hwinfo),
         Command::Store(store) => store::run(&store),

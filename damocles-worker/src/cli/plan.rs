@@ -1,8 +1,8 @@
 //! `plan`: a configuration held against a machine, before anything is started.
 
-use super::say;
+use super::{config::with_profiles, say};
 use crate::{
-    config,
+    config::{self, ProfileSource},
     hardware::{Hardware, Roots},
     resources::{self, Plan},
     stores::look,
@@ -46,10 +46,12 @@ struct CheckArgs {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let Command::Check(check) = &args.command;
-    let (loaded, plan) = match &check.machine {
-        Some(machine) => elsewhere(&check.config, machine)?,
-        None => here(&check.config)?,
-    };
+    let (loaded, plan) = with_profiles(false, |source| {
+        Ok(match &check.machine {
+            Some(machine) => elsewhere(&check.config, machine, source)?,
+            None => here(&check.config, source)?,
+        })
+    })?;
     let allowed = &loaded.config.oversubscription;
     if check.json {
         let json = resources::json(&plan, allowed);
@@ -63,8 +65,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn elsewhere(file: &Path, machine: &Path) -> Result<(config::Loaded, Plan), Fatal> {
-    let loaded = config::load_for_elsewhere(file)?;
+fn elsewhere(
+    file: &Path,
+    machine: &Path,
+    source: ProfileSource<'_>,
+) -> Result<(config::Loaded, Plan), Fatal> {
+    let loaded = config::load_for_elsewhere(file, source)?;
     let machine = Hardware::described(machine)?;
     let threads = resources::threads(&loaded, &machine, Path::to_owned);
     let synthetic = resources::synthetic(&loaded.config);
@@ -72,15 +78,15 @@ fn elsewhere(file: &Path, machine: &Path) -> Result<(config::Loaded, Plan), Fata
     Ok((loaded, plan))
 }
 
-fn here(file: &Path) -> Result<(config::Loaded, Plan), Fatal> {
-    let loaded = config::check(file)?;
+fn here(file: &Path, source: ProfileSource<'_>) -> Result<(config::Loaded, Plan), Fatal> {
+    let loaded = config::check(file, source)?;
     let places: Vec<PathBuf> = loaded
         .config
         .threads
         .iter()
         .map(|t| t.location.clone())
         .collect();
-    let machine = Hardware::look(&Roots::default(), &places).map_err(|e| {
+    let machine = Hardware::look(&Roots::default(), Some(&places)).map_err(|e| {
         Fatal::new(
             Exit::NotFound,
             format!("this system does not show its hardware: {e}"),

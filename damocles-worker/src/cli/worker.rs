@@ -33,6 +33,7 @@ Examples:
   damocles-worker worker pause -i 0
   damocles-worker worker resume -i 0 --state TreeDBuilt   seal the same sector anew, with a fresh ticket (until its precommit was sent)
   damocles-worker worker resume --all                     every paused thread goes on where it stopped
+  damocles-worker worker drain --wait                     take nothing new, and return when all sectors are done
   damocles-worker worker resume -i 0 --state Aborted      give the sector up; what is on chain or in a persist store stays there
   damocles-worker worker timeline -i 0                    how long each stage took and waited")]
 pub(super) struct Args {
@@ -78,6 +79,19 @@ enum Command {
         #[arg(short, long, value_name = "STATE", value_parser = state, conflicts_with = "all")]
         state: Option<State>,
     },
+    /// Begin no new sector; those in work are taken to their end
+    #[command(after_help = "\
+Example, before a host is switched off:
+  damocles-worker worker drain --wait && systemctl stop damocles-worker
+
+A worker that is started anew drains no more.")]
+    Drain {
+        /// Return when the last sector has come to its end, and say meanwhile what is left
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Begin sectors again
+    Undrain,
     /// Show how long each step of a thread's sector took and waited
     Timeline(Index),
 }
@@ -174,6 +188,11 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
             Some(index) => resume(client, args, index, *state).await?,
             None => resume_all(client, args).await?,
         },
+        Command::Drain { wait } => drain(client, args, *wait).await?,
+        Command::Undrain => {
+            let left = client.worker_drain(false).await?;
+            print(args.json, &left, || "sectors are begun again".to_owned())?;
+        }
         Command::Timeline(Index { index }) => {
             let entries = client.worker_timeline(*index).await?;
             let now = SystemClock.now_ms();
@@ -223,6 +242,38 @@ async fn resume_all(client: &HttpClient, args: &Args) -> Result<(), Told> {
         }
     })?;
     Ok(())
+}
+
+/// Between two looks at what is left.
+const DRAIN_LOOK: Duration = Duration::from_secs(2);
+
+/// What is left is said once for each change of it.
+async fn drain(client: &HttpClient, args: &Args, wait: bool) -> Result<(), Told> {
+    let mut left = client.worker_drain(true).await?;
+    let mut said = String::new();
+    while wait && !left.is_empty() {
+        let now = in_work(&left);
+        if now != said && !args.json {
+            super::say(&now)?;
+            said = now;
+        }
+        tokio::time::sleep(DRAIN_LOOK).await;
+        left = client.worker_drain(true).await?;
+    }
+    print(args.json, &left, || match left.is_empty() {
+        true => "drained: no sector is in work, and none is begun".to_owned(),
+        false => in_work(&left),
+    })?;
+    Ok(())
+}
+
+fn in_work(left: &[ThreadInfo]) -> String {
+    let one = |thread: &ThreadInfo| {
+        let sector = thread.job_id.as_deref().unwrap_or_default();
+        format!("#{} {sector} {}", thread.index, thread.job_state)
+    };
+    let all: Vec<String> = left.iter().map(one).collect();
+    format!("draining; in work still: {}", all.join(", "))
 }
 
 fn print<T: serde::Serialize>(

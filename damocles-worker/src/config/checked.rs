@@ -2,11 +2,7 @@
 //! the raw image in one go; all faults are reported together.
 
 use super::{
-    raw::{
-        AttachedSection, MetricsSection, RawConfig, RpcClient, RpcServer, SectorManager,
-        WorkerSection,
-    },
-    sealing::positive,
+    sealing::{Sealing, positive, sealing as lay_sealing},
     threads::{PlacelessThread, ThreadConfig, Threads, check_threads},
 };
 use crate::endpoint::ManagerAddr;
@@ -14,6 +10,10 @@ use damocles_api::WORKER_DEFAULT_PORT;
 use damocles_daemon::{config::Report, net::Listen};
 use damocles_processor::Processors;
 use damocles_types::Hidden;
+use damocles_worker_config::raw::{
+    AttachedSection, MetricsSection, ProcessorsSection, RawConfig, RpcClient, RpcServer,
+    SectorManager, WorkerSection,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -37,6 +37,8 @@ pub struct Config {
     pub manager: ManagerConfig,
     /// Whether pieces may be had at all: the global `[sealing] enable_deals`, as upstream has it.
     pub pieces_enabled: bool,
+    /// `[sealing]`, over which each thread lays its own.
+    pub sealing: Sealing,
     pub threads: Vec<ThreadConfig>,
     /// Threads of plans that need no directory.
     pub placeless: Vec<PlacelessThread>,
@@ -118,6 +120,8 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
     } = rpc_server;
     let SectorManager {
         rpc_client,
+        profile: _,
+        profile_copy: _,
         piece_token,
     } = sector_manager;
 
@@ -148,6 +152,8 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
     let manager = check_manager(rpc_client, report);
     let metrics = check_metrics(metrics, report);
     let processors = check_processors(processors, piece_token.as_ref(), report);
+    // a fault in it is told with the threads
+    let global = lay_sealing(&[(sealing, "sealing")], &mut report.clone());
     let oversubscription = check_oversubscription(allow_oversubscription, report);
     let Threads { placed, placeless } = check_threads(sealing_thread.as_deref(), sealing, report);
     let mut stores = Vec::new();
@@ -186,6 +192,7 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
         metrics,
         manager: manager?,
         pieces_enabled: sealing.enable_deals.unwrap_or_default(),
+        sealing: global,
         threads: placed,
         placeless,
         attached: stores,
@@ -213,7 +220,7 @@ fn check_oversubscription(raw: &[String], report: &mut Report) -> BTreeSet<Resou
     allowed
 }
 
-fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<ManagerConfig> {
+pub(super) fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<ManagerConfig> {
     let RpcClient {
         addr,
         fallbacks,
@@ -280,7 +287,7 @@ fn check_metrics(raw: &MetricsSection, report: &mut Report) -> Option<Listen> {
 }
 
 fn check_processors(
-    raw: &super::raw::ProcessorsSection,
+    raw: &ProcessorsSection,
     piece_token: Option<&Hidden>,
     report: &mut Report,
 ) -> Option<Processors> {
@@ -320,6 +327,7 @@ fn check_attached(
         name,
         location,
         readonly,
+        extend: _,
     } = raw;
     let Some(location) = location else {
         report.fault(&format!("attached[{index}].location"), "is missing");

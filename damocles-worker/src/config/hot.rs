@@ -13,6 +13,8 @@ use std::{
 #[derive(Debug)]
 pub struct HotFile {
     path: PathBuf,
+    /// The main file's part of it.
+    thread: ThreadConfig,
     /// Change time of the file whose settings are in `settings`; none: there was no file.
     seen: Option<SystemTime>,
     settings: ThreadSettings,
@@ -22,6 +24,7 @@ impl HotFile {
     pub fn new(path: &Path, thread: &ThreadConfig) -> Self {
         Self {
             path: path.to_owned(),
+            thread: thread.clone(),
             seen: None,
             settings: thread.settings.clone(),
         }
@@ -45,7 +48,7 @@ impl HotFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).crit("looking at the thread's config.toml"),
         };
-        if changed != self.seen {
+        if changed != self.seen || self.thread != *thread {
             self.settings = match changed {
                 None => thread.settings.clone(),
                 Some(_) => {
@@ -65,6 +68,7 @@ impl HotFile {
             };
             // only after it was understood: a faulty file must not pass for read
             self.seen = changed;
+            self.thread = thread.clone();
             tracing::info!(file = %self.path.display(), "the thread's settings changed");
         }
         Ok(&self.settings)

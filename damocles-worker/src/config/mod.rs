@@ -1,28 +1,33 @@
 //! The worker's configuration: read strictly, checked whole before anything is touched.
 //!
-//! `raw` is the image of the file; `checked`, `sealing` and `threads` what the code works with; `hot` the file of one
-//! thread that is read anew between two sectors, `overlap` keeps directories apart. To add a key: declare it in `raw`, take it
-//! apart in `checked`, then `UPDATE_DOCS=1 cargo test -p damocles-worker`.
+//! The image of the file is in the crate `damocles-worker-config`, since the manager keeps profiles of
+//! it; `profile` lays a host's file over one. `checked`, `sealing` and `threads` what the code works with; `hot` the file of one
+//! thread that is read anew between two sectors, `overlap` keeps directories apart, `show` says
+//! where each value comes from. To add a key: declare it in `damocles_worker_config::raw`, take it apart in `checked`, then `UPDATE_DOCS=1 cargo test -p damocles-worker`.
 
 mod checked;
 mod hot;
+mod main_file;
 mod overlap;
-mod raw;
+mod profile;
 mod sealing;
+pub mod show;
 mod threads;
 
 pub use checked::{AttachedConfig, Config, ManagerConfig, Resource};
 pub use hot::HotFile;
-pub use raw::RawConfig;
+pub use main_file::MainFile;
+pub use profile::{Profile, ProfileSource, WantedProfile};
 pub use sealing::Sealing;
 pub use threads::{PlacelessThread, ThreadConfig, ThreadPlan, ThreadSettings};
 
 use crate::stores::{AttachedStore, AttachedStores, SealingStore, StoreError, look};
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse_file},
-    exit::Fatal,
+    exit::{Exit, Fatal},
 };
 use damocles_processor::machine::{self, Machine};
+use damocles_worker_config::{RawConfig, raw};
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 /// Key of what is found by scanning.
@@ -39,13 +44,31 @@ pub struct Loaded {
     pub away: Vec<Away>,
     /// What holds for each thread whose own file could be read, by its index.
     pub own: BTreeMap<usize, ThreadSettings>,
+    /// Where the keys of those files stand.
+    pub hot: BTreeMap<usize, Report>,
+    /// The image of the file, laid over its profile.
+    pub raw: RawConfig,
+    /// Where its keys stand.
+    pub places: Report,
+    /// The profile that was wanted, and the one that was got.
+    pub profile: Option<(WantedProfile, Profile)>,
 }
 
 impl Loaded {
+    /// Whether a thread's directory is not there now.
+    pub fn is_away(&self, thread: &ThreadConfig) -> bool {
+        let key = location_key(thread.index);
+        self.away.iter().any(|away| away.key == key)
+    }
+
     /// By what a thread goes: its own file laid over the main one.
     pub fn settings<'a>(&'a self, thread: &'a ThreadConfig) -> &'a ThreadSettings {
         self.own.get(&thread.index).unwrap_or(&thread.settings)
     }
+}
+
+fn location_key(index: usize) -> String {
+    format!("sealing_thread[{index}].location")
 }
 
 /// A directory of the config that cannot be used now. A disk may be dead or not mounted: no
@@ -62,12 +85,34 @@ impl fmt::Display for Away {
     }
 }
 
+/// Who cannot be asked for a profile: the one that was kept counts.
+///
+/// # Errors
+/// None was kept.
+pub fn kept_profiles(wanted: &WantedProfile) -> Result<Profile, Fatal> {
+    wanted.kept("the manager was not asked")
+}
+
 /// Reads and checks a file as [`load`] does. What is away is a fault as well.
 ///
 /// # Errors
 /// `Exit::Config`, naming every fault with its line.
-pub fn check(path: &Path) -> Result<Loaded, Fatal> {
-    read(path, true)
+pub fn check(path: &Path, profiles: ProfileSource<'_>) -> Result<Loaded, Fatal> {
+    Ok(examine(path, profiles)??)
+}
+
+/// The same, with all faults one by one.
+///
+/// # Errors
+/// The file, or its profile, cannot be read at all.
+pub fn examine(path: &Path, profiles: ProfileSource<'_>) -> Result<Result<Loaded, Faults>, Fatal> {
+    read(path, profiles, |config, report| {
+        let mut found = check_surroundings(config, report);
+        for Away { key, error } in found.away.drain(..) {
+            report.fault(&key, format!("{error}; {}", error.hint()));
+        }
+        found
+    })
 }
 
 /// Reads and checks a file, and each thread's own file with it. Directories that are away are
@@ -75,54 +120,54 @@ pub fn check(path: &Path) -> Result<Loaded, Fatal> {
 ///
 /// # Errors
 /// `Exit::Config`, naming every fault with its line.
-pub fn load(path: &Path) -> Result<Loaded, Fatal> {
-    read(path, false)
+pub fn load(path: &Path, profiles: ProfileSource<'_>) -> Result<Loaded, Fatal> {
+    Ok(read(path, profiles, check_surroundings)??)
 }
 
 /// Reads and checks the file alone, for a machine that is not this one.
 ///
 /// # Errors
 /// `Exit::Config`, naming every fault with its line.
-pub fn load_for_elsewhere(path: &Path) -> Result<Loaded, Fatal> {
-    read_with(path, |_, _| Surroundings::default())
+pub fn load_for_elsewhere(path: &Path, profiles: ProfileSource<'_>) -> Result<Loaded, Fatal> {
+    Ok(read(path, profiles, |_, _| Surroundings::default())??)
 }
 
-fn read(path: &Path, all_there: bool) -> Result<Loaded, Fatal> {
-    read_with(path, |config, report| {
-        let mut found = check_surroundings(config, report);
-        if all_there {
-            for Away { key, error } in found.away.drain(..) {
-                report.fault(&key, format!("{error}; {}", error.hint()));
-            }
-        }
-        found
-    })
-}
-
-fn read_with(
+fn read(
     path: &Path,
+    profiles: ProfileSource<'_>,
     around: impl FnOnce(&Config, &mut Report) -> Surroundings,
-) -> Result<Loaded, Fatal> {
-    let (raw, mut report) = parse_file::<RawConfig>(path, &raw::RULES)?;
-    let raw = raw.unwrap_or_default();
+) -> Result<Result<Loaded, Faults>, Fatal> {
+    let profile::Layers {
+        raw,
+        mut report,
+        profile,
+    } = profile::read(path, profiles)?;
     let retired = raw.processors.0.retired_keys();
     let config = checked::check(&raw, &mut report);
     let found = config.as_ref().map(|config| around(config, &mut report));
-    let Surroundings { away, own } = found.unwrap_or_default();
-    let notices = report.finish()?;
+    let Surroundings { away, own, hot } = found.unwrap_or_default();
+    let places = report.clone();
+    let notices = match report.finish() {
+        Ok(notices) => notices,
+        Err(faults) => return Ok(Err(faults)),
+    };
     let config = config.ok_or_else(|| {
         Fatal::new(
-            damocles_daemon::exit::Exit::Config,
+            Exit::Config,
             format!("{} has no usable configuration", path.display()),
         )
     })?;
-    Ok(Loaded {
+    Ok(Ok(Loaded {
         config,
         notices,
         retired,
         away,
         own,
-    })
+        hot,
+        raw,
+        places,
+        profile,
+    }))
 }
 
 /// Parts of a file that a command needs, without the rest being right: where the worker
@@ -138,12 +183,13 @@ pub fn listen_of(path: &Path) -> Result<(Option<String>, Option<u16>), Fatal> {
 struct Surroundings {
     away: Vec<Away>,
     own: BTreeMap<usize, ThreadSettings>,
+    hot: BTreeMap<usize, Report>,
 }
 
 /// What the file names outside itself: sealing stores, threads' own files, attached stores.
 /// Nothing is made or changed, and nothing is waited for that hangs.
 fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
-    let mut own = BTreeMap::new();
+    let (mut own, mut own_places) = (BTreeMap::new(), BTreeMap::new());
     let mut away = Vec::new();
     let mut told = |key: &str, error: StoreError, report: &mut Report| {
         if error.is_away() {
@@ -160,7 +206,7 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
         }
     }
     for thread in &config.threads {
-        let key = format!("sealing_thread[{}].location", thread.index);
+        let key = location_key(thread.index);
         let (location, hot) = (thread.location.clone(), thread.location.join("config.toml"));
         let file = hot.clone();
         let looked = look::within(look::LIMIT, &thread.location, move || {
@@ -175,7 +221,10 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
         match looked {
             Err(error) | Ok((Err(error), _)) => told(&key, error, report),
             Ok((Ok(_), Some(text))) => match thread.with_hot_file(&hot, &text) {
-                Ok(settings) => _ = own.insert(thread.index, settings),
+                Ok(settings) => {
+                    own.insert(thread.index, settings);
+                    own_places.insert(thread.index, threads::hot_places(&hot, &text));
+                }
                 Err(faults) => report.fault(&key, flat(&faults)),
             },
             Ok((Ok(_), None)) => {}
@@ -204,7 +253,11 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
         }
     };
     overlap::check(config, attached.as_ref(), report);
-    Surroundings { away, own }
+    Surroundings {
+        away,
+        own,
+        hot: own_places,
+    }
 }
 
 fn flat(faults: &Faults) -> String {
@@ -242,7 +295,7 @@ pub fn attached_stores(config: &Config) -> Result<Attached, StoreError> {
 pub fn reference() -> String {
     let mut out = String::from(
         "# Configuration of damocles-worker\n\n\
-         Made from the declarations in `damocles-worker/src/config/raw.rs`; a test compares it. \
+         Made from the declarations in `common/worker-config/src/raw.rs`; a test compares it. \
          Rewrite with `UPDATE_DOCS=1 cargo test -p damocles-worker`.\n\n\
          The file is TOML; keys are written exactly as below. An unknown key is an error. \
          `damocles-worker daemon -c FILE --config-check` checks a file and starts nothing.\n\n",

@@ -1,8 +1,8 @@
 //! `[sealing]` as the code works with it: layers of the file laid over built-in values.
 
-use super::raw::{SealingSection, Span};
 use damocles_daemon::config::Report;
 use damocles_types::{ActorId, SealProof, SectorSize};
+use damocles_worker_config::raw::{SealingSection, Span};
 use std::time::Duration;
 
 /// `[sealing]`, every value present.

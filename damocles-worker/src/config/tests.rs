@@ -35,7 +35,7 @@ impl Place {
     fn load_text(&self, text: &str) -> Result<Loaded, Fatal> {
         let path = self.dir.path().join("worker.toml");
         fs::write(&path, text).unwrap();
-        load(&path)
+        load(&path, &kept_profiles)
     }
 
     fn load(&self, more: &str) -> Result<Loaded, Fatal> {
@@ -281,7 +281,7 @@ fn what_is_not_mounted_is_a_fault_of_the_check_and_no_reason_to_stay_down() {
         let found = away.iter().any(|a| a.starts_with(key) && a.contains(words));
         assert!(found, "{key} {words} is not in {away:?}");
     }
-    let text = check(&place.dir.path().join("worker.toml"))
+    let text = check(&place.dir.path().join("worker.toml"), &kept_profiles)
         .unwrap_err()
         .to_string();
     for (key, words) in expected {

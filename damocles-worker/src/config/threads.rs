@@ -1,13 +1,11 @@
 //! Sealing threads as the code works with them: where, for what, and by which settings, with the
 //! thread's own file laid on top.
 
-use super::{
-    raw::{HOT_RULES, HotSection, SealingSection, ThreadSection},
-    sealing::{Sealing, sealing},
-};
+use super::sealing::{Sealing, sealing};
 use crate::stores::look;
 use damocles_daemon::config::{Faults, Report, parse};
 use damocles_flow::PlanName;
+use damocles_worker_config::raw::{HOT_RULES, HotSection, SealingSection, ThreadSection};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -76,7 +74,7 @@ pub(super) struct Threads {
 }
 
 /// One sealing thread as the main file has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ThreadConfig {
     /// Position in the file.
     pub index: usize,
@@ -86,7 +84,7 @@ pub struct ThreadConfig {
     raw: Layers,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Layers {
     global: SealingSection,
     thread: SealingSection,
@@ -121,6 +119,7 @@ pub(super) fn check_threads(
         let ThreadSection {
             location,
             plan,
+            extend: _,
             sealing: own,
         } = thread;
         let plan_key = format!("{key}.plan");
@@ -197,6 +196,11 @@ fn check_plan(name: Option<&str>, key: &str, report: &mut Report) -> ThreadPlan 
         report.fault(key, format!("{name:?} is not a plan; the plans are {all}"));
         ThreadPlan::default()
     })
+}
+
+/// Where the keys of a thread's own file stand.
+pub(super) fn hot_places(path: &Path, text: &str) -> Report {
+    parse::<HotSection>(path, text, &HOT_RULES).1
 }
 
 impl ThreadConfig {

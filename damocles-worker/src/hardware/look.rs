@@ -34,23 +34,25 @@ impl Default for Roots {
 
 impl Hardware {
     /// What the host has. `stores`: directories of sealing threads; what lies in them counts as
-    /// room, since it is sealing's own.
+    /// room, since it is sealing's own, and no other disks are looked at. None: all disks.
     ///
     /// # Errors
     /// The system shows no CPUs or no memory; then nothing can be said about a plan.
-    pub fn look(roots: &Roots, stores: &[PathBuf]) -> io::Result<Self> {
+    pub fn look(roots: &Roots, stores: Option<&[PathBuf]>) -> io::Result<Self> {
         let read = |path: PathBuf| fs::read_to_string(path);
         let cpus = read(roots.sys.join("devices/system/cpu/online"))?;
         let cpus: CpuSet = cpus.trim().parse().map_err(io::Error::other)?;
         let memory = read(roots.proc.join("meminfo"))?;
         let total = kib(&memory, "MemTotal:").ok_or_else(|| io::Error::other("no MemTotal"))?;
-        let stores: Vec<PathBuf> = stores.iter().map(|store| look::real(store)).collect();
+        let all = stores.is_none();
+        let stores = stores.into_iter().flatten();
+        let stores: Vec<PathBuf> = stores.map(|store| look::real(store)).collect();
         Ok(Self {
             caches: caches(&roots.sys, &cpus),
             nodes: nodes(&roots.sys),
             memory: allowed(roots).map_or(total, |limit| limit.min(total)),
             huge_pages: kib(&memory, "Hugetlb:").unwrap_or(0).min(total),
-            disks: disks(roots, &stores),
+            disks: disks(roots, &stores, all),
             gpus: gpus(roots),
             parameters: Some(parameters()),
             cpus,
@@ -175,8 +177,8 @@ struct Mount {
     real: bool,
 }
 
-/// The file systems of this host that lie on devices or servers, and those that hold a store.
-fn disks(roots: &Roots, stores: &[PathBuf]) -> Vec<Disk> {
+/// The file systems of this host that hold a store; of `all` those that lie on devices or servers, too.
+fn disks(roots: &Roots, stores: &[PathBuf], all: bool) -> Vec<Disk> {
     let text = fs::read_to_string(roots.proc.join("self/mountinfo")).unwrap_or_default();
     let mounts: Vec<Mount> = text.lines().filter_map(mount).collect();
     let above = |store: &PathBuf| {
@@ -191,7 +193,7 @@ fn disks(roots: &Roots, stores: &[PathBuf]) -> Vec<Disk> {
     }
     let wanted = mounts
         .iter()
-        .filter(|m| m.real || held.contains_key(&m.point));
+        .filter(|m| all && m.real || held.contains_key(&m.point));
     let mut seen = BTreeSet::new();
     let mut found: Vec<Disk> = Vec::new();
     for m in wanted {
@@ -344,7 +346,7 @@ mod tests {
         let root = dir.path().canonicalize().unwrap();
         let roots = host(&root);
         let store = root.join("disk one/t0");
-        let found = Hardware::look(&roots, std::slice::from_ref(&store)).unwrap();
+        let found = Hardware::look(&roots, Some(std::slice::from_ref(&store))).unwrap();
         assert_eq!(found.cpus.count(), 4);
         let caches: Vec<String> = found.caches.iter().map(ToString::to_string).collect();
         assert_eq!(caches, ["0-1", "2-3"]);
@@ -360,8 +362,11 @@ mod tests {
         assert_eq!(held_in(&store, DEEPEST), 8192);
         assert!(disk.room >= 8192 && disk.size > 0);
 
+        let all = Hardware::look(&roots, None).unwrap();
+        assert_eq!(all.disks.len(), 1, "what the kernel shows is no disk");
+
         fs::remove_file(roots.sys.join("devices/system/cpu/online")).unwrap();
-        assert!(Hardware::look(&roots, &[]).is_err());
+        assert!(Hardware::look(&roots, None).is_err());
     }
 
     #[test]

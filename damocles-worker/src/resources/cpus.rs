@@ -78,7 +78,7 @@ fn pinned(processors: &Processors) -> impl Iterator<Item = Pinned<'_>> {
     let daemons = processors.daemons.iter().enumerate();
     let daemons = daemons.map(|(i, child)| (format!("processors.sealing_daemons[{i}]"), child));
     stages.chain(daemons).filter_map(|(name, child)| {
-        let cpus = &child.cgroup.as_ref()?.cpuset;
+        let cpus = child.cpuset()?;
         Some(Pinned { name, child, cpus })
     })
 }

@@ -18,7 +18,7 @@ pub(super) fn sums(
     findings: &mut Vec<Finding>,
 ) -> Vec<DiskSum> {
     let mut by_device: BTreeMap<&str, DiskSum> = BTreeMap::new();
-    for thread in threads {
+    for thread in threads.iter().filter(|thread| !thread.away) {
         let need = |size: SectorSize| {
             let linked = !thread.deals && static_trees.contains(&size);
             needs::bytes(thread.plan, size, synthetic, linked)

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 /// Variables of our own program that say how much it may take.
 const PC2_MEMORY: &str = "DAMOCLES_PC2_MEMORY";
 const PROOF_MEMORY: &str = "DAMOCLES_PROOF_MEMORY";
+/// Sectors that our own prover takes.
+const LARGEST_OF_OURS: SectorSize = SectorSize::MiB512;
 /// Where PC1's memory files lie; they are made on huge pages.
 const HUGE_PAGES: [&str; 2] = ["HUGEPAGE_FILES_PATH", "HUGEPAGE_FILES_PATH_PATTERN"];
 
@@ -49,11 +51,19 @@ pub(super) fn sum(
         };
         for (i, child) in children.iter().enumerate() {
             let name = format!("{stage}[{i}]");
-            if child.bin.is_some() {
-                unknown.push(name);
-                continue;
+            match (&child.bin, child.memory_max()) {
+                (None, _) => workers.push(worker(name, stage, child, size)),
+                // what another program takes is known only where the kernel holds it there
+                (Some(_), Some(most)) => workers.push(Worker {
+                    name,
+                    stage,
+                    child,
+                    task: most,
+                    ceiling: Some(most),
+                    huge: false,
+                }),
+                (Some(_), None) => unknown.push(name),
             }
-            workers.push(worker(name, stage, child, size));
         }
     }
     // of two that are as large, the one with fewer locks leaves more to the others
@@ -139,9 +149,15 @@ fn worker(name: String, stage: Stage, child: &ChildConfig, size: SectorSize) -> 
     let (task, ceiling) = match stage {
         Stage::Pc2 => (set(PC2_MEMORY).unwrap_or(task), None),
         Stage::C2 | Stage::SnapProve | Stage::WindowPost | Stage::WinningPost => {
-            (task, set(PROOF_MEMORY))
+            // the library, which proves larger ones, knows no ceiling
+            let ours = size <= LARGEST_OF_OURS;
+            (task, set(PROOF_MEMORY).filter(|_| ours))
         }
         _ => (task, None),
+    };
+    let ceiling = match (ceiling, child.memory_max()) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     };
     let huge = stage == Stage::Pc1 && HUGE_PAGES.iter().any(|name| child.envs.contains_key(*name));
     Worker {

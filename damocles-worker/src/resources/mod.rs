@@ -21,7 +21,7 @@ pub use sums::{
 pub use words::{json, refusal, text};
 
 use crate::{
-    config::{Config, Loaded, Resource, ThreadSettings},
+    config::{Config, Loaded, Resource, ThreadPlan, ThreadSettings},
     hardware::Hardware,
 };
 use damocles_processor::Stage;
@@ -75,6 +75,11 @@ impl Plan {
     }
 }
 
+/// Bytes that a sector of this size needs while it is sealed.
+pub fn sector_bytes(size: SectorSize) -> u64 {
+    needs::bytes(ThreadPlan::Sealer, size, false, false)
+}
+
 /// The plan of a configuration for this host, with what is missing on it.
 pub fn here(loaded: &Loaded, machine: &Hardware, real: impl Fn(&Path) -> PathBuf) -> Plan {
     let threads = threads(loaded, machine, real);
@@ -105,6 +110,7 @@ pub fn threads(
             plan: *plan,
             sizes,
             deals: sealing.enable_deals,
+            away: loaded.is_away(thread),
         }
     };
     loaded.config.threads.iter().map(of).collect()
@@ -118,3 +124,5 @@ pub fn synthetic(config: &Config) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod example_tests;

@@ -18,6 +18,8 @@ pub struct Thread {
     pub sizes: Vec<SectorSize>,
     /// Whether sectors may have deals.
     pub deals: bool,
+    /// Its directory is not there now: its disk may be missing, and what lies below is another one.
+    pub away: bool,
 }
 
 /// What a configuration plans for, with what is wrong with it.

@@ -11,7 +11,7 @@ fn loaded(dir: &Path, more: &str) -> Loaded {
          [[attached]]\nname = \"hdd\"\nlocation = \"/mnt/hdd\"\n{more}"
     );
     fs::write(&path, text).unwrap();
-    crate::config::load_for_elsewhere(&path).unwrap()
+    crate::config::load_for_elsewhere(&path, &crate::config::kept_profiles).unwrap()
 }
 
 fn machine(more: &str) -> Hardware {
@@ -94,6 +94,18 @@ fn what_others_use_of_a_disk_and_mounts_of_one_file_system_count() {
 }
 
 #[test]
+fn a_thread_whose_disk_is_away_is_counted_on_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = loaded(dir.path(), &format!("{}{LIMITS}", nvme(4)));
+    let machine = machine("");
+    let mut threads = threads(&loaded, &machine, Path::to_owned);
+    threads[0].away = true;
+    let plan = Plan::of(&loaded.config, &threads, &machine, false);
+    assert_eq!(plan.findings, []);
+    assert_eq!(plan.disks[0].threads.len(), 3);
+}
+
+#[test]
 fn threads_of_different_plans_and_sizes_are_summed_with_their_own_need() {
     let mixed = format!(
         "{}sealing.allowed_sizes = [\"64GiB\", \"2KiB\"]\n[[sealing_thread]]\nlocation = \"/mnt/nvme0/u\"\nplan = \"snapup\"\n[[sealing_thread]]\nplan = \"wdpost\"\n{LIMITS}",
@@ -155,14 +167,26 @@ fn stages_that_may_run_at_once_are_summed_the_largest_first() {
     // a ceiling of our own program counts instead of what it would take
     let ceiling = locked.replace(
         "[[processors.c2]]",
-        "[[processors.c2]]\nenvs = { DAMOCLES_PROOF_MEMORY = \"60GiB\" }",
+        "[[processors.c2]]\nenvs = { DAMOCLES_PROOF_MEMORY = \"1GiB\" }",
     );
-    let (sum, _) = plan(&ceiling, &machine(""));
-    assert_eq!(sum.memory.stages[0].bytes >> 30, 60);
+    let c2 = |text: &str| {
+        let (sum, _) = plan(text, &machine(""));
+        let of_c2 = sum.memory.stages.iter().find(|s| s.child == "c2[0]");
+        of_c2.unwrap().bytes >> 30
+    };
+    assert_eq!(c2(&ceiling.replace("32GiB", "512MiB")), 1);
+    assert_eq!(c2(&ceiling), 158, "the library knows none");
     // what another program takes is not known, and that is said
+    let held = locked.replace(
+        "[[processors.c2]]",
+        "[[processors.c2]]\ncgroup.memory_max = \"170GiB\"",
+    );
+    assert_eq!(c2(&held), 158, "a limit above what it takes");
     let foreign = locked.replace("[[processors.c2]]", "[[processors.c2]]\nbin = \"/opt/c2\"");
     let (sum, allowed) = plan(&foreign, &machine(""));
     assert_eq!(sum.memory.unknown, ["c2[0]"]);
+    let held = foreign.replace("bin = ", "cgroup.memory_max = \"100GiB\"\nbin = ");
+    assert_eq!(c2(&held), 100, "the kernel holds it there");
     assert!(text(&sum, &allowed).contains("not counted, since they are other programs: c2[0]"));
 }
 

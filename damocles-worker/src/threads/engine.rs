@@ -5,7 +5,10 @@
 //! Nothing comes between the end of a step and its batch (law 1). Whatever kills the daemon
 //! costs at most the step that was running.
 
-use super::thread::{After, Course, Desk, Engine, Over};
+use super::{
+    drain::DRAINING,
+    thread::{After, Course, Desk, Engine, Over},
+};
 use crate::{
     config::HotFile,
     control::{Because, Interrupt},
@@ -68,7 +71,7 @@ impl Engine {
         self.reports.due(self.config.index);
         let (mut found, mut said) = (false, false);
         loop {
-            let settings = self.until(|| hot.settings(&self.config).cloned())?;
+            let settings = self.until(|| hot.settings(&self.main.now(&self.config)).cloned())?;
             let document = self.until(|| meta.load().map_err(|e| e.failure()))?;
             let plan = document.as_ref().map(|d| d.plan);
             let Some(plan) = plan.or_else(|| settings.plan.runs()) else {
@@ -122,6 +125,12 @@ impl Engine {
         }
         let mut idle = 0;
         loop {
+            // a sector that was begun is taken to its end
+            if course.document.is_none() && self.drain.is_on() {
+                self.board.idle(DRAINING);
+                self.rest(desk.settings.sealing.recover_interval);
+                return Ok(Round::Idle);
+            }
             let _sector = course.document.as_ref().map(named);
             match self.control.interrupt() {
                 None => {}

@@ -1,12 +1,13 @@
 //! Sealing threads: one OS thread, one directory, one sector at a time.
 //!
 //! `report` tells the manager, from a thread of its own; `thread` is what a sealing thread is made
-//! of and how a person commands it; `open` how it comes by its store; `planless` waits where its
+//! of and how a person commands it; `open` how it comes by its store; `drain` lets no thread begin a sector; `planless` waits where its
 //! plan is not in this version; `transition` what follows from the end of a step; `ends` what
 //! is asked before a sector is dropped; `engine` the one loop that takes a sector through its
 //! plan; `probe` is where tests stop it. A thread knows nothing of other threads.
 
 pub mod probe;
+pub mod drain;
 mod report;
 mod thread;
 mod open;

@@ -2,11 +2,12 @@
 //! command does to its sector. What it works at is in `engine` and `transition`.
 
 use super::{
+    drain::Drain,
     probe::{Point, Probe},
     report::Reports,
 };
 use crate::{
-    config::{ThreadConfig, ThreadSettings},
+    config::{MainFile, ThreadConfig, ThreadSettings},
     control::{Because, Control, Entrance},
     document::Document,
     giving_up::Word,
@@ -25,7 +26,11 @@ use std::{
 
 /// A sealing thread; `run` is its life.
 pub struct Engine {
+    /// As it was started.
     pub config: ThreadConfig,
+    /// What the main file says of it now.
+    pub main: Arc<MainFile>,
+    pub drain: Drain,
     pub world: World,
     pub reports: Reports,
     pub control: Arc<Control>,

@@ -5,6 +5,7 @@ use damocles_api::{
     code,
     damocles::{AbortedBy, DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate},
     post::WindowPostRecord,
+    profiles::DamoclesProfilesServer,
     sealer::SealerServer,
     sector::{
         AcquireDealsSpec, AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo,
@@ -114,6 +115,8 @@ pub(crate) struct Script {
     pub(crate) callers: Vec<Option<Caller>>,
     /// `Authorization` of each call.
     pub(crate) authorizations: Vec<Option<String>>,
+    /// Profiles that it keeps, by name.
+    pub(crate) profiles: BTreeMap<String, String>,
     /// The worker's token allows it to look only.
     pub(crate) only_read: bool,
 }
@@ -128,7 +131,13 @@ impl Script {
 }
 
 #[derive(Clone, Debug)]
-struct Fake(Arc<Mutex<Script>>);
+pub(crate) struct Fake(Arc<Mutex<Script>>);
+
+impl Fake {
+    pub(crate) fn whole_script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+}
 
 pub(crate) struct FakeManager {
     script: Arc<Mutex<Script>>,
@@ -166,6 +175,9 @@ impl FakeManager {
         let fake = Fake(Arc::clone(&script));
         let mut module = RpcModule::new(());
         module.merge(SealerServer::into_rpc(fake.clone())).unwrap();
+        module
+            .merge(DamoclesProfilesServer::into_rpc(fake.clone()))
+            .unwrap();
         module.merge(DamoclesServer::into_rpc(fake)).unwrap();
         let seen = Arc::clone(&script);
         let note = ServiceBuilder::new().map_request(move |request: HttpRequest<HttpBody>| {

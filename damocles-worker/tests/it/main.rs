@@ -1,9 +1,11 @@
 //! The worker under test, in one binary: engines in this process with a real pool of fake
 //! children and a fake manager over real HTTP, and the real program with bad input.
 
+mod drain;
 mod ends;
 mod engine;
 mod fake_manager;
+mod fake_profiles;
 mod program;
 mod restart;
 mod rig;

@@ -7,6 +7,7 @@
 
 mod disks;
 mod plans;
+mod profiles;
 mod replaced;
 
 use crate::{

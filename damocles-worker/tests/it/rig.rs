@@ -9,7 +9,7 @@ use damocles_kv::{Durability, Record, Store, StoreError, Table};
 use damocles_processor::{Pool, Processors, RawProcessors, Stage, StartOptions, fake};
 use damocles_types::SectorId;
 use damocles_worker::{
-    config::{self, ThreadPlan},
+    config::{self, MainFile, ThreadPlan},
     control::{Control, Standing},
     manager::{Connection, Manager},
     managers::Managers,
@@ -17,7 +17,7 @@ use damocles_worker::{
     pieces::PieceSource,
     plans::{Programs, World},
     stores::SealingStore,
-    threads::{Engine, Probe, Reporter, Reports},
+    threads::{Engine, Probe, Reporter, Reports, drain::Drain},
     view::Board,
 };
 use std::{
@@ -106,6 +106,7 @@ pub(crate) struct Rig {
     pub(crate) programs: Programs,
     /// The thread's database, when it is not to be the one of its store.
     pub(crate) meta: Option<MetaDb>,
+    pub(crate) drain: Drain,
 }
 
 pub(crate) struct Running {
@@ -190,6 +191,7 @@ impl Rig {
             orders,
             programs: Programs::default(),
             meta: None,
+            drain: Drain::default(),
         }
     }
 
@@ -240,7 +242,7 @@ impl Rig {
             self.manager.url()
         );
         fs::write(&file, text).unwrap();
-        let config = config::load(&file).unwrap().config;
+        let config = config::load(&file, &config::kept_profiles).unwrap().config;
         let attached = config::attached_stores(&config).unwrap().stores;
         let stop = CancellationToken::new();
         let connection = Connection {
@@ -266,6 +268,8 @@ impl Rig {
         let reporter = std::thread::spawn(move || reporter.run());
         let engine = Engine {
             config: config.threads[0].clone(),
+            main: Arc::new(MainFile::of(&config.threads)),
+            drain: self.drain.clone(),
             world: World {
                 manager,
                 pool: self.pool.clone(),

@@ -56,13 +56,23 @@ pub(super) struct Process {
     name: String,
     kill: Kill,
     cgroup: Option<String>,
+    /// The group whose killings tell whether one was for memory, and how many there were before.
+    watched: Option<(String, u64)>,
 }
 
 /// What has become of a process that was ended.
 pub(super) struct Ended {
     pub(super) death: Death,
     /// Gives its status once it has ended, or is closed; none when it has ended already.
-    reaped: Option<Receiver<ExitStatus>>,
+    reaped: Option<Receiver<Exit>>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+struct Exit {
+    status: ExitStatus,
+    /// The kernel has killed it, or something of its group, for memory.
+    for_memory: bool,
 }
 
 /// A process as the kernel sees it.
@@ -113,6 +123,7 @@ pub(super) fn launch(spec: &ChildSpec, unwanted: &dyn Fn() -> bool) -> Result<Pr
         name: spec.name.clone(),
         kill: spec.kill,
         cgroup: spec.cgroup.clone(),
+        watched: watched(spec.cgroup.as_deref()),
     };
     let live = &process.live;
     let write = stdin.map_or(Ok(()), |stdin| spawn_stdin(spec, live, lines, stdin));
@@ -217,11 +228,11 @@ impl Process {
         let by_itself = self.life() == Life::Over;
         let mut reaped = Some(self.kill_and_reap());
         let status = reaped.as_ref().and_then(|r| r.recv_timeout(SETTLE).ok());
-        if let Some(status) = status {
+        if let Some(exit) = status {
             reaped = None;
-            death.reason = format!("{}; {}", death.reason, describe(status));
+            death.reason = format!("{}; {}", death.reason, describe(exit));
             if by_itself && death.hint.is_none() {
-                death.hint = advice(status).map(str::to_owned);
+                death.hint = advice(exit).map(str::to_owned);
             }
             if let Some(stderr) = &self.stderr {
                 // what it wrote last is often why it died; it is in the pipe already
@@ -240,7 +251,7 @@ impl Process {
     }
 
     /// Kills the group; a thread waits for the end, however long that takes.
-    fn kill_and_reap(&mut self) -> Receiver<ExitStatus> {
+    fn kill_and_reap(&mut self) -> Receiver<Exit> {
         self.live.calls.close();
         self.live.input.close();
         let (tell, reaped) = bounded(1);
@@ -253,14 +264,20 @@ impl Process {
             (self.kill.0)(group);
         }
         let (name, group) = (self.name.clone(), self.cgroup.take());
+        let watched = self.watched.take();
         let reaper = move || {
             let Ok(status) = child.wait() else { return };
+            // before the group goes, and its count with it
+            let for_memory = watched.is_some_and(|(group, before)| {
+                let now = cgroup::killed_for_memory(Path::new(CGROUP_ROOT), &group);
+                now.is_some_and(|now| now > before)
+            });
             if let Some(group) = group
                 && let Err(error) = cgroup::remove(Path::new(CGROUP_ROOT), &group)
             {
                 tracing::debug!(child = name, "its cgroup {group} stays: {error}");
             }
-            let _ = tell.send(status);
+            let _ = tell.send(Exit { status, for_memory });
         };
         let started = thread::Builder::new()
             .name(format!("reap {}", self.name))
@@ -294,17 +311,36 @@ impl Ended {
     }
 }
 
-fn describe(status: ExitStatus) -> String {
+/// Its own group, which is made anew for it; else the one that it shares with this daemon.
+fn watched(own: Option<&str>) -> Option<(String, u64)> {
+    match own {
+        Some(group) => Some((group.to_owned(), 0)),
+        None => {
+            let group = cgroup::own(Path::new("/proc"))?;
+            let before = cgroup::killed_for_memory(Path::new(CGROUP_ROOT), &group)?;
+            Some((group, before))
+        }
+    }
+}
+
+fn describe(exit: Exit) -> String {
+    let status = exit.status;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
+        (None, Some(libc::SIGKILL)) if exit.for_memory => {
+            "killed by the kernel for want of memory".to_owned()
+        }
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
     }
 }
 
 /// What the signal that ended a process tells, when it was none of ours.
-fn advice(status: ExitStatus) -> Option<&'static str> {
-    match status.signal()? {
+fn advice(exit: Exit) -> Option<&'static str> {
+    match exit.status.signal()? {
+        libc::SIGKILL if exit.for_memory => Some(
+            "let fewer tasks run at once, give it more (`cgroup.memory_max`, systemd's MemoryMax), or see `damocles-worker plan check` for what stages hold",
+        ),
         libc::SIGKILL => Some(
             "somebody killed it, or it ran out of memory: `dmesg` names what the kernel killed for that; fewer tasks at once need less",
         ),

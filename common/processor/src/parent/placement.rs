@@ -3,7 +3,7 @@
 
 use crate::{
     config::{ChildConfig, GPU_ENVS},
-    pin::{CGROUP_ENV, CPUSET_ENV, NUMA_ENV},
+    pin::{CGROUP_ENV, CPUSET_ENV, GroupLimits, MEMORY_ENV, NUMA_ENV, WEIGHT_ENV},
     wire::{EVENTS_ENV, PC1_BATCH_ENV},
 };
 use std::collections::BTreeMap;
@@ -43,7 +43,21 @@ pub fn environment(
         cgroup_name(config, stage, parent_pid, index),
     ) {
         set.insert(CGROUP_ENV.to_owned(), name);
-        set.insert(CPUSET_ENV.to_owned(), group.cpuset.to_string());
+        let GroupLimits {
+            cpuset,
+            memory_max,
+            cpu_weight,
+        } = &group.limits;
+        let cpus = cpuset.as_ref().map(ToString::to_string);
+        let memory = memory_max.map(|bytes| bytes.to_string());
+        let weight = cpu_weight.map(|weight| weight.to_string());
+        for (name, value) in [
+            (CPUSET_ENV, cpus),
+            (MEMORY_ENV, memory),
+            (WEIGHT_ENV, weight),
+        ] {
+            set.extend(value.map(|value| (name.to_owned(), value)));
+        }
     }
     if let Some(node) = config.numa_preferred {
         set.insert(NUMA_ENV.to_owned(), node.to_string());
@@ -84,7 +98,11 @@ mod tests {
         let pinned = ChildConfig {
             cgroup: Some(CgroupConfig {
                 group_name: "vc-worker".into(),
-                cpuset: "4,5,6,7".parse().unwrap(),
+                limits: GroupLimits {
+                    cpuset: Some("4,5,6,7".parse().unwrap()),
+                    memory_max: Some(1 << 30),
+                    cpu_weight: None,
+                },
             }),
             numa_preferred: Some(1),
             envs: BTreeMap::from([
@@ -99,6 +117,8 @@ mod tests {
         assert!(!env.inherit);
         assert_eq!(env.set[CGROUP_ENV], "vc-worker/sub-pc1-7-2");
         assert_eq!(env.set[CPUSET_ENV], "4-7");
+        assert_eq!(env.set[MEMORY_ENV], "1073741824");
+        assert!(!env.set.contains_key(WEIGHT_ENV));
         assert_eq!(env.set[NUMA_ENV], "0", "the operator's word wins");
         assert_eq!(env.set["CUDA_VISIBLE_DEVICES"], "0");
         assert_eq!(env.set[PC1_BATCH_ENV], "16");

@@ -1,5 +1,5 @@
-//! One cpuset cgroup per child, version 2 or 1, below a root that is a parameter so that
-//! tests use a directory. Only the `cpuset` controller is touched.
+//! One cgroup per child, version 2 or 1, below a root that is a parameter so that tests use a
+//! directory. Of version 1 only the `cpuset` controller is touched.
 
 use crate::cpus::CpuSet;
 use std::{
@@ -8,15 +8,65 @@ use std::{
     time::Duration,
 };
 
-/// Makes the group, gives it its CPUs and moves `pid` into it. `name` is relative and may
+/// What a group allows. Nothing: as much as there is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupLimits {
+    pub cpuset: Option<CpuSet>,
+    /// Bytes; over it the kernel kills the child.
+    pub memory_max: Option<u64>,
+    /// Its share where CPUs are short, 1 to 10000; 100 is anybody's.
+    pub cpu_weight: Option<u32>,
+}
+
+/// Makes the group, gives it its limits and moves `pid` into it. `name` is relative and may
 /// have several parts. Returns the group's directory.
-pub fn enter(root: &Path, name: &str, cpus: &CpuSet, pid: u32) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// The system does not let us, or has version 1 and more than CPUs is to be limited.
+pub fn enter(root: &Path, name: &str, limits: &GroupLimits, pid: u32) -> io::Result<PathBuf> {
     let (base, unified) = hierarchy(root)?;
     let parts = parts(name)?;
+    let GroupLimits {
+        cpuset,
+        memory_max,
+        cpu_weight,
+    } = limits;
+    let files = [
+        (
+            "cpuset",
+            "cpuset.cpus",
+            cpuset.as_ref().map(ToString::to_string),
+        ),
+        (
+            "memory",
+            "memory.max",
+            memory_max.map(|bytes| bytes.to_string()),
+        ),
+        (
+            "cpu",
+            "cpu.weight",
+            cpu_weight.map(|weight| weight.to_string()),
+        ),
+    ];
+    let wanted: Vec<(&str, &str, String)> = files
+        .into_iter()
+        .filter_map(|(controller, file, value)| Some((controller, file, value?)))
+        .collect();
+    if !unified
+        && wanted
+            .iter()
+            .any(|(controller, ..)| *controller != "cpuset")
+    {
+        return Err(io::Error::other(
+            "cgroups of version 1 limit CPUs only; memory and weight need version 2",
+        ));
+    }
     let mut group = base;
     for part in &parts {
         if unified {
-            allow_cpuset(&group)?;
+            for (controller, ..) in &wanted {
+                allow(&group, controller)?;
+            }
         }
         let parent = group.clone();
         group.push(part);
@@ -34,9 +84,30 @@ pub fn enter(root: &Path, name: &str, cpus: &CpuSet, pid: u32) -> io::Result<Pat
             }
         }
     }
-    fs::write(group.join("cpuset.cpus"), cpus.to_string())?;
+    for (_, file, value) in wanted {
+        fs::write(group.join(file), value)?;
+    }
     fs::write(group.join("cgroup.procs"), pid.to_string())?;
     Ok(group)
+}
+
+/// How many processes of a group, and of groups in it, the kernel has killed for memory; none where
+/// it does not say (version 1).
+pub fn killed_for_memory(root: &Path, name: &str) -> Option<u64> {
+    let (base, unified) = hierarchy(root).ok()?;
+    let group = base.join(name.trim_start_matches('/'));
+    let text = fs::read_to_string(group.join("memory.events")).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
+    line.trim().parse().ok().filter(|_| unified)
+}
+
+/// The group that this process is in (version 2), by its name below the root.
+pub fn own(proc: &Path) -> Option<String> {
+    let text = fs::read_to_string(proc.join("self/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(path.to_owned())
 }
 
 /// Removes the last part of a group after its process has ended. A group that is not there
@@ -117,13 +188,13 @@ fn hierarchy(root: &Path) -> io::Result<(PathBuf, bool)> {
     }
 }
 
-fn allow_cpuset(group: &Path) -> io::Result<()> {
+fn allow(group: &Path, controller: &str) -> io::Result<()> {
     let file = group.join("cgroup.subtree_control");
     let allowed = fs::read_to_string(&file)?;
-    if allowed.split_whitespace().any(|word| word == "cpuset") {
+    if allowed.split_whitespace().any(|word| word == controller) {
         return Ok(());
     }
-    fs::write(file, "+cpuset")
+    fs::write(file, format!("+{controller}"))
 }
 
 fn parts(name: &str) -> io::Result<Vec<&str>> {
@@ -147,6 +218,51 @@ fn parts(name: &str) -> io::Result<Vec<&str>> {
 mod tests {
     use super::*;
 
+    fn cpus(text: &str) -> GroupLimits {
+        GroupLimits {
+            cpuset: Some(text.parse().unwrap()),
+            ..GroupLimits::default()
+        }
+    }
+
+    #[test]
+    fn memory_and_weight_are_limited_before_anybody_is_put_in() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "memory cpu").unwrap();
+        fs::write(root.path().join("cgroup.subtree_control"), "memory").unwrap();
+        fs::create_dir(root.path().join("g")).unwrap();
+        fs::write(root.path().join("g/cgroup.subtree_control"), "cpu memory").unwrap();
+        let limits = GroupLimits {
+            memory_max: Some(4096),
+            cpu_weight: Some(50),
+            cpuset: None,
+        };
+        let group = enter(root.path(), "g/sub", &limits, 7).unwrap();
+        let read = |file: &str| fs::read_to_string(group.join(file)).unwrap();
+        assert_eq!(
+            (read("memory.max"), read("cpu.weight")),
+            ("4096".into(), "50".into())
+        );
+        assert!(!group.join("cpuset.cpus").exists());
+        let allowed = fs::read_to_string(root.path().join("cgroup.subtree_control"));
+        assert_eq!(allowed.unwrap(), "+cpu");
+        assert_eq!(killed_for_memory(root.path(), "g/sub"), None);
+        fs::write(group.join("memory.events"), "oom 1\noom_kill 3\n").unwrap();
+        assert_eq!(killed_for_memory(root.path(), "/g/sub"), Some(3));
+
+        let old = tempfile::tempdir().unwrap();
+        fs::create_dir(old.path().join("cpuset")).unwrap();
+        let refused = enter(old.path(), "g", &limits, 7).unwrap_err().to_string();
+        assert!(refused.contains("need version 2"), "{refused}");
+        fs::create_dir(old.path().join("self")).unwrap();
+        fs::write(
+            old.path().join("self/cgroup"),
+            "1:cpu:/x\n0::/system.slice/w\n",
+        )
+        .unwrap();
+        assert_eq!(own(old.path()).as_deref(), Some("/system.slice/w"));
+    }
+
     #[test]
     fn version_2() {
         let root = tempfile::tempdir().unwrap();
@@ -159,13 +275,7 @@ mod tests {
         )
         .unwrap();
 
-        let group = enter(
-            root.path(),
-            "vc-worker/sub-pc1-1-0",
-            &"0-3".parse().unwrap(),
-            42,
-        )
-        .unwrap();
+        let group = enter(root.path(), "vc-worker/sub-pc1-1-0", &cpus("0-3"), 42).unwrap();
         assert_eq!(group, root.path().join("vc-worker/sub-pc1-1-0"));
         let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
         assert_eq!(read("cgroup.subtree_control"), "+cpuset");
@@ -210,7 +320,7 @@ mod tests {
         fs::create_dir(&base).unwrap();
         fs::write(base.join("cpuset.cpus"), "0-7").unwrap();
         fs::write(base.join("cpuset.mems"), "0").unwrap();
-        let group = enter(root.path(), "g/sub", &"2".parse().unwrap(), 7).unwrap();
+        let group = enter(root.path(), "g/sub", &cpus("2"), 7).unwrap();
         let read = |file: &str| fs::read_to_string(base.join(file)).unwrap();
         assert_eq!(read("g/cpuset.cpus"), "0-7");
         assert_eq!(read("g/sub/cpuset.mems"), "0");
@@ -228,7 +338,7 @@ mod tests {
             fs::create_dir_all(base.join("g/sub").join(lacking)).unwrap();
             fs::write(base.join("cpuset.cpus"), "0-7").unwrap();
             fs::write(base.join("cpuset.mems"), "0").unwrap();
-            enter(root.path(), "g/sub", &"2".parse().unwrap(), 7).unwrap_err();
+            enter(root.path(), "g/sub", &cpus("2"), 7).unwrap_err();
             assert!(!base.join("g/sub/cgroup.procs").exists(), "{lacking}");
         }
     }
@@ -236,7 +346,7 @@ mod tests {
     #[test]
     fn no_controller_or_a_name_that_leaves_the_root_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let cpus = "0".parse().unwrap();
+        let cpus = cpus("0");
         assert!(enter(root.path(), "g", &cpus, 1).is_err());
         fs::write(root.path().join("cgroup.controllers"), "cpuset").unwrap();
         for bad in ["", "/g", "../g", "a/../../b"] {

@@ -4,6 +4,8 @@
 
 pub mod cgroup;
 
+pub use cgroup::GroupLimits;
+
 use crate::{cpus::CpuSet, sys};
 use std::{collections::BTreeSet, env, io, path::Path};
 
@@ -11,6 +13,9 @@ use std::{collections::BTreeSet, env, io, path::Path};
 pub const CGROUP_ENV: &str = "VC_CG_NAME";
 /// Its CPUs.
 pub const CPUSET_ENV: &str = "VC_CG_CPUSET";
+/// Bytes that the group may have, and its weight; ours.
+pub const MEMORY_ENV: &str = "DAMOCLES_CG_MEMORY_MAX";
+pub const WEIGHT_ENV: &str = "DAMOCLES_CG_CPU_WEIGHT";
 /// Preferred NUMA node.
 pub const NUMA_ENV: &str = "VENUS_WORKER_NUMA_PREFERRED";
 /// Where cgroups are mounted.
@@ -18,11 +23,20 @@ pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// Pins this process as the environment says.
 pub fn from_env() {
-    if let Ok(text) = env::var(CPUSET_ENV) {
-        match text.parse::<CpuSet>() {
-            Ok(cpus) => pin_to(&cpus, env::var(CGROUP_ENV).ok().as_deref()),
-            Err(error) => tracing::warn!("not pinned: {error}"),
-        }
+    let cpuset = env::var(CPUSET_ENV).ok().and_then(|text| {
+        let parsed = text.parse::<CpuSet>();
+        parsed
+            .map_err(|error| tracing::warn!("not pinned: {error}"))
+            .ok()
+    });
+    let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
+    let limits = GroupLimits {
+        cpuset,
+        memory_max: number(MEMORY_ENV),
+        cpu_weight: number(WEIGHT_ENV).and_then(|weight| u32::try_from(weight).ok()),
+    };
+    if limits != GroupLimits::default() {
+        limit_to(&limits, env::var(CGROUP_ENV).ok().as_deref());
     }
     if let Ok(text) = env::var(NUMA_ENV) {
         let done = text
@@ -59,19 +73,25 @@ pub(crate) fn prefer_memory(node: Option<u32>) -> io::Result<()> {
 }
 
 /// A cgroup where the system lets us make one, else the affinity mask of the process.
-fn pin_to(cpus: &CpuSet, group: Option<&str>) {
+fn limit_to(limits: &GroupLimits, group: Option<&str>) {
     let in_group =
-        group.map(|name| cgroup::enter(Path::new(CGROUP_ROOT), name, cpus, std::process::id()));
+        group.map(|name| cgroup::enter(Path::new(CGROUP_ROOT), name, limits, std::process::id()));
     match in_group {
         Some(Ok(path)) => {
-            tracing::info!("pinned to CPUs {cpus} by cgroup {}", path.display());
+            let cpus = limits.cpuset.as_ref();
+            let cpus = cpus.map_or("all CPUs".to_owned(), |cpus| format!("CPUs {cpus}"));
+            tracing::info!("pinned to {cpus} by cgroup {}", path.display());
             return;
         }
+        Some(Err(error)) if limits.memory_max.is_some() || limits.cpu_weight.is_some() => {
+            tracing::warn!("no cgroup of its own, so memory and weight are not limited: {error}");
+        }
         Some(Err(error)) => {
-            tracing::debug!("no cgroup of its own ({error}); pinned by affinity instead")
+            tracing::debug!("no cgroup of its own ({error}); pinned by affinity instead");
         }
         None => {}
     }
+    let Some(cpus) = &limits.cpuset else { return };
     match set_affinity(cpus) {
         Ok(()) => tracing::info!("pinned to CPUs {cpus}"),
         Err(error) => tracing::warn!("not pinned to CPUs {cpus}: {error}"),

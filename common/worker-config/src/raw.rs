@@ -1,5 +1,5 @@
 //! The image of the worker's TOML: upstream's keys, exactly, and new ones of ours after them.
-//! Nothing is decided here; `checked` makes of it what the code works with.
+//! Nothing is decided here.
 
 use damocles_daemon::{
     config::{Kept, KeyDoc, Kind, Legacy, Rules, Sheet, Value, quoted},
@@ -143,6 +143,13 @@ section! {
     /// The manager that gives work.
     pub struct SectorManager {
         "rpc_client" rpc_client: RpcClient = RpcClient::default();
+        /// New: name of a profile that the manager keeps for hosts of one kind (`damocles-manager util profile`). This file is laid
+        /// over it: a single value replaces the profile's, a list of tables (`[[sealing_thread]]`, `[[attached]]`, `[[processors.<stage>]]`)
+        /// the whole list, unless one of its tables says `extend = true`. `assigned`: the one that the manager has assigned to `worker.name`.
+        "profile" profile: Option<String> = None;
+        /// New: where the last profile is kept, so that the worker starts while the manager is away; beside this file when left out,
+        /// or in systemd's `STATE_DIRECTORY`.
+        "profile_copy" profile_copy: Option<PathBuf> = None;
         /// Token for fetching pieces; handed to the add_pieces processors only, never logged.
         "piece_token" piece_token: Option<Hidden> = None;
     }
@@ -194,6 +201,8 @@ section! {
         /// What it does: `sealer` when left out. A thread of another plan (snapup, rebuild, unseal, wdpost, niporep) waits until
         /// a version of the worker has it, and says so. (wdpost needs no location.)
         "plan" plan: Option<String> = None;
+        /// New: these threads come after the profile's, and not in their place.
+        "extend" extend: bool = false;
         "sealing" sealing: SealingSection = SealingSection::default();
     }
 }
@@ -217,6 +226,8 @@ section! {
         "location" location: Option<PathBuf> = None;
         /// Read from it only.
         "readonly" readonly: bool = false;
+        /// New: these stores come after the profile's, and not in their place.
+        "extend" extend: bool = false;
     }
 }
 
@@ -234,7 +245,7 @@ section! {
 }
 
 /// Keys are matched as they are written (upstream's worker does the same).
-pub(super) const RULES: Rules = Rules {
+pub const RULES: Rules = Rules {
     fold_case: false,
     legacy: &[
         Legacy {
@@ -256,7 +267,7 @@ pub(super) const RULES: Rules = Rules {
 };
 
 /// The same for a thread's own file.
-pub(super) const HOT_RULES: Rules = Rules {
+pub const HOT_RULES: Rules = Rules {
     fold_case: false,
     legacy: &[Legacy {
         path: "location",
