@@ -15,6 +15,7 @@ mod picture;
 mod policy;
 mod slope;
 mod text;
+mod units;
 
 use proc_macro2::TokenStream;
 use std::{
