@@ -127,7 +127,9 @@ fn rpc_page() -> String {
     ));
     for (name, declared) in &all {
         let permission = match name.as_str() {
-            "VenusWorker.WorkerPause" | "VenusWorker.WorkerResume" => "write",
+            "VenusWorker.WorkerPause" | "VenusWorker.WorkerResume" | "VenusWorker.WorkerDrain" => {
+                "write"
+            }
             _ => "read",
         };
         if name.starts_with("VenusWorker.") {
