@@ -11,6 +11,8 @@ use std::{
 
 /// Below this nobody is pinned: there is nothing to divide.
 const FEW_CPUS: usize = 4;
+/// Tasks at a time of stages that are short and small.
+const FEW: u64 = 2;
 /// Parts of memory that are left to the system and to what is not counted.
 const SPARED: u64 = 16;
 
@@ -86,9 +88,10 @@ fn places(machine: &Hardware, need: u64) -> Vec<Place<'_>> {
     if found.iter().any(|place| !system(place)) {
         found.retain(|place| !system(place));
     }
-    // small sectors would make thousands
+    // small sectors would make thousands, and more than one a core computes no faster
+    let most = machine.cpus.count().div_ceil(found.len().max(1)).max(1);
     for place in &mut found {
-        place.threads = place.threads.min(machine.cpus.count() as u64);
+        place.threads = place.threads.min(most as u64);
     }
     found
 }
@@ -97,7 +100,8 @@ fn tasks(machine: &Hardware, size: SectorSize, threads: u64) -> Tasks {
     let have = machine.memory.saturating_sub(machine.huge_pages);
     let have = have - have / SPARED;
     let of = |stage| footprint::memory(stage, size);
-    let beside = of(Stage::Pc2) + of(Stage::TreeD);
+    let few = (of(Stage::AddPieces) + of(Stage::C1)) * FEW;
+    let beside = of(Stage::Pc2) + of(Stage::TreeD) + few;
     let left = have.saturating_sub(beside + of(Stage::C2));
     let c2_fits = have >= beside + of(Stage::C2) && left >= of(Stage::Pc1);
     let for_pc1 = if c2_fits {
@@ -151,7 +155,7 @@ fn processors(out: &mut String, machine: &Hardware, tasks: &Tasks) {
     let _ = write!(
         out,
         "[processors.limitation.concurrent]\n\
-         add_pieces = 2\ntree_d = 1\npc1 = {}\npc2 = 1\nc2 = 1\n\n",
+         add_pieces = {FEW}\ntree_d = 1\npc1 = {}\npc2 = 1\nc1 = {FEW}\nc2 = 1\n\n",
         tasks.pc1
     );
     let nodes: Vec<(Option<u32>, &CpuSet)> = match machine.nodes.as_slice() {
