@@ -69,11 +69,15 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     }
     tracing::info!(version = build::version(), home = %home.display(), config = %path.display(), "starting");
     for line in config.warnings() {
-        if line.contains(config::MESSAGER) {
-            tracing::error!("{line}");
-        } else {
-            tracing::warn!("{line}");
-        }
+        tracing::warn!("{line}");
+    }
+    if config.left_to_messager {
+        return Err(Fatal::new(
+            Exit::Config,
+            format!("Common.API.Messager {}", config::MESSAGER),
+        )
+        .hint("if that is meant, set SendsItself = true in [Common.API] beside it, or take Messager out")
+        .into());
     }
     runtime::raise_descriptors();
     tracing::info!("effective configuration:\n{}", config.effective);
@@ -197,6 +201,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     if roles.has(Role::Stores) {
         services.spawn("stores", stores.clone().run(stop.clone()));
     }
+    services.spawn("watchdog", systemd::watchdog(stop.clone()));
     services.spawn("head", follower.run(stop.clone()));
     if roles.has(Role::Messages) {
         let engine = messages.clone();

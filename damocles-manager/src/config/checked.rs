@@ -3,7 +3,7 @@
 use super::{
     database, endpoint,
     home::here,
-    legacy::RULES,
+    legacy::{MESSAGER, RULES},
     pieces,
     raw::{self, Raw},
     secrets::Secrets,
@@ -34,6 +34,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 pub struct Config {
     /// The node that has the wallet, then those that may be asked in its place.
     pub nodes: Vec<NodeEndpoint>,
+    /// The file names a messager, and does not say that this manager is to send without it.
+    pub left_to_messager: bool,
     /// A head that is older is not believed; None: every head is.
     pub max_head_age: Option<Duration>,
     pub database: DatabasePlace,
@@ -102,6 +104,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         wallet,
     } = common;
     let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
+    let sends_itself = api.sends_itself;
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
     let piece_market = pieces::market(&mut report, api.market.as_deref());
     let piece_stores = pieces::stores(&mut report, piece_stores);
@@ -139,7 +142,10 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         })
         .collect();
     let notices = report.finish()?;
+    let told = |notice: &Notice| notice.message.contains(MESSAGER);
+    let left_to_messager = !sends_itself && notices.iter().any(told);
     Ok(Config {
+        left_to_messager,
         nodes,
         max_head_age,
         database,
@@ -208,6 +214,7 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
         gateway,
         market: _,
         max_head_age: _,
+        sends_itself: _,
     } = api;
     let first = chain
         .filter(|c| !c.is_empty())

@@ -208,6 +208,9 @@ fn what_upstreams_init_writes_loads_and_its_database_and_messager_are_told() {
     assert!(told("PieceStorePreset", "retired"));
     assert!(told("Badger.BaseDir", "not to begin anew"));
     assert!(told("API.Messager", "wallet of the node"));
+    assert!(config.left_to_messager, "it loads, and is not run");
+    let meant = text.replace("Messager = ", "SendsItself = true\nMessager = ");
+    assert!(!read(&meant).unwrap().left_to_messager);
 }
 
 #[test]

@@ -39,6 +39,8 @@ section! {
         "ChainFallbacks" chain_fallbacks: Vec<String> = vec![];
         /// A node whose newest block is older than this is not believed: no sector, message or proof is begun on its word. 0: every node is believed, for networks whose blocks do not follow the clock. New.
         "MaxHeadAge" max_head_age: GoDuration = GoDuration::secs(300);
+        /// With upstream's `Messager` in the file: this manager sends its messages itself, and that is meant. Without it a manager with a `Messager` does not start, for then two programs might send for one address. New.
+        "SendsItself" sends_itself: bool = false;
         /// The token for addresses that do not carry one.
         "Token" token: String = String::new();
         /// Only its first entry is used, and only when `Chain` is not set, as the node's address.
