@@ -204,7 +204,8 @@ impl ChildConfig {
             | Stage::Unseal
             | Stage::WindowPost
             | Stage::WinningPost
-            | Stage::MakeParams => false,
+            | Stage::MakeParams
+            | Stage::ReadSectors => false,
         };
         match self.silent {
             Some(time) => (!time.is_zero()).then_some(time),

@@ -43,7 +43,7 @@ impl Faults {
 
     fn stage(&mut self, key: &str, name: &str) -> Option<Stage> {
         match name.parse::<Stage>() {
-            Ok(Stage::MakeParams) | Err(_) => {
+            Ok(Stage::MakeParams | Stage::ReadSectors) | Err(_) => {
                 let list = Stage::ALL.map(Stage::name).join(", ");
                 self.add(
                     key,

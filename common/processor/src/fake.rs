@@ -15,8 +15,8 @@ use crate::{
     kind::Stage,
     serve::{self, Progress, TaskError},
     task::{
-        AddPieces, C2Output, Opaque, Pc1, Pc2, Pc2Output, Transfer, TreeD, WindowPostOutput,
-        WinningPostOutput,
+        AddPieces, C2Output, Opaque, Pc1, Pc2, Pc2Output, ReadSectorsOutput, Transfer, TreeD,
+        WindowPostOutput, WinningPostOutput,
     },
     transfer,
 };
@@ -222,6 +222,7 @@ fn plausible(
             make_params(&take(task)?)?;
             give(&true)
         }
+        Stage::ReadSectors => give(&ReadSectorsOutput::default()),
         Stage::SynthProof => give(&true),
         Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(format!(
             "the fake processor does not do {stage}"

@@ -21,6 +21,8 @@ pub enum Stage {
     WinningPost,
     /// Makes Groth parameters. Never configured; `params::generate` starts it by itself.
     MakeParams,
+    /// Reads of sectors what a WindowPoSt would. Never configured; the poster starts it by itself.
+    ReadSectors,
 }
 
 impl Stage {
@@ -41,6 +43,9 @@ impl Stage {
         Self::WinningPost,
     ];
 
+    /// Stages that only a parent asks for by itself; they stand in no config.
+    pub const INTERNAL: [Self; 2] = [Self::MakeParams, Self::ReadSectors];
+
     /// The name on the wire and in config keys (upstream's where upstream has the stage).
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,6 +63,7 @@ impl Stage {
             Self::WindowPost => "window_post",
             Self::WinningPost => "winning_post",
             Self::MakeParams => "make_params",
+            Self::ReadSectors => "read_sectors",
         }
     }
 
@@ -89,7 +95,7 @@ impl FromStr for Stage {
     fn from_str(name: &str) -> Result<Self, UnknownStage> {
         Self::ALL
             .into_iter()
-            .chain([Self::MakeParams])
+            .chain(Self::INTERNAL)
             .find(|stage| stage.name() == name)
             .ok_or_else(|| UnknownStage(name.to_owned()))
     }

@@ -170,8 +170,10 @@ pub fn prepare(stage: Stage) -> io::Result<File> {
     }
     pin::from_env();
     // a deadline waits for these; for the rest only the operator does
-    if !matches!(stage, Stage::WindowPost | Stage::WinningPost)
-        && let Err(error) = rustix::process::nice(NICENESS)
+    if !matches!(
+        stage,
+        Stage::WindowPost | Stage::WinningPost | Stage::ReadSectors
+    ) && let Err(error) = rustix::process::nice(NICENESS)
     {
         tracing::warn!("it runs at the ordinary priority: {error}");
     }

@@ -441,6 +441,44 @@ impl Task for WindowPost {
     type Output = WindowPostOutput;
 }
 
+/// Reads of each sector what a WindowPoSt with that challenge would, and checks it against the
+/// sector's commitment. All sectors lie in one store: when too many of its sectors hang, the rest is
+/// not tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadSectors {
+    pub miner_id: ActorId,
+    #[serde(with = "post_name")]
+    pub proof_type: PoStProof,
+    pub replicas: Vec<Replica>,
+    pub seed: [u8; 32],
+    /// The store that they lie in.
+    pub store: String,
+    /// So many sectors at once; 0 counts as 1.
+    pub parallel: u32,
+    /// Milliseconds that a sector may take; 0: no limit.
+    pub sector_limit_ms: u64,
+}
+
+/// A sector of which no proof can be made now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    pub sector_id: SectorNumber,
+    pub why: String,
+    /// Its files were looked at and are wrong. False: nobody could look; they may be whole.
+    pub wrong: bool,
+}
+
+/// The sectors that cannot be proven now; the others can.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadSectorsOutput {
+    pub unread: Vec<Unread>,
+}
+
+impl Task for ReadSectors {
+    const STAGE: Stage = Stage::ReadSectors;
+    type Output = ReadSectorsOutput;
+}
+
 /// WinningPoSt over the challenged sector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WinningPost {

@@ -198,7 +198,8 @@ pub fn require(stage: Stage, size: SectorSize) -> Result<(), ParamsError> {
         | Stage::SnapEncode
         | Stage::Unseal
         | Stage::Transfer
-        | Stage::MakeParams => return Ok(()),
+        | Stage::MakeParams
+        | Stage::ReadSectors => return Ok(()),
     };
     let set = ParamSet::of(circuit, size)?;
     require_files(&directory(), &set, [set.params(), set.verifying_key()])

@@ -36,6 +36,7 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
         Stage::Pc1 => labels(cpu),
         Stage::Pc2 | Stage::SnapEncode => hashes(cpu),
         Stage::Transfer => ("—".to_owned(), "it copies files", &[][..]),
+        Stage::ReadSectors => ("—".to_owned(), "it reads files", &[][..]),
         Stage::SynthProof | Stage::Unseal => (
             "—".to_owned(),
             "this version has no program for it",

@@ -21,6 +21,7 @@ mod pc2_kernel;
 mod post;
 mod post_own;
 mod proof_memory;
+mod read_sectors;
 mod seal;
 mod snap_encode;
 mod snap_own;
@@ -89,6 +90,7 @@ fn dispatch(
         Stage::WindowPost => run(task, |t| post::window(&t, context)),
         Stage::WinningPost => run(task, |t| post::winning(&t, context)),
         Stage::MakeParams => run(task, |t| make_params::run(&t, context)),
+        Stage::ReadSectors => run(task, |t| read_sectors::run(t)),
         Stage::SnapProve => run(task, |t| snap_prove::run(t, context)),
         // Their tasks are defined; the work comes with the plans that need it.
         Stage::SynthProof | Stage::Unseal => Err(TaskError::permanent(format!(
