@@ -160,6 +160,10 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         messages: messages.clone(),
         deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
         chain: chain.clone(),
+        asked: post::Asked {
+            db: db.clone(),
+            chain: chain.clone(),
+        },
         reload: reload.clone(),
         counts: Counts::register(&metrics),
     };
@@ -272,7 +276,8 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
 /// # Errors
 /// An unknown stage, or a broken pipe.
 pub fn processor(name: &str, kernel: KernelChoice) -> anyhow::Result<()> {
-    let known = Stage::ALL.into_iter().find(|s| s.name() == name);
+    let mut known = Stage::ALL.into_iter().chain(Stage::INTERNAL);
+    let known = known.find(|s| s.name() == name);
     let stage = known.ok_or_else(|| {
         let all: Vec<&str> = Stage::ALL.iter().map(|s| s.name()).collect();
         Fatal::new(Exit::Usage, format!("there is no stage {name:?}"))
@@ -281,12 +286,14 @@ pub fn processor(name: &str, kernel: KernelChoice) -> anyhow::Result<()> {
     stage::run_processor(stage, kernel.into())
 }
 
-/// The poster's children: `window_post` in this executable.
+const POSTER_STAGES: [Stage; 2] = [Stage::WindowPost, Stage::ReadSectors];
+
+/// The poster's children: `window_post` and what reads sectors for it, in this executable.
 async fn prover_pool(kernel: KernelChoice) -> anyhow::Result<Pool> {
     let options =
         StartOptions::own_executable().context("the path of this program is not known")?;
     let processors = Processors::by_kernel(Stage::WindowPost, kernel);
-    let start = move || Pool::start(&[Stage::WindowPost], &processors, &options);
+    let start = move || Pool::start(&POSTER_STAGES, &processors, &options);
     let pool = tokio::task::spawn_blocking(start).await?;
     Ok(pool.map_err(|e| {
         Fatal::new(

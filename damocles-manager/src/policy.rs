@@ -106,6 +106,12 @@ pub struct PostPolicy {
     pub challenge_confidence: Option<Epoch>,
     /// 0: as many as the protocol allows.
     pub max_partitions_per_message: u64,
+    /// Whether a challenge of each sector is read before proving.
+    pub strict_check: bool,
+    /// Sectors of a deadline that are declared recovered within a proving period; 0: all.
+    pub max_recovered_sectors: u64,
+    /// Partitions of a message that declares recoveries; 0: as many as the protocol allows.
+    pub max_partitions_per_recovery: u64,
 }
 
 /// A miner that this manager serves (`[[Miners]]`).
@@ -340,6 +346,9 @@ pub(crate) mod tests {
                 submit_confidence: None,
                 challenge_confidence: None,
                 max_partitions_per_message: 0,
+                strict_check: true,
+                max_recovered_sectors: 0,
+                max_partitions_per_recovery: 0,
             },
         }
     }

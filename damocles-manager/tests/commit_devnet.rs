@@ -79,6 +79,9 @@ fn policy() -> MinerPolicy {
             submit_confidence: None,
             challenge_confidence: None,
             max_partitions_per_message: 0,
+            strict_check: true,
+            max_recovered_sectors: 0,
+            max_partitions_per_recovery: 0,
         },
     }
 }

@@ -80,6 +80,9 @@ fn policy() -> MinerPolicy {
             submit_confidence: None,
             challenge_confidence: None,
             max_partitions_per_message: 0,
+            strict_check: true,
+            max_recovered_sectors: 0,
+            max_partitions_per_recovery: 0,
         },
     }
 }
@@ -209,6 +212,123 @@ impl House {
     }
 }
 
+/// A sector whose sealed file the test damages.
+const DAMAGED: SectorNumber = 0;
+
+impl House {
+    /// Sectors that are faulty; of them those that are not declared recovered.
+    async fn faulty(&self) -> (BTreeSet<SectorNumber>, BTreeSet<SectorNumber>) {
+        let (mut faulty, mut open) = (BTreeSet::new(), BTreeSet::new());
+        for deadline in 0..DEADLINES {
+            let all = self
+                .chain
+                .miner_partitions(MINER, deadline, &TipSetKey::HEAD);
+            for partition in all.await.unwrap() {
+                faulty.extend(partition.faulty_sectors.iter());
+                open.extend((&partition.faulty_sectors - &partition.recovering_sectors).iter());
+            }
+        }
+        (faulty, open)
+    }
+
+    /// One more block, and what the poster has to do in good time before the next.
+    async fn go_on(&self) -> Epoch {
+        let height = self.mine().await;
+        let di = self.deadline().await;
+        if height == di.close - LATE && !self.due(di.index).await.is_empty() {
+            until_async("the window's proofs, or a word on why not", async || {
+                let posts = post::window_posts(&self.db, MINER, 8).await.unwrap();
+                let mut mine = posts.iter().filter(|p| p.open == di.open).peekable();
+                let told = |p: &damocles_api::post::WindowPostRecord| {
+                    p.message.is_some() || p.error.is_some() || p.state == "Landed"
+                };
+                mine.peek().is_some() && mine.all(told)
+            })
+            .await;
+        }
+        let head = TipSetKey::HEAD;
+        let place = self.chain.sector_partition(MINER, DAMAGED, &head).await;
+        let period = di.wpost_proving_period;
+        let mut open = di.period_start + place.unwrap().deadline as Epoch * WINDOW;
+        while open - di.fault_declaration_cutoff <= height {
+            open += period;
+        }
+        let (_, faulty) = self.faulty().await;
+        let last = height == open - di.fault_declaration_cutoff - LATE;
+        if last && faulty.contains(&DAMAGED) {
+            until_async("a declaration, or a word on why not", async || {
+                let Some(record) = self.db.recovery(MINER, open).unwrap() else {
+                    return false;
+                };
+                let pushed = record.declared.iter().all(|d| {
+                    let message = self.db.message(d.message).unwrap().unwrap();
+                    message.cid.is_some()
+                });
+                record.error.is_some() || !record.declared.is_empty() && pushed
+            })
+            .await;
+        }
+        height
+    }
+}
+
+async fn until_async(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    let found = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            ticks.tick().await;
+            if look().await {
+                return;
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, found).await;
+    found.unwrap_or_else(|_| panic!("{what} did not come about"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_sector_alone_becomes_faulty_and_recovers_after_its_repair() {
+    let house = House::new().await;
+    let services = house.start();
+    let store = house._dir.path().join("presealed");
+    let sealed = damocles_devnet::preseal::sealed_file(&store, MINER, DAMAGED);
+    let whole = std::fs::read(&sealed).unwrap();
+    std::fs::write(&sealed, &whole[..1000]).unwrap();
+    let period = WINDOW * DEADLINES as Epoch;
+    let first = house.chain.head().await.unwrap().height;
+    while house.faulty().await.0.is_empty() {
+        assert!(
+            house.go_on().await < first + 2 * period,
+            "it never became faulty"
+        );
+    }
+    assert_eq!(house.faulty().await.0, BTreeSet::from([DAMAGED]));
+    // a whole period in which nobody repairs it: it is looked at, and nothing is declared
+    let faulty_at = house.chain.head().await.unwrap().height;
+    while house.go_on().await < faulty_at + period - WINDOW {}
+    let looked = house.db.recoveries(MINER, 0).unwrap();
+    let [record] = &looked[..] else {
+        panic!("{looked:?}")
+    };
+    assert!(record.declared.is_empty(), "{record:?}");
+    assert!(record.faulty[0].1.contains("1000"), "{record:?}");
+
+    std::fs::write(&sealed, &whole).unwrap();
+    let repaired = house.chain.head().await.unwrap().height;
+    while !house.faulty().await.0.is_empty() {
+        let height = house.go_on().await;
+        assert!(height < repaired + 3 * period, "it never recovered");
+    }
+    let declared = house.db.recoveries(MINER, 0).unwrap();
+    let declared: Vec<_> = declared.iter().flat_map(|r| &r.declared).collect();
+    assert_eq!(declared.len(), 1, "{declared:?}");
+    let posts = house.node.network.accepted_posts(&Address::new_id(MINER));
+    let proven = posts.iter().filter(|p| p.epoch > repaired);
+    assert!(proven.flat_map(|p| &p.sectors).any(|n| *n == DAMAGED));
+    services.end().await;
+    house.stop_node.cancel();
+}
+
 struct Services {
     stop: CancellationToken,
     set: JoinSet<anyhow::Result<()>>,
@@ -245,7 +365,12 @@ const MANAGER: &str = env!("CARGO_BIN_EXE_damocles-manager");
 /// The manager's own executable as the prover, as in production, unless configured otherwise.
 fn pool(processors: &Processors) -> Pool {
     let options = StartOptions::of(MANAGER);
-    Pool::start(&[Stage::WindowPost], processors, &options).unwrap()
+    Pool::start(
+        &[Stage::WindowPost, Stage::ReadSectors],
+        processors,
+        &options,
+    )
+    .unwrap()
 }
 
 /// A prover that never answers its first task, and writes its pid into `hung`. Started again

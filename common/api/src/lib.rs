@@ -25,6 +25,7 @@ pub mod damocles_cli;
 pub mod messages;
 pub mod deals;
 pub mod overview;
+pub mod proving;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

@@ -6,6 +6,7 @@ use damocles_flow::{
     deal::{DealEvent, DealFlow, DealState},
     message::{MessageEvent, MessageFlow, MessageState},
     post::{PostEvent, PostFlow, PostState},
+    recovery::{RecoveryEvent, RecoveryFlow, RecoveryState},
     seal::{self, Seal},
     table::{Table, render},
 };
@@ -42,6 +43,11 @@ fn tables_are_sound() {
     ]);
     sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);
     sound::<DealFlow>(&[DealState::Sealed, DealState::Cancelled, DealState::Expired]);
+    sound::<RecoveryFlow>(&[
+        RecoveryState::Landed,
+        RecoveryState::Cleared,
+        RecoveryState::Passed,
+    ]);
 }
 
 #[test]
@@ -70,6 +76,12 @@ fn every_event_is_used_somewhere() {
         .map(|(e, _)| *e)
         .collect();
     assert_eq!(deals, DealEvent::iter().collect());
+    let recoveries: BTreeSet<_> = RecoveryFlow::reachable()
+        .iter()
+        .flat_map(|s| RecoveryFlow::edges(*s))
+        .map(|(e, _)| *e)
+        .collect();
+    assert_eq!(recoveries, RecoveryEvent::iter().collect());
 }
 
 #[test]
@@ -216,6 +228,11 @@ fn names_on_the_wire_are_frozen() {
         deals,
         ["Waiting", "InSector", "Sealed", "Cancelled", "Expired"]
     );
+    let recoveries: Vec<_> = RecoveryState::iter().map(|s| s.to_string()).collect();
+    assert_eq!(
+        recoveries,
+        ["Looking", "Declared", "Landed", "Cleared", "Passed"]
+    );
 }
 
 fn document_agrees(name: &str, rendered: &str) {
@@ -270,6 +287,15 @@ fn documents_agree_with_the_tables() {
             "One record per allocation of the verified registry or deal of the storage market that a person or a program put \
              into the manager's own queue.",
             DealState::sentence,
+        ),
+    );
+    document_agrees(
+        "recovery.md",
+        &render::<RecoveryFlow>(
+            "Faulty sectors that are declared recovered",
+            "One record per miner and opening of a deadline that has faulty sectors. What is declared is stored together \
+             with its messages, so that a restart declares nothing twice.",
+            RecoveryState::sentence,
         ),
     );
 }

@@ -49,6 +49,8 @@ pub struct Script {
     pub miners: HashMap<ActorId, MinerInfo>,
     pub allocated: HashMap<ActorId, BitField>,
     pub balances: HashMap<Address, TokenAmount>,
+    /// What miners may spend of their own; less than nothing: they owe fees.
+    pub available: HashMap<ActorId, TokenAmount>,
     pub keys: HashMap<Address, Address>,
     /// Accounts whose keys the node's wallet does not have.
     pub no_keys: HashSet<Address>,

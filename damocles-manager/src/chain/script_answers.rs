@@ -241,8 +241,8 @@ impl Chain for ScriptChain {
         miner: ActorId,
         key: &TipSetKey,
     ) -> Result<TokenAmount, ChainError> {
-        let there = self.miner("StateMinerAvailableBalance", miner, key);
-        there.map(|_| TokenAmount::default())
+        let script = self.miner("StateMinerAvailableBalance", miner, key)?.0;
+        Ok(script.available.get(&miner).cloned().unwrap_or_default())
     }
 
     async fn precommit_info(

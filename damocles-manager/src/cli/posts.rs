@@ -1,8 +1,12 @@
 //! `util sealer proving …`.
 
 use super::{client::Manager, sectors::actor, show};
-use clap::Subcommand;
-use damocles_api::damocles::DamoclesClient;
+use clap::{Args, Subcommand};
+use damocles_api::{
+    damocles::DamoclesClient,
+    post::WindowPostRecord,
+    proving::{DamoclesProvingClient, DeadlineView, DeadlinesView},
+};
 use damocles_daemon::table::Table;
 use damocles_types::ActorId;
 
@@ -23,10 +27,177 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// How many sectors a miner has to prove, and how many of them are faulty
+    Info(OfMiner),
+    /// Faulty sectors of a miner, whether they are declared recovered, and why not
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer proving faults 1000 --json")]
+    Faults(OfMiner),
+    /// Deadlines of a miner, and what lies in them
+    Deadlines(OfMiner),
+    /// A deadline of a miner, and the WindowPoSts that this manager made for it
+    Deadline {
+        #[command(flatten)]
+        of: OfMiner,
+        /// Number of the deadline
+        deadline: u64,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct OfMiner {
+    /// The miner, 1000 or t01000
+    #[arg(value_parser = actor)]
+    miner: ActorId,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<()> {
-    let Proving::Posts { miner, limit, json } = command;
+    match command {
+        Proving::Posts { miner, limit, json } => posts(manager, miner, limit, json).await,
+        Proving::Info(of) => info(manager, of).await,
+        Proving::Faults(of) => faults(manager, of).await,
+        Proving::Deadlines(of) => deadlines(manager, of).await,
+        Proving::Deadline { of, deadline } => one(manager, of, deadline).await,
+    }
+}
+
+/// So many WindowPoSts are looked through for those of one deadline.
+const LOOKED_THROUGH: u32 = 2000;
+
+async fn asked(manager: &Manager, miner: ActorId) -> anyhow::Result<DeadlinesView> {
+    let view = manager.rpc.deadlines(miner).await;
+    Ok(view.map_err(|e| manager.failed(e))?)
+}
+
+async fn info(manager: &Manager, of: OfMiner) -> anyhow::Result<()> {
+    let view = asked(manager, of.miner).await?;
+    let sum = |count: fn(&DeadlineView) -> u64| view.deadlines.iter().map(count).sum::<u64>();
+    if of.json {
+        return show::json(&serde_json::json!({
+            "Miner": view.miner, "Height": view.height, "Current": view.current,
+            "PeriodStart": view.period_start, "Partitions": sum(|d| d.partitions),
+            "Live": sum(|d| d.live), "Faulty": sum(|d| d.faulty),
+            "Recovering": sum(|d| d.recovering),
+        }));
+    }
+    println!("miner t0{} at epoch {}", view.miner, view.height);
+    println!(
+        "deadline {} is open; the proving period began at {}",
+        view.current, view.period_start
+    );
+    println!(
+        "{} sectors in {} partitions; {} faulty, of which {} are recovering",
+        sum(|d| d.live),
+        sum(|d| d.partitions),
+        sum(|d| d.faulty),
+        sum(|d| d.recovering)
+    );
+    Ok(())
+}
+
+async fn faults(manager: &Manager, of: OfMiner) -> anyhow::Result<()> {
+    let view = manager.rpc.faults(of.miner).await;
+    let view = view.map_err(|e| manager.failed(e))?;
+    if of.json {
+        return show::json(&view);
+    }
+    if view.faults.is_empty() {
+        println!("miner t0{} has no faulty sectors", view.miner);
+        return Ok(());
+    }
+    let header = ["sector", "deadline", "partition", "recovering", "why"];
+    let mut table = Table::new(&header, &["why"]);
+    for fault in &view.faults {
+        table.add_row([
+            fault.sector.to_string(),
+            fault.deadline.to_string(),
+            fault.partition.to_string(),
+            if fault.recovering { "yes" } else { "no" }.to_owned(),
+            show::or_dash(fault.why.as_ref()),
+        ]);
+    }
+    show::print(&table);
+    if view.available.starts_with('-') {
+        println!(
+            "the miner owes {} FIL of fees; until they are paid the chain takes no recovery",
+            view.available.trim_start_matches('-')
+        );
+    }
+    Ok(())
+}
+
+fn of_deadlines<'a>(deadlines: impl Iterator<Item = &'a DeadlineView>) -> Table {
+    let mut table = Table::new(
+        &[
+            "deadline",
+            "open",
+            "close",
+            "fault cut-off",
+            "partitions",
+            "proven",
+            "sectors",
+            "faulty",
+            "recovering",
+        ],
+        &[],
+    );
+    for d in deadlines {
+        table.add_row([
+            d.index.to_string(),
+            d.open.to_string(),
+            d.close.to_string(),
+            d.fault_cutoff.to_string(),
+            d.partitions.to_string(),
+            d.proven.to_string(),
+            d.live.to_string(),
+            d.faulty.to_string(),
+            d.recovering.to_string(),
+        ]);
+    }
+    table
+}
+
+async fn deadlines(manager: &Manager, of: OfMiner) -> anyhow::Result<()> {
+    let view = asked(manager, of.miner).await?;
+    if of.json {
+        return show::json(&view);
+    }
+    show::print(&of_deadlines(view.deadlines.iter()));
+    println!("deadline {} is open; epoch {}", view.current, view.height);
+    Ok(())
+}
+
+async fn one(manager: &Manager, of: OfMiner, deadline: u64) -> anyhow::Result<()> {
+    let view = asked(manager, of.miner).await?;
+    let Some(this) = view.deadlines.iter().find(|d| d.index == deadline) else {
+        let count = view.deadlines.len();
+        anyhow::bail!(
+            "miner t0{} has no deadline {deadline}, only {count}",
+            of.miner
+        );
+    };
+    let posts = manager.rpc.window_posts(of.miner, LOOKED_THROUGH).await;
+    let mut posts = posts.map_err(|e| manager.failed(e))?;
+    posts.retain(|post| post.deadline == deadline);
+    if of.json {
+        return show::json(&serde_json::json!({"Deadline": this, "Posts": posts}));
+    }
+    show::print(&of_deadlines(std::iter::once(this)));
+    if !posts.is_empty() {
+        println!();
+        show::print(&of_posts(&posts));
+    }
+    for (sector, why) in posts.iter().flat_map(|post| &post.skipped) {
+        show::say(format!("sector {sector} was skipped: {why}"));
+    }
+    Ok(())
+}
+
+async fn posts(manager: &Manager, miner: ActorId, limit: u32, json: bool) -> anyhow::Result<()> {
     let posts = manager
         .rpc
         .window_posts(miner, limit)
@@ -39,6 +210,11 @@ pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<(
         println!("no WindowPoSt of this manager for miner {miner} yet");
         return Ok(());
     }
+    show::print(&of_posts(&posts));
+    Ok(())
+}
+
+fn of_posts(posts: &[WindowPostRecord]) -> Table {
     let mut table = Table::new(
         &[
             "deadline",
@@ -54,7 +230,7 @@ pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<(
         ],
         &["message", "problem"],
     );
-    for p in &posts {
+    for p in posts {
         let partitions: Vec<String> = p.partitions.iter().map(ToString::to_string).collect();
         table.add_row([
             p.deadline.to_string(),
@@ -69,6 +245,5 @@ pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<(
             show::or_dash(p.error.as_ref()),
         ]);
     }
-    show::print(&table);
-    Ok(())
+    table
 }

@@ -77,11 +77,7 @@ pub(super) const LEGACY: &[Legacy] = &[
     retired("Miners.Commitment.Pre.Batch.BatchCommitAboveBaseFee"),
     retired("Miners.Commitment.Prove.Batch.BatchCommitAboveBaseFee"),
     ignored("Miners.Commitment.Terminate"),
-    // presence and size are always looked at; no challenge is read before proving
-    ignored("Miners.PoSt.StrictCheck"),
     ignored("Miners.PoSt.Parallel"),
-    ignored("Miners.PoSt.MaxRecoverSectorLimit"),
-    ignored("Miners.PoSt.MaxPartitionsPerRecoveryMessage"),
     refused("Miners.Proof.Enabled"),
     ignored("Miners.Sealing.RequireActivationSuccessUpdate"),
     ignored("Miners.Sealing.RequireNotificationSuccessUpdate"),

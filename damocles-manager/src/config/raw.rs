@@ -301,6 +301,12 @@ section! {
         "ChallengeConfidence" challenge_confidence: u64 = 0;
         /// Partitions per message; 0: as many as the protocol allows.
         "MaxPartitionsPerPoStMessage" max_partitions_per_message: u64 = 0;
+        /// Read what the challenge asks for of each sector before proving, each by itself and within `SingleCheckTimeout`: a sector that hangs or is damaged is found before the prover meets it. When off, presence and sizes are looked at, and sectors are read when the prover fails.
+        "StrictCheck" strict_check: bool = true;
+        /// Most faulty sectors of a deadline that are declared recovered within a proving period; 0: all that can be read. Those that are declared must be proven with the deadline's next WindowPoSt.
+        "MaxRecoverSectorLimit" max_recovered_sectors: u64 = 0;
+        /// Partitions per message that declares sectors recovered; 0: as many as the protocol allows.
+        "MaxPartitionsPerRecoveryMessage" max_partitions_per_recovery: u64 = 0;
     }
 }
 

@@ -118,6 +118,9 @@ pub(super) fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> Post
         submit_confidence,
         challenge_confidence,
         max_partitions_per_message,
+        strict_check,
+        max_recovered_sectors,
+        max_partitions_per_recovery,
     } = raw;
     let mut positive = |key: &str, n: u64| {
         let n = i64::try_from(n).unwrap_or(i64::MAX);
@@ -145,6 +148,9 @@ pub(super) fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> Post
         submit_confidence: Some(submit).filter(|n| *n > 0),
         challenge_confidence: Some(challenge).filter(|n| *n > 0),
         max_partitions_per_message,
+        strict_check,
+        max_recovered_sectors,
+        max_partitions_per_recovery,
     }
 }
 

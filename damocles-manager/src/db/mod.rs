@@ -25,6 +25,7 @@ pub mod timelines;
 mod waiting;
 pub mod workers;
 pub mod posts;
+pub mod recoveries;
 pub mod roles;
 pub mod stores;
 mod versions;
@@ -99,6 +100,13 @@ pub enum DbError {
         open: damocles_types::Epoch,
     },
     #[error(
+        "what is recovered of miner {miner} for the deadline that opens at {open} changed meanwhile"
+    )]
+    RecoveryChanged {
+        miner: damocles_types::ActorId,
+        open: damocles_types::Epoch,
+    },
+    #[error(
         "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
     )]
     TooManyWorkers,
@@ -123,7 +131,10 @@ impl DbError {
     /// Somebody else was in the way, or the database is away: the caller looks again.
     pub fn is_wait(&self) -> bool {
         match self {
-            Self::Changed(_) | Self::PostChanged { .. } | Self::Interrupted => true,
+            Self::Changed(_)
+            | Self::PostChanged { .. }
+            | Self::RecoveryChanged { .. }
+            | Self::Interrupted => true,
             Self::Store(error) => error.is_wait(),
             _ => false,
         }

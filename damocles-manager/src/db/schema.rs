@@ -61,6 +61,8 @@ pub(crate) const REPLICAS: Table = Table("replicas");
 pub(crate) const POSTS: Table = Table("posts");
 /// WindowPoSts that are not final yet, same keys; no value.
 pub(crate) const POSTS_OPEN: Table = Table("posts-open");
+/// Declarations of recovered sectors. Key: miner, opening epoch of the deadline.
+pub(crate) const RECOVERIES: Table = Table("recoveries");
 /// Who has which role: see [`Leases`](damocles_kv::Leases).
 pub(crate) const LEASES: Table = Table("leases");
 pub(crate) const ROLES: Leases = Leases(LEASES);
@@ -101,6 +103,7 @@ pub(crate) const TABLES: &[Table] = &[
     REPLICAS,
     POSTS,
     POSTS_OPEN,
+    RECOVERIES,
     LEASES,
     LOOKED,
     NETWORK,

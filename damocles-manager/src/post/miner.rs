@@ -12,6 +12,7 @@ use crate::{
     post::{
         Parts, StepError, advance, batch,
         context::Context,
+        faults::{self, Opening, Recover},
         schedule::{self, Action, Timing, View, Window},
     },
     served::Served,
@@ -33,6 +34,8 @@ const KEPT_PERIODS: Epoch = 30;
 struct Now {
     head: Head,
     windows: Vec<Window>,
+    /// Openings whose faulty sectors are looked at.
+    openings: Vec<Opening>,
     timing: Timing,
     /// Epochs of a proving period.
     period: Epoch,
@@ -43,6 +46,8 @@ struct Now {
 enum Work {
     Window(Epoch),
     Record(PostKey),
+    /// What is recovered for an opening; true: done to find out whether there is something.
+    Recovery(Epoch, bool),
 }
 
 pub(super) struct MinerLoop {
@@ -50,9 +55,12 @@ pub(super) struct MinerLoop {
     now: Option<Now>,
     /// Openings whose records are written.
     planned: HashSet<Epoch>,
+    /// Openings whose deadline has no faulty sectors.
+    healthy: HashSet<Epoch>,
     running: HashMap<Id, Work>,
     /// What was started at this head: nothing is started twice at one head.
     started: HashSet<Action>,
+    recovering: HashSet<Recover>,
     /// True: it did what it was to do.
     tasks: JoinSet<bool>,
 }
@@ -63,8 +71,10 @@ impl MinerLoop {
             context: Arc::new(Context::new(parts, served, policy)),
             now: None,
             planned: HashSet::new(),
+            healthy: HashSet::new(),
             running: HashMap::new(),
             started: HashSet::new(),
+            recovering: HashSet::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -108,10 +118,10 @@ impl MinerLoop {
             tracing::error!(%error, "a WindowPoSt task ended badly; please report this");
             (error.id(), false)
         });
-        if let Some(Work::Window(open)) = self.running.remove(&id)
-            && did
-        {
-            self.planned.insert(open);
+        match self.running.remove(&id) {
+            Some(Work::Window(open)) if did => drop(self.planned.insert(open)),
+            Some(Work::Recovery(open, true)) if did => drop(self.healthy.insert(open)),
+            _ => {}
         }
     }
 
@@ -120,13 +130,18 @@ impl MinerLoop {
         let miner = self.context.actor;
         let chain = &self.context.parts.chain;
         self.started.clear();
+        self.recovering.clear();
         match chain.miner_proving_deadline(miner, &head.key).await {
             Ok(di) => {
                 let windows = schedule::windows(&di, head.height);
                 // Windows that are over need not be remembered.
                 self.planned
                     .retain(|open| windows.iter().any(|w| w.open == *open));
+                let openings = faults::openings(&di, head.height);
+                self.healthy
+                    .retain(|open| openings.iter().any(|o| o.open == *open));
                 self.now = Some(Now {
+                    openings,
                     timing: Timing::new(&self.context.policy().post, &di),
                     period: di.wpost_proving_period,
                     windows,
@@ -166,6 +181,7 @@ impl MinerLoop {
             match work {
                 Work::Window(open) => drop(planned.insert(*open)),
                 Work::Record(key) => drop(busy.insert(*key)),
+                Work::Recovery(..) => {}
             }
         }
         let actions = schedule::actions(&View {
@@ -180,6 +196,45 @@ impl MinerLoop {
             if self.started.insert(action) {
                 self.begin(action, &records, now.clone());
             }
+        }
+        self.recover(now).await;
+    }
+
+    /// Starts what is to be done now for faulty sectors.
+    async fn recover(&mut self, now: Now) {
+        let miner = self.context.actor;
+        // what is older cannot be declared any more; its messages have ended
+        let from = now.head.height.saturating_sub(now.period);
+        let records = self
+            .context
+            .parts
+            .db
+            .call(move |db| db.recoveries(miner, from));
+        let records = match records.await {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::error!(miner, %error, "the records of recovered sectors cannot be read");
+                return;
+            }
+        };
+        let busy = self.running.values().filter_map(|work| match work {
+            Work::Recovery(open, _) => Some(*open),
+            Work::Window(_) | Work::Record(_) => None,
+        });
+        let busy: HashSet<_> = busy.collect();
+        let head = now.head.height;
+        let steps = faults::steps(head, &now.openings, &records, &self.healthy, &busy);
+        for step in steps {
+            if !self.recovering.insert(step) {
+                continue;
+            }
+            let (context, now) = (self.context.clone(), now.clone());
+            let begins = matches!(step, Recover::Begin(_));
+            let record = records.iter().find(|r| r.open == step.open()).cloned();
+            let work = async move { context.recover(step, record, &now.head, now.timing).await };
+            let task = self.tasks.spawn(work);
+            self.running
+                .insert(task.id(), Work::Recovery(step.open(), begins));
         }
     }
 
@@ -296,7 +351,10 @@ impl Context {
         let before = window.open.saturating_sub(KEPT_PERIODS * now.period);
         self.parts
             .db
-            .call(move |db| db.forget_posts(miner, before))
+            .call(move |db| {
+                db.forget_recoveries(miner, before)?;
+                db.forget_posts(miner, before)
+            })
             .await?;
         if batches > 0 {
             tracing::info!(

@@ -4,23 +4,30 @@
 //! head ──► schedule (pure) ──► Plan · Prove · Submit · Follow · Expire ──► record in db
 //!                                     │        │
 //!                     storage, prover ┘        └ messages
+//!      ──► faults (pure) ──► Begin · Look · Follow · Pass ──► record in db
 //! ```
 //! One record per miner, opening of a deadline and batch of partitions; `damocles_flow::post`
-//! has its states. Every action is a short task that takes a record one step further and
+//! has its states. Of each opening that has faulty sectors there is one more record: before its
+//! cut-off those that can be read are declared recovered (`recover.rs`). Every action is a short task that takes a record one step further and
 //! stores it before anything else happens, so a restart in the middle of a window goes on
 //! where it was. A failure is written into the record and tried again at a later head; before
 //! the deadline closes nothing is given up.
 
 mod alive;
+mod ask;
 mod batch;
 mod context;
+mod faults;
 mod miner;
 mod prove;
 mod prover;
+mod recover;
 mod schedule;
+mod sectors;
 mod send;
 mod view;
 
+pub use ask::{AskError, Asked};
 pub use prover::{Claim, PoolProver, ProveError, Prover};
 pub use view::window_posts;
 
@@ -35,6 +42,7 @@ use crate::{
 };
 use damocles_flow::{
     post::{PostEvent, PostFlow, PostState},
+    recovery::{RecoveryEvent, RecoveryState},
     table::Table,
 };
 use damocles_types::ActorId;
@@ -135,6 +143,8 @@ enum StepError {
     Message(#[from] EngineError),
     #[error("the message could not be built: {0}")]
     Params(#[from] batch::ParamsError),
+    #[error("the message could not be built: {0}")]
+    Recovery(#[from] faults::RecoveryParamsError),
     #[error("the node's answer makes no sense: {0}")]
     Nonsense(String),
     /// Anything else, as a sentence.
@@ -143,6 +153,13 @@ enum StepError {
     /// A step that the table does not have: a fault of this program.
     #[error("a WindowPoSt does not take {event} in state {state}; please report this")]
     Illegal { state: PostState, event: PostEvent },
+    #[error(
+        "a declaration of recoveries does not take {event} in state {state}; please report this"
+    )]
+    IllegalRecovery {
+        state: RecoveryState,
+        event: RecoveryEvent,
+    },
 }
 
 /// Takes the record along an edge of the table. Does not store it.

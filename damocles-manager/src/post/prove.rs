@@ -1,48 +1,31 @@
 //! One attempt at a proof: challenge, sectors, files, prover, verification. Each stage is
 //! stored before the next one begins.
 //!
-//! Of the files only presence and size are looked at here (upstream's `StrictCheck` also reads
-//! a vanilla proof of each): the prover reads them all anyway, and names those that it cannot.
+//! Where the prover fails or names a sector, the sectors are read each by itself: what is wrong
+//! with one costs that one only, and what does not answer is waited for.
 
 use crate::{
     chain::Head,
     db::posts::{PostRecord, StoredProof},
-    post::{StepError, advance, batch, context::Context, prover::Claim, schedule::wait_until},
-    storage::{Located, NotUsable, Replica},
+    post::{
+        StepError, advance, batch,
+        context::Context,
+        prover::Claim,
+        schedule::wait_until,
+        sectors::{Found, Sorted, look_until},
+    },
 };
 use damocles_flow::post::{PostEvent, PostState};
-use damocles_node::{MinerInfo, SectorOnChainInfo};
-use damocles_processor::task::{Replica as ProverReplica, WindowPost};
-use damocles_types::{
-    Base64, Commitment, Epoch, PoStProof, Randomness, SectorId, SectorNumber, SectorSize,
-};
-use futures::{StreamExt, stream};
+use damocles_node::MinerInfo;
+use damocles_processor::task::WindowPost;
+use damocles_types::{Base64, Commitment, Epoch, PoStProof, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 /// Several times what a partition has (2349 of 32GiB); a longer list is a broken answer.
 const MOST_SECTORS: u64 = 10_000;
 /// WindowPoSts from which is learned how long one takes: a period of the mainnet's.
 const LATELY: usize = 48;
-
-/// A sector that is due, as the chain knows it, with the files it lies in.
-struct Found {
-    comm_r: Commitment,
-    files: Located,
-}
-
-/// Due sectors by what can be done with them.
-#[derive(Default)]
-struct Sorted {
-    found: BTreeMap<SectorNumber, Found>,
-    /// Cannot be proven; why.
-    bad: BTreeMap<SectorNumber, String>,
-    /// The store does not answer: it may come back.
-    away: BTreeMap<SectorNumber, String>,
-}
 
 impl Context {
     /// Takes a record from wherever it is to `Proved` (or `Covered`).
@@ -68,50 +51,66 @@ impl Context {
             record.error = Some("nothing in these partitions is due any more".to_owned());
             return self.store(&mut record).await;
         }
-        let mut sorted = self.sort(&record, &due, proof_type.size(), head).await?;
+        let wanted = BitField::union(due.iter().map(|(_, sectors)| sectors));
+        let until = look_until(record.key.open, record.close, head.height);
+        let seed = challenge.as_field_element();
+        let mut sorted = self.sort(&wanted, proof_type.size(), head, until).await?;
+        if self.policy().post.strict_check {
+            self.read(proof_type, seed, &mut sorted, until).await;
+        }
         self.patience(&record, &mut sorted).await?;
-        let Sorted { found, mut bad, .. } = sorted;
 
         advance(&mut record, PostEvent::Start)?;
         self.store(&mut record).await?;
         let (started, began) = (Instant::now(), self.height());
-        let seed = challenge.as_field_element();
-        loop {
-            let (good, partitions) = batch::split(&due, &bad);
+        let proof = loop {
+            let (good, partitions) = batch::split(&due, &sorted.bad);
             let replicas: BTreeMap<SectorNumber, &Found> = good
                 .iter()
-                .filter_map(|n| Some((*n, found.get(n)?)))
+                .filter_map(|n| Some((*n, sorted.found.get(n)?)))
                 .collect();
             if replicas.is_empty() {
-                record.skipped = bad.into_iter().collect();
+                record.skipped = sorted.bad.into_iter().collect();
                 self.store(&mut record).await?;
                 return Err(StepError::NotNow(none_left(&record.skipped)));
             }
             let task = task(miner, proof_type, seed, &replicas);
-            let output = self.parts.prover.prove(task).await?;
-            let faults: BTreeSet<_> = output.faults.into_iter().collect();
-            if !faults.is_empty() {
-                let known = bad.len();
-                let named = faults.into_iter().filter(|n| replicas.contains_key(n));
-                bad.extend(named.map(|n| (n, "the prover cannot read its files".to_owned())));
-                if bad.len() == known {
+            let output = match self.parts.prover.prove(task).await {
+                Ok(output) => output,
+                Err(error) => {
+                    // its words name no sector; each by itself tells more
+                    let known = sorted.found.len();
+                    self.read(proof_type, seed, &mut sorted, until).await;
+                    if sorted.found.len() == known {
+                        return Err(error.into());
+                    }
+                    self.patience(&record, &mut sorted).await?;
+                    continue;
+                }
+            };
+            if !output.faults.is_empty() {
+                let named = sorted.take(output.faults);
+                if named.found.is_empty() {
                     let why = "the prover names faulty sectors that it was not asked to prove";
                     return Err(StepError::NotNow(why.to_owned()));
                 }
+                self.reasons(named, proof_type, seed, &mut sorted, until)
+                    .await;
+                self.patience(&record, &mut sorted).await?;
                 continue;
             }
             let proof = one_proof(output.proofs)?;
             let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
             self.check(miner, proof_type, challenge, &proof, replicas)
                 .await?;
-            record.proof = Some(StoredProof {
+            break StoredProof {
                 kind: proof_type.number(),
                 bytes: proof,
                 partitions,
-            });
-            break;
-        }
-        record.skipped = bad.into_iter().collect();
+            };
+        };
+        record.proof = Some(proof);
+        record.skipped = sorted.bad.into_iter().collect();
         record.proving_ms = u64::try_from(started.elapsed().as_millis()).ok();
         record.proving_epochs = began.zip(self.height()).map(|(from, to)| to - from + 1);
         (record.tries, record.retry_at, record.error) = (0, None, None);
@@ -158,91 +157,24 @@ impl Context {
         Ok(out)
     }
 
-    /// Looks for the files of all due sectors, many at a time.
-    async fn sort(
+    /// Why the prover named these sectors. One that can be read all the same is believed to be bad:
+    /// the proof fails with it.
+    async fn reasons(
         &self,
-        record: &PostRecord,
-        due: &[(u64, BitField)],
-        size: SectorSize,
-        head: &Head,
-    ) -> Result<Sorted, StepError> {
-        let miner = record.key.miner;
-        let wanted = BitField::union(due.iter().map(|(_, sectors)| sectors));
-        let chain = &self.parts.chain;
-        let infos = chain.miner_sectors(miner, Some(&wanted), &head.key).await?;
-        let mut sorted = Sorted::default();
-        let limits = &self.parts.proving;
-        let parallel = match limits.parallel_check_limit {
-            0 => infos.len().max(1),
-            n => n,
-        };
-        let asked: Vec<_> = infos
-            .into_iter()
-            .filter(|info| wanted.get(info.sector_number))
-            .collect();
-        let mut unreached: BTreeSet<_> = asked.iter().map(|info| info.sector_number).collect();
-        for number in wanted.iter().filter(|number| !unreached.contains(number)) {
-            let why = "the chain has no information on it".to_owned();
-            sorted.bad.insert(number, why);
-        }
-        let mut looks = stream::iter(asked)
-            .map(|info| async move { (info.sector_number, self.look(miner, size, &info).await) })
-            .buffer_unordered(parallel);
-        // Sectors that are not reached in time are as good as on a store that does not answer.
-        let timeout = tokio::time::sleep(or_long(limits.partition_check_timeout));
-        let late = self.reached(look_until(record.key.open, record.close, head.height));
-        tokio::pin!(timeout, late);
-        loop {
-            let (number, result) = tokio::select! {
-                next = looks.next() => match next {
-                    Some(looked) => looked,
-                    None => break,
-                },
-                () = &mut timeout => break,
-                () = &mut late => break,
-            };
-            unreached.remove(&number);
-            match result? {
-                Ok(found) => drop(sorted.found.insert(number, found)),
-                Err(e) if e.is_away() => {
-                    sorted.away.insert(number, e.to_string());
-                }
-                Err(other) => {
-                    sorted.bad.insert(number, other.to_string());
-                }
-            }
-        }
-        drop(looks);
-        for number in unreached {
-            let why = "its files were not looked at in time".to_owned();
-            sorted.away.insert(number, why);
-        }
-        Ok(sorted)
-    }
-
-    async fn look(
-        &self,
-        miner: u64,
-        size: SectorSize,
-        info: &SectorOnChainInfo,
-    ) -> Result<Result<Found, NotUsable>, StepError> {
-        let comm_r = match Commitment::from_sealed_cid(&info.sealed_cid) {
-            Ok(comm_r) => comm_r,
-            Err(e) => return Ok(Err(NotUsable::Flawed(e.to_string()))),
-        };
-        // An upgraded sector keeps the CommR of its first replica as its key.
-        let replica = match info.sector_key_cid {
-            Some(_) => Replica::Upgrade,
-            None => Replica::Normal,
-        };
-        let sector = SectorId::new(miner, info.sector_number);
-        let limit = or_long(self.parts.proving.single_check_timeout);
-        let files = self
-            .parts
-            .stores
-            .provable(sector, size, replica, limit)
-            .await?;
-        Ok(files.map(|files| Found { comm_r, files }))
+        mut named: Sorted,
+        proof_type: PoStProof,
+        seed: [u8; 32],
+        sorted: &mut Sorted,
+        until: Epoch,
+    ) {
+        self.read(proof_type, seed, &mut named, until).await;
+        let read = named.found.into_keys();
+        let why = "the prover names it as faulty, although it can be read";
+        sorted
+            .bad
+            .extend(read.map(|number| (number, why.to_owned())));
+        sorted.bad.append(&mut named.bad);
+        sorted.away.append(&mut named.away);
     }
 
     /// A store that does not answer is waited for while there is time to prove afterwards;
@@ -272,7 +204,7 @@ impl Context {
         Ok(lately.iter().filter_map(|r| r.proving_epochs).max())
     }
 
-    fn height(&self) -> Option<Epoch> {
+    pub(super) fn height(&self) -> Option<Epoch> {
         self.parts.head.borrow().as_ref().map(|h| h.height)
     }
 
@@ -299,24 +231,7 @@ impl Context {
     }
 }
 
-/// The epoch until which files are looked for, whatever the operator's time-out: half of what
-/// is left of the window then belongs to the prover and the message. (On a network with short
-/// windows upstream's 20 minutes are longer than a window.) Pure.
-fn look_until(open: Epoch, close: Epoch, head: Epoch) -> Epoch {
-    let from = open.max(head);
-    from + (close - from).max(2) / 2
-}
-
-/// No time-out at all is a day: longer than any window.
-fn or_long(limit: Duration) -> Duration {
-    if limit.is_zero() {
-        Duration::from_secs(24 * 3600)
-    } else {
-        limit
-    }
-}
-
-fn window_type(info: &MinerInfo) -> Result<PoStProof, StepError> {
+pub(super) fn window_type(info: &MinerInfo) -> Result<PoStProof, StepError> {
     let number = info.window_po_st_proof_type;
     match PoStProof::from_number(number) {
         Some(PoStProof::Winning(_)) | None => Err(StepError::Nonsense(format!(
@@ -332,16 +247,13 @@ fn task(
     seed: [u8; 32],
     replicas: &BTreeMap<SectorNumber, &Found>,
 ) -> WindowPost {
-    let replica = |(number, found): (&SectorNumber, &&Found)| ProverReplica {
-        sector_id: *number,
-        comm_r: found.comm_r,
-        cache_dir: found.files.cache_dir.clone(),
-        sealed_file: found.files.sealed_file.clone(),
-    };
     WindowPost {
         miner_id,
         proof_type,
-        replicas: replicas.iter().map(replica).collect(),
+        replicas: replicas
+            .iter()
+            .map(|(n, found)| found.replica(*n))
+            .collect(),
         seed,
     }
 }
@@ -363,19 +275,4 @@ fn none_left(skipped: &[(SectorNumber, String)]) -> String {
         "none of the {} sectors can be proven{example}",
         skipped.len()
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looking_for_files_leaves_half_of_the_window() {
-        // with upstream's 20 minutes from the start of proving, 10 epochs before the opening
-        assert_eq!(look_until(60, 120, 50), 90);
-        assert_eq!(look_until(60, 120, 100), 110, "a late start");
-        assert_eq!(look_until(60, 120, 119), 120);
-        assert_eq!(look_until(60, 120, 130), 131, "too late is not for ever");
-        assert_eq!(look_until(10, 14, 9), 12);
-    }
 }

@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 use damocles_processor::{
-    Cancel, Pool, ProcessorError,
-    task::{WindowPost, WindowPostOutput},
+    Cancel, Pool, ProcessorError, Task,
+    task::{ReadSectors, ReadSectorsOutput, WindowPost, WindowPostOutput},
     verify::verify_window_post,
 };
 use damocles_types::{ActorId, Base64, Commitment, PoStProof, Randomness, SectorNumber};
@@ -23,6 +23,14 @@ pub enum ProveError {
     Lost,
     #[error("the proof cannot be checked: {0}")]
     Verify(String),
+}
+
+impl ProveError {
+    /// Whether the process ended that was at it: what it was at may have killed it, or somebody
+    /// else.
+    pub(super) fn is_death(&self) -> bool {
+        matches!(self, Self::Processor(ProcessorError::ChildDied { .. }))
+    }
 }
 
 /// A proof with everything that is needed to check it.
@@ -44,18 +52,22 @@ pub trait Prover: Send + Sync + 'static {
     /// that hangs would hold its place for ever.
     async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError>;
 
+    /// Reads of each sector of a store what a proof would, each by itself, and names those that
+    /// cannot be proven. Dropping the future leaves the readers alone: each ends at its limit.
+    async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError>;
+
     /// Whether the chain would take the proof.
     async fn verify(&self, claim: Claim) -> Result<bool, ProveError>;
 }
 
-/// The prover of this machine: the stage `window_post` of the processor pool.
+/// The prover of this machine: the stages `window_post` and `read_sectors` of the processor pool.
 #[derive(Clone, Debug)]
 pub struct PoolProver {
     pool: Pool,
 }
 
 impl PoolProver {
-    /// `pool` must have the stage `window_post`.
+    /// `pool` must have both stages.
     pub fn new(pool: Pool) -> Self {
         Self { pool }
     }
@@ -70,22 +82,40 @@ impl Drop for CallOff {
     }
 }
 
-#[async_trait]
-impl Prover for PoolProver {
-    async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+impl PoolProver {
+    /// Runs a task in a thread of its own: a proof takes minutes, and the runtime's stop must not
+    /// wait for it.
+    async fn run<T: Task + Send + 'static>(
+        &self,
+        task: T,
+        cancel: Cancel,
+    ) -> Result<T::Output, ProveError>
+    where
+        T::Output: Send + 'static,
+    {
         let pool = self.pool.clone();
-        let guard = CallOff(Cancel::killing());
+        let guard = CallOff(cancel);
         let cancel = guard.0.clone();
         let (tell, told) = oneshot::channel();
-        // A thread of its own: a proof takes minutes, and the runtime's stop must not wait for it.
         std::thread::Builder::new()
-            .name("window-post".to_owned())
+            .name(T::STAGE.name().to_owned())
             .spawn(move || {
                 let result = pool.run(&task, &cancel, &mut |_| {});
                 let _ = tell.send(result);
             })?;
         let outcome = told.await.map_err(|_| ProveError::Lost)??;
         Ok(outcome.output)
+    }
+}
+
+#[async_trait]
+impl Prover for PoolProver {
+    async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+        self.run(task, Cancel::killing()).await
+    }
+
+    async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {
+        self.run(task, Cancel::new()).await
     }
 
     async fn verify(&self, claim: Claim) -> Result<bool, ProveError> {

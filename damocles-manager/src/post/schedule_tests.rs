@@ -12,6 +12,9 @@ fn policy(challenge: Option<Epoch>, submit: Option<Epoch>) -> PostPolicy {
         submit_confidence: submit,
         challenge_confidence: challenge,
         max_partitions_per_message: 0,
+        strict_check: true,
+        max_recovered_sectors: 0,
+        max_partitions_per_recovery: 0,
     }
 }
 

@@ -208,7 +208,7 @@ impl Context {
     }
 }
 
-fn failure(message: &MessageRecord) -> String {
+pub(super) fn failure(message: &MessageRecord) -> String {
     let error = message.error.as_deref();
     match (message.state, message.exit_code) {
         (MessageState::Rejected, _) => {

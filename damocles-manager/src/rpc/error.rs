@@ -7,6 +7,7 @@ use crate::{
     db::{DbError, backup::BackupError},
     deals::DealError,
     messages::EngineError,
+    post::AskError,
     profiles::ProfileError,
     sealing::SealingError,
     storage::StorageError,
@@ -117,6 +118,15 @@ impl ToRpc for ChainError {
     /// refuses with many words, and a token is the operator's to correct.
     fn meaning(&self) -> Meaning {
         Meaning::NotNow
+    }
+}
+
+impl ToRpc for AskError {
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Chain(e) => e.meaning(),
+            Self::Db(e) => e.meaning(),
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub const METHODS: &[Method] = &[
     method("Damocles.Timeline", 1, Read),
     method("Damocles.SectorMessages", 1, Read),
     method("Damocles.WindowPosts", 2, Read),
+    method("Damocles.Faults", 1, Read),
+    method("Damocles.Deadlines", 1, Read),
     method("Damocles.Sectors", 2, Read),
     method("Damocles.Messages", 2, Read),
     method("Damocles.MinerOverview", 1, Read),

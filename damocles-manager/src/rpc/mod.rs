@@ -23,6 +23,7 @@ mod deals;
 mod pieces;
 mod overview;
 mod profiles;
+mod proving;
 mod workers;
 
 pub use methods::{METHODS, Method};

@@ -2,14 +2,14 @@
 
 use super::caller;
 use crate::{
-    chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine, reload::Reload,
-    sealing::Sealing, storage::Stores,
+    chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine, post::Asked,
+    reload::Reload, sealing::Sealing, storage::Stores,
 };
 use damocles_api::{
     caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
     deals::DamoclesDealsServer, lists::DamoclesListsServer, messages::DamoclesMessagesServer,
-    overview::DamoclesOverviewServer, profiles::DamoclesProfilesServer, sealer::SealerServer,
-    sealer_cli::SealerCliServer,
+    overview::DamoclesOverviewServer, profiles::DamoclesProfilesServer,
+    proving::DamoclesProvingServer, sealer::SealerServer, sealer_cli::SealerCliServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -30,6 +30,7 @@ pub struct Rooms {
     pub messages: Engine,
     pub deals: Deals,
     pub chain: Arc<dyn Chain>,
+    pub asked: Asked,
     pub reload: Reload,
     pub counts: Counts,
 }
@@ -117,6 +118,7 @@ impl Rooms {
         module.merge(DamoclesDealsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesOverviewServer::into_rpc(self.clone()))?;
         module.merge(DamoclesProfilesServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesProvingServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         Ok(module)
     }

@@ -12,6 +12,7 @@ use crate::{
         Retention, StorePolicy,
         tests::{miner, store},
     },
+    post::Asked,
     reload::{self, Reload},
     sealing::Sealing,
     storage::Stores,
@@ -60,7 +61,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         chain: chain.clone(),
         commit: Commit::new(
             db.clone(),
-            chain,
+            chain.clone(),
             facts,
             messages.clone(),
             Arc::new(ProofsVerifier),
@@ -78,10 +79,14 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
                     message_bodies: None,
                     timelines: None,
                 }),
-                db,
+                db: db.clone(),
             },
         ),
         messages,
+        asked: Asked {
+            db: db.clone(),
+            chain,
+        },
         counts: Counts::register(&metrics),
     };
     (rooms, metrics, disk, script)

@@ -21,6 +21,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(20);
 /// Absolute paths of a replica, as provers take them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
+    /// Name of the store that the sealed file lies in.
+    pub store: String,
     pub sealed_file: PathBuf,
     pub cache_dir: PathBuf,
 }
@@ -163,6 +165,7 @@ impl Stores {
                 .map_err(|_| NotUsable::NoStore(name.to_owned()))
         };
         Ok(Located {
+            store: location.sealed.clone(),
             sealed_file: root(&location.sealed)?.join(layout::sealed_file(sector, replica)),
             cache_dir: root(&location.cache)?.join(layout::cache_dir(sector, replica)),
         })

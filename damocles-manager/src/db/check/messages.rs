@@ -12,13 +12,14 @@ use crate::{
         messages::{LISTS, listed},
         posts::{PostRecord, is_listed, post_key},
         record::{Landing, MessageRecord},
+        recoveries::{RecoveryRecord, recovery_key},
         schema::{
             BODIES, ENDED, LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, POSTS, POSTS_OPEN,
-            SECTOR_MESSAGES,
+            RECOVERIES, SECTOR_MESSAGES,
         },
         versions::LATELY,
     },
-    model::{MessageKind, unix_ms},
+    model::{MessageId, MessageKind, unix_ms},
 };
 use damocles_kv::{Table, Transaction};
 use damocles_types::Epoch;
@@ -115,7 +116,8 @@ pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
     })?;
     of_sectors(walk)?;
     ended(walk)?;
-    posts(walk)
+    posts(walk)?;
+    recoveries(walk)
 }
 
 /// A message that is on its way has its large parts; those of one that has ended are to go.
@@ -218,30 +220,72 @@ fn posts(walk: &mut Walk<'_>) -> Result<(), DbError> {
                 Fault::missing(POSTS_OPEN, row.key, Vec::new(), what)
             });
         }
-        sent(t, &record, &name, POSTS, row.key, faults)
+        let cure = "bring the message back from a backup; a window that is open is proven again by a restart if it has no other";
+        let sent = Sent {
+            name: &name,
+            kind: MessageKind::WindowPost,
+            cure,
+        };
+        match record.message {
+            Some(message) => sent.look(t, message, POSTS, row.key, faults),
+            None => Ok(()),
+        }
     })
 }
 
-/// The message that carries it.
-fn sent(
-    t: &mut Transaction<'_>,
-    record: &PostRecord,
-    name: &str,
-    table: Table,
-    key: &[u8],
-    faults: &mut Vec<Fault>,
-) -> Result<(), DbError> {
-    let Some(message) = record.message else {
-        return Ok(());
-    };
-    let seen = t.get(MESSAGES, &keys::message(message))?;
-    let Ok(found) = seen.json::<MessageRecord>() else {
-        return Ok(());
-    };
-    if found.is_none_or(|found| found.kind != MessageKind::WindowPost) {
-        let what = format!("{name} is in message {message}, of which there is no record");
-        let cure = "bring the message back from a backup; a window that is open is proven again by a restart if it has no other";
-        faults.push(Fault::new(table, key, what, cure));
+fn recoveries(walk: &mut Walk<'_>) -> Result<(), DbError> {
+    walk.side_by_side(&[Lane(RECOVERIES, b"")], |t, row, faults| {
+        let Some(seen) = row.get(0) else {
+            return Ok(());
+        };
+        let Some(record) = decoded::<RecoveryRecord>(seen, faults)? else {
+            return Ok(());
+        };
+        let (miner, open) = (record.miner, record.open);
+        if recovery_key(miner, open) != row.key {
+            faults.push(misplaced(seen, "its deadline's"));
+            return Ok(());
+        }
+        let sent = Sent {
+            name: &format!("what is recovered of miner t0{miner} for the deadline that opens at {open}"),
+            kind: MessageKind::DeclareRecoveries,
+            cure: "bring the message back from a backup; the next proving period declares the sectors again if it never was on chain",
+        };
+        for declared in &record.declared {
+            sent.look(t, declared.message, RECOVERIES, row.key, faults)?;
+        }
+        Ok(())
+    })
+}
+
+/// What a message is to carry.
+struct Sent<'a> {
+    name: &'a str,
+    kind: MessageKind,
+    cure: &'static str,
+}
+
+impl Sent<'_> {
+    /// The message that carries it.
+    fn look(
+        &self,
+        t: &mut Transaction<'_>,
+        message: MessageId,
+        table: Table,
+        key: &[u8],
+        faults: &mut Vec<Fault>,
+    ) -> Result<(), DbError> {
+        let seen = t.get(MESSAGES, &keys::message(message))?;
+        let Ok(found) = seen.json::<MessageRecord>() else {
+            return Ok(());
+        };
+        if found.is_none_or(|found| found.kind != self.kind) {
+            let what = format!(
+                "{} is in message {message}, of which there is no record",
+                self.name
+            );
+            faults.push(Fault::new(table, key, what, self.cure));
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -4,6 +4,8 @@
 mod away;
 mod branches;
 mod prover;
+mod reading;
+mod recover;
 
 use super::{miner::MinerLoop, view::window_posts, *};
 use crate::{
@@ -82,6 +84,9 @@ fn policy() -> MinerPolicy {
             submit_confidence: None,
             challenge_confidence: None,
             max_partitions_per_message: 0,
+            strict_check: true,
+            max_recovered_sectors: 0,
+            max_partitions_per_recovery: 0,
         },
     }
 }

@@ -4,7 +4,7 @@ use crate::post::{Claim, ProveError, Prover};
 use async_trait::async_trait;
 use damocles_processor::{
     ProcessorError, Stage,
-    task::{WindowPost, WindowPostOutput},
+    task::{ReadSectors, ReadSectorsOutput, Unread, WindowPost, WindowPostOutput},
 };
 use damocles_types::{Base64, Commitment, SectorNumber};
 use parking_lot::Mutex;
@@ -29,6 +29,12 @@ pub(super) enum Order {
 pub(super) struct FakeProver {
     pub(super) orders: Mutex<VecDeque<Order>>,
     pub(super) tasks: Mutex<Vec<WindowPost>>,
+    /// Sectors that cannot be read, why, and whether their files are wrong.
+    pub(super) unread: Mutex<BTreeMap<SectorNumber, (String, bool)>>,
+    /// Sectors whose reading kills the child.
+    pub(super) deadly: Mutex<Vec<SectorNumber>>,
+    /// What was to be read, task by task.
+    pub(super) reads: Mutex<Vec<Vec<SectorNumber>>>,
     /// Told when a task hangs.
     pub(super) hanging: Notify,
 }
@@ -44,6 +50,17 @@ fn proof_of(seed: [u8; 32], replicas: &BTreeMap<SectorNumber, Commitment>) -> Ve
     out
 }
 
+fn died(stage: Stage) -> ProveError {
+    ProcessorError::ChildDied {
+        stage,
+        child: format!("{stage}-0"),
+        pid: 1,
+        reason: "killed by a test".to_owned(),
+        hint: None,
+    }
+    .into()
+}
+
 #[async_trait]
 impl Prover for FakeProver {
     async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
@@ -52,14 +69,7 @@ impl Prover for FakeProver {
         let replicas = task.replicas.iter().map(|r| (r.sector_id, r.comm_r));
         let proof = proof_of(task.seed, &replicas.collect());
         match order {
-            Some(Order::Die) => Err(ProcessorError::ChildDied {
-                stage: Stage::WindowPost,
-                child: "window_post-0".to_owned(),
-                pid: 1,
-                reason: "killed by a test".to_owned(),
-                hint: None,
-            }
-            .into()),
+            Some(Order::Die) => Err(died(Stage::WindowPost)),
             Some(Order::Fault(faults)) => Ok(WindowPostOutput {
                 proofs: vec![],
                 faults,
@@ -77,6 +87,26 @@ impl Prover for FakeProver {
                 faults: vec![],
             }),
         }
+    }
+
+    async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {
+        let numbers: Vec<_> = task.replicas.iter().map(|r| r.sector_id).collect();
+        self.reads.lock().push(numbers.clone());
+        if numbers.iter().any(|n| self.deadly.lock().contains(n)) {
+            return Err(died(Stage::ReadSectors));
+        }
+        let known = self.unread.lock();
+        let unread = numbers.into_iter().filter_map(|sector_id| {
+            let (why, wrong) = known.get(&sector_id)?.clone();
+            Some(Unread {
+                sector_id,
+                why,
+                wrong,
+            })
+        });
+        Ok(ReadSectorsOutput {
+            unread: unread.collect(),
+        })
     }
 
     async fn verify(&self, claim: Claim) -> Result<bool, ProveError> {

@@ -1,0 +1,140 @@
+//! Sectors that cannot be read: each costs itself only, whoever finds it.
+
+use super::*;
+
+/// Sectors 1 to 8 in one partition of one store.
+async fn house() -> House {
+    House::new(&[&[1, 2, 3, 4, 5, 6, 7, 8]]).await
+}
+
+fn unread(house: &House, number: SectorNumber, why: &str, wrong: bool) {
+    let mut unread = house.prover.unread.lock();
+    unread.insert(number, (why.to_owned(), wrong));
+}
+
+fn without(bad: &[SectorNumber]) -> Vec<SectorNumber> {
+    (1..9).filter(|n| !bad.contains(n)).collect()
+}
+
+#[tokio::test]
+async fn a_strict_check_finds_what_is_wrong_before_the_prover_does() {
+    let house = house().await;
+    unread(&house, 3, "its sealed file is another one's", true);
+    let mut poster = house.start();
+    house.at(&mut poster, START).await;
+    let record = house.one();
+    assert_eq!(record.state, PostState::Proved);
+    assert_eq!(house.proven(), [without(&[3])]);
+    assert_eq!(house.prover.reads.lock().len(), 1);
+    let seed = house.prover.tasks.lock()[0].seed;
+    assert_eq!(
+        record.skipped,
+        [(3, "its sealed file is another one's".to_owned())]
+    );
+    assert_eq!(seed, record.randomness.unwrap().as_field_element());
+}
+
+#[tokio::test]
+async fn what_does_not_answer_is_waited_for_and_then_left_out_alone() {
+    let house = house().await;
+    unread(&house, 5, "Input/output error (os error 5)", false);
+    let mut poster = house.start();
+    for height in START..60 {
+        house.at(&mut poster, height).await;
+    }
+    assert!(
+        house.proven().is_empty(),
+        "it may come back until the opening"
+    );
+    let waits = house.one().error.unwrap();
+    assert!(
+        waits.contains("os error 5") && waits.contains("until epoch 60"),
+        "{waits}"
+    );
+    for height in 60..SEND + 4 {
+        house.at(&mut poster, height).await;
+    }
+    assert_eq!(house.proven(), [without(&[5])]);
+    assert_eq!(house.one().skipped.len(), 1);
+    assert_eq!(house.messages().len(), 1);
+
+    // one that came back is proven with the others
+    let house = self::house().await;
+    unread(&house, 5, "Input/output error (os error 5)", false);
+    let mut poster = house.start();
+    house.at(&mut poster, START).await;
+    house.prover.unread.lock().clear();
+    for height in START + 1..60 {
+        house.at(&mut poster, height).await;
+    }
+    assert_eq!(house.proven(), [without(&[])]);
+    assert!(house.one().skipped.is_empty());
+}
+
+#[tokio::test]
+async fn one_that_ends_the_reading_process_is_found_by_halves() {
+    let house = house().await;
+    house.prover.deadly.lock().push(6);
+    let mut poster = house.start();
+    for height in START..SEND + 4 {
+        house.at(&mut poster, height).await;
+    }
+    assert_eq!(house.proven(), [without(&[6])]);
+    let skipped = house.one().skipped;
+    assert!(
+        skipped.len() == 1 && skipped[0].1.contains("lost"),
+        "{skipped:?}"
+    );
+    let first: Vec<_> = house.prover.reads.lock()[..7].to_vec();
+    assert_eq!(first[0].len(), 8);
+    assert!(first.iter().any(|read| *read == [6]), "{first:?}");
+}
+
+#[tokio::test]
+async fn a_prover_that_fails_without_a_word_has_the_sectors_read_one_by_one() {
+    let mut house = house().await;
+    house.policy.post.strict_check = false;
+    unread(
+        &house,
+        2,
+        "what it holds at leaf 3 is not what was sealed",
+        true,
+    );
+    house.order(Order::Die);
+    let mut poster = house.start();
+    house.at(&mut poster, START).await;
+    assert_eq!(house.proven(), [without(&[]), without(&[2])]);
+    assert_eq!(house.prover.reads.lock().len(), 1);
+    let skipped = house.one().skipped;
+    assert!(
+        skipped.len() == 1 && skipped[0].1.contains("leaf 3"),
+        "{skipped:?}"
+    );
+
+    // all can be read: it was killed by somebody else, and nothing is skipped
+    let mut house = self::house().await;
+    house.policy.post.strict_check = false;
+    house.order(Order::Die);
+    let mut poster = house.start();
+    house.at(&mut poster, START).await;
+    assert_eq!(house.states(), [PostState::Proving]);
+    house.at(&mut poster, START + 1).await;
+    assert_eq!(house.proven(), [without(&[]), without(&[])]);
+    assert!(house.one().skipped.is_empty());
+}
+
+#[tokio::test]
+async fn one_that_the_prover_names_is_waited_for_where_its_disk_does_not_answer() {
+    let mut house = house().await;
+    house.policy.post.strict_check = false;
+    unread(&house, 4, "Stale file handle (os error 116)", false);
+    house.order(Order::Fault(vec![4]));
+    let mut poster = house.start();
+    house.at(&mut poster, START).await;
+    assert_eq!(house.proven(), [without(&[])]);
+    assert!(house.one().error.unwrap().contains("os error 116"));
+    house.prover.unread.lock().clear();
+    house.at(&mut poster, START + 1).await;
+    assert_eq!(house.states(), [PostState::Proved]);
+    assert!(house.one().skipped.is_empty());
+}
