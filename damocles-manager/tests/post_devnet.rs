@@ -220,10 +220,9 @@ impl House {
     async fn faulty(&self) -> (BTreeSet<SectorNumber>, BTreeSet<SectorNumber>) {
         let (mut faulty, mut open) = (BTreeSet::new(), BTreeSet::new());
         for deadline in 0..DEADLINES {
-            let all = self
-                .chain
-                .miner_partitions(MINER, deadline, &TipSetKey::HEAD);
-            for partition in all.await.unwrap() {
+            let key = TipSetKey::HEAD;
+            let all = self.chain.miner_partitions(MINER, deadline, &key).await;
+            for partition in all.unwrap() {
                 faulty.extend(partition.faulty_sectors.iter());
                 open.extend((&partition.faulty_sectors - &partition.recovering_sectors).iter());
             }

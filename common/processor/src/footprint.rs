@@ -124,7 +124,7 @@ pub const fn memory(stage: Stage, size: SectorSize) -> u64 {
         Stage::SynthProof => Part::Synthetic.bytes(size) + 64 * MIB,
         Stage::SnapEncode => in_pieces(8 * GIB, size),
         Stage::AddPieces | Stage::TreeD | Stage::C1 => in_pieces(GIB, size),
-        Stage::Transfer => 64 * MIB,
+        Stage::Transfer | Stage::ReadSectors => 64 * MIB,
     }
 }
 

@@ -90,7 +90,7 @@ fn dispatch(
         Stage::WindowPost => run(task, |t| post::window(&t, context)),
         Stage::WinningPost => run(task, |t| post::winning(&t, context)),
         Stage::MakeParams => run(task, |t| make_params::run(&t, context)),
-        Stage::ReadSectors => run(task, |t| read_sectors::run(t)),
+        Stage::ReadSectors => run(task, read_sectors::run),
         Stage::SnapProve => run(task, |t| snap_prove::run(t, context)),
         // Their tasks are defined; the work comes with the plans that need it.
         Stage::SynthProof | Stage::Unseal => Err(TaskError::permanent(format!(

@@ -164,8 +164,16 @@ fn each(
             }
             None => {
                 let now = Instant::now();
-                let late = |r: &mut Reading| r.until.is_some_and(|until| until <= now);
-                for (number, late) in reading.extract_if(.., |_, r| late(r)) {
+                let late = |r: &Reading| r.until.is_some_and(|until| until <= now);
+                let numbers: Vec<_> = reading
+                    .iter()
+                    .filter(|(_, r)| late(r))
+                    .map(|(n, _)| *n)
+                    .collect();
+                for number in numbers {
+                    let Some(late) = reading.remove(&number) else {
+                        continue;
+                    };
                     give_up(&late.reader, &limits.store);
                     let took = limits.sector.unwrap_or_default();
                     let why = format!("reading it has not ended within {took:?}");
