@@ -23,7 +23,10 @@ use damocles_manager::{
 use damocles_node::TipSetKey;
 use damocles_processor::verify::Seal;
 use damocles_types::{Commitment, Epoch, SectorId, SectorSize};
-use fvm_shared::address::{Address, Network, set_current_network};
+use fvm_shared::{
+    address::{Address, Network, set_current_network},
+    econ::TokenAmount,
+};
 use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinSet};

@@ -21,7 +21,10 @@ use damocles_manager::{
 use damocles_node::{DeadlineInfo, TipSetKey};
 use damocles_processor::{Pool, Processors, RawProcessors, Stage, StartOptions, parent::Phase};
 use damocles_types::{ActorId, Epoch, SectorNumber, SectorSize};
-use fvm_shared::address::{Address, Network, set_current_network};
+use fvm_shared::{
+    address::{Address, Network, set_current_network},
+    econ::TokenAmount,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
