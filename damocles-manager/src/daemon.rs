@@ -29,7 +29,8 @@ use crate::{
 };
 use anyhow::Context;
 use damocles_daemon::{
-    auth::{Guard, Secret},
+    audit::Audit,
+    auth::{Guard, LEDGER_FILE, Ledger, Secret},
     build, database,
     exit::{Exit, Fatal},
     file,
@@ -38,6 +39,7 @@ use damocles_daemon::{
     net, runtime,
     services::Services,
     signals, systemd,
+    tls::Tls,
 };
 use damocles_processor::{KernelChoice, Pool, Processors, Stage, StartOptions, stage};
 use std::{
@@ -89,10 +91,15 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let secret = Secret::load_or_create(&home.path().join(SECRET_FILE))?;
     let (listener, address) = net::bind(args.listen).await?;
 
-    if !address.ip().is_loopback() && config.open_networks.is_empty() {
+    let ledger = Ledger::open(&home.path().join(LEDGER_FILE))?;
+    let audit = Audit::open(home.path())?;
+    if !address.ip().is_loopback() && config.tls.is_none() {
         tracing::info!(
-            "callers on other hosts need a token (`damocles-manager util auth create-token --perm write`); upstream's workers cannot send one: name their networks in [Common.Auth] AllowAnonymous"
+            "what callers on other hosts say, their tokens too, is not encrypted: see [Common.API.Tls]"
         );
+    }
+    if !address.ip().is_loopback() && config.open_networks.is_empty() {
+        tell_who_may_call(ledger.is_empty()?);
     }
 
     let stop = signals::stop_token(|| {}).context("signals cannot be caught")?;
@@ -139,7 +146,9 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let roles = Roles::new(db.clone(), &holder, args.roles);
     let (engine, stamped) = (messages.clone(), db.clone());
     let mut services = Services::new(stop.clone());
-    let guard = Guard::new(secret, config.open_networks.clone());
+    let tls = Tls::default();
+    tls.show(config.tls.clone());
+    let guard = Guard::new(secret, config.open_networks.clone()).asking(ledger);
     let (retained, retention) = tokio::sync::watch::channel(config.retention);
     let reload = Reload::new(
         path,
@@ -148,6 +157,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             served: served.clone(),
             stores: stores.clone(),
             guard: guard.clone(),
+            tls: tls.clone(),
             retention: retained,
             db: db.clone(),
         },
@@ -182,6 +192,8 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         .into(),
         pieces,
         guard,
+        tls,
+        audit: Some(audit.clone()),
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };
@@ -265,10 +277,24 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         systemd::stopping();
     });
     let ended = services.run(PATIENCE).await;
+    audit.flush();
     // a stale address would only mislead
     let _ = std::fs::remove_file(&api);
     tracing::info!("stopped");
     ended
+}
+
+/// Says who can call when other hosts reach the port and none is named that needs no token.
+fn tell_who_may_call(no_token_was_made: bool) {
+    const HOW: &str = "callers on other hosts need a token (`damocles-manager util auth create-token --perm write`); upstream's workers cannot send one: name their networks in [Common.Auth] AllowAnonymous";
+    if no_token_was_made {
+        tracing::warn!(
+            hint = HOW,
+            "other hosts reach this port, and none of them may call: no token is listed in this home, and no network is allowed without one"
+        );
+    } else {
+        tracing::info!("{HOW}");
+    }
 }
 
 /// The child's side: one stage, tasks on stdin, answers on stdout.

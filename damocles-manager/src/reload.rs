@@ -14,6 +14,7 @@ use damocles_daemon::{
     clock::{Clock as _, SystemClock},
     exit::Fatal,
     signals::Reloads,
+    tls::Tls,
 };
 use damocles_types::ActorId;
 use parking_lot::Mutex;
@@ -61,6 +62,7 @@ pub struct Parts {
     pub served: Served,
     pub stores: Stores,
     pub guard: Guard,
+    pub tls: Tls,
     pub retention: watch::Sender<Retention>,
     pub db: Db,
 }
@@ -185,6 +187,7 @@ impl Reload {
         parts.stores.replace(new.stores, new.store_scans)?;
         parts.served.replace(new.miners);
         parts.guard.open(new.open_networks);
+        parts.tls.show(new.tls);
         parts.retention.send_replace(new.retention);
         let mut running = self.running.lock();
         (running.now, running.read_at) = (text, SystemClock.now_seconds());
@@ -303,6 +306,7 @@ mod tests {
                 served: Served::new(config.miners.clone()),
                 stores,
                 guard: Guard::new(Secret::new(b"secret"), Vec::new()),
+                tls: Tls::default(),
                 retention: watch::Sender::new(config.retention),
                 db,
             };

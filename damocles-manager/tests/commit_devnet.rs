@@ -53,7 +53,7 @@ fn policy() -> MinerPolicy {
             threshold: 2,
             max_wait: Duration::from_secs(3600),
             check_interval: Duration::from_millis(200),
-            max_base_fee: fvm_shared::econ::TokenAmount::default(),
+            max_base_fee: TokenAmount::default(),
             slack: Duration::from_secs(3 * 3600),
             fee: fee.clone(),
         },

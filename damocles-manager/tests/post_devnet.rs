@@ -54,7 +54,7 @@ fn policy() -> MinerPolicy {
             threshold: 1,
             max_wait: Duration::ZERO,
             check_interval: Duration::from_secs(60),
-            max_base_fee: fvm_shared::econ::TokenAmount::default(),
+            max_base_fee: TokenAmount::default(),
             slack: Duration::from_secs(3 * 3600),
             fee: fee.clone(),
         },

@@ -4,6 +4,7 @@
 use crate::managers::Managers;
 use axum::body::{Body, to_bytes};
 use damocles_api::caller::{CALLER_HEADER, Caller};
+use damocles_daemon::tls::ClientConfig;
 use damocles_types::Hidden;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION};
 use jsonrpsee::{
@@ -37,6 +38,8 @@ pub struct Connection {
     /// Their values may be secrets: operators put tokens of proxies here.
     pub headers: BTreeMap<String, Hidden>,
     pub token: Option<Hidden>,
+    /// How managers are believed that speak TLS; None: none of them does.
+    pub tls: Option<ClientConfig>,
     pub timeout: Duration,
 }
 
@@ -76,7 +79,11 @@ impl Connection {
             speaker: speaker.clone(),
             managers: managers.clone(),
         });
-        Ok(HttpClientBuilder::default()
+        let builder = match &self.tls {
+            Some(tls) => HttpClientBuilder::default().with_custom_cert_store(tls.clone()),
+            None => HttpClientBuilder::default(),
+        };
+        Ok(builder
             // the caller's own time is up first, and names the method
             .request_timeout(self.timeout.saturating_mul(2))
             .max_request_size(LARGEST_BODY)
@@ -84,7 +91,8 @@ impl Connection {
             .set_headers(headers)
             .set_http_middleware(ServiceBuilder::new().layer(courier))
             .set_rpc_middleware(RpcServiceBuilder::new())
-            .build(self.addr.now().0.rpc_url())?)
+            // each request says anew where it goes; this one says whether TLS may be spoken at all
+            .build(self.addr.most_guarded().rpc_url())?)
     }
 }
 
@@ -196,6 +204,7 @@ mod tests {
             addr: "http://m:1789".parse().unwrap(),
             headers: BTreeMap::from([("X-Proxy-Key".into(), "hidden-1".into())]),
             token: Some("hidden-2".into()),
+            tls: None,
             timeout: Duration::from_secs(1),
         };
         let printed = format!("{connection:?}");

@@ -26,6 +26,11 @@ impl ManagerAddr {
         if self.tls { "https" } else { "http" }
     }
 
+    /// Whether TLS is spoken there.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls
+    }
+
     /// `http://10.0.0.1:1789`
     pub fn origin(&self) -> String {
         format!("{}://{}:{}", self.scheme(), self.host, self.port)

@@ -47,6 +47,13 @@ impl Managers {
         (&self.0.all[turn % self.count()], Turn(turn))
     }
 
+    /// The first with which TLS is spoken, if there is one; else the one that is spoken to now.
+    pub fn most_guarded(&self) -> &ManagerAddr {
+        let all = &self.0.all;
+        let encrypted = all.iter().find(|manager| manager.is_encrypted());
+        encrypted.unwrap_or(self.now().0)
+    }
+
     /// The one of this turn did not answer: the next one is spoken to from now on, unless
     /// somebody has said so before.
     pub fn leave(&self, turn: Turn) {
@@ -93,6 +100,10 @@ mod tests {
         managers.leave(managers.now().1);
         managers.leave(managers.now().1);
         assert_eq!(*shared.now().0, addr(0), "round and round");
+        assert_eq!(*managers.most_guarded(), addr(0));
+        let guarded: ManagerAddr = "https://m9".parse().unwrap();
+        let mixed = Managers::new(addr(0), vec![addr(1), guarded.clone()]);
+        assert_eq!(*mixed.most_guarded(), guarded);
         let only: Managers = "http://m:1".parse().unwrap();
         only.leave(only.now().1);
         assert_eq!(only.to_string(), "http://m:1");

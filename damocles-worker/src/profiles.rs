@@ -7,7 +7,10 @@ use crate::{
     manager::{CallError, Manager},
     managers::Managers,
 };
-use damocles_daemon::exit::{Exit, Fatal};
+use damocles_daemon::{
+    exit::{Exit, Fatal},
+    tls,
+};
 use damocles_types::Hidden;
 use damocles_worker_config::profile::ASSIGNED;
 use std::time::Duration;
@@ -20,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// How the manager is spoken to, by the configuration.
 ///
 /// # Errors
-/// The token cannot be read.
+/// The token, or the certificates that are believed, cannot be read.
 pub fn connection(manager: &ManagerConfig) -> Result<Connection, Fatal> {
     let token = match &manager.token_file {
         None => None,
@@ -32,8 +35,12 @@ pub fn connection(manager: &ManagerConfig) -> Result<Connection, Fatal> {
             .hint("put the manager's token there (`damocles-manager util auth create-token --perm write`), readable by the worker's user")
         })?),
     };
+    let addr = Managers::new(manager.addr.clone(), manager.fallbacks.clone());
+    let encrypted = addr.most_guarded().is_encrypted();
+    let tls = encrypted.then(|| tls::caller(manager.ca.as_deref()));
     Ok(Connection {
-        addr: Managers::new(manager.addr.clone(), manager.fallbacks.clone()),
+        addr,
+        tls: tls.transpose()?,
         headers: manager.headers.clone(),
         token,
         timeout: manager.timeout,

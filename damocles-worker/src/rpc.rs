@@ -218,7 +218,7 @@ async fn call(
             Some(allowed)
         }
         Err(Denied::NoToken) => None,
-        Err(denied @ Denied::BadToken) => {
+        Err(denied @ (Denied::BadToken | Denied::Revoked | Denied::TooMany)) => {
             return (StatusCode::UNAUTHORIZED, format!("{denied}\n")).into_response();
         }
     };

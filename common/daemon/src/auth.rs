@@ -2,230 +2,30 @@
 //! and the rule for callers without one: the same host may, a network that the operator named
 //! may, nobody else (design law 12).
 
-use crate::{
-    exit::{Exit, Fatal},
-    file,
-};
+mod permission;
+mod secret;
+mod ledger;
+mod failures;
+
+pub use ledger::{Entry, LEDGER_FILE, Ledger, add, entries, revoke};
+pub use permission::{Permission, PermissionError, Permissions};
+pub use secret::{Bearer, Grant, Secret, id_of};
+
 use axum::http::{HeaderMap, header};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use failures::Failures;
 use ipnet::IpNet;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::RwLock;
-use rand::RngCore;
-use serde::{Deserialize, Serialize};
-use std::{
-    fmt, fs, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, str::FromStr, sync::Arc,
-};
-
-/// What a caller may do; each is asked for by itself, none includes another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Permission {
-    /// Look.
-    Read,
-    /// What workers do: take work and hand in results.
-    Write,
-    /// Let something be signed.
-    Sign,
-    /// What only an operator does.
-    Admin,
-}
-
-impl Permission {
-    const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Sign, Self::Admin];
-
-    const fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
-
-impl fmt::Display for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Sign => "sign",
-            Self::Admin => "admin",
-        })
-    }
-}
-
-/// A text that names no permission.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a permission; they are read, write, sign and admin")]
-pub struct PermissionError(String);
-
-impl FromStr for Permission {
-    type Err = PermissionError;
-
-    fn from_str(text: &str) -> Result<Self, PermissionError> {
-        Self::ALL
-            .into_iter()
-            .find(|p| p.to_string() == text)
-            .ok_or_else(|| PermissionError(text.to_owned()))
-    }
-}
-
-/// A set of permissions. As Lotus issues tokens, a level carries those below it:
-/// see [`Permissions::up_to`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permissions(u8);
-
-impl Permissions {
-    /// Everything.
-    pub fn all() -> Self {
-        Self::up_to(Permission::Admin)
-    }
-
-    /// `read` < `write` < `sign` < `admin`: that one and those before it.
-    pub fn up_to(top: Permission) -> Self {
-        Permission::ALL
-            .into_iter()
-            .filter(|p| p.bit() <= top.bit())
-            .collect()
-    }
-
-    pub const fn allows(self, permission: Permission) -> bool {
-        self.0 & permission.bit() != 0
-    }
-}
-
-impl FromIterator<Permission> for Permissions {
-    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
-        Self(permissions.into_iter().fold(0, |set, p| set | p.bit()))
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    #[serde(rename = "Allow")]
-    allow: Vec<String>,
-}
-
-/// The key that tokens are made and checked with.
-#[derive(Clone)]
-pub struct Secret {
-    encoding: Arc<EncodingKey>,
-    decoding: Arc<DecodingKey>,
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
-}
-
-impl Secret {
-    /// A secret of these bytes.
-    pub fn new(bytes: &[u8]) -> Self {
-        Self {
-            encoding: Arc::new(EncodingKey::from_secret(bytes)),
-            decoding: Arc::new(DecodingKey::from_secret(bytes)),
-        }
-    }
-
-    /// One that nobody knows: no token can be right.
-    pub fn unknown() -> Self {
-        let mut bytes = [0; 32];
-        rand::rngs::OsRng.fill_bytes(&mut bytes);
-        Self::new(&bytes)
-    }
-
-    /// Reads the secret file (base64 of 32 bytes, mode 0600), making it when there is none.
-    ///
-    /// # Errors
-    /// [`Exit::Refused`] unreadable, unwritable or open to others; [`Exit::Data`] damaged.
-    pub fn load_or_create(path: &Path) -> Result<Self, Fatal> {
-        let refused = |what: String| Fatal::new(Exit::Refused, what);
-        match fs::metadata(path) {
-            Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
-                return Err(refused(format!(
-                    "the token secret {} can be read by other users",
-                    path.display()
-                ))
-                .hint(format!("run: chmod 600 {}", path.display())));
-            }
-            Ok(_) => return Self::load(path),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(refused(format!("cannot look at {}: {e}", path.display()))),
-        }
-        let mut bytes = [0; 32];
-        rand::rngs::OsRng.fill_bytes(&mut bytes);
-        match file::create_atomic(path, STANDARD.encode(bytes).as_bytes(), 0o600) {
-            Ok(()) => Ok(Self::new(&bytes)),
-            // another daemon that begins at the same time was quicker: one secret for both
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::load(path),
-            Err(e) => Err(refused(format!(
-                "cannot write the token secret {}: {e}",
-                path.display()
-            ))),
-        }
-    }
-
-    /// Reads an existing secret file.
-    pub fn load(path: &Path) -> Result<Self, Fatal> {
-        let text = fs::read_to_string(path).map_err(|e| {
-            let exit = match e.kind() {
-                std::io::ErrorKind::NotFound => Exit::NotFound,
-                _ => Exit::Refused,
-            };
-            Fatal::new(
-                exit,
-                format!("cannot read the token secret {}: {e}", path.display()),
-            )
-        })?;
-        let bytes = STANDARD.decode(text.trim()).ok().filter(|b| b.len() >= 32);
-        bytes.map(|b| Self::new(&b)).ok_or_else(|| {
-            Fatal::new(
-                Exit::Data,
-                format!("the token secret {} is damaged", path.display()),
-            )
-            .hint("restore it, or remove it: then a new one is made, and every token must be made anew")
-        })
-    }
-
-    /// A token that carries `top` and the permissions below it; it does not expire.
-    pub fn token(&self, top: Permission) -> Result<String, Fatal> {
-        let claims = Claims {
-            allow: Permission::ALL
-                .into_iter()
-                .filter(|p| Permissions::up_to(top).allows(*p))
-                .map(|p| p.to_string())
-                .collect(),
-        };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| {
-            Fatal::new(
-                Exit::Unexpected,
-                format!("the token could not be made: {e}"),
-            )
-        })
-    }
-
-    /// What a token allows; None when it is not one of ours. Unknown permissions are skipped.
-    pub fn verify(&self, token: &str) -> Option<Permissions> {
-        let mut rules = Validation::new(Algorithm::HS256);
-        rules.required_spec_claims.clear();
-        rules.validate_nbf = true;
-        rules.leeway = CLOCKS_DIFFER;
-        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules).ok()?;
-        Some(
-            data.claims
-                .allow
-                .iter()
-                .filter_map(|p| p.parse().ok())
-                .collect(),
-        )
-    }
-}
-
-/// Seconds by which the clock of the host that made a token may differ from ours.
-const CLOCKS_DIFFER: u64 = 5;
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 /// Why a caller was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    #[error("the token is not one of this daemon's")]
+    #[error("the token is not one of this daemon's, or its time is over")]
     BadToken,
+    #[error("the token was revoked")]
+    Revoked,
+    #[error("too many wrong tokens came from this address: none is looked at for a minute")]
+    TooMany,
     #[error(
         "a token is needed: this caller is on another host or speaks for one (as a proxy or a browser does), and its network is not allowed without one"
     )]
@@ -283,11 +83,30 @@ fn is_this_host(name: &str) -> bool {
     !own.is_empty() && first(&own) == first(name)
 }
 
-/// Decides what a caller may do.
+/// A caller that may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    pub permissions: Permissions,
+    /// Whose token it showed; None: it needs none.
+    pub bearer: Option<Bearer>,
+}
+
+impl Admitted {
+    fn without_a_token(permissions: Permissions) -> Self {
+        Self {
+            permissions,
+            bearer: None,
+        }
+    }
+}
+
+/// Decides what a caller may do; clones decide as one.
 #[derive(Clone, Debug)]
 pub struct Guard {
     secret: Secret,
     open_networks: Arc<RwLock<Vec<IpNet>>>,
+    ledger: Option<Ledger>,
+    failures: Arc<Failures>,
 }
 
 impl Guard {
@@ -296,7 +115,16 @@ impl Guard {
         Self {
             secret,
             open_networks: Arc::new(RwLock::new(open_networks)),
+            ledger: None,
+            failures: Arc::default(),
         }
+    }
+
+    /// The same, which asks that list whether a token was revoked.
+    #[must_use]
+    pub fn asking(mut self, ledger: Ledger) -> Self {
+        self.ledger = Some(ledger);
+        self
     }
 
     /// From now on these are the open networks, for all clones.
@@ -304,24 +132,33 @@ impl Guard {
         *self.open_networks.write() = networks;
     }
 
-    /// What the caller at `peer` with these headers may do.
+    /// What the caller at `peer` with these headers may do; see [`Guard::admit`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn permissions(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Permissions, Denied> {
+        self.admit(peer, headers).map(|caller| caller.permissions)
+    }
+
+    /// Who the caller at `peer` with these headers is, and what it may do.
     ///
     /// A token always decides when there is one. Without one the same host may do everything,
     /// but not through a browser or a proxy, which speak for others (and say so in a header);
     /// open networks may read and write.
-    pub fn permissions(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Permissions, Denied> {
+    ///
+    /// # Errors
+    /// Why it may do nothing.
+    pub fn admit(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Admitted, Denied> {
+        let peer = peer.to_canonical();
         if let Some(value) = headers.get(header::AUTHORIZATION) {
             let token = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer "));
-            return token
-                .and_then(|t| self.secret.verify(t.trim()))
-                .ok_or(Denied::BadToken);
+            return self.bearer(peer, token.unwrap_or_default().trim());
         }
         if speaks_for_another(headers) {
             return Err(Denied::NoToken);
         }
-        let peer = peer.to_canonical();
         if peer.is_loopback() {
-            return Ok(Permissions::all());
+            return Ok(Admitted::without_a_token(Permissions::all()));
         }
         if self
             .open_networks
@@ -329,9 +166,37 @@ impl Guard {
             .iter()
             .any(|net| net.contains(&peer))
         {
-            return Ok(Permissions::up_to(Permission::Write));
+            let write = Permissions::up_to(Permission::Write);
+            return Ok(Admitted::without_a_token(write));
         }
         Err(Denied::NoToken)
+    }
+
+    fn bearer(&self, peer: IpAddr, token: &str) -> Result<Admitted, Denied> {
+        let now = Instant::now();
+        if self.failures.blocks(peer, token, now) {
+            return Err(Denied::TooMany);
+        }
+        let revoked = |id: &str| self.ledger.as_ref().is_some_and(|l| l.is_revoked(id));
+        let denied = match self.secret.verify(token) {
+            None => Denied::BadToken,
+            Some(bearer) if revoked(&bearer.id) => Denied::Revoked,
+            Some(bearer) => {
+                self.failures.right(token);
+                return Ok(Admitted {
+                    permissions: bearer.permissions,
+                    bearer: Some(bearer),
+                });
+            }
+        };
+        if self.failures.wrong(peer, now) {
+            tracing::warn!(
+                %peer, reason = %denied,
+                hint = "a worker with an old token? Whoever had a right one goes on",
+                "too many wrong tokens come from one address: for a minute none of them is looked at"
+            );
+        }
+        Err(denied)
     }
 }
 
@@ -419,31 +284,6 @@ mod tests {
     }
 
     #[test]
-    fn a_token_holds_from_its_first_to_its_last_second() {
-        let secret = Secret::new(&[7; 32]);
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
-        let token = |claims: serde_json::Value| {
-            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &secret.encoding).unwrap()
-        };
-        let allow = ["read"];
-        for (claims, valid) in [
-            (serde_json::json!({"Allow": allow, "exp": now + 600}), true),
-            (serde_json::json!({"Allow": allow, "exp": now - 30}), false),
-            (serde_json::json!({"Allow": allow, "nbf": now - 600}), true),
-            (serde_json::json!({"Allow": allow, "nbf": now + 600}), false),
-        ] {
-            assert_eq!(
-                secret.verify(&token(claims.clone())).is_some(),
-                valid,
-                "{claims}"
-            );
-        }
-    }
-
-    #[test]
     fn a_token_decides_even_on_the_same_host() {
         let guard = guard();
         let local = "127.0.0.1".parse().unwrap();
@@ -470,45 +310,44 @@ mod tests {
     }
 
     #[test]
-    fn many_that_begin_at_the_same_time_have_one_secret() {
-        let dir = tempfile::tempdir().unwrap();
-        for round in 0..20 {
-            let path = dir.path().join(format!("secret-{round}"));
-            let secrets: Vec<_> = std::thread::scope(|scope| {
-                let path = &path;
-                let start: Vec<_> = (0..8)
-                    .map(|_| scope.spawn(move || Secret::load_or_create(path).unwrap()))
-                    .collect();
-                start.into_iter().map(|s| s.join().unwrap()).collect()
-            });
-            let token = secrets[0].token(Permission::Read).unwrap();
-            for secret in &secrets {
-                assert!(secret.verify(&token).is_some());
-            }
+    fn a_revoked_token_opens_nothing_from_that_moment_on() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(LEDGER_FILE);
+        let guard = guard().asking(Ledger::open(&path).unwrap());
+        let far = "8.8.8.8".parse().unwrap();
+        let grant = Grant {
+            top: Permission::Write,
+            expires: None,
+            worker: Some("w1".into()),
+        };
+        let (id, token) = guard.secret.grant(&grant).unwrap();
+        let other = guard.secret.grant(&grant).unwrap().1;
+        let admitted = guard.admit(far, &bearer(&token)).unwrap();
+        assert_eq!(admitted.bearer.unwrap().worker.as_deref(), Some("w1"));
+        revoke(&path, &id, 1).unwrap();
+        for peer in ["8.8.8.8", "127.0.0.1"] {
+            let peer = peer.parse().unwrap();
+            assert_eq!(guard.admit(peer, &bearer(&token)), Err(Denied::Revoked));
+            assert!(guard.admit(peer, &bearer(&other)).is_ok());
         }
     }
 
     #[test]
-    fn the_secret_file_is_made_once_and_kept_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("jwt-secret");
-        let token = Secret::load_or_create(&path)
-            .unwrap()
-            .token(Permission::Sign)
-            .unwrap();
+    fn who_guesses_is_not_looked_at_any_more_and_its_neighbour_goes_on() {
+        let guard = guard();
+        let far = "8.8.8.8".parse().unwrap();
+        let known = guard.secret.token(Permission::Read).unwrap();
+        let unknown = guard.secret.token(Permission::Read).unwrap();
+        assert!(guard.admit(far, &bearer(&known)).is_ok());
+        let guess = || guard.admit(far, &bearer("a.b.c")).unwrap_err();
+        let guesses: Vec<_> = (0..100).map(|_| guess()).collect();
         assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
+            (guesses[0], guesses[99]),
+            (Denied::BadToken, Denied::TooMany)
         );
-        let again = Secret::load_or_create(&path).unwrap();
-        assert_eq!(
-            again.verify(&token),
-            Some(Permissions::up_to(Permission::Sign))
-        );
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(
-            Secret::load_or_create(&path).unwrap_err().exit,
-            Exit::Refused
-        );
+        assert!(guard.admit(far, &bearer(&known)).is_ok());
+        assert_eq!(guard.admit(far, &bearer(&unknown)), Err(Denied::TooMany));
+        let elsewhere = "8.8.4.4".parse().unwrap();
+        assert!(guard.admit(elsewhere, &bearer(&unknown)).is_ok());
     }
 }

@@ -165,6 +165,14 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// What one subscriber has of the IPv6 network is not one address but 2^64.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => Ipv6Addr::from(u128::from(six) >> 64 << 64).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -134,6 +134,8 @@ section! {
         "headers" headers: Option<BTreeMap<String, Hidden>> = None;
         /// New: file with the manager's token; sent as `Authorization: Bearer …`.
         "token_file" token_file: Option<PathBuf> = None;
+        /// New: file with the authority (PEM) that vouches for the certificate of a manager at `https://`; those that the system knows when left out.
+        "ca" ca: Option<PathBuf> = None;
         /// New: longest time that one call may take; `30s` when left out.
         "timeout" timeout: Option<Span> = None;
     }

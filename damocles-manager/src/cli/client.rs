@@ -7,7 +7,7 @@ use damocles_api::{
 };
 use damocles_daemon::{
     exit::{Exit, Fatal},
-    patience,
+    patience, tls,
 };
 use damocles_types::chain;
 use jsonrpsee::{
@@ -46,6 +46,15 @@ pub(super) struct Reach {
         hide_env_values = true
     )]
     token: Option<String>,
+    /// File with the authority (PEM) that vouches for the manager's certificate, when the system does not know it
+    #[arg(
+        long,
+        global = true,
+        env = "DAMOCLES_MANAGER_CA",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    ca: Option<PathBuf>,
 }
 
 /// A manager to ask.
@@ -109,7 +118,7 @@ impl Reach {
             .hint("write for example --api 127.0.0.1:1789")
         })?;
         Ok(Manager {
-            rpc: client(&url, self.token.as_deref(), limit)?,
+            rpc: client(&url, self.token.as_deref(), self.ca.as_deref(), limit)?,
             url,
             guessed_for,
         })
@@ -117,28 +126,42 @@ impl Reach {
 }
 
 /// A client with limits on time and size.
-pub(super) fn client(url: &str, token: Option<&str>, limit: Duration) -> Result<HttpClient, Fatal> {
+pub(super) fn client(
+    url: &str,
+    token: Option<&str>,
+    ca: Option<&Path>,
+    limit: Duration,
+) -> Result<HttpClient, Fatal> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
         let value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| Fatal::new(Exit::Usage, "the token holds characters that no token has"))?;
         headers.insert("authorization", value);
     }
-    HttpClient::builder()
+    let builder = HttpClient::builder()
         .set_headers(headers)
         .request_timeout(limit)
-        .max_response_size(MAX_ANSWER)
-        .build(url)
-        .map_err(|e| {
-            Fatal::new(
-                Exit::Usage,
-                format!("{url} is not an address of a daemon: {e}"),
-            )
-        })
+        .max_response_size(MAX_ANSWER);
+    let builder = if url.starts_with("https://") {
+        builder.with_custom_cert_store(tls::caller(ca)?)
+    } else {
+        builder
+    };
+    builder.build(url).map_err(|e| {
+        Fatal::new(
+            Exit::Usage,
+            format!("{url} is not an address of a daemon: {e}"),
+        )
+    })
 }
 
 /// The RPC address in whatever form it was given.
 fn url(address: &str) -> Option<String> {
+    let encrypted = ["https://", "wss://"]
+        .iter()
+        .any(|s| address.starts_with(s))
+        || (address.starts_with('/') && address.split('/').any(|p| ["https", "wss"].contains(&p)));
+    let scheme = if encrypted { "https" } else { "http" };
     let host = if let Some(rest) = address.strip_prefix('/') {
         let parts: Vec<&str> = rest.split('/').collect();
         match parts[..] {
@@ -147,7 +170,7 @@ fn url(address: &str) -> Option<String> {
             _ => return None,
         }
     } else {
-        let bare = ["http://", "ws://"]
+        let bare = ["http://", "ws://", "https://", "wss://"]
             .iter()
             .find_map(|s| address.strip_prefix(s))
             .unwrap_or(address);
@@ -159,6 +182,10 @@ fn url(address: &str) -> Option<String> {
             None => bare.to_owned(),
         }
     };
+    let host = match host.rsplit_once(':') {
+        None if encrypted => format!("{host}:443"),
+        _ => host,
+    };
     let (name, port) = host.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     let name = match name {
@@ -166,7 +193,7 @@ fn url(address: &str) -> Option<String> {
         "0.0.0.0" | "[::]" => "127.0.0.1",
         name => name,
     };
-    Some(format!("http://{name}:{port}{MANAGER_RPC_PATH}"))
+    Some(format!("{scheme}://{name}:{port}{MANAGER_RPC_PATH}"))
 }
 
 impl Manager {
@@ -214,10 +241,7 @@ pub(super) fn fatal(error: ClientError, who: &str, url: &str) -> Fatal {
                 format!("the {who} at {url} turned this caller away: it needs a token of that manager"),
             )
             .hint("make one on its host with `damocles-manager util auth create-token --perm admin`, and give it with --token"),
-            _ => Fatal::new(
-                Exit::Unreachable,
-                format!("the {who} at {url} cannot be reached: {}", chain(cause.as_ref())),
-            ),
+            _ => unreachable(who, url, &chain(cause.as_ref())),
         },
         ClientError::RequestTimeout => Fatal::new(
             Exit::Unreachable,
@@ -226,6 +250,24 @@ pub(super) fn fatal(error: ClientError, who: &str, url: &str) -> Fatal {
         .hint("look into its log"),
         other => Fatal::new(Exit::Unexpected, format!("the {who} at {url} answered strangely: {other}")),
     }
+}
+
+/// Who cannot be reached, and why. A certificate that is not believed has a hint of its own.
+fn unreachable(who: &str, url: &str, why: &str) -> Fatal {
+    const UNBELIEVED: &str = "invalid peer certificate";
+    if why.contains(UNBELIEVED) {
+        return Fatal::new(
+            Exit::Refused,
+            format!("the {who} at {url} is not believed to be what it says: {why}"),
+        )
+        .hint(
+            "name it as its certificate does, and give the authority that vouches for it with --ca",
+        );
+    }
+    Fatal::new(
+        Exit::Unreachable,
+        format!("the {who} at {url} cannot be reached: {why}"),
+    )
 }
 
 #[cfg(test)]
@@ -254,8 +296,25 @@ mod tests {
             url("/ip6/::1/tcp/1").as_deref(),
             Some("http://[::1]:1/rpc/v0")
         );
+        for (text, expected) in [
+            ("https://m.example", "https://m.example:443/rpc/v0"),
+            (
+                "wss://m.example:1789/rpc/v0",
+                "https://m.example:1789/rpc/v0",
+            ),
+            (
+                "/dns4/m.example/tcp/1789/https",
+                "https://m.example:1789/rpc/v0",
+            ),
+        ] {
+            assert_eq!(url(text).as_deref(), Some(expected), "{text}");
+        }
         for bad in ["", "host", "host:port", "/unix/x", "https"] {
             assert_eq!(url(bad), None, "{bad}");
         }
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod over_tls;

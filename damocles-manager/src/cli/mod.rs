@@ -26,7 +26,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::Reach;
 pub use config::ConfigArgs;
 use damocles_daemon::{
-    auth::Permission,
     build,
     exit::{Exit, Fatal},
     log::LogArgs,
@@ -164,9 +163,9 @@ enum UtilCommand {
     Roles(roles::RolesArgs),
     /// The manager's own keys, with which it signs messages itself
     Wallet(wallet::WalletArgs),
-    /// Tokens for callers on other hosts
+    /// Tokens for callers on other hosts, and who changed what
     #[command(subcommand)]
-    Auth(Auth),
+    Auth(auth::Auth),
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,19 +176,6 @@ enum Sealer {
     /// How sectors are proven
     #[command(subcommand)]
     Proving(posts::Proving),
-}
-
-#[derive(Debug, Subcommand)]
-enum Auth {
-    /// Make a token; reads the secret in the home, so it runs on the manager's host
-    #[command(after_help = "\
-Example, for a worker on another host:
-  damocles-manager util auth create-token --perm write")]
-    CreateToken {
-        /// read, write (workers), sign or admin; each includes those before it
-        #[arg(long)]
-        perm: Permission,
-    },
 }
 
 /// Where the home is.
@@ -230,7 +216,7 @@ pub async fn db(home: PathBuf, args: DbArgs) -> anyhow::Result<()> {
 pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
     let Util { reach, command } = util;
     match command {
-        UtilCommand::Auth(Auth::CreateToken { perm }) => auth::create_token(&home, perm),
+        UtilCommand::Auth(command) => auth::run(&home, command),
         UtilCommand::Sealer(Sealer::Sectors(command)) => {
             reach
                 .ask(&home, async |m| sectors::run(m, command).await)
@@ -314,6 +300,10 @@ mod tests {
             "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",
             "damocles-manager util auth create-token --perm write",
+            "damocles-manager util auth create-token --perm write --worker w1 --expires 90d --json",
+            "damocles-manager util auth list --json",
+            "damocles-manager util auth revoke 0a1b --json",
+            "damocles-manager util auth audit --last 5 --json",
             "damocles-manager config check --json",
             "damocles-manager config show --conf-dir /c --json",
             "damocles-manager config diff --api 127.0.0.1:1789 --json",

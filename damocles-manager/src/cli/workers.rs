@@ -183,7 +183,7 @@ async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
         }
     };
     let url = format!("http://{dest}/");
-    let threads = client::client(&url, None, client::TIME_LIMIT)?
+    let threads = client::client(&url, None, None, client::TIME_LIMIT)?
         .worker_list()
         .await
         .map_err(|e| {

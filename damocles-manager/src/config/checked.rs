@@ -17,6 +17,7 @@ use crate::policy::{
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse, parse_file},
     exit::Fatal,
+    tls::{Identity, IdentityError},
 };
 use damocles_processor::{KernelChoice, UnknownKernel};
 use ipnet::IpNet;
@@ -53,6 +54,8 @@ pub struct Config {
     /// Networks whose hosts may do what workers do without a token.
     pub open_networks: Vec<IpNet>,
     pub wallet: WalletPolicy,
+    /// What is shown on this manager's port; None: TLS is not spoken there.
+    pub tls: Option<Identity>,
     /// What was left out.
     pub notices: Vec<Notice>,
     /// The effective file as TOML, tokens masked.
@@ -108,6 +111,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
     let piece_market = pieces::market(&mut report, api.market.as_deref());
     let piece_stores = pieces::stores(&mut report, piece_stores);
+    let tls = tls(&mut report, &api.tls);
     let nodes = nodes(&mut report, api);
     let (database, upstream_database) = database::place(&mut report, db);
     let for_so_long = |kept: Duration| Some(kept).filter(|kept| !kept.is_zero());
@@ -159,10 +163,38 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         miners,
         open_networks,
         wallet,
+        tls,
         notices,
         effective,
         secrets,
     })
+}
+
+/// The certificate and its key, if there are any.
+fn tls(report: &mut Report, raw: &raw::Tls) -> Option<Identity> {
+    let raw::Tls { cert, key } = raw;
+    let missing = match (cert.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+        (true, true) => return None,
+        (true, false) => Some("Cert"),
+        (false, true) => Some("Key"),
+        (false, false) => None,
+    };
+    if let Some(missing) = missing {
+        report.fault(
+            &format!("Common.API.Tls.{missing}"),
+            "is missing: a certificate and its key belong together",
+        );
+        return None;
+    }
+    let read = Identity::read(&here(cert), &here(key));
+    let fault = |error| {
+        let at = match &error {
+            IdentityError::Certificate(_) => "Cert",
+            IdentityError::Key(_) => "Key",
+        };
+        report.fault(&format!("Common.API.Tls.{at}"), error);
+    };
+    read.map_err(fault).ok()
 }
 
 fn masked(mut raw: Raw) -> String {
@@ -215,6 +247,7 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
         market: _,
         max_head_age: _,
         sends_itself: _,
+        tls: _,
     } = api;
     let first = chain
         .filter(|c| !c.is_empty())

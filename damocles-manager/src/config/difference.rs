@@ -18,12 +18,13 @@ pub fn with_secrets(mut found: Vec<Difference>, same: bool) -> Vec<Difference> {
 }
 
 /// Tables whose keys count as soon as they are read.
-const NOW: [&str; 5] = [
+const NOW: [&str; 6] = [
     "Miners",
     "Common.PersistStores",
     "Common.ScanPersistStores",
     "Common.Retention",
     "Common.Auth",
+    "Common.API.Tls",
 ];
 
 /// All differences from one effective file to another, in the order of keys.

@@ -47,6 +47,17 @@ section! {
         "Gateway" gateway: Vec<String> = vec![];
         /// The deal market (venus-market): pieces that are in no piece store are asked for there. It assigns no deals to this version, so it may not be set together with `EnableDeals`, which takes deals from the manager's own queue.
         "Market" market: Option<String> = None;
+        "Tls" tls: Tls = Tls::default();
+    }
+}
+
+section! {
+    /// The encryption of this manager's own port; without a certificate nothing is encrypted, and tokens can be read on their way. Callers on this host may speak plain HTTP all the same. Both files are read again with the configuration (SIGHUP), so that a renewed certificate counts at once. New; upstream has no such table.
+    pub(super) struct Tls {
+        /// File with the certificate and those that it stands on, in PEM.
+        "Cert" cert: PathBuf = PathBuf::new();
+        /// File with its private key, in PEM. Let nobody but the manager's user read it.
+        "Key" key: PathBuf = PathBuf::new();
     }
 }
 

@@ -295,11 +295,20 @@ impl Db {
 
     /// The same database, whose verbs on sectors are refused unless this worker has the sector.
     pub fn for_worker(&self, caller: Option<Caller>) -> Self {
+        self.speaking(owner::Speaker::worker(caller))
+    }
+
+    /// The same for a worker whose token is its own.
+    pub fn for_bound_worker(&self, caller: Caller) -> Self {
+        self.speaking(owner::Speaker::Bound(caller.into()))
+    }
+
+    fn speaking(&self, speaker: owner::Speaker) -> Self {
         Self {
             store: self.store.clone(),
             highest: self.highest.clone(),
             fences: self.fences.clone(),
-            speaker: owner::Speaker::worker(caller),
+            speaker,
         }
     }
 

@@ -13,6 +13,9 @@ pub(in crate::db) enum Speaker {
     Manager,
     /// A worker. None: it did not say which (upstream's workers cannot).
     Worker(Option<Arc<Caller>>),
+    /// A worker whose token is its own: another's sector is none of its, whatever it says of its
+    /// store.
+    Bound(Arc<Caller>),
 }
 
 /// What a caller's right changes in the record.
@@ -53,6 +56,14 @@ fn right(record: &SectorRecord, caller: Option<&Caller>) -> Right {
     }
 }
 
+/// The same for a worker that is who it says, and nobody else.
+fn bound_right(record: &SectorRecord, caller: &Caller) -> Right {
+    match &record.owner {
+        Some(owner) if owner.worker != caller.worker => Right::Not(owner.clone()),
+        _ => right(record, Some(caller)),
+    }
+}
+
 /// Another one has the sector, or it was taken from the one that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::db) struct Refused {
@@ -69,17 +80,19 @@ impl Speaker {
     /// The worker that speaks, if it said who it is.
     pub(in crate::db) fn caller(&self) -> Option<&Caller> {
         match self {
-            Self::Worker(Some(caller)) => Some(caller),
+            Self::Worker(Some(caller)) | Self::Bound(caller) => Some(caller),
             Self::Worker(None) | Self::Manager => None,
         }
     }
 
     /// Whether the speaker may act on the sector; notes in the record that it has it now.
     pub(in crate::db) fn admitted(&self, record: &mut SectorRecord) -> Result<(), Refused> {
-        let Self::Worker(caller) = self else {
-            return Ok(());
+        let right = match self {
+            Self::Manager => return Ok(()),
+            Self::Worker(caller) => right(record, caller.as_deref()),
+            Self::Bound(caller) => bound_right(record, caller),
         };
-        match right(record, caller.as_deref()) {
+        match right {
             Right::Has => Ok(()),
             Right::Takes(caller) => {
                 record.owner = Some(caller);
@@ -148,6 +161,22 @@ mod tests {
         ] {
             let record = sector(owner.cloned(), taken.cloned());
             assert_eq!(right(&record, who), want, "{owner:?} {taken:?} {who:?}");
+        }
+        // a token of its own: the id of another's store helps nobody to the sector
+        for (owner, taken, who, want) in [
+            (None, None, &ours, takes(&ours)),
+            (Some(&ours), None, &ours, has()),
+            (Some(&ours), None, &moved, not(&ours)),
+            (Some(&upstream), None, &upstream, has()),
+            (Some(&upstream), None, &whole, not(&upstream)),
+            (None, Some(&ours), &ours, not(&ours)),
+        ] {
+            let record = sector(owner.cloned(), taken.cloned());
+            assert_eq!(
+                bound_right(&record, who),
+                want,
+                "{owner:?} {taken:?} {who:?}"
+            );
         }
         let mut over = sector(None, None);
         over.online = false;

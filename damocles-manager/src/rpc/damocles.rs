@@ -1,6 +1,6 @@
 //! `Damocles.*`: what is new of ours.
 
-use super::{error::ToRpc, rooms::Rooms};
+use super::{caller, error::ToRpc, rooms::Rooms};
 use crate::{db::Db, post, sealing::SealingError};
 use damocles_api::{
     damocles::{DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate},
@@ -50,6 +50,7 @@ impl DamoclesServer for Rooms {
     }
 
     async fn worker_leaves(&self, name: String) -> RpcResult<()> {
+        caller::may_speak_for(&name)?;
         let left = self.sealing.worker_leaves(name).await;
         left.map_err(ToRpc::to_worker)
     }
@@ -60,6 +61,7 @@ impl DamoclesServer for Rooms {
         instance: String,
         entries: Vec<TimelineEntry>,
     ) -> RpcResult<()> {
+        caller::may_speak_for(&instance)?;
         let sealing = self.called().sealing;
         let reported = sealing.report_timeline(sector, instance, entries).await;
         self.settle(sector, reported).await

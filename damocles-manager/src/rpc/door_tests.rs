@@ -12,6 +12,7 @@ use damocles_daemon::{
     auth::{Guard, Permission, Secret},
     http,
     metrics::Readiness,
+    tls::Tls,
 };
 use futures::{SinkExt, StreamExt};
 use jsonrpsee::server::ServerHandle;
@@ -45,6 +46,8 @@ async fn door(open_network: Option<&str>) -> Door {
         pieces: in_one_store(rooms.db.clone(), disk.path()),
         methods: rooms.methods().unwrap().into(),
         guard: Guard::new(secret.clone(), open.into_iter().collect()),
+        tls: Tls::default(),
+        audit: None,
         metrics,
         readiness: Readiness::waiting("the node"),
     };

@@ -1,10 +1,24 @@
-//! What every call passes before it reaches a room: known method, exact number of parameters,
-//! permission, a time limit, and a measurement. Large answers are made a few at a time, and not
+//! What every call passes before it reaches a room: known method, permission, a caller that is who
+//! its token says, exact number of parameters, a time limit, and a measurement; what may change
+//! something is noted afterwards with who did it. Large answers are made a few at a time, and not
 //! on the threads on which everybody else is served.
 
-use super::methods::{self, Method};
-use damocles_api::code::{NOT_PERMITTED, error};
-use damocles_daemon::{auth::Permissions, http::Held, metrics::Metrics, seldom::Seldom};
+use super::{
+    caller,
+    methods::{self, Method},
+    noted::Call,
+};
+use damocles_api::{
+    caller::Caller,
+    code::{NOT_PERMITTED, error},
+};
+use damocles_daemon::{
+    audit::Audit,
+    auth::{Bearer, Permissions},
+    http::Held,
+    metrics::Metrics,
+    seldom::Seldom,
+};
 use damocles_types::shown;
 use jsonrpsee::{
     MethodResponse,
@@ -129,26 +143,38 @@ async fn aside<T>(work: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| handle.block_on(work))
 }
 
+/// Writes down who called, and what came of it.
+fn note(call: Option<(Call, Audit)>, response: &MethodResponse) {
+    if let Some((call, log)) = call
+        && let Some(entry) = call.answered(response)
+    {
+        log.note(entry);
+    }
+}
+
 /// The gate in front of the methods.
 #[derive(Clone, Debug)]
 pub(super) struct Gate<S> {
     pub(super) inner: S,
     pub(super) metrics: ApiMetrics,
     pub(super) large: Large,
+    /// None: nobody keeps who changed what.
+    pub(super) audit: Option<Audit>,
+}
+
+/// The method that is called.
+fn known(request: &Request<'_>) -> Result<&'static Method, ErrorObjectOwned> {
+    methods::find(&request.method).ok_or_else(|| {
+        // upstream's words, which name it
+        let text = format!("method '{}' not found", shown(&request.method, 100));
+        error(METHOD_NOT_FOUND, text)
+    })
 }
 
 /// Whether the call may go on.
-fn admit(request: &Request<'_>) -> Result<&'static Method, ErrorObjectOwned> {
-    let Some(method) = methods::find(&request.method) else {
-        // upstream's words, which name it
-        let text = format!("method '{}' not found", shown(&request.method, 100));
-        return Err(error(METHOD_NOT_FOUND, text));
-    };
-    let allowed = request
-        .extensions()
-        .get::<Permissions>()
-        .copied()
-        .unwrap_or_default();
+fn admit(request: &Request<'_>, method: &Method) -> Result<(), ErrorObjectOwned> {
+    let extensions = request.extensions();
+    let allowed = extensions.get::<Permissions>().copied().unwrap_or_default();
     if !allowed.allows(method.permission) {
         return Err(error(
             NOT_PERMITTED,
@@ -169,7 +195,7 @@ fn admit(request: &Request<'_>) -> Result<&'static Method, ErrorObjectOwned> {
             ),
         ));
     }
-    Ok(method)
+    caller::is_itself(extensions.get::<Bearer>(), extensions.get::<Caller>())
 }
 
 fn count(params: Option<&Cow<'_, RawValue>>) -> Result<usize, ErrorObjectOwned> {
@@ -214,16 +240,25 @@ where
             inner,
             metrics,
             large,
+            audit,
         } = self.clone();
         async move {
-            let method = match admit(&request) {
+            let method = known(&request);
+            let changes = method.as_ref().is_ok_and(|method| method.changes());
+            let call = audit
+                .filter(|_| changes)
+                .map(|log| (Call::of(&request), log));
+            let admitted = method.and_then(|method| admit(&request, method).map(|()| method));
+            let method = match admitted {
                 Ok(method) => method,
                 Err(refusal) => {
                     if let Some(more) = REFUSED.now() {
                         let method = shown(&request.method, NAME);
                         tracing::warn!(%method, more, reason = refusal.message(), "call refused");
                     }
-                    return MethodResponse::error(request.id, refusal);
+                    let response = MethodResponse::error(request.id, refusal);
+                    note(call, &response);
+                    return response;
                 }
             };
             let id = request.id.clone();
@@ -255,6 +290,7 @@ where
             if response.is_error() {
                 metrics.failed.get_or_create(&label).inc();
             }
+            note(call, &response);
             tracing::debug!(
                 method = method.name,
                 code = response.as_error_code(),

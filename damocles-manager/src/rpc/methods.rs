@@ -12,6 +12,13 @@ pub struct Method {
     pub permission: Permission,
 }
 
+impl Method {
+    /// Whether it may change something: then it is noted who called it.
+    pub(super) fn changes(&self) -> bool {
+        self.permission != Read
+    }
+}
+
 const fn method(name: &'static str, params: usize, permission: Permission) -> Method {
     Method {
         name,

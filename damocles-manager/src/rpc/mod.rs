@@ -8,8 +8,9 @@
 
 mod methods;
 mod error;
-mod gate;
 mod caller;
+mod noted;
+mod gate;
 mod session;
 mod server;
 mod rooms;
@@ -59,3 +60,7 @@ mod door_tests;
 mod owner_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod token_tests;
+#[cfg(test)]
+mod tls_tests;

@@ -97,7 +97,10 @@ impl Rooms {
 
     /// The same for a worker that was made out in another way.
     pub(super) fn speaking_for(&self, caller: Option<Caller>) -> Self {
-        let db = self.db.for_worker(caller);
+        let db = match caller {
+            Some(caller) if caller::is_bound() => self.db.for_bound_worker(caller),
+            caller => self.db.for_worker(caller),
+        };
         Self {
             sealing: self.sealing.on(db.clone()),
             commit: self.commit.on(db.clone()),

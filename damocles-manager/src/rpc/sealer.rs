@@ -129,11 +129,17 @@ impl SealerServer for Rooms {
     ) -> RpcResult<SectorStanding> {
         // upstream's workers say in their reports alone who they are
         let worker = &report.worker;
-        let caller = caller::current().unwrap_or_else(|| Caller {
+        caller::may_speak_for(&worker.instance)?;
+        let told = || Caller {
             worker: worker.instance.clone(),
             location: worker.location.clone(),
             store: String::new(),
-        });
+        };
+        let caller = match caller::current() {
+            // a token tells the worker, but not where it seals
+            Some(caller) if !(caller::is_bound() && caller.location.is_empty()) => caller,
+            _ => told(),
+        };
         let state = report.state_change.next.clone();
         let it = self.speaking_for(Some(caller.clone()));
         let standing = it.sealing.report_state(sector, report).await;
@@ -162,6 +168,7 @@ impl SealerServer for Rooms {
     }
 
     async fn worker_ping(&self, info: WorkerPing) -> RpcResult<()> {
+        caller::may_speak_for(&info.name)?;
         self.sealing.ping(info).await.map_err(ToRpc::to_worker)
     }
 

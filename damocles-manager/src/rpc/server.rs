@@ -4,7 +4,7 @@ use super::{
     caller::{self, Called},
     gate::{ApiMetrics, Gate, Large},
     pieces,
-    session::{self, Answer, Sessions},
+    session::{self, Answer, Sessions, Still},
 };
 use crate::pieces::Pieces;
 use axum::{
@@ -18,10 +18,12 @@ use axum::{
 };
 use damocles_api::{MANAGER_RPC_PATH, code::NOT_PERMITTED};
 use damocles_daemon::{
+    audit::Audit,
     auth::{Denied, Guard, Permission, Permissions},
     http::{self, Caller},
     metrics::{self, Metrics, Readiness},
     seldom::Seldom,
+    tls::Tls,
 };
 use jsonrpsee::{
     Methods,
@@ -45,6 +47,10 @@ pub struct Serve {
     pub methods: Methods,
     pub pieces: Pieces,
     pub guard: Guard,
+    /// What is shown to those who speak TLS.
+    pub tls: Tls,
+    /// Where it is noted who changed what; None: nowhere.
+    pub audit: Option<Audit>,
     pub metrics: Metrics,
     pub readiness: Readiness,
 }
@@ -55,8 +61,9 @@ pub async fn run(
     serve: Serve,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let tls = serve.tls.clone();
     let (routes, _handle) = routes(serve, stop.clone());
-    http::serve(listener, routes, stop).await;
+    http::serve_with(tls, listener, routes, stop).await;
     Ok(())
 }
 
@@ -65,11 +72,13 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
     let (stop_handle, server_handle) = stop_channel();
     let api_metrics = ApiMetrics::register(&serve.metrics);
     let large = Large::default();
+    let audit = serve.audit.clone();
     let gate = RpcServiceBuilder::new()
         .layer_fn(move |inner| Gate {
             inner,
             metrics: api_metrics.clone(),
             large: large.clone(),
+            audit: audit.clone(),
         })
         .layer_fn(Called);
     let config = ServerConfig::builder()
@@ -90,6 +99,8 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
         guard,
         metrics,
         readiness,
+        audit: _,
+        tls: _,
     } = serve;
     let sessions = Sessions::new(MAX_REQUEST as usize, stop);
     let at_pieces = guard.clone();
@@ -102,23 +113,29 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
         .with_state(pieces)
         .layer(middleware::from_fn(admit));
     let rpc = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request| {
-        let allowed = guard.permissions(peer.ip(), request.headers());
+        let allowed = guard.admit(peer.ip(), request.headers());
+        let guard = guard.clone();
         let service = builder.clone().build(methods.clone(), stop_handle.clone());
         let sessions = sessions.clone();
         async move {
-            let permissions = match allowed {
-                Ok(permissions) => permissions,
+            let admitted = match allowed {
+                Ok(admitted) => admitted,
                 Err(denied) => return turn_away(peer, &denied),
             };
             if let Some(caller) = request.extensions().get::<Caller>() {
                 caller.trust();
             }
-            request.extensions_mut().insert(permissions);
+            request.extensions_mut().insert(admitted.permissions);
+            if let Some(bearer) = admitted.bearer {
+                request.extensions_mut().insert(bearer);
+            }
             caller::note(&mut request);
             if session::is_wanted(&request) {
                 let service = service.clone();
                 let each: Answer = Arc::new(move |call| Box::pin(answer(service.clone(), call)));
-                return sessions.open(peer.ip(), request, each).await;
+                let headers = request.headers().clone();
+                let still: Still = Arc::new(move || guard.admit(peer.ip(), &headers).map(drop));
+                return sessions.open(peer.ip(), request, each, still).await;
             }
             match whole(request).await {
                 Ok(request) => answer(service, request).await,

@@ -1,18 +1,20 @@
 //! WebSocket sessions: JSON-RPC over one lasting connection. Every message is answered as if it
 //! had been posted; a session has only so many calls at a time, and reads no further until there
-//! is room for the next. Sessions have places of their own, so that they take none from calls, and
+//! is room for the next. Who may not come in any more, because its token was revoked or its time is
+//! over, is answered nothing from then on, and shown out. Sessions have places of their own, so that they take none from calls, and
 //! share the memory that large messages take until they are answered.
 
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{
         FromRequestParts, Request,
-        ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code},
     },
     http::{Extensions, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use damocles_daemon::seldom::Seldom;
+use damocles_daemon::{auth::Denied, seldom::Seldom};
+use damocles_types::shown;
 use futures::future::{BoxFuture, OptionFuture};
 use std::{
     collections::HashMap,
@@ -40,8 +42,14 @@ const LARGE_AT_ONCE: usize = 16;
 const PING: Duration = Duration::from_secs(30);
 const SILENT: Duration = Duration::from_secs(75);
 
+/// Characters of the sentence with which a session is closed.
+const REASON: usize = 100;
+
 /// Answers one request.
 pub(super) type Answer = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// Whether the caller may still be here.
+pub(super) type Still = Arc<dyn Fn() -> Result<(), Denied> + Send + Sync>;
 
 /// The sessions of one listener, counted by address.
 #[derive(Clone, Debug)]
@@ -108,7 +116,13 @@ impl Sessions {
 
     /// Begins a session with a caller who may have one. What is in the extensions of the first
     /// request is in those of every call.
-    pub(super) async fn open(&self, peer: IpAddr, request: Request, answer: Answer) -> Response {
+    pub(super) async fn open(
+        &self,
+        peer: IpAddr,
+        request: Request,
+        answer: Answer,
+        still: Still,
+    ) -> Response {
         static TURNED_AWAY: Seldom = Seldom::new(Duration::from_secs(60));
         let (mut parts, _) = request.into_parts();
         let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
@@ -130,6 +144,7 @@ impl Sessions {
                 Session {
                     socket,
                     answer,
+                    still,
                     common: parts.extensions,
                     room,
                 }
@@ -143,6 +158,7 @@ impl Sessions {
 struct Session {
     socket: WebSocket,
     answer: Answer,
+    still: Still,
     common: Extensions,
     room: Arc<Semaphore>,
 }
@@ -158,6 +174,7 @@ impl Session {
         let mut calls = JoinSet::new();
         let mut waiting: Option<Waiting> = None;
         let mut heard = Instant::now();
+        let mut out = None;
         let mut pings = interval(PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -180,6 +197,12 @@ impl Session {
                 }
                 message = self.socket.recv(), if room => {
                     heard = Instant::now();
+                    if matches!(message, Some(Ok(Message::Text(_) | Message::Binary(_))))
+                        && let Err(denied) = (self.still)()
+                    {
+                        out = Some(denied);
+                        break;
+                    }
                     match message {
                         Some(Ok(Message::Text(text))) => waiting = self.take(&mut calls, text.into()),
                         Some(Ok(Message::Binary(bytes))) => waiting = self.take(&mut calls, bytes),
@@ -188,6 +211,10 @@ impl Session {
                     }
                 }
                 _ = pings.tick() => {
+                    if let Err(denied) = (self.still)() {
+                        out = Some(denied);
+                        break;
+                    }
                     let gone = heard.elapsed() > SILENT;
                     if gone || self.socket.send(Message::Ping(Vec::new().into())).await.is_err() {
                         return;
@@ -203,7 +230,12 @@ impl Session {
             }
         }
         // the other end is told; if it does not hear, it is gone
-        let _ = self.socket.send(Message::Close(None)).await;
+        let why = out.map(|denied| CloseFrame {
+            code: close_code::POLICY,
+            // a close frame has room for so much
+            reason: shown(&denied.to_string(), REASON).into_owned().into(),
+        });
+        let _ = self.socket.send(Message::Close(why)).await;
     }
 
     /// Answers a small message at once; a large one waits for its turn.
@@ -290,7 +322,11 @@ mod tests {
         let here = IpAddr::from([127, 0, 0, 1]);
         let route = move |request: Request| {
             let (sessions, each) = (sessions.clone(), Arc::clone(&each));
-            async move { sessions.open(here, request, each).await }
+            async move {
+                sessions
+                    .open(here, request, each, Arc::new(|| Ok(())))
+                    .await
+            }
         };
         let listener = tokio::net::TcpListener::bind((here, 0)).await.unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());

@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, header::HeaderName};
 use damocles_daemon::{
     auth::{Guard, Permission, Secret},
     metrics::{Metrics, Readiness},
+    tls::Tls,
 };
 use jsonrpsee::{core::client::ClientT, rpc_params, ws_client::WsClientBuilder};
 use serde_json::{Value, json};
@@ -75,6 +76,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
                 served,
                 stores,
                 guard: Guard::new(Secret::new(&[1; 32]), Vec::new()),
+                tls: Tls::default(),
                 retention: watch::Sender::new(Retention {
                     message_bodies: None,
                     timelines: None,
@@ -115,6 +117,8 @@ pub(super) async fn serve() -> Served {
         methods: rooms.clone().methods().unwrap().into(),
         pieces: in_one_store(rooms.db.clone(), disk.path()),
         guard: Guard::new(secret.clone(), vec![]),
+        tls: Tls::default(),
+        audit: None,
         metrics,
         readiness: readiness.clone(),
     };

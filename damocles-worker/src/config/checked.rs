@@ -78,6 +78,8 @@ pub struct ManagerConfig {
     pub fallbacks: Vec<ManagerAddr>,
     pub headers: BTreeMap<String, Hidden>,
     pub token_file: Option<PathBuf>,
+    /// The authority that vouches for the manager's certificate; None: those that the system knows.
+    pub ca: Option<PathBuf>,
     pub timeout: Duration,
 }
 
@@ -226,6 +228,7 @@ pub(super) fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<Mana
         fallbacks,
         headers,
         token_file,
+        ca,
         timeout,
     } = raw;
     let key = "sector_manager.rpc_client";
@@ -267,6 +270,7 @@ pub(super) fn check_manager(raw: &RpcClient, report: &mut Report) -> Option<Mana
         fallbacks: others,
         headers,
         token_file: token_file.clone(),
+        ca: ca.clone(),
         timeout,
     })
 }

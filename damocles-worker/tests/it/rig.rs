@@ -249,6 +249,7 @@ impl Rig {
             addr: Managers::new(config.manager.addr.clone(), Vec::new()),
             headers: Default::default(),
             token: None,
+            tls: None,
             timeout: Duration::from_secs(20),
         };
         let manager = Manager::new(&connection, runtime().handle().clone(), stop.clone()).unwrap();

@@ -293,6 +293,7 @@ fn what_a_proxy_says_in_the_managers_place_is_waited_out() {
             addr: format!("http://{address}").parse().unwrap(),
             headers: Default::default(),
             token: None,
+            tls: None,
             timeout: Duration::from_secs(20),
         };
         let runtime = runtime().handle().clone();

@@ -38,6 +38,7 @@ fn connection(address: SocketAddr) -> Connection {
         addr: format!("http://{address}").parse().unwrap(),
         headers: Default::default(),
         token: Some("a.good.token\n".into()),
+        tls: None,
         timeout: Duration::from_secs(20),
     }
 }

@@ -1,10 +1,12 @@
 //! Serving HTTP to whoever comes: nobody may hold a place without using it (law 9). A head
 //! that does not come, a connection that idles, a body that trickles and an answer that nobody
 //! reads are given up; places are counted, and strangers have only a share of them. What large
-//! requests take of memory is counted, too.
+//! requests take of memory is counted, too. Where there is a certificate, other hosts must speak
+//! TLS; callers on this host may, for what they say leaves it not.
 
 mod caller;
 mod long;
+mod greeting;
 mod patient;
 mod places;
 mod room;
@@ -13,7 +15,7 @@ mod standing;
 pub use caller::{Caller, Held};
 pub use long::Long;
 
-use crate::{runtime, seldom::Seldom};
+use crate::{runtime, seldom::Seldom, tls::Tls};
 use axum::{
     BoxError, Router,
     body::{Body, Bytes, HttpBody},
@@ -21,6 +23,7 @@ use axum::{
     http,
     response::{IntoResponse, Response},
 };
+use greeting::Greeted;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -29,6 +32,7 @@ use hyper_util::{
 use patient::Patient;
 use places::{Place, Places, Shares};
 use room::Room;
+use rustls::ServerConfig;
 use std::{
     convert::Infallible,
     io,
@@ -39,6 +43,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
@@ -82,13 +87,19 @@ const REMIND: Duration = Duration::from_secs(60);
 /// find a [`Caller`] in the extensions, whom they may trust. A call's limit does not hold for
 /// what it was upgraded to, and such a connection has no place here any more.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    serve_with(Tls::default(), listener, router, stop).await;
+}
+
+/// The same over TLS, while there is something to show.
+pub async fn serve_with(tls: Tls, listener: TcpListener, router: Router, stop: CancellationToken) {
     let places = runtime::connections(runtime::descriptors());
-    serve_within(LIMITS, Shares::of(places), listener, router, stop).await;
+    serve_within(LIMITS, Shares::of(places), tls, listener, router, stop).await;
 }
 
 async fn serve_within(
     limits: Limits,
     shares: Shares,
+    tls: Tls,
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,
@@ -112,7 +123,8 @@ async fn serve_within(
                             room: room.clone(),
                             caller: Caller::new(Arc::clone(&places), &place),
                         };
-                        connections.spawn(connection(stream, door, place, limits, stop.clone()));
+                        let shown = tls.now();
+                        connections.spawn(connection(stream, shown, door, place, limits, stop.clone()));
                     }
                     Err(places::Full) => if let Some(more) = turned_away.now() {
                         tracing::warn!(
@@ -170,6 +182,7 @@ async fn say_not_accepted(error: &io::Error, seldom: &Seldom) {
 
 async fn connection(
     stream: TcpStream,
+    shown: Option<Arc<ServerConfig>>,
     door: Door,
     place: Place,
     limits: Limits,
@@ -179,7 +192,35 @@ async fn connection(
         tracing::trace!("no TCP_NODELAY: {error}");
     }
     let overdue = overdue(door.caller.clone(), limits.stranger);
+    let mut overdue = pin!(overdue);
     let stream = Patient::new(stream, limits.stalled);
+    let Some(shown) = shown else {
+        return talk(stream, door, place, limits, stop, overdue).await;
+    };
+    let greeted = tokio::select! {
+        greeted = greeting::greeted(stream, shown, door.peer) => greeted,
+        () = &mut overdue => return,
+        () = stop.cancelled() => return,
+        () = place.leave.cancelled() => return,
+    };
+    match greeted {
+        Ok(Greeted::Encrypted(stream)) => talk(*stream, door, place, limits, stop, overdue).await,
+        Ok(Greeted::Plain(stream)) => talk(stream, door, place, limits, stop, overdue).await,
+        Err(error) => tracing::debug!(peer = %door.peer, "no TLS came about: {error}"),
+    }
+}
+
+/// Serves HTTP on an open connection.
+async fn talk<S>(
+    stream: S,
+    door: Door,
+    place: Place,
+    limits: Limits,
+    stop: CancellationToken,
+    overdue: Pin<&mut impl Future<Output = ()>>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // version 1 alone: waiting for the bytes that tell 1 from 2 has no limit of its own
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -266,3 +307,5 @@ where
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -30,6 +30,10 @@ impl<S> Patient<S> {
         }
     }
 
+    pub(super) fn inner(&self) -> &S {
+        &self.stream
+    }
+
     fn measure<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -9,9 +9,10 @@
 //! another hears the answer, as long as few others do.
 
 use super::standing::Standing;
+use crate::net;
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -155,7 +156,7 @@ impl Places {
     /// A place for a newcomer; strangers may lose theirs for it.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
         let peer = peer.to_canonical();
-        let (here, address) = (peer.is_loopback(), network(peer));
+        let (here, address) = (peer.is_loopback(), net::network(peer));
         let shares = self.shares;
         let mut guests = self.guests();
         let full = if here {
@@ -235,14 +236,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.guests().present.remove(&self.id);
-    }
-}
-
-/// What one subscriber has of the IPv6 network is not one address but 2^64.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(six) => Ipv6Addr::from(u128::from(six) >> 64 << 64).into(),
     }
 }
 

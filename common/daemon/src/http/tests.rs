@@ -68,7 +68,14 @@ impl Served {
             .route("/trust", get(trust))
             .route("/large", get(large))
             .route("/echo", post(|body: Bytes| async { body }));
-        let task = tokio::spawn(serve_within(limits, shares, listener, router, stop.clone()));
+        let task = tokio::spawn(serve_within(
+            limits,
+            shares,
+            Tls::default(),
+            listener,
+            router,
+            stop.clone(),
+        ));
         Self {
             address,
             stop,
