@@ -2,6 +2,7 @@
 //! generated, the examples load.
 
 use damocles_manager::{cli, config, rpc};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 fn root() -> PathBuf {
@@ -26,6 +27,7 @@ fn the_reference_pages_are_generated() {
     generated("config-manager.md", &config::reference_page());
     generated("cli-manager.md", &cli::reference_page());
     generated("rpc.md", &rpc_page());
+    generated("openrpc.json", &openrpc());
     let path = root().join("docs/metrics.md");
     let page = fs::read_to_string(path).unwrap();
     let page = damocles_daemon::pages::with_part(&page, "damocles-manager", &rpc::metrics_table());
@@ -42,10 +44,18 @@ struct Declared {
 /// Methods of every trait of `common/api`, by their whole name.
 fn declared() -> BTreeMap<String, Declared> {
     let files = fs::read_dir(root().join("common/api/src")).unwrap();
-    files
+    let mut all: BTreeMap<_, _> = files
         .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
         .flat_map(|text| methods(&text))
-        .collect()
+        .collect();
+    let discover = Declared {
+        sentence: "The OpenRPC document of all these methods, which lies in `docs/openrpc.json`."
+            .into(),
+        params: String::new(),
+        answer: "Value".into(),
+    };
+    all.insert("rpc.discover".into(), discover);
+    all
 }
 
 /// The methods of a file with a trait of one namespace.
@@ -115,7 +125,8 @@ fn rpc_page() -> String {
          contracts with upstream, names and shapes included; what is new stands in `Damocles.*`, and in fields that \
          upstream does not read. Errors have a code: `11001` the sector is over (given up, finished or removed), \
          `11404` there is no record of the sector, keep its files, `11409` another worker owns it, `11503` not now, \
-         ask again, `11403` a token is missing or does not allow it, `1` anything else.\n\n\
+         ask again, `11403` a token is missing or does not allow it, `1` anything else. For programs the same \
+         is in [openrpc.json](openrpc.json), and `rpc.discover` answers it.\n\n\
          ## damocles-manager\n\n`POST /rpc/v0`, and a WebSocket at the same path.\n\n{HEAD}"
     );
     for method in rpc::METHODS {
@@ -137,6 +148,103 @@ fn rpc_page() -> String {
         }
     }
     out
+}
+
+/// The JSON schema of a type as the traits write it, as far as its name alone tells. The shapes of
+/// structures are those of their documentation in `common/api`, under the name that is their title.
+fn schema(of: &str) -> Value {
+    let inside = |outer: &str| {
+        of.strip_prefix(outer)
+            .and_then(|rest| rest.strip_prefix('<'))
+            .and_then(|rest| rest.strip_suffix('>'))
+    };
+    if let Some(inner) = inside("Option") {
+        return json!({"oneOf": [schema(inner), {"type": "null"}]});
+    }
+    if let Some(inner) = inside("Vec") {
+        return json!({"type": "array", "items": schema(inner)});
+    }
+    if let Some(value) = inside("BTreeMap").and_then(|both| both.strip_prefix("String, ")) {
+        return json!({"type": "object", "additionalProperties": schema(value)});
+    }
+    match of {
+        "String" => json!({"type": "string"}),
+        "bool" => json!({"type": "boolean"}),
+        "null" => json!({"type": "null"}),
+        "u64" | "u32" => json!({"type": "integer", "minimum": 0}),
+        "i64" => json!({"type": "integer"}),
+        name => json!({"title": name}),
+    }
+}
+
+/// `docs/openrpc.json`: the same as the page, for programs.
+fn openrpc() -> String {
+    let all = declared();
+    let methods: Vec<Value> = rpc::METHODS
+        .iter()
+        .map(|method| {
+            let Declared {
+                sentence,
+                params,
+                answer,
+            } = &all[method.name];
+            let params: Vec<Value> = named(params)
+                .into_iter()
+                .map(|(name, kind)| json!({"name": name, "required": true, "schema": schema(kind)}))
+                .collect();
+            assert_eq!(params.len(), method.params, "{}", method.name);
+            json!({
+                "name": method.name,
+                "summary": sentence,
+                "paramStructure": "by-position",
+                "params": params,
+                "result": {"name": "result", "schema": schema(answer)},
+                "x-permission": method.permission.to_string(),
+            })
+        })
+        .collect();
+    let document = json!({
+        "openrpc": "1.3.2",
+        "info": {
+            "title": "damocles-manager",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "POST /rpc/v0, and a WebSocket at the same path. A schema with a title alone is the structure of that name in common/api.",
+        },
+        "methods": methods,
+    });
+    format!("{document:#}\n")
+}
+
+/// Names and types of parameters, as a trait writes them: `a: String, b: BTreeMap<String, u64>`.
+fn named(params: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    let (mut depth, mut begin) = (0, 0);
+    for (at, c) in params.char_indices().chain([(params.len(), ',')]) {
+        match c {
+            '<' => depth += 1,
+            '>' => depth -= 1,
+            ',' if depth == 0 => {
+                if let Some((name, kind)) = params[begin..at].split_once(": ") {
+                    found.push((name.trim(), kind.trim()));
+                }
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn types_have_schemas_and_parameters_names() {
+    assert_eq!(
+        named("a: Option<String>, b: BTreeMap<String, u64>"),
+        [("a", "Option<String>"), ("b", "BTreeMap<String, u64>")]
+    );
+    assert_eq!(named(""), []);
+    let list = schema("Option<Vec<u64>>");
+    assert_eq!(list["oneOf"][0]["items"]["minimum"], 0);
+    assert_eq!(schema("SectorId"), json!({"title": "SectorId"}));
 }
 
 #[test]

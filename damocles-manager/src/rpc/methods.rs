@@ -97,6 +97,8 @@ pub const METHODS: &[Method] = &[
     method("Damocles.WithdrawMessage", 2, Admin),
     method("Damocles.Workers", 1, Read),
     method("Damocles.TimelinePage", 2, Read),
+    // what there is
+    method(super::discover::METHOD, 0, Read),
 ];
 
 /// The method of that name.

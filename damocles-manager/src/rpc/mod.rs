@@ -6,6 +6,7 @@
 //!                                        ──► sealer · sealer_cli · damocles ──► rooms
 //! ```
 
+mod discover;
 mod methods;
 mod error;
 mod caller;

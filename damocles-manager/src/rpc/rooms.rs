@@ -1,6 +1,6 @@
 //! The rooms that answer calls, and what is counted when they do.
 
-use super::caller;
+use super::{caller, discover};
 use crate::{
     chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine, post::Asked,
     reload::Reload, sealing::Sealing, storage::Stores,
@@ -123,6 +123,7 @@ impl Rooms {
         module.merge(DamoclesProfilesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesProvingServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
+        module.merge(discover::module()?)?;
         Ok(module)
     }
 }
