@@ -232,6 +232,10 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         services.spawn("commit", commit::run(commit, roles.clone(), stop.clone()));
     }
     services.spawn(
+        "message counts",
+        rpc::watch_messages(db.clone(), metrics.clone(), stop.clone()),
+    );
+    services.spawn(
         "workers",
         rpc::watch_workers(sealing, metrics, stop.clone()),
     );

@@ -92,7 +92,7 @@ fn report(db: &Db, id: SectorId, seq: u64, next: &str, at: UnixMs) {
     reported.unwrap();
 }
 
-fn message(kind: MessageKind, sectors: &[SectorId], at: UnixMs) -> MessageRecord {
+pub(crate) fn message(kind: MessageKind, sectors: &[SectorId], at: UnixMs) -> MessageRecord {
     let mut message = intent().record(MessageId::new());
     (message.kind, message.sectors) = (kind, sectors.to_vec());
     (message.wanted_at, message.params) = (at, vec![7; 2000].into());

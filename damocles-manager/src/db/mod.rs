@@ -358,7 +358,7 @@ impl Db {
 #[cfg(test)]
 mod databases_tests;
 #[cfg(test)]
-mod lives_tests;
+pub(crate) mod lives_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

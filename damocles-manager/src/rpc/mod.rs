@@ -26,11 +26,13 @@ mod pieces;
 mod overview;
 mod profiles;
 mod proving;
+mod waiting;
 mod workers;
 
 pub use methods::{METHODS, Method};
 pub use rooms::{Counts, Rooms};
 pub use server::{Serve, run};
+pub use waiting::watch as watch_messages;
 pub use workers::watch as watch_workers;
 
 /// The part of docs/metrics.md that lists what this manager registers.
@@ -42,6 +44,7 @@ pub fn metrics_table() -> String {
     counts.committed(0);
     gate::ApiMetrics::register(&metrics).touch();
     self::workers::Gauges::register(&metrics).show(&[], 0);
+    waiting::Gauges::register(&metrics).touch();
     damocles_daemon::pages::metrics(&metrics)
 }
 
