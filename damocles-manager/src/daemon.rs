@@ -162,6 +162,21 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             db: db.clone(),
         },
     );
+    let poster = args.poster && roles.has(Role::Post);
+    let parts = if poster {
+        Some(post::Parts {
+            db: db.clone(),
+            chain: chain.clone(),
+            head: head.clone(),
+            messages: messages.clone(),
+            stores: stores.clone(),
+            prover: Arc::new(PoolProver::new(prover_pool(config.proving.kernel).await?)),
+            proving: config.proving.clone(),
+            by: roles.holder().to_owned(),
+        })
+    } else {
+        None
+    };
     let rooms = Rooms {
         db: db.clone(),
         sealing: sealing.clone(),
@@ -173,6 +188,8 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         asked: post::Asked {
             db: db.clone(),
             chain: chain.clone(),
+            served: served.clone(),
+            parts: parts.clone(),
         },
         reload: reload.clone(),
         counts: Counts::register(&metrics),
@@ -239,17 +256,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         "workers",
         rpc::watch_workers(sealing, metrics, stop.clone()),
     );
-    let poster = args.poster && roles.has(Role::Post);
-    if poster {
-        let parts = post::Parts {
-            db,
-            chain: chain.clone(),
-            head: head.clone(),
-            messages,
-            stores,
-            prover: Arc::new(PoolProver::new(prover_pool(config.proving.kernel).await?)),
-            proving: config.proving.clone(),
-        };
+    if let Some(parts) = parts {
         services.spawn(
             "post",
             post::run(parts, served.clone(), roles, stop.clone()),

@@ -7,7 +7,7 @@
 use damocles_devnet::{cli::Genesis, rpc::Node, start};
 use damocles_manager::{
     chain::{Chain, Head, NodeChain},
-    db::Db,
+    db::{Db, posts::PostRecord},
     messages::Engine,
     policy::{
         BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy, SectorPolicy,
@@ -78,7 +78,11 @@ fn policy() -> MinerPolicy {
         post: PostPolicy {
             enabled: true,
             senders: vec![],
-            fee,
+            // of which the miner's debts are paid, too
+            fee: FeePolicy {
+                max_fee: TokenAmount::from_whole(5),
+                ..fee
+            },
             confidence: 2,
             submit_confidence: None,
             challenge_confidence: None,
@@ -149,6 +153,7 @@ impl House {
             stores: self.stores.clone(),
             prover: self.prover.clone(),
             proving: ProvingPolicy::default(),
+            by: "this".into(),
         };
         let stop = CancellationToken::new();
         let mut set = JoinSet::new();
@@ -222,10 +227,10 @@ impl House {
     /// Sectors that are faulty; of them those that are not declared recovered.
     async fn faulty(&self) -> (BTreeSet<SectorNumber>, BTreeSet<SectorNumber>) {
         let (mut faulty, mut open) = (BTreeSet::new(), BTreeSet::new());
+        let head = TipSetKey::HEAD;
         for deadline in 0..DEADLINES {
-            let key = TipSetKey::HEAD;
-            let all = self.chain.miner_partitions(MINER, deadline, &key).await;
-            for partition in all.unwrap() {
+            let all = self.chain.miner_partitions(MINER, deadline, &head);
+            for partition in all.await.unwrap() {
                 faulty.extend(partition.faulty_sectors.iter());
                 open.extend((&partition.faulty_sectors - &partition.recovering_sectors).iter());
             }
@@ -233,21 +238,17 @@ impl House {
         (faulty, open)
     }
 
-    /// One more block, and what the poster has to do in good time before the next.
+    /// One more block, and all that the poster has to do at it: blocks are slower than that.
     async fn go_on(&self) -> Epoch {
         let height = self.mine().await;
         let di = self.deadline().await;
-        if height == di.close - LATE && !self.due(di.index).await.is_empty() {
-            until_async("the window's proofs, or a word on why not", async || {
-                let posts = post::window_posts(&self.db, MINER, 8).await.unwrap();
-                let mut mine = posts.iter().filter(|p| p.open == di.open).peekable();
-                let told = |p: &damocles_api::post::WindowPostRecord| {
-                    p.message.is_some() || p.error.is_some() || p.state == "Landed"
-                };
-                mine.peek().is_some() && mine.all(told)
-            })
-            .await;
-        }
+        let due = (di.open..di.close).contains(&height) && !self.due(di.index).await.is_empty();
+        until_async("what is to be done for the windows", async || {
+            let posts = self.db.recent_posts(MINER, 8).unwrap();
+            let planned = posts.iter().any(|p| p.key.open == di.open);
+            (planned || !due) && posts.iter().all(|p| self.is_done(p, height))
+        })
+        .await;
         let head = TipSetKey::HEAD;
         let place = self.chain.sector_partition(MINER, DAMAGED, &head).await;
         let period = di.wpost_proving_period;
@@ -256,8 +257,8 @@ impl House {
             open += period;
         }
         let (_, faulty) = self.faulty().await;
-        let last = height == open - di.fault_declaration_cutoff - LATE;
-        if last && faulty.contains(&DAMAGED) {
+        let cutoff = open - di.fault_declaration_cutoff;
+        if (cutoff - WINDOW..cutoff).contains(&height) && faulty.contains(&DAMAGED) {
             until_async("a declaration, or a word on why not", async || {
                 let Some(record) = self.db.recovery(MINER, open).unwrap() else {
                     return false;
@@ -266,11 +267,30 @@ impl House {
                     let message = self.db.message(d.message).unwrap().unwrap();
                     message.cid.is_some()
                 });
-                record.error.is_some() || !record.declared.is_empty() && pushed
+                let rests = record.retry_at.is_some_and(|at| at > height);
+                rests || !record.declared.is_empty() && pushed
             })
             .await;
         }
         height
+    }
+}
+
+impl House {
+    /// Whether nothing is left to be done for a WindowPoSt at that head.
+    fn is_done(&self, post: &PostRecord, height: Epoch) -> bool {
+        let sent = || {
+            let message = self.db.message(post.message?).unwrap()?;
+            message.cid
+        };
+        post.state.is_final()
+            || post.retry_at.is_some_and(|at| at > height)
+            || match post.state.to_string().as_str() {
+                "Waiting" => height <= post.challenge,
+                "Proved" => height < post.key.open,
+                "Submitted" => sent().is_some(),
+                _ => false,
+            }
     }
 }
 
@@ -319,7 +339,11 @@ async fn a_truncated_sector_alone_becomes_faulty_and_recovers_after_its_repair()
     let repaired = house.chain.head().await.unwrap().height;
     while !house.faulty().await.0.is_empty() {
         let height = house.go_on().await;
-        assert!(height < repaired + 3 * period, "it never recovered");
+        let tried = house.db.recoveries(MINER, 0).unwrap();
+        assert!(
+            height < repaired + 3 * period,
+            "it never recovered: {tried:?}"
+        );
     }
     let declared = house.db.recoveries(MINER, 0).unwrap();
     let declared: Vec<_> = declared.iter().flat_map(|r| &r.declared).collect();
@@ -459,7 +483,7 @@ async fn presealed_sectors_stay_proven_over_two_periods_and_a_restart() {
     let period = WINDOW * DEADLINES as Epoch;
     let end = first + 2 * period + 2 * WINDOW;
     loop {
-        let height = house.mine().await;
+        let height = house.go_on().await;
         let di = house.deadline().await;
         let in_window = di.open <= height && height < di.close;
         let due = house.due(di.index).await;

@@ -3,6 +3,7 @@
 use damocles_types::{ActorId, Epoch, SectorNumber};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A faulty sector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,16 @@ pub struct DeadlinesView {
     pub deadlines: Vec<DeadlineView>,
 }
 
+/// What was found of the sectors of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CheckView {
+    /// So many sectors were looked at.
+    pub checked: u64,
+    /// Those that cannot be proven now, and why.
+    pub bad: BTreeMap<SectorNumber, String>,
+}
+
 #[rpc(client, server, namespace = "Damocles", namespace_separator = ".")]
 pub trait DamoclesProving {
     /// The faulty sectors of a miner.
@@ -72,4 +83,15 @@ pub trait DamoclesProving {
     /// The deadlines of a miner.
     #[method(name = "Deadlines")]
     async fn deadlines(&self, miner: ActorId) -> RpcResult<DeadlinesView>;
+
+    /// Looks whether the sectors of a partition could be proven now; `strict`: what a challenge
+    /// asks for is read of each.
+    #[method(name = "CheckPartition")]
+    async fn check_partition(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        partition: u64,
+        strict: bool,
+    ) -> RpcResult<CheckView>;
 }

@@ -1,12 +1,14 @@
 //! `Venus.*` as operators' commands call it.
 
 use crate::{
+    post::ExtSector,
     sector::{CidJson, SectorState, TerminateInfo},
-    store::StoreDetailedInfo,
+    store::{FoundInstance, StoreDetailedInfo},
     workers::WorkerPingInfo,
 };
-use damocles_types::{ActorId, SectorId};
+use damocles_types::{ActorId, SectorId, SectorNumber};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
+use std::collections::BTreeMap;
 
 /// Read side of the operators' interface that this version serves.
 #[rpc(server, client, namespace = "Venus", namespace_separator = ".")]
@@ -65,6 +67,25 @@ pub trait SealerCli {
     /// Gives back the space that is reserved for a sector; false: none was.
     #[method(name = "StoreReleaseReserved")]
     async fn store_release_reserved(&self, sector: SectorId) -> RpcResult<bool>;
+
+    /// The stores that a replica lies in; `kind` is `"normal"` or `"upgrade"`. Asked by posters of
+    /// upstream that have no index of their own.
+    #[method(name = "SectorIndexerFind")]
+    async fn sector_indexer_find(&self, kind: String, sector: SectorId)
+    -> RpcResult<FoundInstance>;
+
+    /// Which of these sectors of a miner cannot be proven now, and why; `strict`: what a challenge
+    /// asks for is read of each. The proof type and `state_check` change nothing: both are taken
+    /// from the chain.
+    #[method(name = "CheckProvable")]
+    async fn check_provable(
+        &self,
+        miner: ActorId,
+        proof_type: i64,
+        sectors: Vec<ExtSector>,
+        strict: bool,
+        state_check: bool,
+    ) -> RpcResult<BTreeMap<SectorNumber, String>>;
 
     /// The manager's version.
     #[method(name = "Version")]

@@ -53,3 +53,19 @@ pub struct StoreDetailedInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
+
+/// Names of the stores that a replica lies in; empty: it is in none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SectorAccessStores {
+    pub sealed_file: String,
+    pub cache_dir: String,
+}
+
+/// What the index knows of a replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FoundInstance {
+    pub found: bool,
+    pub instance: SectorAccessStores,
+}

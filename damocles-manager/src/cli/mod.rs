@@ -224,7 +224,7 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
         }
         UtilCommand::Sealer(Sealer::Proving(command)) => {
             reach
-                .ask(&home, async |m| posts::run(m, command).await)
+                .ask_patiently(&home, async |m| posts::run(m, command).await)
                 .await
         }
         UtilCommand::Wallet(args) => wallet::run(reach, &home, args).await,

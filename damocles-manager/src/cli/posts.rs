@@ -5,10 +5,11 @@ use clap::{Args, Subcommand};
 use damocles_api::{
     damocles::DamoclesClient,
     post::WindowPostRecord,
-    proving::{DamoclesProvingClient, DeadlineView, DeadlinesView},
+    proving::{CheckView, DamoclesProvingClient, DeadlineView, DeadlinesView},
 };
 use damocles_daemon::table::Table;
 use damocles_types::ActorId;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Proving {
@@ -36,6 +37,20 @@ Example:
     Faults(OfMiner),
     /// Deadlines of a miner, and what lies in them
     Deadlines(OfMiner),
+    /// Look whether a miner's sectors could be proven now
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer proving check 1000 --slow")]
+    Check {
+        #[command(flatten)]
+        of: OfMiner,
+        /// Only this deadline
+        #[arg(long)]
+        deadline: Option<u64>,
+        /// Read of each sector what a challenge asks for; without it files and sizes are looked at
+        #[arg(long)]
+        slow: bool,
+    },
     /// A deadline of a miner, and the WindowPoSts that this manager made for it
     Deadline {
         #[command(flatten)]
@@ -61,6 +76,7 @@ pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<(
         Proving::Info(of) => info(manager, of).await,
         Proving::Faults(of) => faults(manager, of).await,
         Proving::Deadlines(of) => deadlines(manager, of).await,
+        Proving::Check { of, deadline, slow } => check(manager, of, deadline, slow).await,
         Proving::Deadline { of, deadline } => one(manager, of, deadline).await,
     }
 }
@@ -171,6 +187,45 @@ async fn deadlines(manager: &Manager, of: OfMiner) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Partition by partition, so that a person sees how far it is.
+async fn check(
+    manager: &Manager,
+    of: OfMiner,
+    deadline: Option<u64>,
+    slow: bool,
+) -> anyhow::Result<()> {
+    let view = asked(manager, of.miner).await?;
+    let wanted = |d: &&DeadlineView| deadline.is_none_or(|only| d.index == only);
+    let (mut checked, mut bad) = (0, BTreeMap::new());
+    for d in view.deadlines.iter().filter(wanted) {
+        for partition in 0..d.partitions {
+            let found = manager
+                .rpc
+                .check_partition(of.miner, d.index, partition, slow);
+            let found = found.await.map_err(|e| manager.failed(e))?;
+            checked += found.checked;
+            eprintln!(
+                "deadline {} partition {partition}: {} sectors, {} cannot be proven",
+                d.index,
+                found.checked,
+                found.bad.len()
+            );
+            bad.extend(found.bad);
+        }
+    }
+    if of.json {
+        return show::json(&CheckView { checked, bad });
+    }
+    for (sector, why) in &bad {
+        show::say(format!("sector {sector}: {why}"));
+    }
+    println!(
+        "{checked} sectors, of which {} cannot be proven now",
+        bad.len()
+    );
+    Ok(())
+}
+
 async fn one(manager: &Manager, of: OfMiner, deadline: u64) -> anyhow::Result<()> {
     let view = asked(manager, of.miner).await?;
     let Some(this) = view.deadlines.iter().find(|d| d.index == deadline) else {
@@ -191,10 +246,28 @@ async fn one(manager: &Manager, of: OfMiner, deadline: u64) -> anyhow::Result<()
         println!();
         show::print(&of_posts(&posts));
     }
+    for post in &posts {
+        show::say(way(post));
+    }
     for (sector, why) in posts.iter().flat_map(|post| &post.skipped) {
         show::say(format!("sector {sector} was skipped: {why}"));
     }
     Ok(())
+}
+
+/// When a WindowPoSt came where it did, in epochs.
+fn way(post: &WindowPostRecord) -> String {
+    let steps = [
+        ("due", post.seen_at),
+        ("challenged", post.challenged_at),
+        ("read", post.read_at),
+        ("proven", post.proven_at),
+        ("submitted", post.submitted_at),
+        ("on chain", post.landed_at),
+    ];
+    let steps = steps.map(|(name, at)| format!("{name} {}", show::or_dash(at)));
+    let by = show::or_dash(post.by.as_ref());
+    format!("window at {}: {}; by {by}", post.open, steps.join(", "))
 }
 
 async fn posts(manager: &Manager, miner: ActorId, limit: u32, json: bool) -> anyhow::Result<()> {

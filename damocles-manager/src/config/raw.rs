@@ -300,7 +300,7 @@ section! {
         "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
         /// Older name of `GasFeeCap`, used when that is empty or zero.
         "MaxFeeCap" max_fee_cap: Fil = Fil::default();
-        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins. Empty or zero: it is made no dearer than `GasFeeCap`. A message that declares recoveries pays up to so much of the fees that the miner owes, without which the chain takes none. New.
         "MaxFee" max_fee: Fil = Fil::whole(5);
         /// When the messages of this kind that ran within a day (UTC) have cost so much, none is made dearer; they are sent all the same. Empty or zero: no limit. New.
         "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();

@@ -47,6 +47,27 @@ pub struct StoredProof {
     pub partitions: Vec<ProvenPartition>,
 }
 
+/// Heads at which a WindowPoSt came where it did, the last time in each case; None: not yet, or a
+/// record of a version that did not note it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Steps {
+    /// It was known that it is due.
+    pub seen: Option<Epoch>,
+    pub challenged: Option<Epoch>,
+    /// It was known which sectors can be proven.
+    pub read: Option<Epoch>,
+    pub proven: Option<Epoch>,
+    /// The message engine had it.
+    pub submitted: Option<Epoch>,
+}
+
+impl Steps {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A WindowPoSt as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostRecord {
@@ -70,6 +91,11 @@ pub struct PostRecord {
     /// The message that carries it; the last one, if several were needed.
     pub message: Option<MessageId>,
     pub landed_at: Option<Epoch>,
+    #[serde(default, skip_serializing_if = "Steps::is_empty")]
+    pub steps: Steps,
+    /// The manager that took the last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Failed attempts in a row.
     pub tries: u32,
     /// Not before this epoch is the next attempt made.
@@ -99,6 +125,8 @@ impl PostRecord {
             proving_epochs: None,
             message: None,
             landed_at: None,
+            steps: Steps::default(),
+            by: None,
             tries: 0,
             retry_at: None,
             error: None,

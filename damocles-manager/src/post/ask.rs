@@ -2,12 +2,15 @@
 //! tells, and the records tell why.
 
 use crate::{
-    chain::{Chain, ChainError},
+    chain::{Chain, ChainError, Head},
     db::{Db, DbError, posts::PostRecord, recoveries::RecoveryRecord},
+    post::{Parts, context::Context, sectors::Sorted},
+    served::Served,
 };
-use damocles_api::proving::{DeadlineView, DeadlinesView, FaultView, FaultsView};
+use damocles_api::proving::{CheckView, DeadlineView, DeadlinesView, FaultView, FaultsView};
 use damocles_node::{DeadlineInfo, Partition, TipSetKey};
 use damocles_types::{ActorId, Epoch, SectorNumber};
+use fvm_ipld_bitfield::BitField;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// WindowPoSts in which the reasons are looked for: of some days.
@@ -20,6 +23,16 @@ pub enum AskError {
     Chain(#[from] ChainError),
     #[error(transparent)]
     Db(#[from] DbError),
+    #[error("{0}")]
+    Step(String),
+    #[error("miner t0{0} has no such partition")]
+    NoPartition(ActorId),
+    #[error("this manager does not serve miner t0{0}")]
+    NoMiner(ActorId),
+    #[error(
+        "this manager reads no sectors, as it proves none; ask one that runs with --poster, or without a strict check"
+    )]
+    NoProver,
 }
 
 /// Who answers.
@@ -27,6 +40,9 @@ pub enum AskError {
 pub struct Asked {
     pub db: Db,
     pub chain: Arc<dyn Chain>,
+    pub served: Served,
+    /// Of the poster, where there is one.
+    pub parts: Option<Parts>,
 }
 
 /// A miner at a head.
@@ -112,6 +128,58 @@ impl Asked {
             height: at.height,
             available: available.to_string(),
             faults,
+        })
+    }
+}
+
+impl Asked {
+    /// Which of these sectors cannot be proven now, and why.
+    ///
+    /// # Errors
+    /// A miner that is not served, a node that does not answer, a failing database; a manager
+    /// without a poster.
+    pub async fn check(
+        &self,
+        miner: ActorId,
+        sectors: &BitField,
+        strict: bool,
+    ) -> Result<BTreeMap<SectorNumber, String>, AskError> {
+        let policy = self.served.miner(miner).ok_or(AskError::NoMiner(miner))?;
+        let parts = self.parts.clone().ok_or(AskError::NoProver)?;
+        let context = Context::new(parts, self.served.clone(), policy);
+        let tip = self.chain.head().await?;
+        let head = Head {
+            height: tip.height,
+            key: tip.cids,
+            timestamp: 0,
+        };
+        let looked = context
+            .could_be_proven(sectors, strict, &head, Epoch::MAX)
+            .await;
+        let Sorted { bad, mut away, .. } = looked.map_err(|e| AskError::Step(e.to_string()))?;
+        away.extend(bad);
+        Ok(away)
+    }
+
+    /// The same for the sectors of a partition that live.
+    ///
+    /// # Errors
+    /// As above, or no such partition.
+    pub async fn check_partition(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        partition: u64,
+        strict: bool,
+    ) -> Result<CheckView, AskError> {
+        let key = TipSetKey::HEAD;
+        let all = self.chain.miner_partitions(miner, deadline, &key).await?;
+        let index = usize::try_from(partition).ok();
+        let this = index.and_then(|index| all.get(index));
+        let this = this.ok_or(AskError::NoPartition(miner))?;
+        Ok(CheckView {
+            checked: this.live_sectors.len(),
+            bad: self.check(miner, &this.live_sectors, strict).await?,
         })
     }
 }
@@ -209,6 +277,8 @@ mod tests {
         let asked = Asked {
             db,
             chain: Arc::new(chain),
+            served: Served::new(Vec::new()),
+            parts: None,
         };
         let view = asked.deadlines(1000).await.unwrap();
         assert_eq!((view.current, view.height), (2, 130));

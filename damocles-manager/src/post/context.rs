@@ -102,6 +102,7 @@ impl Context {
 
     /// Stores the record, if nobody else has done so since it was read.
     pub(super) async fn store(&self, record: &mut PostRecord) -> Result<(), StepError> {
+        record.by = Some(self.parts.by.clone());
         let changed = record.clone();
         *record = self.parts.db.call(move |db| db.put_post(&changed)).await?;
         Ok(())

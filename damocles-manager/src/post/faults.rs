@@ -11,6 +11,7 @@ use fil_actors_shared::v18::runtime::policy_constants::{
 };
 use fvm_ipld_bitfield::BitField;
 use fvm_ipld_encoding::RawBytes;
+use fvm_shared::econ::TokenAmount;
 use std::collections::HashSet;
 
 /// An opening of a deadline that still takes declarations.
@@ -186,6 +187,17 @@ pub(super) fn declared(
         out.messages.push(message);
     }
     out
+}
+
+/// What must be paid so that the chain takes a recovery: the fees that the miner owes beyond what
+/// it has free, and a tenth more, as the next ones come meanwhile. `available` as the chain tells
+/// it, less than nothing for a debt.
+pub(super) fn payment(available: &TokenAmount) -> TokenAmount {
+    if !available.is_negative() {
+        return TokenAmount::default();
+    }
+    let owed = -available.clone();
+    &owed + owed.div_ceil(10)
 }
 
 /// A message could not be built.

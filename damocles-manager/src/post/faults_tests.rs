@@ -214,3 +214,15 @@ fn away_is_waited_for_half_of_the_time() {
     assert!(!waits_for_away(200, 170, 230));
     assert!(!waits_for_away(170, 170, 171));
 }
+
+#[test]
+fn a_debt_is_paid_with_a_tenth_more() {
+    for (available, pays) in [(5, 0), (0, 0), (-1, 2), (-10, 11), (-1000, 1100)] {
+        let pays = TokenAmount::from_atto(pays);
+        assert_eq!(
+            payment(&TokenAmount::from_atto(available)),
+            pays,
+            "{available}"
+        );
+    }
+}

@@ -6,7 +6,7 @@ use crate::{
     chain::Head,
     db::{
         Db, DbError,
-        posts::{PostKey, PostRecord},
+        posts::{PostKey, PostRecord, Steps},
     },
     policy::MinerPolicy,
     post::{
@@ -338,6 +338,11 @@ impl Context {
                     PostRecord::planned(key, window.index, window.challenge, window.close);
                 Some(PostRecord {
                     partitions: group,
+                    steps: Steps {
+                        seen: Some(now.head.height),
+                        ..Steps::default()
+                    },
+                    by: Some(self.parts.by.clone()),
                     ..planned
                 })
             })

@@ -60,6 +60,8 @@ pub struct Parts {
     pub stores: Stores,
     pub prover: Arc<dyn Prover>,
     pub proving: ProvingPolicy,
+    /// The name of this process, for the records.
+    pub by: String,
 }
 
 impl Parts {

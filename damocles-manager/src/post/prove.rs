@@ -12,11 +12,10 @@ use crate::{
         context::Context,
         prover::Claim,
         schedule::wait_until,
-        sectors::{Found, Sorted, look_until},
+        sectors::{Found, Sorted, look_until, window_type},
     },
 };
 use damocles_flow::post::{PostEvent, PostState};
-use damocles_node::MinerInfo;
 use damocles_processor::task::WindowPost;
 use damocles_types::{Base64, Commitment, Epoch, PoStProof, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
@@ -39,6 +38,7 @@ impl Context {
         }
         let challenge = self.challenge(&record, head).await?;
         record.randomness = Some(challenge);
+        record.steps.challenged = self.height();
         advance(&mut record, PostEvent::Challenge)?;
         self.store(&mut record).await?;
 
@@ -60,6 +60,7 @@ impl Context {
         }
         self.patience(&record, &mut sorted).await?;
 
+        record.steps.read = self.height();
         advance(&mut record, PostEvent::Start)?;
         self.store(&mut record).await?;
         let (started, began) = (Instant::now(), self.height());
@@ -110,6 +111,7 @@ impl Context {
             };
         };
         record.proof = Some(proof);
+        record.steps.proven = self.height();
         record.skipped = sorted.bad.into_iter().collect();
         record.proving_ms = u64::try_from(started.elapsed().as_millis()).ok();
         record.proving_epochs = began.zip(self.height()).map(|(from, to)| to - from + 1);
@@ -228,16 +230,6 @@ impl Context {
         }
         let why = "the prover's proof does not verify; it was not sent";
         Err(StepError::NotNow(why.to_owned()))
-    }
-}
-
-pub(super) fn window_type(info: &MinerInfo) -> Result<PoStProof, StepError> {
-    let number = info.window_po_st_proof_type;
-    match PoStProof::from_number(number) {
-        Some(PoStProof::Winning(_)) | None => Err(StepError::Nonsense(format!(
-            "{number} is not a WindowPoSt proof type"
-        ))),
-        Some(window) => Ok(window),
     }
 }
 

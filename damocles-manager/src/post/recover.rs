@@ -14,9 +14,8 @@ use crate::{
         StepError,
         context::Context,
         faults::{self, Opening, Recover},
-        prove::window_type,
         schedule::Timing,
-        sectors::{Sorted, look_until},
+        sectors::{NOT_LOOKED_AT, Sorted, look_until},
         send::failure,
     },
 };
@@ -29,6 +28,7 @@ use damocles_types::{Epoch, SectorNumber};
 use fil_actor_miner_state::v18::Method;
 use fvm_ipld_bitfield::BitField;
 use fvm_shared::econ::TokenAmount;
+use std::collections::BTreeMap;
 
 /// Sectors that one line of the log names.
 const NAMED: usize = 20;
@@ -119,7 +119,7 @@ impl Context {
         let waits = time && !sorted.away.is_empty();
         sorted.bad.append(&mut sorted.away);
         let Sorted { found, bad, .. } = sorted;
-        record.faulty = bad.into_iter().collect();
+        record.faulty = told(bad, &record.faulty);
         if waits || found.is_empty() {
             let why = still(&record.faulty);
             if record.tries == 0 {
@@ -127,9 +127,11 @@ impl Context {
             }
             return Err(StepError::NotNow(why));
         }
-        let owed = chain.miner_available_balance(miner, &head.key).await?;
-        if owed.is_negative() {
-            return Err(StepError::NotNow(debt(miner, &owed)));
+        let available = chain.miner_available_balance(miner, &head.key).await?;
+        // travels with the first message
+        let mut pays = faults::payment(&available);
+        if pays > policy.post.fee.max_fee {
+            return Err(StepError::NotNow(debt(miner, &available)));
         }
         let readable = |number: SectorNumber| found.contains_key(&number);
         let post = &policy.post;
@@ -152,7 +154,8 @@ impl Context {
         record.declared.clear();
         for partitions in declared.messages {
             let params = faults::params(record.deadline, &partitions)?;
-            let message = self.declaration(params, cutoff, head).await?;
+            let value = std::mem::take(&mut pays);
+            let message = self.declaration(params, value, cutoff, head).await?;
             record.declared.push(Declaration {
                 message: message.id,
                 partitions,
@@ -180,21 +183,16 @@ impl Context {
         cutoff: Epoch,
         head: &Head,
     ) -> Result<Sorted, StepError> {
-        let info = self.parts.chain.miner_info(self.actor, &head.key).await?;
-        let proof_type = window_type(&info)?;
         let wanted = BitField::union(faulty.iter().map(|(_, sectors)| sectors));
         let until = look_until(head.height, cutoff, head.height);
-        let mut sorted = self.sort(&wanted, proof_type.size(), head, until).await?;
-        // the challenge is not drawn yet; any one tells whether a sector is whole
-        let seed: [u8; 32] = rand::random();
-        self.read(proof_type, seed, &mut sorted, until).await;
-        Ok(sorted)
+        self.could_be_proven(&wanted, true, head, until).await
     }
 
     /// The message as it is stored, not yet sent.
     async fn declaration(
         &self,
         params: fvm_ipld_encoding::RawBytes,
+        value: TokenAmount,
         cutoff: Epoch,
         head: &Head,
     ) -> Result<MessageRecord, StepError> {
@@ -209,7 +207,7 @@ impl Context {
             kind: MessageKind::DeclareRecoveries,
             miner: self.actor,
             from,
-            value: TokenAmount::default(),
+            value,
             method: Method::DeclareFaultsRecovered as u64,
             params,
             fee: policy.fee.clone(),
@@ -351,6 +349,22 @@ fn sectors(record: &RecoveryRecord) -> impl Iterator<Item = SectorNumber> + '_ {
     partitions.flat_map(|recovered| recovered.sectors.iter().copied())
 }
 
+/// Why sectors stay faulty, from this look and the one before: what was seen then is worth more than
+/// that there was no time now. Pure.
+fn told(
+    bad: BTreeMap<SectorNumber, String>,
+    before: &[(SectorNumber, String)],
+) -> Vec<(SectorNumber, String)> {
+    let seen = |(number, why): (SectorNumber, String)| {
+        let known = before.iter().find(|(n, _)| *n == number);
+        match known {
+            Some((_, known)) if why == NOT_LOOKED_AT => (number, known.clone()),
+            _ => (number, why),
+        }
+    };
+    bad.into_iter().map(seen).collect()
+}
+
 fn first(numbers: &[SectorNumber]) -> &[SectorNumber] {
     numbers.get(..NAMED).unwrap_or(numbers)
 }
@@ -377,6 +391,23 @@ fn still(faulty: &[(SectorNumber, String)]) -> String {
 fn debt(miner: u64, available: &TokenAmount) -> String {
     let owed = -available.clone();
     format!(
-        "miner t0{miner} owes {owed} FIL of fees more than it has free, and until they are paid the chain takes no recovery: send at least that much to t0{miner}"
+        "miner t0{miner} owes {owed} FIL of fees more than it has free, and until they are paid the chain takes no recovery; that is more than [Miners.PoSt] MaxFee lets a message cost: send at least that much to t0{miner}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_of_a_sector_is_not_forgotten_for_want_of_time() {
+        let list = |all: &[(u64, &str)]| -> Vec<_> {
+            all.iter().map(|(n, why)| (*n, (*why).to_owned())).collect()
+        };
+        let before = list(&[(1, "it is gone"), (2, "it is short"), (9, "mended")]);
+        let now = list(&[(1, NOT_LOOKED_AT), (2, "it is gone"), (3, NOT_LOOKED_AT)]);
+        let told = told(now.into_iter().collect(), &before);
+        let want = [(1, "it is gone"), (2, "it is gone"), (3, NOT_LOOKED_AT)];
+        assert_eq!(told, list(&want));
+    }
 }

@@ -7,7 +7,7 @@ use crate::{
     post::{StepError, context::Context},
     storage::{Located, NotUsable, Replica},
 };
-use damocles_node::SectorOnChainInfo;
+use damocles_node::{MinerInfo, SectorOnChainInfo};
 use damocles_processor::task::{ReadSectors, Replica as ProverReplica, Unread};
 use damocles_types::{Commitment, Epoch, PoStProof, SectorId, SectorNumber, SectorSize};
 use futures::{StreamExt, stream};
@@ -20,6 +20,9 @@ use std::{
 /// So often may the reading process end under the sectors of one store; what is not read by then
 /// is not read this time.
 const MOST_DEATHS: u32 = 64;
+
+/// What is said of a sector where the time was over before anybody looked at it.
+pub(super) const NOT_LOOKED_AT: &str = "its files were not looked at in time";
 
 /// A sector that is due, as the chain knows it, with the files it lies in.
 #[derive(Debug)]
@@ -133,8 +136,7 @@ impl Context {
         }
         drop(looks);
         for number in unreached {
-            let why = "its files were not looked at in time".to_owned();
-            sorted.away.insert(number, why);
+            sorted.away.insert(number, NOT_LOOKED_AT.to_owned());
         }
         Ok(sorted)
     }
@@ -162,6 +164,26 @@ impl Context {
             .provable(sector, size, replica, limit)
             .await?;
         Ok(files.map(|files| Found { comm_r, files }))
+    }
+
+    /// Which of these sectors could be proven; with `strict` what some challenge asks for is read of
+    /// each. Until an epoch.
+    pub(super) async fn could_be_proven(
+        &self,
+        wanted: &BitField,
+        strict: bool,
+        head: &Head,
+        until: Epoch,
+    ) -> Result<Sorted, StepError> {
+        let info = self.parts.chain.miner_info(self.actor, &head.key).await?;
+        let proof_type = window_type(&info)?;
+        let mut sorted = self.sort(wanted, proof_type.size(), head, until).await?;
+        if strict {
+            // none is drawn; any one tells whether a sector is whole
+            let seed: [u8; 32] = rand::random();
+            self.read(proof_type, seed, &mut sorted, until).await;
+        }
+        Ok(sorted)
     }
 
     /// Reads of all that were found what the challenge of `seed` asks for, the sectors of a store
@@ -269,6 +291,16 @@ fn not_read(sector_id: SectorNumber, why: String) -> Unread {
 pub(super) fn look_until(open: Epoch, close: Epoch, head: Epoch) -> Epoch {
     let from = open.max(head);
     from + (close - from).max(2) / 2
+}
+
+pub(super) fn window_type(info: &MinerInfo) -> Result<PoStProof, StepError> {
+    let number = info.window_po_st_proof_type;
+    match PoStProof::from_number(number) {
+        Some(PoStProof::Winning(_)) | None => Err(StepError::Nonsense(format!(
+            "{number} is not a WindowPoSt proof type"
+        ))),
+        Some(window) => Ok(window),
+    }
 }
 
 /// No time-out at all is a day: longer than any window.

@@ -49,6 +49,8 @@ impl Context {
         let params = batch::params(record.deadline, record.challenge, proof, commit)?;
         let message = self.message(&record, params, head).await?;
         record.message = Some(message.id);
+        record.steps.submitted = self.height();
+        record.by = Some(self.parts.by.clone());
         (record.tries, record.retry_at, record.error) = (0, None, None);
         advance(&mut record, PostEvent::Send)?;
         let stored = record.clone();

@@ -38,5 +38,11 @@ fn shown(db: &Db, record: PostRecord) -> Result<WindowPostRecord, DbError> {
         skipped: record.skipped,
         proving_ms: record.proving_ms,
         error: record.error,
+        seen_at: record.steps.seen,
+        challenged_at: record.steps.challenged,
+        read_at: record.steps.read,
+        proven_at: record.steps.proven,
+        submitted_at: record.steps.submitted,
+        by: record.by,
     })
 }

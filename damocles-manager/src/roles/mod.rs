@@ -99,6 +99,11 @@ impl Roles {
         }
     }
 
+    /// The name of this process, as leases have it.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
     /// Whether this process may take the role.
     pub fn has(&self, role: Role) -> bool {
         self.mine.contains(&role)

@@ -126,6 +126,7 @@ impl ToRpc for AskError {
         match self {
             Self::Chain(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
+            _ => Meaning::Failed,
         }
     }
 }

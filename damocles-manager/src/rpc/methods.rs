@@ -59,6 +59,8 @@ pub const METHODS: &[Method] = &[
     method("Venus.WorkerPingInfoRemove", 1, Admin),
     method("Venus.StoreList", 0, Read),
     method("Venus.StoreReleaseReserved", 1, Admin),
+    method("Venus.SectorIndexerFind", 2, Read),
+    method("Venus.CheckProvable", 5, Write),
     method("Venus.Version", 0, Read),
     // new of ours
     method("Damocles.Identity", 0, Read),
@@ -84,6 +86,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.WindowPosts", 2, Read),
     method("Damocles.Faults", 1, Read),
     method("Damocles.Deadlines", 1, Read),
+    method("Damocles.CheckPartition", 4, Write),
     method("Damocles.Sectors", 2, Read),
     method("Damocles.Messages", 2, Read),
     method("Damocles.MinerOverview", 1, Read),

@@ -1,7 +1,7 @@
 //! `Damocles.*` about what a miner has to prove.
 
 use super::{error::ToRpc, rooms::Rooms};
-use damocles_api::proving::{DamoclesProvingServer, DeadlinesView, FaultsView};
+use damocles_api::proving::{CheckView, DamoclesProvingServer, DeadlinesView, FaultsView};
 use damocles_types::ActorId;
 use jsonrpsee::core::{RpcResult, async_trait};
 
@@ -10,6 +10,20 @@ impl DamoclesProvingServer for Rooms {
     async fn faults(&self, miner: ActorId) -> RpcResult<FaultsView> {
         let faults = self.asked.faults(miner).await;
         faults.map_err(ToRpc::to_operator)
+    }
+
+    async fn check_partition(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        partition: u64,
+        strict: bool,
+    ) -> RpcResult<CheckView> {
+        let asked = &self.asked;
+        let checked = asked
+            .check_partition(miner, deadline, partition, strict)
+            .await;
+        checked.map_err(ToRpc::to_operator)
     }
 
     async fn deadlines(&self, miner: ActorId) -> RpcResult<DeadlinesView> {

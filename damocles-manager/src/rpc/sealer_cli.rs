@@ -1,14 +1,19 @@
 //! `Venus.*` as operators' commands call it.
 
 use super::{error::ToRpc, rooms::Rooms};
+use crate::storage::Replica;
 use damocles_api::{
+    code::{FAILED, error},
+    post::ExtSector,
     sealer_cli::SealerCliServer,
     sector::{CidJson, SectorState, TerminateInfo},
-    store::StoreDetailedInfo,
+    store::{FoundInstance, SectorAccessStores, StoreDetailedInfo},
     workers::WorkerPingInfo,
 };
-use damocles_types::{ActorId, SectorId};
+use damocles_types::{ActorId, SectorId, SectorNumber};
+use fvm_ipld_bitfield::BitField;
 use jsonrpsee::core::{RpcResult, async_trait};
+use std::collections::BTreeMap;
 
 #[async_trait]
 impl SealerCliServer for Rooms {
@@ -89,6 +94,47 @@ impl SealerCliServer for Rooms {
             .release(sector)
             .await
             .map_err(ToRpc::to_operator)
+    }
+
+    async fn sector_indexer_find(
+        &self,
+        kind: String,
+        sector: SectorId,
+    ) -> RpcResult<FoundInstance> {
+        let replica = match kind.as_str() {
+            "normal" => Replica::Normal,
+            "upgrade" => Replica::Upgrade,
+            _ => {
+                let why = format!("{kind:?} is no kind of replica; there are normal and upgrade");
+                return Err(error(FAILED, why));
+            }
+        };
+        let found = self.stores.location(sector, replica).await;
+        let found = found.map_err(ToRpc::to_operator)?;
+        let instance = found.map(|location| SectorAccessStores {
+            sealed_file: location.sealed,
+            cache_dir: location.cache,
+        });
+        Ok(FoundInstance {
+            found: instance.is_some(),
+            instance: instance.unwrap_or_default(),
+        })
+    }
+
+    async fn check_provable(
+        &self,
+        miner: ActorId,
+        _: i64,
+        sectors: Vec<ExtSector>,
+        strict: bool,
+        _: bool,
+    ) -> RpcResult<BTreeMap<SectorNumber, String>> {
+        let numbers = sectors.iter().map(|sector| sector.sector_number);
+        let Ok(wanted) = BitField::try_from_bits(numbers) else {
+            return Err(error(FAILED, "there is no sector of such a number"));
+        };
+        let checked = self.asked.check(miner, &wanted, strict).await;
+        checked.map_err(ToRpc::to_operator)
     }
 
     async fn version(&self) -> RpcResult<String> {

@@ -46,6 +46,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let facts = Facts::new(chain.clone());
     let (_, head) = HeadFollower::new(chain.clone(), facts.clone());
     let served = crate::served::Served::new(vec![miner(1000)]);
+    let asked = served.clone();
     let store = StorePolicy {
         weight: 0,
         ..store("persist", disk.path())
@@ -88,6 +89,8 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         asked: Asked {
             db: db.clone(),
             chain,
+            served: asked,
+            parts: None,
         },
         counts: Counts::register(&metrics),
     };

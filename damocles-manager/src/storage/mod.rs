@@ -279,7 +279,11 @@ impl Stores {
         Ok(self.1.call(verb).await?)
     }
 
-    async fn location(
+    /// The stores that a replica lies in, by the index.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn location(
         &self,
         sector: SectorId,
         replica: Replica,

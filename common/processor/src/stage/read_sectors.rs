@@ -164,13 +164,13 @@ fn each(
             }
             None => {
                 let now = Instant::now();
-                let late = |r: &Reading| r.until.is_some_and(|until| until <= now);
-                let numbers: Vec<_> = reading
+                let is_late = |r: &Reading| r.until.is_some_and(|until| until <= now);
+                let late: Vec<_> = reading
                     .iter()
-                    .filter(|(_, r)| late(r))
-                    .map(|(n, _)| *n)
+                    .filter(|(_, r)| is_late(r))
+                    .map(|(number, _)| *number)
                     .collect();
-                for number in numbers {
+                for number in late {
                     let Some(late) = reading.remove(&number) else {
                         continue;
                     };

@@ -8,6 +8,7 @@ use crate::{
         messages::Watched,
         posts::{PostKey, PostRecord},
         record::{Carriage, LeftChain, MessageRecord, PreCommit, WorkerRecord},
+        recoveries::{Declaration, RecoveryRecord},
         schema::*,
         stores::{Replica, Reservation},
     },
@@ -154,6 +155,13 @@ pub(in crate::db) fn example(db: &Db) {
     let stored = db.post(done.key).unwrap().unwrap();
     done.writes = stored.writes;
     db.submit_post(&done, &sent).unwrap();
+    let sent = message(MessageKind::DeclareRecoveries, &[]);
+    let mut recovery = RecoveryRecord::begun(1000, 1, 60, (-70, -10));
+    recovery.declared.push(Declaration {
+        message: sent.id,
+        partitions: Vec::new(),
+    });
+    db.put_recovery(&recovery, &[sent]).unwrap();
 }
 
 fn window(open: i64) -> PostKey {

@@ -138,6 +138,7 @@ impl House {
             stores: self.stores.clone(),
             prover: self.prover.clone(),
             proving: ProvingPolicy::default(),
+            by: "this one".to_owned(),
         };
         {
             let served = Served::new(vec![self.policy.clone()]);
@@ -264,6 +265,17 @@ async fn a_window_from_challenge_to_landed_message() {
     let asked = house.chain.edit().asked["StateMinerProvingDeadline"];
     assert_eq!(asked, 9, "once per head");
     let shown = window_posts(&house.db, MINER, 10).await.unwrap();
+    let way = [
+        shown[0].seen_at,
+        shown[0].challenged_at,
+        shown[0].read_at,
+        shown[0].proven_at,
+        shown[0].submitted_at,
+        shown[0].landed_at,
+    ];
+    let heads = [START, START, START, START, SEND, 66];
+    assert_eq!(way, heads.map(Some));
+    assert_eq!(shown[0].by.as_deref(), Some("this one"));
     assert_eq!(shown[0].state, "Landed");
     assert_eq!(shown[0].partitions, [0, 1]);
 }
