@@ -1,6 +1,6 @@
 //! The door towards callers who may not come in, who ask too much, or who do not listen.
 
-use super::{METHODS, Serve, pieces::in_one_store, server::routes, tests::rooms};
+use super::{METHODS, Serve, pieces::in_one_store, scene::rooms, server::routes};
 use axum::{
     Router,
     body::{Body, to_bytes},

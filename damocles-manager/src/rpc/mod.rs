@@ -44,7 +44,7 @@ pub fn metrics_table() -> String {
     counts.committed(0);
     gate::ApiMetrics::register(&metrics).touch();
     self::workers::Gauges::register(&metrics).show(&[], 0);
-    waiting::Gauges::register(&metrics).touch();
+    waiting::MessageGauges::register(&metrics).touch();
     damocles_daemon::pages::metrics(&metrics)
 }
 
@@ -58,6 +58,8 @@ pub const API_FILE: &str = "api";
 /// File in the home with the secret that tokens are made with.
 pub const SECRET_FILE: &str = "jwt-secret";
 
+#[cfg(test)]
+mod scene;
 #[cfg(test)]
 mod door_tests;
 #[cfg(test)]

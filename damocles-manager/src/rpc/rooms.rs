@@ -130,7 +130,7 @@ impl Rooms {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{METHODS, tests::rooms};
+    use super::super::{METHODS, scene::rooms};
     use std::collections::BTreeSet;
 
     #[tokio::test]

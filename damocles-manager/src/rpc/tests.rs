@@ -1,26 +1,12 @@
 //! Golden wire tests: raw JSON as upstream's worker and CLI send it, over real sockets,
 //! compared with the whole answer.
 
-use super::{Counts, Rooms, Serve, pieces::in_one_store, run};
-use crate::{
-    chain::{Chain, Facts, HeadFollower, script::ScriptChain},
-    commit::{Commit, ProofsVerifier},
-    db::Db,
-    deals::Deals,
-    messages::Engine,
-    policy::{
-        Retention, StorePolicy,
-        tests::{miner, store},
-    },
-    post::Asked,
-    reload::{self, Reload},
-    sealing::Sealing,
-    storage::Stores,
-};
+use super::{Rooms, Serve, pieces::in_one_store, run, scene::rooms};
+use crate::chain::script::ScriptChain;
 use axum::http::{HeaderMap, HeaderValue, header::HeaderName};
 use damocles_daemon::{
     auth::{Guard, Permission, Secret},
-    metrics::{Metrics, Readiness},
+    metrics::Readiness,
     tls::Tls,
 };
 use jsonrpsee::{core::client::ClientT, rpc_params, ws_client::WsClientBuilder};
@@ -30,72 +16,9 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-
-/// Rooms around a scripted chain at height 1000 with miner t01000, and one persist store.
-pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
-    let disk = tempfile::tempdir().unwrap();
-    let chain = Arc::new(ScriptChain::at(1000));
-    chain.add_miner(1000);
-    let script = chain.clone();
-    let chain: Arc<dyn Chain> = chain;
-    let db = Db::in_memory();
-    let facts = Facts::new(chain.clone());
-    let (_, head) = HeadFollower::new(chain.clone(), facts.clone());
-    let served = crate::served::Served::new(vec![miner(1000)]);
-    let asked = served.clone();
-    let store = StorePolicy {
-        weight: 0,
-        ..store("persist", disk.path())
-    };
-    let messages = Engine::new(db.clone(), chain.clone(), head);
-    let metrics = Metrics::new("damocles_manager");
-    let stores = Stores::new(db.clone(), vec![store]).unwrap();
-    let text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n[[Miners]]\nActor = 1000\n";
-    let checked = crate::config::check_text(std::path::Path::new("file"), text).unwrap();
-    let rooms = Rooms {
-        db: db.clone(),
-        sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone()),
-        deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
-        chain: chain.clone(),
-        commit: Commit::new(
-            db.clone(),
-            chain.clone(),
-            facts,
-            messages.clone(),
-            Arc::new(ProofsVerifier),
-            served.clone(),
-        ),
-        stores: stores.clone(),
-        reload: Reload::new(
-            "sector-manager.cfg".into(),
-            &checked,
-            reload::Parts {
-                served,
-                stores,
-                guard: Guard::new(Secret::new(&[1; 32]), Vec::new()),
-                tls: Tls::default(),
-                retention: watch::Sender::new(Retention {
-                    message_bodies: None,
-                    timelines: None,
-                }),
-                db: db.clone(),
-            },
-        ),
-        messages,
-        asked: Asked {
-            db: db.clone(),
-            chain,
-            served: asked,
-            parts: None,
-        },
-        counts: Counts::register(&metrics),
-    };
-    (rooms, metrics, disk, script)
-}
 
 /// A server on a free port.
 pub(super) struct Served {

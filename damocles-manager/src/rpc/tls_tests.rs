@@ -1,6 +1,6 @@
 //! RPC and WebSocket over TLS.
 
-use super::{Serve, run, tests::rooms};
+use super::{Serve, run, scene::rooms};
 use damocles_daemon::{
     auth::{Guard, Secret},
     metrics::Readiness,

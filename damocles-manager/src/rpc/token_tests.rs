@@ -1,7 +1,7 @@
 //! Tokens over real sockets: one that is a worker's own, one that is revoked while its bearer is
 //! there, and what the audit log says of both.
 
-use super::{Serve, run, tests::rooms};
+use super::{Serve, run, scene::rooms};
 use axum::http::{HeaderMap, HeaderValue, header};
 use damocles_api::caller::{CALLER_HEADER, Caller};
 use damocles_daemon::{

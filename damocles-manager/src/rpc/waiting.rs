@@ -41,12 +41,12 @@ fn census(open: &[MessageRecord], now: UnixMs) -> BTreeMap<Class, (i64, i64)> {
 }
 
 /// The two gauges, registered.
-pub(super) struct Gauges {
+pub(super) struct MessageGauges {
     count: Family<Class, Gauge>,
     oldest: Family<Class, Gauge>,
 }
 
-impl Gauges {
+impl MessageGauges {
     pub(super) fn register(metrics: &Metrics) -> Self {
         let this = Self {
             count: Family::default(),
@@ -89,7 +89,7 @@ impl Gauges {
 /// # Errors
 /// None; the result fits a service.
 pub async fn watch(db: Db, metrics: Metrics, stop: CancellationToken) -> anyhow::Result<()> {
-    let gauges = Gauges::register(&metrics);
+    let gauges = MessageGauges::register(&metrics);
     loop {
         match db.call(Db::open_messages_briefly).await {
             Ok(open) => gauges.show(census(&open, unix_ms())),
@@ -122,7 +122,7 @@ mod tests {
             .collect();
         assert_eq!(told, [("PreCommit", (2, 60)), ("WindowPost", (1, 0))]);
         let metrics = Metrics::new("damocles_manager");
-        let gauges = Gauges::register(&metrics);
+        let gauges = MessageGauges::register(&metrics);
         gauges.show(found);
         assert!(metrics.render().contains("kind=\"PreCommit\""));
         gauges.show(BTreeMap::new());

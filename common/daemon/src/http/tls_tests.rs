@@ -8,7 +8,13 @@ use super::{
 };
 use crate::tls::{Identity, Tls, caller};
 use axum::{Router, routing::get};
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -46,7 +52,7 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Stri
     Ok(answer)
 }
 
-async fn encrypted(address: SocketAddr, authority: &PathBuf) -> io::Result<String> {
+async fn encrypted(address: SocketAddr, authority: &Path) -> io::Result<String> {
     let config = caller(Some(authority)).unwrap();
     let socket = TcpStream::connect(address).await?;
     let name = "localhost".try_into().unwrap();

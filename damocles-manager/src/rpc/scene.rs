@@ -1,0 +1,88 @@
+//! The rooms that tests of this room ask, around a scripted chain.
+
+use super::{Counts, Rooms};
+use crate::{
+    chain::{Chain, Facts, HeadFollower, script::ScriptChain},
+    commit::{Commit, ProofsVerifier},
+    db::Db,
+    deals::Deals,
+    messages::Engine,
+    policy::{
+        Retention, StorePolicy,
+        tests::{miner, store},
+    },
+    post::Asked,
+    reload::{self, Reload},
+    sealing::Sealing,
+    storage::Stores,
+};
+use damocles_daemon::{
+    auth::{Guard, Secret},
+    metrics::Metrics,
+    tls::Tls,
+};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// Rooms around a scripted chain at height 1000 with miner t01000, and one persist store.
+pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
+    let disk = tempfile::tempdir().unwrap();
+    let chain = Arc::new(ScriptChain::at(1000));
+    chain.add_miner(1000);
+    let script = chain.clone();
+    let chain: Arc<dyn Chain> = chain;
+    let db = Db::in_memory();
+    let facts = Facts::new(chain.clone());
+    let (_, head) = HeadFollower::new(chain.clone(), facts.clone());
+    let served = crate::served::Served::new(vec![miner(1000)]);
+    let asked = served.clone();
+    let store = StorePolicy {
+        weight: 0,
+        ..store("persist", disk.path())
+    };
+    let messages = Engine::new(db.clone(), chain.clone(), head);
+    let metrics = Metrics::new("damocles_manager");
+    let stores = Stores::new(db.clone(), vec![store]).unwrap();
+    let text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n[[Miners]]\nActor = 1000\n";
+    let checked = crate::config::check_text(std::path::Path::new("file"), text).unwrap();
+    let rooms = Rooms {
+        db: db.clone(),
+        sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone()),
+        deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
+        chain: chain.clone(),
+        commit: Commit::new(
+            db.clone(),
+            chain.clone(),
+            facts,
+            messages.clone(),
+            Arc::new(ProofsVerifier),
+            served.clone(),
+        ),
+        stores: stores.clone(),
+        reload: Reload::new(
+            "sector-manager.cfg".into(),
+            &checked,
+            reload::Parts {
+                served,
+                stores,
+                guard: Guard::new(Secret::new(&[1; 32]), Vec::new()),
+                tls: Tls::default(),
+                retention: watch::Sender::new(Retention {
+                    message_bodies: None,
+                    timelines: None,
+                }),
+                db: db.clone(),
+            },
+        ),
+        messages,
+        asked: Asked {
+            db: db.clone(),
+            chain,
+            served: asked,
+            parts: None,
+        },
+        counts: Counts::register(&metrics),
+    };
+    (rooms, metrics, disk, script)
+}
