@@ -26,9 +26,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::Semaphore;
 
 /// A disk that does not answer in this time is passed over.
 const LIMIT: Duration = Duration::from_secs(10);
+/// So many questions at a time are asked of a store. One whose disk hangs keeps so many threads, and
+/// no others.
+const PLACES: usize = 4;
 
 /// The CID of a piece: nothing else is the name of a file here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +89,8 @@ pub enum Found {
 #[derive(Clone, Debug)]
 pub struct Pieces {
     stores: Arc<[PieceStorePolicy]>,
+    /// One for each store, and one for what lies elsewhere.
+    places: Arc<[Arc<Semaphore>]>,
     /// Where the market serves pieces, without a path.
     market: Option<String>,
     db: Db,
@@ -94,7 +100,9 @@ pub struct Pieces {
 
 impl Pieces {
     pub fn new(db: Db, stores: Vec<PieceStorePolicy>, market: Option<String>) -> Self {
+        let places = (0..=stores.len()).map(|_| Arc::new(Semaphore::new(PLACES)));
         Self {
+            places: places.collect(),
             stores: stores.into(),
             market,
             db,
@@ -108,14 +116,14 @@ impl Pieces {
     /// # Errors
     /// The database cannot be read.
     pub async fn find(&self, piece: PieceCid) -> Result<Found, DbError> {
-        for store in self.stores.iter() {
+        for (index, store) in self.stores.iter().enumerate() {
             let names = [piece.to_string(), format!("{piece}.car")];
             let root = store.path.clone();
             let look = move || {
                 let paths = names.map(|name| root.join(name));
                 paths.into_iter().find(|path| path.is_file())
             };
-            match within(look).await {
+            match self.ask(Some(index), look).await {
                 Some(Some(path)) => return Ok(Found::File(path)),
                 Some(None) => {}
                 None => tracing::warn!(store = store.name, "a piece store does not answer"),
@@ -129,12 +137,25 @@ impl Pieces {
             (None, None) => Found::Nowhere,
         })
     }
-}
 
-/// What a disk says in time; None: nothing.
-async fn within<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let looked = tokio::task::spawn_blocking(look);
-    tokio::time::timeout(LIMIT, looked).await.ok()?.ok()
+    /// What the disk of a store, or of what lies elsewhere, says in time. None: nothing.
+    async fn ask<T: Send + 'static>(
+        &self,
+        store: Option<usize>,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let places = self.places[store.unwrap_or(self.stores.len())].clone();
+        let asked = async {
+            let place = places.acquire_owned().await.ok()?;
+            // the thread has the place, also when nobody waits for it any more
+            let looked = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                look()
+            });
+            looked.await.ok()
+        };
+        tokio::time::timeout(LIMIT, asked).await.ok()?
+    }
 }
 
 /// The name of what has come of a piece so far.

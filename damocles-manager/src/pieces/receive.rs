@@ -1,7 +1,7 @@
 //! A piece is handed in: into a file beside the others, that gets the piece's name when all of it
 //! has come and is found to be that piece. What breaks off goes on later where it ended.
 
-use super::{PieceCid, Pieces, part_of, within};
+use super::{PieceCid, Pieces, part_of};
 use axum::body::{Body, Bytes, HttpBody};
 use damocles_processor::verify;
 use damocles_types::{Commitment, PaddedSize, UnpaddedSize};
@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 
 /// The largest piece: what fits into a sector of 64 GiB.
 const LARGEST: u64 = PaddedSize(64 << 30).unpadded().0;
+/// Pieces that are handed in at a time; each has a thread that writes.
+pub(super) const MOST: usize = 16;
 /// Parts of a body that lie in memory at most.
 const AHEAD: usize = 16;
 
@@ -39,7 +41,7 @@ pub enum ReceiveError {
     NoStore,
     #[error("no piece store has room for {0} more bytes")]
     NoRoom(u64),
-    #[error("the piece is being handed in by somebody else")]
+    #[error("the piece is being handed in by somebody else, or too many are; try again later")]
     Busy,
     #[error("{has} bytes of it are here; go on from there, not from {from}")]
     Elsewhere { has: u64, from: u64 },
@@ -72,20 +74,20 @@ impl Drop for Turn {
 impl Pieces {
     /// How much of a piece has come that is not whole yet.
     pub async fn begun(&self, piece: PieceCid) -> Option<u64> {
-        let roots: Vec<PathBuf> = self.writable().map(|s| s.to_owned()).collect();
-        let look = move || {
-            let parts = roots.iter().map(|root| part_of(root, piece));
-            parts
-                .filter_map(|p| fs::metadata(p).ok())
-                .map(|m| m.len())
-                .max()
-        };
-        within(look).await.flatten()
+        let mut most = None;
+        for (index, root) in self.writable() {
+            let path = part_of(root, piece);
+            let length = move || fs::metadata(path).ok().map(|m| m.len());
+            most = most.max(self.ask(Some(index), length).await.flatten());
+        }
+        most
     }
 
-    fn writable(&self) -> impl Iterator<Item = &Path> {
-        let stores = self.stores.iter().filter(|store| !store.read_only);
-        stores.map(|store| store.path.as_path())
+    fn writable(&self) -> impl Iterator<Item = (usize, &Path)> {
+        let stores = self.stores.iter().enumerate();
+        stores
+            .filter(|(_, store)| !store.read_only)
+            .map(|(index, store)| (index, store.path.as_path()))
     }
 
     /// Takes a piece, or a part of one, and returns its payload's bytes when all of it is here. One
@@ -101,19 +103,16 @@ impl Pieces {
         body: Body,
     ) -> Result<u64, ReceiveError> {
         if let Ok(super::Found::File(path)) = self.find(piece).await {
-            return Ok(fs::metadata(path)?.len());
+            let length = self.ask(None, move || fs::metadata(path)).await;
+            return Ok(length.ok_or_else(hangs)??.len());
         }
         if part.whole.is_some_and(|n| n > LARGEST) || part.from > LARGEST {
             return Err(ReceiveError::TooLarge);
         }
-        if !self.coming.lock().insert(piece) {
-            return Err(ReceiveError::Busy);
-        }
-        let turn = Turn {
-            piece,
-            coming: self.coming.clone(),
-        };
-        let root = self.with_room(piece, &part, &body)?;
+        let turn = self.turn(piece)?;
+        let missing = part.whole.map(|whole| whole.saturating_sub(part.from));
+        let missing = missing.or(body.size_hint().exact()).unwrap_or(0);
+        let root = self.with_room(piece, missing).await?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         // what is begun ends, whether somebody waits for it or not
         let written = tokio::task::spawn_blocking(move || {
@@ -121,48 +120,63 @@ impl Pieces {
             write(&root, piece, part, receiver)
         });
         let mut stream = body.into_data_stream().map_err(|e| e.to_string());
-        let mut broken = None;
         while let Some(bytes) = stream.next().await {
             let failed = bytes.is_err();
-            if let Err(error) = &bytes {
-                broken = Some(error.clone());
-            }
-            if failed || sender.send(bytes).await.is_err() {
+            if sender.send(bytes).await.is_err() || failed {
                 break;
             }
         }
         drop(sender);
-        let done = written
+        written
             .await
-            .unwrap_or_else(|e| Err(io::Error::other(e).into()));
-        match (done, broken) {
-            (Err(ReceiveError::Incomplete { .. }), Some(error)) => Err(ReceiveError::Body(error)),
-            (done, _) => done,
+            .unwrap_or_else(|e| Err(io::Error::other(e).into()))
+    }
+
+    /// The store that has a part of the piece, or the first with room for what is missing. One whose
+    /// disk does not answer is passed over.
+    async fn with_room(&self, piece: PieceCid, missing: u64) -> Result<PathBuf, ReceiveError> {
+        let (mut roomy, mut none, mut silent) = (None, true, false);
+        for (index, root) in self.writable() {
+            none = false;
+            let at = root.to_owned();
+            let look = move || {
+                let begun = part_of(&at, piece).exists();
+                let room = rustix::fs::statvfs(&at).map(|s| s.f_bavail * s.f_frsize);
+                (begun, room.is_ok_and(|room| room > missing))
+            };
+            match self.ask(Some(index), look).await {
+                Some((true, _)) => return Ok(root.to_owned()),
+                Some((false, true)) => roomy = roomy.or(Some(root)),
+                Some((false, false)) => {}
+                None => silent = true,
+            }
+        }
+        match roomy {
+            Some(root) => Ok(root.to_owned()),
+            None if none => Err(ReceiveError::NoStore),
+            None if silent => Err(hangs().into()),
+            None => Err(ReceiveError::NoRoom(missing)),
         }
     }
 
-    /// The store that has a part of the piece, or the first with room for what is missing.
-    fn with_room(
-        &self,
-        piece: PieceCid,
-        part: &Part,
-        body: &Body,
-    ) -> Result<PathBuf, ReceiveError> {
-        let missing = part.whole.map(|whole| whole.saturating_sub(part.from));
-        let missing = missing.or(body.size_hint().exact()).unwrap_or(0);
-        let mut stores = self.writable().peekable();
-        if stores.peek().is_none() {
-            return Err(ReceiveError::NoStore);
+    /// The piece is this caller's to hand in, until the turn is dropped.
+    fn turn(&self, piece: PieceCid) -> Result<Turn, ReceiveError> {
+        let mut coming = self.coming.lock();
+        if coming.len() >= MOST || !coming.insert(piece) {
+            return Err(ReceiveError::Busy);
         }
-        let roots: Vec<&Path> = stores.collect();
-        let begun = roots.iter().find(|root| part_of(root, piece).exists());
-        let room = |root: &&&Path| {
-            rustix::fs::statvfs(**root).is_ok_and(|s| s.f_bavail * s.f_frsize > missing)
-        };
-        let chosen = begun.or_else(|| roots.iter().find(room));
-        let chosen = chosen.ok_or(ReceiveError::NoRoom(missing))?;
-        Ok(chosen.to_path_buf())
+        Ok(Turn {
+            piece,
+            coming: self.coming.clone(),
+        })
     }
+}
+
+fn hangs() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "a disk of the piece stores does not answer",
+    )
 }
 
 /// Writes what comes, and gives the file its name when it is the piece.
@@ -192,7 +206,14 @@ fn write(
     }
     file.seek(SeekFrom::Start(has))?;
     while let Some(next) = bytes.blocking_recv() {
-        let Ok(next) = next else { break };
+        // what has come stays, for it may go on from there
+        let next = match next {
+            Ok(next) => next,
+            Err(error) => {
+                file.sync_data()?;
+                return Err(ReceiveError::Body(error));
+            }
+        };
         has += next.len() as u64;
         if has > part.whole.unwrap_or(LARGEST) {
             drop(fs::remove_file(&path));

@@ -1,5 +1,6 @@
 //! What is under a CID is that piece, however it came there.
 
+use super::receive::MOST;
 use super::*;
 use axum::body::Body;
 use damocles_processor::verify::piece_commitment;
@@ -181,6 +182,70 @@ async fn what_breaks_off_goes_on_where_it_ended() {
         Body::from("more than that"),
     );
     assert!(matches!(more.await, Err(ReceiveError::TooLarge)));
+}
+
+#[tokio::test]
+async fn what_breaks_off_without_a_length_is_not_taken_for_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let pieces = Pieces::new(Db::in_memory(), vec![store(dir.path(), false)], None);
+    let cid = piece(&[7u8; 2000], 2048);
+    let broken = futures::stream::iter([
+        Ok(axum::body::Bytes::from(vec![7u8; 700])),
+        Err(std::io::Error::other("the line is dead")),
+    ]);
+    let error = pieces.receive(cid, ALL, Body::from_stream(broken)).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, ReceiveError::Body(_)), "{error}");
+    assert_eq!(pieces.begun(cid).await, Some(700));
+    let rest = Part { from: 700, ..ALL };
+    let all = pieces.receive(cid, rest, vec![7u8; 1300].into()).await;
+    assert_eq!(all.unwrap(), 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_disk_hangs_holds_up_only_who_asks_for_it() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [hung, well] = [dirs[0].path(), dirs[1].path()];
+    let stores = vec![store(hung, false), store(well, false)];
+    let pieces = Pieces::new(Db::in_memory(), stores, None);
+    let all = u32::try_from(PLACES).unwrap();
+    let threads = pieces.places[0].clone().acquire_many_owned(all).await;
+    let cid = piece(b"x", 128);
+    let came = pieces.receive(cid, ALL, Body::from("x")).await;
+    assert_eq!(came.unwrap(), 1, "it lies on the other disk");
+    let path = well.join(cid.to_string());
+    assert_eq!(pieces.find(cid).await.unwrap(), Found::File(path));
+    drop(threads);
+    assert_eq!(pieces.places[0].available_permits(), PLACES);
+}
+
+#[tokio::test]
+async fn pieces_that_are_handed_in_are_few_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let pieces = Pieces::new(Db::in_memory(), vec![store(dir.path(), false)], None);
+    let mut lines = Vec::new();
+    let mut coming = Vec::new();
+    for n in 0..MOST as u8 {
+        let (line, body) = futures::channel::mpsc::unbounded::<Result<Vec<u8>, std::io::Error>>();
+        lines.push(line);
+        let (pieces, cid) = (pieces.clone(), piece(&[n], 128));
+        coming.push(tokio::spawn(async move {
+            pieces.receive(cid, ALL, Body::from_stream(body)).await
+        }));
+    }
+    while pieces.coming.lock().len() < MOST {
+        tokio::task::yield_now().await;
+    }
+    let cid = piece(b"one more", 128);
+    let more = || pieces.receive(cid, ALL, Body::from("one more"));
+    assert!(matches!(more().await, Err(ReceiveError::Busy)));
+    for (n, line) in lines.into_iter().enumerate() {
+        line.unbounded_send(Ok(vec![n as u8])).unwrap();
+    }
+    for one in coming {
+        assert_eq!(one.await.unwrap().unwrap(), 1);
+    }
+    assert_eq!(more().await.unwrap(), 8);
 }
 
 #[tokio::test]
