@@ -384,3 +384,20 @@ async fn what_is_signed_is_sent_through_another_node_while_the_first_is_away() {
     assert!(away.is_unreachable(), "{away}");
     assert!(!asked.lock().iter().any(|name| name == method::WALLET_HAS));
 }
+
+/// It answers all the same: with a nonce that is used, and takes messages that nobody hears of.
+#[tokio::test]
+async fn what_is_signed_is_not_sent_through_a_node_that_is_behind() {
+    let (first, second) = (
+        Moving::new(1, Some((800, 9000))).await,
+        Moving::new(2, Some((905, 3))).await,
+    );
+    let both = believing(&[&first, &second]);
+    assert_eq!(both.head().await.unwrap().height, 905);
+    let from = fvm_shared::address::Address::new_id(1);
+    assert_eq!(both.next_nonce(from).await.unwrap(), 2);
+    // it has caught up
+    first.set(Some((904, 5)));
+    both.head().await.unwrap();
+    assert_eq!(both.next_nonce(from).await.unwrap(), 1);
+}

@@ -119,8 +119,12 @@ impl Nodes {
     ) -> Result<(usize, Result<T, ChainError>), ChainError> {
         let count = self.endpoints.len();
         let mut order: Vec<usize> = (0..count).map(|i| (first + i) % count).collect();
-        // one that has no such method is asked when nobody else is left
-        order.sort_by_key(|index| self.endpoints[*index].lacks(name));
+        // one that has no such method is asked when nobody else is left, and so is one that is
+        // behind: it knows neither nonces nor who is to hear of a message
+        order.sort_by_key(|index| {
+            let endpoint = &self.endpoints[*index];
+            (endpoint.lacks(name), endpoint.is_behind())
+        });
         let mut failed: Option<(usize, ChainError)> = None;
         for index in order {
             let endpoint = &self.endpoints[index];

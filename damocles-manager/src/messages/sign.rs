@@ -27,7 +27,9 @@ impl Engine {
         let chain = &*self.chain;
         let priced = unsigned(record, None);
         let gas = self.backend.price(chain, priced, &record.fee).await?;
+        // the node that sends may know less of the chain than the one that is believed
         let least = chain.next_nonce(record.from).await?;
+        let least = least.max(chain.actor(record.from, &tip.cids).await?.nonce);
         let signed = self.signed(record, gas, least, tip).await?;
         self.push_signed(&signed, tip).await
     }
