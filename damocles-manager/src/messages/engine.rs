@@ -211,13 +211,13 @@ impl Engine {
         let chain = &*self.chain;
         // On a head that is not believed nothing is sent.
         let tip = chain.head().await?;
-        if let Some(deadline) = record.deadline.filter(|d| *d <= tip.height) {
+        // what may have left is followed, and withdrawn from the chain
+        let at_home = record.gas.is_none() && record.signed.is_none();
+        if let Some(deadline) = record.deadline.filter(|d| at_home && *d <= tip.height) {
             let why = format!("it was not sent before epoch {deadline}, and is pointless now");
             return self.refuse(record, why).await;
         }
-        if let (Some(Order::Withdraw { why }), None, None) =
-            (&record.order, &record.gas, &record.signed)
-        {
+        if let (Some(Order::Withdraw { why }), true) = (&record.order, at_home) {
             return self.refuse(record, why.clone()).await;
         }
         if record.params.0.len() > LARGEST_PARAMS {
@@ -232,8 +232,9 @@ impl Engine {
             if self.withdrawn(record).await? {
                 return Ok(());
             }
-            // a proof that comes late costs more than any fee
-            if record.kind != MessageKind::WindowPost
+            // a proof that comes late costs more than any fee, and so does a sector that stays faulty
+            let owed = [MessageKind::WindowPost, MessageKind::DeclareRecoveries];
+            if !owed.contains(&record.kind)
                 && let Some(why) = self.over_the_day(record, day(unix_ms())).await?
             {
                 return Err(EngineError::Spent(why));

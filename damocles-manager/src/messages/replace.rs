@@ -115,14 +115,15 @@ impl Engine {
         let urgent = ordered || is_urgent(record, head.height);
         let at = record.priced_at.or(record.pushed_at);
         // an attempt that the node did not take is sent first
-        let (Some(gas), Some(at), Some(sent_at)) = (&record.gas, at, record.sent_at) else {
+        let (Some(gas), Some(at), Some(_)) = (&record.gas, at, record.sent_at) else {
             return Ok(false);
         };
         let prices = record.lost.iter().filter(|l| l.nonce == nonce).count();
         if prices >= MOST_PRICES {
             return Ok(false);
         }
-        let waited = head.height - at.max(sent_at);
+        // sending the same bytes again is no reason to wait longer
+        let waited = head.height - at;
         if !ordered && waited < UNDER_BASE_FEE {
             return Ok(false);
         }
@@ -180,11 +181,10 @@ impl Engine {
         if record.error.as_deref() == Some(&why) && record.order.is_none() {
             return Ok(false);
         }
-        let id = record.id;
+        let (id, followed) = (record.id, record.order.clone());
         tracing::warn!(%id, kind = %record.kind, sectors = names(&record.sectors), why, "a message is made no dearer");
         let note = move |m: &mut MessageRecord| {
-            m.order
-                .take_if(|order| matches!(order, Order::Replace { .. }));
+            m.order.take_if(|order| Some(&*order) == followed.as_ref());
             m.error = Some(why.clone());
         };
         self.db.call(move |db| db.note_message(id, note)).await?;
@@ -213,7 +213,7 @@ impl Engine {
         at: Epoch,
     ) -> Result<(), EngineError> {
         let (id, before, cid) = (record.id, record.cid, signed.cid());
-        let (bytes, price) = (signed.clone(), gas.clone());
+        let (bytes, price, followed) = (signed.clone(), gas.clone(), record.order.clone());
         let swap = move |m: &mut MessageRecord| {
             if m.state != MessageState::Pushed || m.cid != before {
                 return;
@@ -222,7 +222,9 @@ impl Engine {
                 .extend(m.cid.replace(cid).map(|cid| LostAttempt { cid, nonce, at }));
             (m.signed, m.gas) = (Some(bytes.clone()), Some(price.clone()));
             (m.priced_at, m.sent_at) = (Some(at), None);
-            (m.order, m.error) = (None, None);
+            m.error = None;
+            // what a person wanted meanwhile is still to be done
+            m.order.take_if(|order| Some(&*order) == followed.as_ref());
         };
         let noted = self.db.call(move |db| db.note_message(id, swap)).await?;
         if noted.cid != Some(cid) {
@@ -306,7 +308,8 @@ impl Engine {
         let waited = head.height - withdrawal.at;
         let base_fee = self.base_fee().await?;
         let market = self.market(record.from, gas.limit).await?;
-        if withdrawal.sent && is_stuck(&gas, &base_fee, &market, waited, true) {
+        // one that the pool does not take is too cheap for it, too
+        if is_stuck(&gas, &base_fee, &market, waited, true) {
             let (why, premium) = (withdrawal.why.clone(), Some(&message.gas_premium));
             return self
                 .withdraw_for(record, why, nonce, premium, head.height)

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::db::{
-    record::{Order, Paid},
+    record::{GasRecord, Order, Paid},
     spent::day,
 };
 use fvm_shared::bigint::BigInt;
@@ -166,6 +166,22 @@ async fn what_a_day_may_cost_holds_back_what_is_not_urgent() {
         assert!(fee >= TokenAmount::from_nano(5), "{fee}");
     }
     let (pre, post) = (MessageId::new(), MessageId::new());
+    let mut recovery = spend(MessageKind::DeclareRecoveries, 5);
+    recovery.fee.max_fee_per_day = TokenAmount::from_atto(1);
+    let spent = MessageId::new();
+    rig.engine.want(spent, recovery.clone()).await.unwrap();
+    rig.round().await;
+    rig.land(spent, 0);
+    rig.advance(6);
+    rig.round().await;
+    let another = MessageId::new();
+    rig.engine.want(another, recovery).await.unwrap();
+    rig.round().await;
+    assert_eq!(
+        rig.state(another),
+        S::Pushed,
+        "a sector that stays faulty costs more"
+    );
     rig.engine
         .want(pre, spend(MessageKind::PreCommit, 5))
         .await
@@ -341,4 +357,57 @@ async fn an_attempt_that_the_pool_does_not_take_is_sent_before_another_is_made()
     assert_eq!(rig.get(id).error, None);
     assert_eq!(rig.get(id).order, None::<Order>);
     assert!(rig.cap(id) > nano(40));
+}
+
+/// A person's word that comes while the record is in hand is not lost with what is done meanwhile.
+#[tokio::test]
+async fn an_order_that_comes_while_a_message_is_made_dearer_is_still_followed() {
+    let rig = Rig::new(100);
+    let id = rig.wanted_for(MessageKind::WindowPost, 5, None).await;
+    rig.round().await;
+    rig.chain.edit().base_fee = nano(20);
+    rig.advance(9);
+    let seen = rig.get(id);
+    rig.engine
+        .order_withdrawal(&id.to_string(), "wrong sector".into())
+        .await
+        .unwrap();
+    let head = Head {
+        height: 109,
+        key: rig.chain.tipset(109),
+        timestamp: 0,
+    };
+    assert!(rig.engine.urge(&seen, 0, 0, &head).await.unwrap());
+    let dearer = rig.get(id);
+    assert_eq!(dearer.lost.len(), 1);
+    assert!(matches!(dearer.order, Some(Order::Withdraw { .. })));
+    rig.advance(1);
+    rig.round().await;
+    assert!(rig.get(id).withdrawal.is_some());
+}
+
+/// The node has it, and its answer was lost: it is not called one that never left.
+#[tokio::test]
+async fn what_may_have_left_is_withdrawn_on_chain_when_its_deadline_is_over() {
+    let rig = Rig::new(100);
+    let id = rig.wanted_for(MessageKind::WindowPost, 5, Some(103)).await;
+    let gas = GasRecord {
+        limit: 1_200_000,
+        fee_cap: nano(5),
+        premium: nano(1),
+    };
+    let given = move |m: &mut MessageRecord| m.gas = Some(gas.clone());
+    rig.db.note_message(id, given).unwrap();
+    rig.advance(4);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Pushed);
+    rig.advance(1);
+    rig.round().await;
+    assert!(rig.get(id).withdrawal.is_some());
+    rig.chain.mine();
+    rig.advance(6);
+    rig.round().await;
+    assert_eq!(rig.state(id), S::Rejected);
+    let from = rig.get(id).from;
+    assert_eq!(rig.engine.chain.next_nonce(from).await.unwrap(), 1);
 }
