@@ -3,7 +3,7 @@
 //! ```text
 //! Waiting ──take──► InSector ──finish──► Sealed
 //!   │  ▲               │
-//!   │  └────release────┘   (the sector was given up)
+//!   │  └────release────┴──────────────┘   (the sector was given up, or left the chain and was)
 //!   ├──cancel──► Cancelled
 //!   └──expire──► Expired   (nobody sealed it in time)
 //! ```
@@ -84,7 +84,8 @@ impl Table for DealFlow {
                 (E::Expire, S::Expired),
             ],
             S::InSector => &[(E::Release, S::Waiting), (E::Finish, S::Sealed)],
-            S::Sealed | S::Cancelled | S::Expired => &[],
+            S::Sealed => &[(E::Release, S::Waiting)],
+            S::Cancelled | S::Expired => &[],
         }
     }
 }

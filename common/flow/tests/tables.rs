@@ -42,7 +42,7 @@ fn tables_are_sound() {
         MessageState::Rejected,
     ]);
     sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);
-    sound::<DealFlow>(&[DealState::Sealed, DealState::Cancelled, DealState::Expired]);
+    sound::<DealFlow>(&[DealState::Cancelled, DealState::Expired]);
     sound::<RecoveryFlow>(&[
         RecoveryState::Landed,
         RecoveryState::Cleared,

@@ -69,6 +69,11 @@ pub fn of_piece(piece: &SectorPiece) -> Option<DealId> {
     }
 }
 
+/// Whether its data may still be asked for.
+pub(in crate::db) fn is_open(state: DealState) -> bool {
+    matches!(state, DealState::Waiting | DealState::InSector)
+}
+
 pub(in crate::db) fn seen_deal(
     t: &mut Transaction<'_>,
     id: DealId,
@@ -85,7 +90,7 @@ pub(in crate::db) fn lists(record: &DealRecord) -> BTreeSet<(Table, Vec<u8>)> {
         let key = keys::miner_deal(record.terms.provider, record.id);
         lists.insert((DEALS_WAITING, key));
     }
-    let open = !DealFlow::edges(record.state).is_empty();
+    let open = is_open(record.state);
     let piece = Commitment::from_unsealed_cid(&record.terms.piece);
     if let (true, Some(_), Ok(piece)) = (open, &record.url, piece) {
         lists.insert((DEALS_PLACES, keys::piece_deal(piece, record.id)));

@@ -3,7 +3,7 @@
 use crate::{
     db::{
         Db, DbError,
-        deal::{DealRecord, of_piece, put_deal, seen_deal},
+        deal::{DealRecord, is_open, of_piece, put_deal, seen_deal},
         keys,
         listed::{put, seen_sector},
         pages::{self, Wanted},
@@ -18,6 +18,9 @@ use damocles_flow::{
 };
 use damocles_kv::{Durability, Span};
 use damocles_types::{ActorId, Commitment, SectorId};
+
+/// Windows of the queue that are looked at for one that has deals to take.
+const MOST_WINDOWS: usize = 20;
 
 impl Db {
     /// Puts a deal into the queue. One that is there already comes back as it is, unless a person
@@ -77,22 +80,32 @@ impl Db {
         })
     }
 
-    /// The first `limit` deals of a miner that wait, by kind and number.
+    /// Deals of a miner that wait, by kind and number, until `limit` of them may be taken: those
+    /// that were passed over are among them, for their time is over some day, too.
     pub fn waiting_deals(
         &self,
         provider: ActorId,
         limit: usize,
     ) -> Result<Vec<DealRecord>, DbError> {
         self.read(|t| {
-            let waiting = t.scan(DEALS_WAITING, &Span::prefix(keys::miner(provider)), limit)?;
-            let ids = waiting
-                .iter()
-                .filter_map(|entry| keys::read_deal(entry.key()));
-            let names: Vec<_> = ids.map(keys::deal).collect();
-            let mut found = Vec::with_capacity(names.len());
-            for seen in t.get_all(DEALS, &names)? {
-                let deal = seen.json::<DealRecord>()?;
-                found.extend(deal.filter(|deal| !deal.passed_over));
+            let mut span = Span::prefix(keys::miner(provider));
+            let mut found = Vec::new();
+            for _ in 0..MOST_WINDOWS {
+                let waiting = t.scan(DEALS_WAITING, &span, limit)?;
+                let ids = waiting
+                    .iter()
+                    .filter_map(|entry| keys::read_deal(entry.key()));
+                let names: Vec<_> = ids.map(keys::deal).collect();
+                for seen in t.get_all(DEALS, &names)? {
+                    found.extend(seen.json::<DealRecord>()?);
+                }
+                let free = found.iter().filter(|deal| !deal.passed_over).count();
+                match waiting.last() {
+                    Some(last) if free < limit && waiting.len() == limit => {
+                        span = Span::prefix(keys::miner(provider)).after(last.key().to_vec());
+                    }
+                    _ => break,
+                }
             }
             Ok(found)
         })
@@ -180,7 +193,7 @@ impl Db {
         self.write(Durability::Buffered, |t| {
             let (seen, deal) = seen_deal(t, id)?;
             if let Some(mut deal) = deal
-                && !DealFlow::edges(deal.state).is_empty()
+                && is_open(deal.state)
                 && deal.note.as_deref() != note
             {
                 deal.note = note.map(ToOwned::to_owned);

@@ -1,7 +1,10 @@
 //! A deal is in one sector at most, and free again when that is given up.
 
 use super::*;
-use crate::{db::listed::lists, deal::Terms};
+use crate::{
+    db::{listed::lists, record::LeftChain},
+    deal::Terms,
+};
 use damocles_api::sector::{DealInfo, Piece};
 use damocles_types::{Commitment, SealProof, SectorSize};
 
@@ -97,6 +100,24 @@ fn a_deal_is_in_one_sector_at_most_and_free_when_that_is_given_up() {
     assert_eq!(state(&db, 2), (DealState::Sealed, Some(c)));
     let over = db.take_deals(c, &[piece(3)]);
     assert!(matches!(over, Err(DbError::NoSector(of)) if of == c));
+    // it leaves the chain, and the work on it begins again
+    db.change(c, Durability::Synced, |record| {
+        let left = LeftChain {
+            since: 1,
+            why: "a branch is gone".to_owned(),
+            stays: false,
+        };
+        (record.finalized, record.left_chain) = (true, Some(left));
+        Ok::<_, DbError>(())
+    })
+    .unwrap();
+    assert_eq!(state(&db, 2), (DealState::Sealed, Some(c)));
+    db.change(c, Durability::Synced, |record| {
+        (record.finalized, record.left_chain) = (false, None);
+        Ok::<_, DbError>(())
+    })
+    .unwrap();
+    assert_eq!(state(&db, 2), (DealState::Waiting, None));
     let nobody = SectorId::new(1000, 77);
     let unknown = db.take_deals(nobody, &[piece(3)]);
     assert!(matches!(unknown, Err(DbError::Unknown(of)) if of == nobody));
@@ -131,6 +152,29 @@ fn a_deal_that_was_added_twice_is_one_and_a_cancelled_one_may_come_again() {
     assert_eq!(page.items, [other]);
     db.step_deal(id, DealEvent::Expire, None).unwrap();
     assert_eq!(place(), None);
+}
+
+#[test]
+fn deals_that_were_passed_over_do_not_hide_those_behind_them() {
+    let db = Db::in_memory();
+    for number in 1..=4 {
+        db.add_deal(&deal(number)).unwrap();
+    }
+    for number in 1..=2 {
+        db.pass_over(DealId::Allocation(number), "gone").unwrap();
+    }
+    let seen = |limit| {
+        let all = db.waiting_deals(1000, limit).unwrap();
+        let free = all.iter().filter(|deal| !deal.passed_over).count();
+        (all.len(), free)
+    };
+    assert_eq!(
+        seen(1),
+        (3, 1),
+        "and these are seen when their time is over"
+    );
+    assert_eq!(seen(2), (4, 2));
+    assert_eq!(seen(9), (4, 2));
 }
 
 /// A sector of another market than ours: nothing of it is in the queue.

@@ -16,6 +16,7 @@ use damocles_flow::deal::DealEvent;
 use damocles_node::TipSet;
 use damocles_processor::verify;
 use damocles_types::{Epoch, PaddedSize};
+use fil_actors_shared::v18::runtime::policy_constants::MAX_SECTOR_EXPIRATION_EXTENSION;
 use fvm_shared::address::Address;
 use serde_json::{Map, Value, json};
 
@@ -54,12 +55,14 @@ impl Deals {
                 most_deals: most.unwrap_or(MOST_DEALS).min(MOST_DEALS),
                 least_used: spec.min_used_space.unwrap_or(0),
                 ready: head.height + policy.sealing_epochs,
+                longest: head.height + MAX_SECTOR_EXPIRATION_EXTENSION,
             };
             let miner = sector.miner;
             let waiting = self.db.call(move |db| db.waiting_deals(miner, MOST_SEEN));
             let waiting = self.in_time(waiting.await?, head.height).await?;
             let activation = self.activation(head.height).await?;
-            let candidates: Vec<_> = waiting.iter().map(|d| candidate(d, activation)).collect();
+            let free = waiting.iter().filter(|deal| !deal.passed_over);
+            let candidates: Vec<_> = free.map(|d| candidate(d, activation)).collect();
             let chosen = choose(&candidates, room);
             if chosen.is_empty() {
                 return Ok(Vec::new());

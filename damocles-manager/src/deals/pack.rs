@@ -25,6 +25,8 @@ pub(super) struct Room {
     pub(super) least_used: u64,
     /// Before this epoch the sector is not on chain.
     pub(super) ready: Epoch,
+    /// After this epoch it cannot live.
+    pub(super) longest: Epoch,
 }
 
 /// Those that go, the most urgent first. Who has too little time left, or does not agree with those
@@ -32,7 +34,11 @@ pub(super) struct Room {
 pub(super) fn choose(candidates: &[Candidate], room: Room) -> Vec<DealId> {
     let mut queue: Vec<&Candidate> = candidates.iter().collect();
     queue.sort_by_key(|c| (c.start_by, Reverse(c.size), c.id));
-    let (mut chosen, mut used, mut lifetime) = (Vec::new(), 0, Lifetime::ANY);
+    let (mut chosen, mut used) = (Vec::new(), 0);
+    let mut lifetime = Lifetime {
+        most: room.longest,
+        ..Lifetime::ANY
+    };
     for deal in queue {
         let fits = deal.size <= room.sector - used && chosen.len() < room.most_deals;
         let Some(both) = lifetime.and(deal.lifetime) else {
@@ -99,7 +105,25 @@ mod tests {
         most_deals: 8,
         least_used: 0,
         ready: 100,
+        longest: Epoch::MAX,
     };
+
+    #[test]
+    fn a_deal_that_outlives_every_sector_waits() {
+        let until = |id, least| Candidate {
+            lifetime: Lifetime {
+                least,
+                ..Lifetime::ANY
+            },
+            ..candidate(id, 256, 1000)
+        };
+        let room = Room {
+            longest: 5000,
+            ..ROOM
+        };
+        let all = [until(1, 5001), until(2, 5000), candidate(3, 256, 1000)];
+        assert_eq!(chosen(&all, room), [2, 3]);
+    }
 
     fn chosen(candidates: &[Candidate], room: Room) -> Vec<u64> {
         let number = |id| match id {

@@ -254,6 +254,10 @@ async fn what_the_chain_has_no_more_is_passed_over_and_the_others_go() {
 async fn a_deal_that_nobody_sealed_in_time_is_over_when_that_is_final() {
     let house = House::new();
     house.waiting(1, 512).await;
+    house.waiting(2, 512).await;
+    // also one that was passed over
+    let two = DealId::Allocation(2);
+    house.deals.db.pass_over(two, "another branch").unwrap();
     house.chain.edit().height = 5002;
     assert_eq!(
         house
@@ -269,7 +273,10 @@ async fn a_deal_that_nobody_sealed_in_time_is_over_when_that_is_final() {
             .await,
         []
     );
-    assert_eq!(house.state(1), DealState::Expired);
+    assert_eq!(
+        (house.state(1), house.state(2)),
+        (DealState::Expired, DealState::Expired)
+    );
     assert!(house.note(1).contains("before epoch 5001"));
 }
 
