@@ -5,7 +5,7 @@ use crate::{
     commit::{
         Commit, CommitError,
         batch::{self, Market, Waiting},
-        expiration,
+        deadline, expiration,
         part::{Built, LeftOut, Part},
         precommit, prove,
         sound::Sorted,
@@ -148,9 +148,11 @@ impl Commit {
                 self.note(kind, &group, &why).await;
                 continue;
             };
-            let waiting: Vec<Waiting> = group.iter().map(|r| waiting(r, kind)).collect();
             let policy = &send_policy(&miner, kind).batch;
             let market = self.market(kind, policy).await;
+            // without a head nothing is sent, whatever hurries
+            let head = market.as_ref().map_or(Epoch::MAX, |m| m.head);
+            let waiting: Vec<Waiting> = group.iter().map(|r| waiting(r, kind, head)).collect();
             let (market, now) = (market.as_ref(), unix_ms());
             let batches = batch::plan(&waiting, policy, market, batch::cap(kind, proof), now);
             if let Some(why) = batch::held_back(&waiting, policy, market, now) {
@@ -255,7 +257,7 @@ impl Commit {
             .engine
             .choose_sender(miner.actor, senders, &TipSetKey::HEAD)
             .await?;
-        let to_intent = |parts| Ok(intent(kind, miner, batch, from, build(parts)?));
+        let to_intent = |parts| Ok(intent(kind, miner, batch, from, build(parts)?, head.height));
         let Sorted { good, bad } = self.sorted(parts, to_intent).await?;
         for (part, why) in bad {
             let why = format!("the chain refuses it, and the others went without it: {why}");
@@ -270,7 +272,7 @@ impl Commit {
                 untold.extend([rest, some]);
                 continue;
             }
-            let intent = intent(kind, miner, batch, from, built);
+            let intent = intent(kind, miner, batch, from, built, head.height);
             self.want(kind, miner, intent, head).await?;
         }
         Ok(())
@@ -373,21 +375,6 @@ impl Commit {
     }
 }
 
-/// From which epoch on the chain does not take it any more. None: that is not known here. Pure.
-fn deadline(record: &SectorRecord, kind: Commitment) -> Option<Epoch> {
-    let from = match kind {
-        Commitment::PreCommit => record.pre.as_ref().map(|pre| pre.ticket.epoch),
-        // the seed is drawn a challenge delay after the precommit, by which its life is longer
-        Commitment::Proof => record.seed.map(|seed| seed.epoch),
-    };
-    // the last epoch is one in which it is still taken
-    Some(
-        from?
-            .saturating_add(expiration::life(kind))
-            .saturating_add(1),
-    )
-}
-
 /// A message that fails for want of gas was estimated on another state than the one that it ran on:
 /// what goes alone, because a message failed before, gets half as much again.
 const AMPLE: f64 = 1.5;
@@ -398,13 +385,14 @@ fn intent(
     batch: &[SectorRecord],
     from: Address,
     built: Built,
+    head: Epoch,
 ) -> Intent {
     let policy = send_policy(miner, kind);
     let mut fee = match built.sectors.len() {
         0 | 1 => policy.fee.clone(),
         _ => policy.batch.fee.clone(),
     };
-    let again = |r: &SectorRecord| waiting(r, kind).alone && built.sectors.contains(&r.id);
+    let again = |r: &SectorRecord| waiting(r, kind, head).alone && built.sectors.contains(&r.id);
     if batch.iter().any(again) {
         fee.gas_over_estimation = fee.gas_over_estimation.max(AMPLE);
     }
@@ -417,20 +405,13 @@ fn intent(
         params: built.params,
         fee,
         confidence: miner.confidence,
-        deadline: first_deadline(batch, &built.sectors, kind),
+        deadline: deadline::of_message(batch, &built.sectors, kind, head),
         sectors: built.sectors,
     }
 }
 
-/// The first deadline of those that are in a message: from then on the chain refuses it whole, or
-/// lets that one fall.
-fn first_deadline(batch: &[SectorRecord], sectors: &[SectorId], kind: Commitment) -> Option<Epoch> {
-    let within = batch.iter().filter(|record| sectors.contains(&record.id));
-    within.filter_map(|record| deadline(record, kind)).min()
-}
-
-fn waiting(record: &SectorRecord, kind: Commitment) -> Waiting {
-    let deadline = deadline(record, kind).unwrap_or(Epoch::MAX);
+fn waiting(record: &SectorRecord, kind: Commitment, head: Epoch) -> Waiting {
+    let deadline = deadline::to_go(record, kind, head);
     match record.carriage(kind) {
         Some(Carriage::Ready { since, alone, .. }) => Waiting {
             since: *since,

@@ -18,6 +18,7 @@
 mod batch;
 mod certain;
 mod data;
+mod deadline;
 mod driver;
 mod expiration;
 mod left_chain;

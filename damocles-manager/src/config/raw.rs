@@ -264,7 +264,7 @@ section! {
         "CheckInterval" check_interval: GoDuration = GoDuration::secs(60);
         /// While the base fee is higher than this, only sectors go whose deadline is near. Empty or zero: they go whatever it is. New.
         "MaxBaseFee" max_base_fee: Fil = Fil::default();
-        /// A sector whose deadline (of its ticket, for a precommit; 30 days after its precommit, for a proof) is so near goes at once, whatever the base fee and however few there are; a quarter of the time that it has at most. New.
+        /// A sector whose deadline (of its ticket, for a precommit; 30 days after its precommit, for a proof; the start of its deals) is so near goes at once, whatever the base fee and however few there are; a quarter of the time that it has at most. New.
         "Slack" slack: GoDuration = GoDuration::secs(3 * 3600);
         /// Factor on the estimated gas limit; 0: the node's own.
         "GasOverEstimation" gas_over_estimation: f64 = 1.2;
