@@ -1,6 +1,6 @@
 //! `Damocles.*` about profiles for workers.
 
-use super::{error::ToRpc, rooms::Rooms};
+use super::{caller, error::ToRpc, rooms::Rooms};
 use crate::profiles::{ProfileError, Profiles};
 use damocles_api::profiles::{DamoclesProfilesServer, ProfileView, WorkerProfile};
 use jsonrpsee::core::{RpcResult, async_trait};
@@ -25,6 +25,7 @@ impl DamoclesProfilesServer for Rooms {
         name: String,
         worker: String,
     ) -> RpcResult<Option<WorkerProfile>> {
+        caller::may_speak_for(&worker)?;
         self.of_profiles(move |profiles| profiles.wanted(&name, &worker))
             .await
     }
