@@ -363,10 +363,12 @@ impl Chain for NodeChain {
     ) -> Result<Option<MarketDeal>, ChainError> {
         let params = Params::none().add(deal).add(key);
         let name = method::STATE_MARKET_STORAGE_DEAL;
+        // Lotus: "deal 5 not found - deal may not have completed sealing before …"; it says as much
+        // of tipsets and of actors, and that is no answer
+        let none = format!("deal {deal} not found");
         match self.nodes.ask(name, params).await {
             Ok(found) => Ok(Some(found)),
-            // Lotus: "deal 5 not found - deal may not have completed sealing before …"
-            Err(ChainError::Refused { message, .. }) if message.contains("not found") => Ok(None),
+            Err(ChainError::Refused { message, .. }) if message.contains(&none) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -58,6 +58,8 @@ pub struct Script {
     pub sectors: BTreeMap<(ActorId, SectorNumber), SectorOnChainInfo>,
     /// Open allocations and deals of the market; the allocations of deals.
     pub allocations: BTreeMap<u64, Allocation>,
+    /// Allocations that are gone from such an epoch on.
+    pub allocations_gone: BTreeMap<u64, Epoch>,
     pub deals: BTreeMap<u64, MarketDeal>,
     pub pending_deals: BTreeMap<u64, u64>,
     pub deposit: TokenAmount,

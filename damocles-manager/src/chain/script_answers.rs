@@ -322,8 +322,12 @@ impl Chain for ScriptChain {
         key: &TipSetKey,
     ) -> Result<Option<Allocation>, ChainError> {
         let script = self.up("StateGetAllocation")?;
-        script.at("StateGetAllocation", key)?;
-        let found = script.allocations.get(&id);
+        let at = script.at("StateGetAllocation", key)?;
+        let gone = script
+            .allocations_gone
+            .get(&id)
+            .is_some_and(|gone| at >= *gone);
+        let found = script.allocations.get(&id).filter(|_| !gone);
         Ok(found
             .filter(|a| Address::new_id(a.client) == client)
             .cloned())

@@ -125,7 +125,7 @@ impl Deals {
         let mut open = true;
         for deal in chosen {
             let client = Address::new_id(deal.terms.client);
-            let standing = self.standing(deal.id, Some(client), &head.cids).await?;
+            let standing = self.settled(deal.id, client, head).await?;
             let why = match standing {
                 Standing::Open(terms) if terms == deal.terms => continue,
                 Standing::Open(_) => "the chain has it with other terms now".to_owned(),
@@ -133,7 +133,7 @@ impl Deals {
             };
             tracing::warn!(deal = %deal.id, why, "a deal is left out");
             let id = deal.id;
-            // one answer is not the end of it: it waits, passed over, until its time is over
+            // it waits, passed over, until its time is over
             self.db.call(move |db| db.pass_over(id, &why)).await?;
             open = false;
         }

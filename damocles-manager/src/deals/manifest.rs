@@ -82,10 +82,8 @@ impl Deals {
         expiration: Epoch,
         head: &TipSet,
     ) -> Result<Stake, DealError> {
-        let (client, key) = (deal.terms.client, &head.cids);
-        let standing = self
-            .standing(deal.id, Some(Address::new_id(client)), key)
-            .await?;
+        let client = Address::new_id(deal.terms.client);
+        let standing = self.settled(deal.id, client, head).await?;
         let now = crate::deal::Activation {
             first: head.height,
             last: head.height,

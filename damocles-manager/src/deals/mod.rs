@@ -37,6 +37,11 @@ pub enum DealError {
     Cursor(#[from] NoCursor),
     #[error("{id} cannot be taken: {why}")]
     Refused { id: DealId, why: String },
+    /// A wait: the head's answer alone is not enough.
+    #[error(
+        "{id} is not open at the head of the chain ({why}), and was a few epochs before; it is looked at again"
+    )]
+    Unsettled { id: DealId, why: String },
     #[error("miner {0} is not in the config; add it to [[Miners]]")]
     NoMiner(ActorId),
     #[error("{0}")]
@@ -49,7 +54,7 @@ impl DealError {
     /// Whether it is a wait and no failure.
     pub fn is_wait(&self) -> bool {
         match self {
-            Self::Chain(_) | Self::Busy => true,
+            Self::Chain(_) | Self::Busy | Self::Unsettled { .. } => true,
             Self::Db(error) => error.is_wait(),
             Self::Cursor(_) | Self::Refused { .. } | Self::NoMiner(_) | Self::Wrong(_) => false,
         }

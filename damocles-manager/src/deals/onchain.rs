@@ -3,11 +3,14 @@
 use crate::{
     chain::ChainError,
     deal::{DealId, Length, Terms},
-    deals::Deals,
+    deals::{DealError, Deals},
 };
-use damocles_node::TipSetKey;
-use damocles_types::ActorId;
+use damocles_node::{TipSet, TipSetKey};
+use damocles_types::{ActorId, Epoch};
 use fvm_shared::address::Address;
+
+/// So many epochs below the head a second answer is asked for.
+const SETTLED: Epoch = 10;
 
 /// What the chain has of a deal that is to be sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,29 @@ impl Deals {
         match id {
             DealId::Allocation(number) => self.allocation(number, client, key).await,
             DealId::Market(number) => self.market_deal(number, key).await,
+        }
+    }
+
+    /// The same at the head. That it is closed is believed when it was so some epochs before, too: a
+    /// branch goes, and a node that was asked last may have seen less.
+    ///
+    /// # Errors
+    /// [`DealError::Unsettled`]; a node that does not answer.
+    pub(super) async fn settled(
+        &self,
+        id: DealId,
+        client: Address,
+        head: &TipSet,
+    ) -> Result<Standing, DealError> {
+        let now = self.standing(id, Some(client), &head.cids).await?;
+        let Standing::Closed(why) = now else {
+            return Ok(now);
+        };
+        let before = (head.height - SETTLED).max(0);
+        let key = self.chain.tipset_at(before, &head.cids).await?;
+        match self.standing(id, Some(client), &key).await? {
+            Standing::Open(_) => Err(DealError::Unsettled { id, why }),
+            Standing::Closed(_) => Ok(Standing::Closed(why)),
         }
     }
 

@@ -350,7 +350,15 @@ async fn the_chain_is_told_of_what_it_still_has_and_the_rest_is_proven_without()
         allocation: None,
     };
     assert_eq!(stakes(700_000).await[0].1, unverified);
-    house.chain.edit().allocations.remove(&1);
+    // gone at the head alone: a branch may go again
+    let head = house.chain.edit().height;
+    house.chain.edit().allocations_gone.insert(1, head - 9);
+    let at = house.chain.head().await.unwrap();
+    let wait = house.deals.manifest(&record, 700_000, &at).await;
+    let wait = wait.unwrap_err();
+    assert!(matches!(wait, DealError::Unsettled { .. }), "{wait}");
+    assert!(wait.is_wait());
+    house.chain.edit().allocations_gone.insert(1, head - 10);
     assert_eq!(stakes(700_000).await[1].1, Stake::Nothing);
     assert!(house.note(1).contains("not claimed"), "{}", house.note(1));
     assert_eq!(house.state(1), DealState::InSector);
