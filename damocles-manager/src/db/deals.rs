@@ -23,15 +23,14 @@ use damocles_types::{ActorId, Commitment, SectorId};
 const MOST_WINDOWS: usize = 20;
 
 impl Db {
-    /// Puts a deal into the queue. One that is there already comes back as it is, unless a person
-    /// had taken it back, or it was passed over.
+    /// Puts a deal into the queue. One that waits or is in a sector comes back as it is. One that was
+    /// passed over, or is done with, is new: the caller has seen that the chain has it open, so
+    /// nobody has claimed it.
     pub fn add_deal(&self, record: &DealRecord) -> Result<DealRecord, DbError> {
         self.write(Durability::Synced, |t| {
             let (seen, known) = seen_deal(t, record.id)?;
             match known {
-                Some(known) if known.state != DealState::Cancelled && !known.passed_over => {
-                    Ok(known)
-                }
+                Some(known) if is_open(known.state) && !known.passed_over => Ok(known),
                 _ => {
                     put_deal(t, &seen, record)?;
                     Ok(record.clone())

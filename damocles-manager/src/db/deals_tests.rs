@@ -98,6 +98,8 @@ fn a_deal_is_in_one_sector_at_most_and_free_when_that_is_given_up() {
     db.take_deals(c, &[piece(1), piece(2)]).unwrap();
     end(&db, c, true);
     assert_eq!(state(&db, 2), (DealState::Sealed, Some(c)));
+    // not claimed: the chain still has it open
+    assert_eq!(db.add_deal(&deal(1)).unwrap().state, DealState::Waiting);
     let over = db.take_deals(c, &[piece(3)]);
     assert!(matches!(over, Err(DbError::NoSector(of)) if of == c));
     // it leaves the chain, and the work on it begins again
