@@ -1,7 +1,10 @@
 //! What the audit log says of a call: who made it, what it is about, and how it ended. Parameters
 //! are not kept: a sector, or a name, tells what it was about, and neither is a secret.
 
-use axum::extract::ConnectInfo;
+use axum::{
+    extract::{ConnectInfo, Request as HttpRequest},
+    http::StatusCode,
+};
 use damocles_api::caller::Caller;
 use damocles_daemon::{audit::Entry, auth::Bearer};
 use damocles_types::SectorId;
@@ -42,6 +45,35 @@ impl Call {
             subject: about.name,
             ..Entry::default()
         })
+    }
+
+    /// A piece that is handed in.
+    pub(super) fn of_piece(
+        request: &HttpRequest,
+        peer: SocketAddr,
+        bearer: Option<&Bearer>,
+    ) -> Self {
+        let told = request.extensions().get::<Caller>().map(Caller::to_string);
+        let bound = bearer.and_then(|b| b.worker.as_ref());
+        let piece = request.uri().path().rsplit('/').next();
+        Self(Entry {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            method: format!("{} /piecestore", request.method()),
+            address: peer.ip().to_canonical().to_string(),
+            token: bearer.map(|b| b.id.to_string()),
+            worker: told.or_else(|| bound.map(|name| format!("worker {name}"))),
+            subject: piece.map(str::to_owned),
+            ..Entry::default()
+        })
+    }
+
+    /// The line about one that ended with that status.
+    pub(super) fn ended(self, status: StatusCode) -> Entry {
+        let failed = !status.is_success();
+        Entry {
+            error: failed.then(|| status.as_u16().into()),
+            ..self.0
+        }
     }
 
     /// The line about it; None: it is not worth one.

@@ -3,6 +3,7 @@
 use super::{
     caller::{self, Called},
     gate::{ApiMetrics, Gate, Large},
+    noted::Call,
     pieces,
     session::{self, Answer, Sessions, Still},
 };
@@ -72,13 +73,13 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
     let (stop_handle, server_handle) = stop_channel();
     let api_metrics = ApiMetrics::register(&serve.metrics);
     let large = Large::default();
-    let audit = serve.audit.clone();
+    let (audit, of_calls) = (serve.audit.clone(), serve.audit.clone());
     let gate = RpcServiceBuilder::new()
         .layer_fn(move |inner| Gate {
             inner,
             metrics: api_metrics.clone(),
             large: large.clone(),
-            audit: audit.clone(),
+            audit: of_calls.clone(),
         })
         .layer_fn(Called);
     let config = ServerConfig::builder()
@@ -105,8 +106,21 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
     let sessions = Sessions::new(MAX_REQUEST as usize, stop);
     let at_pieces = guard.clone();
     let admit = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next| {
-        let allowed = at_pieces.permissions(peer.ip(), request.headers());
-        async move { admitted(peer, allowed, request, next).await }
+        let allowed = at_pieces.admit(peer.ip(), request.headers());
+        let audit = audit.clone();
+        async move {
+            let bearer = allowed.as_ref().ok().and_then(|a| a.bearer.clone());
+            let permissions = allowed.map(|a| a.permissions);
+            let changes = ![Method::GET, Method::HEAD].contains(request.method());
+            let call = audit
+                .filter(|_| changes && permissions.is_ok())
+                .map(|log| (Call::of_piece(&request, peer, bearer.as_ref()), log));
+            let response = admitted(peer, permissions, request, next).await;
+            if let Some((call, log)) = call {
+                log.note(call.ended(response.status()));
+            }
+            response
+        }
     };
     let pieces = Router::new()
         .route(pieces::PATH, any(pieces::answer))

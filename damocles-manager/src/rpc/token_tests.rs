@@ -224,3 +224,34 @@ async fn a_session_whose_token_is_revoked_is_answered_nothing_more_and_closed() 
     let refused: Result<Value, _> = refused.request("Venus.Version", rpc_params![]).await;
     assert!(refused.unwrap_err().to_string().contains("401"));
 }
+
+#[tokio::test]
+async fn a_piece_that_is_handed_in_is_a_line_too() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let it = serve().await;
+    let (id, token) = it.token(Some("w1"));
+    let cid = damocles_types::Commitment([1; 32]).unsealed_cid();
+    for method in ["GET", "PUT"] {
+        let mut line = tokio::net::TcpStream::connect(it.address).await.unwrap();
+        let request = format!(
+            "{method} /piecestore/{cid} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+        );
+        line.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        line.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            !answer.starts_with("HTTP/1.1 2"),
+            "there is no store: {answer}"
+        );
+    }
+    it.audit.flush();
+    let lines = audit::newest(it.home.path(), 100).unwrap();
+    let [line] = &lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert_eq!(line.method, "PUT /piecestore");
+    assert_eq!(line.token.as_deref(), Some(id.as_str()));
+    assert_eq!(line.worker.as_deref(), Some("worker w1"));
+    assert_eq!(line.subject.as_deref(), Some(cid.to_string().as_str()));
+    assert!(line.error.is_some());
+}
