@@ -5,30 +5,19 @@ use damocles_api::overview::{
     AccountOfMiner, DeadlineView, MinerOverview, PowerView, SectorCounts,
 };
 use damocles_node::{Deadline, DeadlineInfo, Partition, TipSetKey};
-use damocles_types::{ActorId, Epoch};
+use damocles_types::ActorId;
 use fvm_shared::address::Address;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Sectors of some partitions. Pure.
-fn counts(partitions: &[Partition]) -> SectorCounts {
-    let mut all = SectorCounts::default();
-    for partition in partitions {
-        all.live += partition.live_sectors.len();
-        all.active += partition.active_sectors.len();
-        all.faulty += partition.faulty_sectors.len();
-        all.recovering += partition.recovering_sectors.len();
-    }
-    all
-}
-
-/// When a deadline opens next, or has opened: the one that is open now comes first. Pure.
-fn opening(info: &DeadlineInfo, index: u64) -> Epoch {
-    let count = i64::try_from(info.wpost_period_deadlines)
-        .unwrap_or(1)
-        .max(1);
-    let at = |index: u64| i64::try_from(index).unwrap_or(0);
-    let ahead = (at(index) - at(info.index)).rem_euclid(count);
-    info.open + ahead * info.wpost_challenge_window
+pub(crate) fn counts(partitions: &[Partition]) -> SectorCounts {
+    let of = |p: &Partition| SectorCounts {
+        live: p.live_sectors.len(),
+        active: p.active_sectors.len(),
+        faulty: (&p.faulty_sectors & &p.live_sectors).len(),
+        recovering: (&p.recovering_sectors & &p.live_sectors).len(),
+    };
+    partitions.iter().map(of).sum()
 }
 
 async fn account(
@@ -63,7 +52,7 @@ async fn deadlines(
         if sectors.live == 0 {
             continue;
         }
-        let open = opening(info, index);
+        let open = info.opening(index);
         views.push(DeadlineView {
             index,
             open,
@@ -96,13 +85,6 @@ pub async fn of(chain: &dyn Chain, miner: ActorId) -> Result<MinerOverview, Chai
     }
     let deadline = chain.miner_proving_deadline(miner, key).await?;
     let deadlines = deadlines(chain, miner, &deadline, key).await?;
-    let mut sectors = SectorCounts::default();
-    for view in &deadlines {
-        sectors.live += view.sectors.live;
-        sectors.active += view.sectors.active;
-        sectors.faulty += view.sectors.faulty;
-        sectors.recovering += view.sectors.recovering;
-    }
     let power = chain.miner_power(miner, key).await?;
     let actor = chain.actor(Address::new_id(miner), key).await?;
     Ok(MinerOverview {
@@ -121,7 +103,7 @@ pub async fn of(chain: &dyn Chain, miner: ActorId) -> Result<MinerOverview, Chai
             network_quality_adjusted: power.total_power.quality_adj_power.to_string(),
             has_min_power: power.has_min_power,
         },
-        sectors,
+        sectors: deadlines.iter().map(|view| view.sectors).sum(),
         deadlines,
         balance: actor.balance.to_string(),
         available: chain.miner_available_balance(miner, key).await?.to_string(),

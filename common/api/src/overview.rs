@@ -3,6 +3,7 @@
 use damocles_types::{ActorId, Epoch};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
+use std::iter::Sum;
 
 /// A miner as the chain has it at one tipset. Amounts are FIL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,17 @@ pub struct SectorCounts {
     pub faulty: u64,
     /// Faulty ones that were declared recovered.
     pub recovering: u64,
+}
+
+impl Sum for SectorCounts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self {
+            live: a.live + b.live,
+            active: a.active + b.active,
+            faulty: a.faulty + b.faulty,
+            recovering: a.recovering + b.recovering,
+        })
+    }
 }
 
 /// A deadline with sectors.

@@ -119,6 +119,21 @@ pub struct DeadlineInfo {
     pub fault_declaration_cutoff: ChainEpoch,
 }
 
+impl DeadlineInfo {
+    /// First epoch of the window of the deadline with that index: the present one's own, and for
+    /// the others the one that comes next.
+    pub fn opening(&self, index: u64) -> ChainEpoch {
+        let step = i64::try_from(index).unwrap_or(0);
+        let begins = self.period_start + step * self.wpost_challenge_window;
+        // those before the present one have their next window in the next period
+        if index < self.index {
+            begins + self.wpost_proving_period
+        } else {
+            begins
+        }
+    }
+}
+
 /// One deadline of `StateMinerDeadlines`; its index is its place in the array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

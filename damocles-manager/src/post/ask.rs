@@ -4,10 +4,14 @@
 use crate::{
     chain::{Chain, ChainError, Head},
     db::{Db, DbError, posts::PostRecord, recoveries::RecoveryRecord},
+    overview::counts,
     post::{Parts, context::Context, sectors::Sorted},
     served::Served,
 };
-use damocles_api::proving::{CheckView, DeadlineView, DeadlinesView, FaultView, FaultsView};
+use damocles_api::{
+    overview::SectorCounts,
+    proving::{CheckView, DeadlineView, DeadlinesView, FaultView, FaultsView},
+};
 use damocles_node::{DeadlineInfo, Partition, TipSetKey};
 use damocles_types::{ActorId, Epoch, SectorNumber};
 use fvm_ipld_bitfield::BitField;
@@ -185,25 +189,23 @@ impl Asked {
 }
 
 fn counted(index: u64, partitions: &[Partition], now: &DeadlineInfo) -> DeadlineView {
-    let length = now.wpost_challenge_window;
-    let begins = now.period_start + i64::try_from(index).unwrap_or(0) * length;
-    // those before the present one have their next window in the next period
-    let open = if index < now.index {
-        begins + now.wpost_proving_period
-    } else {
-        begins
-    };
-    let count = |of: fn(&Partition) -> u64| partitions.iter().map(of).sum();
+    let open = now.opening(index);
+    let SectorCounts {
+        live,
+        faulty,
+        recovering,
+        ..
+    } = counts(partitions);
     DeadlineView {
         index,
         open,
-        close: open + length,
+        close: open + now.wpost_challenge_window,
         fault_cutoff: open - now.fault_declaration_cutoff,
         partitions: partitions.len() as u64,
         proven: 0,
-        live: count(|p| p.live_sectors.len()),
-        faulty: count(|p| (&p.faulty_sectors & &p.live_sectors).len()),
-        recovering: count(|p| (&p.recovering_sectors & &p.live_sectors).len()),
+        live,
+        faulty,
+        recovering,
     }
 }
 

@@ -29,20 +29,16 @@ pub(super) struct Opening {
 /// cut-off, but not while the deadline is open, for then it is not known yet what becomes faulty.
 pub(super) fn openings(di: &DeadlineInfo, head: Epoch) -> Vec<Opening> {
     let length = di.wpost_challenge_window;
-    let Ok(count) = i64::try_from(di.wpost_period_deadlines) else {
-        return Vec::new();
-    };
+    let count = di.wpost_period_deadlines;
     if length <= 0 || count == 0 || di.wpost_proving_period < length {
         return Vec::new();
     }
-    // each deadline once, those before the present one a period later
+    // each deadline once, the present one first
     let indexes = (0..count).map(|step| {
-        let index = (di.index as i64 + step) % count;
-        let wraps = di.index as i64 + step >= count;
-        let period = di.period_start + if wraps { di.wpost_proving_period } else { 0 };
-        (index, period + index * length)
+        let index = (di.index + step) % count;
+        (index, di.opening(index))
     });
-    let passed = |(index, open): (i64, Epoch)| {
+    let passed = |(index, open): (u64, Epoch)| {
         // the present one, once its cut-off is behind, is looked at for its next opening
         let open = if open - di.fault_declaration_cutoff <= head {
             open + di.wpost_proving_period
@@ -51,10 +47,10 @@ pub(super) fn openings(di: &DeadlineInfo, head: Epoch) -> Vec<Opening> {
         };
         (index, open)
     };
-    let opening = |(index, open): (i64, Epoch)| {
+    let opening = |(index, open): (u64, Epoch)| {
         let cutoff = open - di.fault_declaration_cutoff;
         Opening {
-            index: index as u64,
+            index,
             open,
             cutoff,
             from: (cutoff - length).max(open - di.wpost_proving_period + length),
