@@ -7,7 +7,7 @@ use super::{
 use crate::policy::{BatchPolicy, FeePolicy, PostPolicy, SendPolicy};
 use damocles_daemon::config::Report;
 use damocles_types::Epoch;
-use fvm_shared::{address::Address, econ::TokenAmount};
+use fvm_shared::address::Address;
 use std::time::Duration;
 
 /// Precommits that go at once when `Threshold` is left out.
@@ -49,11 +49,11 @@ pub(super) fn send(report: &mut Report, at: &str, raw: raw::Send, threshold: usi
         fee: fee(
             report,
             at,
-            gas_over_estimation,
-            gas_over_premium,
-            gas_fee_cap,
-            max_fee_cap,
-            Ceilings {
+            Fees {
+                gas_over_estimation,
+                gas_over_premium,
+                gas_fee_cap,
+                max_fee_cap,
                 max_fee,
                 max_fee_per_day,
             },
@@ -91,11 +91,11 @@ fn batch_policy(report: &mut Report, at: &str, raw: raw::Batch, default: usize) 
         fee: fee(
             report,
             at,
-            gas_over_estimation,
-            gas_over_premium,
-            gas_fee_cap,
-            max_fee_cap,
-            Ceilings {
+            Fees {
+                gas_over_estimation,
+                gas_over_premium,
+                gas_fee_cap,
+                max_fee_cap,
                 max_fee,
                 max_fee_per_day,
             },
@@ -135,11 +135,11 @@ pub(super) fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> Post
         fee: fee(
             report,
             at,
-            gas_over_estimation,
-            gas_over_premium,
-            gas_fee_cap,
-            max_fee_cap,
-            Ceilings {
+            Fees {
+                gas_over_estimation,
+                gas_over_premium,
+                gas_fee_cap,
+                max_fee_cap,
                 max_fee,
                 max_fee_per_day,
             },
@@ -176,21 +176,19 @@ fn addresses(sender: Option<AddressText>, senders: Vec<AddressText>) -> Vec<Addr
     all
 }
 
-/// What messages may cost in the end.
-struct Ceilings {
+/// The keys about fees, which stand in several sections.
+struct Fees {
+    gas_over_estimation: f64,
+    gas_over_premium: f64,
+    gas_fee_cap: Fil,
+    /// The older name of the same.
+    max_fee_cap: Fil,
     max_fee: Fil,
     max_fee_per_day: Fil,
 }
 
-fn fee(
-    report: &mut Report,
-    at: &str,
-    estimation: f64,
-    premium: f64,
-    cap: Fil,
-    older: Fil,
-    ceilings: Ceilings,
-) -> FeePolicy {
+fn fee(report: &mut Report, at: &str, keys: Fees) -> FeePolicy {
+    let (estimation, premium) = (keys.gas_over_estimation, keys.gas_over_premium);
     if !(estimation == 0.0 || (estimation >= 1.0 && estimation.is_finite())) {
         report.fault(
             &format!("{at}.GasOverEstimation"),
@@ -203,15 +201,12 @@ fn fee(
             format!("{premium} is not a factor; write 0 or more"),
         );
     }
+    let cap = keys.gas_fee_cap.set().or(keys.max_fee_cap.set());
     FeePolicy {
         gas_over_estimation: estimation,
         gas_over_premium: premium,
-        gas_fee_cap: cap
-            .set()
-            .or(older.set())
-            .cloned()
-            .unwrap_or_else(TokenAmount::default),
-        max_fee: ceilings.max_fee.0.unwrap_or_default(),
-        max_fee_per_day: ceilings.max_fee_per_day.0.unwrap_or_default(),
+        gas_fee_cap: cap.cloned().unwrap_or_default(),
+        max_fee: keys.max_fee.0.unwrap_or_default(),
+        max_fee_per_day: keys.max_fee_per_day.0.unwrap_or_default(),
     }
 }
