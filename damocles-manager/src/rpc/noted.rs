@@ -3,7 +3,7 @@
 
 use axum::{
     extract::{ConnectInfo, Request as HttpRequest},
-    http::StatusCode,
+    http::{Extensions, StatusCode},
 };
 use damocles_api::caller::Caller;
 use damocles_daemon::{audit::Entry, auth::Bearer};
@@ -28,42 +28,22 @@ pub(super) struct Call(Entry);
 
 impl Call {
     pub(super) fn of(request: &Request<'_>) -> Self {
-        let extensions = request.extensions();
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-        let bearer = extensions.get::<Bearer>();
-        let told = extensions.get::<Caller>().map(Caller::to_string);
-        let bound = bearer.and_then(|b| b.worker.as_ref());
         let params = request.params.as_ref().map(|p| p.get());
         let about = params.and_then(first).unwrap_or_default();
         Self(Entry {
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            method: request.method.to_string(),
-            address: peer.map_or_else(String::new, |p| p.0.ip().to_canonical().to_string()),
-            token: bearer.map(|b| b.id.to_string()),
-            worker: told.or_else(|| bound.map(|name| format!("worker {name}"))),
             sector: about.sector.map(|s| s.to_string()),
             subject: about.name,
-            ..Entry::default()
+            ..by(request.extensions(), request.method.to_string())
         })
     }
 
     /// A piece that is handed in.
-    pub(super) fn of_piece(
-        request: &HttpRequest,
-        peer: SocketAddr,
-        bearer: Option<&Bearer>,
-    ) -> Self {
-        let told = request.extensions().get::<Caller>().map(Caller::to_string);
-        let bound = bearer.and_then(|b| b.worker.as_ref());
+    pub(super) fn of_piece(request: &HttpRequest) -> Self {
         let piece = request.uri().path().rsplit('/').next();
+        let method = format!("{} /piecestore", request.method());
         Self(Entry {
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            method: format!("{} /piecestore", request.method()),
-            address: peer.ip().to_canonical().to_string(),
-            token: bearer.map(|b| b.id.to_string()),
-            worker: told.or_else(|| bound.map(|name| format!("worker {name}"))),
             subject: piece.map(str::to_owned),
-            ..Entry::default()
+            ..by(request.extensions(), method)
         })
     }
 
@@ -103,6 +83,22 @@ impl Call {
             entry.sector = entry.sector.or_else(|| made.map(|s| s.to_string()));
         }
         Some(entry)
+    }
+}
+
+/// Who calls what now, as the connection and the token tell.
+fn by(extensions: &Extensions, method: String) -> Entry {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    let bearer = extensions.get::<Bearer>();
+    let told = extensions.get::<Caller>().map(Caller::to_string);
+    let bound = bearer.and_then(|b| b.worker.as_ref());
+    Entry {
+        time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        method,
+        address: peer.map_or_else(String::new, |p| p.0.ip().to_canonical().to_string()),
+        token: bearer.map(|b| b.id.to_string()),
+        worker: told.or_else(|| bound.map(|name| format!("worker {name}"))),
+        ..Entry::default()
     }
 }
 

@@ -105,23 +105,28 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
     } = serve;
     let sessions = Sessions::new(MAX_REQUEST as usize, stop);
     let at_pieces = guard.clone();
-    let admit = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next| {
-        let allowed = at_pieces.admit(peer.ip(), request.headers());
-        let audit = audit.clone();
-        async move {
-            let bearer = allowed.as_ref().ok().and_then(|a| a.bearer.clone());
-            let permissions = allowed.map(|a| a.permissions);
-            let changes = ![Method::GET, Method::HEAD].contains(request.method());
-            let call = audit
-                .filter(|_| changes && permissions.is_ok())
-                .map(|log| (Call::of_piece(&request, peer, bearer.as_ref()), log));
-            let response = admitted(peer, permissions, request, next).await;
-            if let Some((call, log)) = call {
-                log.note(call.ended(response.status()));
+    let admit =
+        move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next| {
+            let allowed = at_pieces.admit(peer.ip(), request.headers());
+            let audit = audit.clone();
+            async move {
+                let allowed = allowed.map(|admitted| {
+                    if let Some(bearer) = admitted.bearer {
+                        request.extensions_mut().insert(bearer);
+                    }
+                    admitted.permissions
+                });
+                let changes = allowed.is_ok() && wants(&request) == Permission::Write;
+                let call = audit
+                    .filter(|_| changes)
+                    .map(|log| (Call::of_piece(&request), log));
+                let response = admitted(peer, allowed, request, next).await;
+                if let Some((call, log)) = call {
+                    log.note(call.ended(response.status()));
+                }
+                response
             }
-            response
-        }
-    };
+        };
     let pieces = Router::new()
         .route(pieces::PATH, any(pieces::answer))
         .with_state(pieces)
@@ -164,6 +169,14 @@ pub(super) fn routes(serve: Serve, stop: CancellationToken) -> (Router, ServerHa
     (router, server_handle)
 }
 
+/// What a request at the piece stores needs.
+fn wants(request: &Request) -> Permission {
+    match *request.method() {
+        Method::GET | Method::HEAD => Permission::Read,
+        _ => Permission::Write,
+    }
+}
+
 /// Lets those at the piece stores who may read there or, with a `PUT`, write.
 async fn admitted(
     peer: SocketAddr,
@@ -175,10 +188,7 @@ async fn admitted(
         Ok(permissions) => permissions,
         Err(denied) => return turn_away(peer, &denied),
     };
-    let wanted = match *request.method() {
-        Method::GET | Method::HEAD => Permission::Read,
-        _ => Permission::Write,
-    };
+    let wanted = wants(&request);
     if !permissions.allows(wanted) {
         let why = format!("this needs the permission {wanted}\n");
         return (StatusCode::FORBIDDEN, why).into_response();
