@@ -34,10 +34,15 @@ fn of_deals(record: &SectorRecord, head: Epoch) -> Option<Epoch> {
         .min()
 }
 
+/// The first of both.
+fn earliest(record: &SectorRecord, kind: Commitment, head: Epoch) -> Option<Epoch> {
+    let both = of(record, kind).into_iter().chain(of_deals(record, head));
+    both.min()
+}
+
 /// Until when it is to go, whatever it costs.
 pub(super) fn to_go(record: &SectorRecord, kind: Commitment, head: Epoch) -> Epoch {
-    let both = of(record, kind).into_iter().chain(of_deals(record, head));
-    both.min().unwrap_or(Epoch::MAX)
+    earliest(record, kind, head).unwrap_or(Epoch::MAX)
 }
 
 /// The first deadline of those that are in a message: from then on the chain refuses it whole, or
@@ -51,10 +56,7 @@ pub(super) fn of_message(
     let within = batch.iter().filter(|record| sectors.contains(&record.id));
     let each = |record: &SectorRecord| match kind {
         Commitment::PreCommit => of(record, kind),
-        Commitment::Proof => of(record, kind)
-            .into_iter()
-            .chain(of_deals(record, head))
-            .min(),
+        Commitment::Proof => earliest(record, kind, head),
     };
     within.filter_map(each).min()
 }
