@@ -1,7 +1,7 @@
 //! What a command says of a manager that speaks TLS, over a real socket.
 
 use super::{client, fatal};
-use crate::rpc::{Serve, no_methods, run};
+use crate::rpc::{Serve, no_methods, run, scene::certificate};
 use damocles_api::sealer_cli::SealerCliClient;
 use damocles_daemon::{
     auth::{Guard, Secret},
@@ -17,16 +17,8 @@ use tokio_util::sync::CancellationToken;
 #[tokio::test]
 async fn a_certificate_that_is_not_believed_is_a_sentence_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
-    let made = |name: &str| {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let cert = dir.path().join(name);
-        let key = dir.path().join(format!("{name}.key"));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        (cert, key)
-    };
-    let (authority, key) = made("ours");
-    let (strange, _) = made("theirs");
+    let (authority, key) = certificate(dir.path(), "ours");
+    let (strange, _) = certificate(dir.path(), "theirs");
     let tls = Tls::default();
     tls.show(Some(Identity::read(&authority, &key).unwrap()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

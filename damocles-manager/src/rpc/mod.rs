@@ -59,7 +59,7 @@ pub const API_FILE: &str = "api";
 pub const SECRET_FILE: &str = "jwt-secret";
 
 #[cfg(test)]
-mod scene;
+pub(crate) mod scene;
 #[cfg(test)]
 mod door_tests;
 #[cfg(test)]

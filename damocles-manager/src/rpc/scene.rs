@@ -21,7 +21,10 @@ use damocles_daemon::{
     metrics::Metrics,
     tls::Tls,
 };
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -45,7 +48,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let metrics = Metrics::new("damocles_manager");
     let stores = Stores::new(db.clone(), vec![store]).unwrap();
     let text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n[[Miners]]\nActor = 1000\n";
-    let checked = crate::config::check_text(std::path::Path::new("file"), text).unwrap();
+    let checked = crate::config::check_text(Path::new("file"), text).unwrap();
     let rooms = Rooms {
         db: db.clone(),
         sealing: Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone()),
@@ -85,4 +88,13 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         counts: Counts::register(&metrics),
     };
     (rooms, metrics, disk, script)
+}
+
+/// The files of a certificate for `localhost` and of its key.
+pub(crate) fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (dir.join(name), dir.join(format!("{name}.key")));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (cert, key)
 }

@@ -1,6 +1,9 @@
 //! RPC and WebSocket over TLS.
 
-use super::{Serve, run, scene::rooms};
+use super::{
+    Serve, run,
+    scene::{certificate, rooms},
+};
 use damocles_daemon::{
     auth::{Guard, Secret},
     metrics::Readiness,
@@ -31,18 +34,8 @@ struct It {
 async fn serve() -> It {
     let (rooms, metrics, disk, _chain) = rooms().await;
     let home = tempfile::tempdir().unwrap();
-    let made = |name: &str| {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let (cert, key) = (
-            home.path().join(name),
-            home.path().join(format!("{name}.key")),
-        );
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        (cert, key)
-    };
-    let (authority, key) = made("ours");
-    let (strange, _) = made("theirs");
+    let (authority, key) = certificate(home.path(), "ours");
+    let (strange, _) = certificate(home.path(), "theirs");
     let tls = Tls::default();
     tls.show(Some(Identity::read(&authority, &key).unwrap()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
