@@ -94,7 +94,9 @@ pub async fn of(chain: &dyn Chain, miner: ActorId) -> Result<MinerOverview, Chai
             i64::try_from(now.saturating_sub(b.timestamp)).unwrap_or(0)
         }),
         network_version: chain.network_version(key).await?,
-        base_fee: block.map_or_else(String::new, |b| b.parent_base_fee.to_string()),
+        base_fee: head
+            .base_fee()
+            .map_or_else(String::new, ToString::to_string),
         sector_size: info.sector_size,
         power: PowerView {
             raw: power.miner_power.raw_byte_power.to_string(),

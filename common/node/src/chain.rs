@@ -17,6 +17,14 @@ pub struct TipSet {
     pub height: ChainEpoch,
 }
 
+impl TipSet {
+    /// In attoFIL per unit of gas, for the messages that the next tipset's execution takes from this
+    /// one. None: it has no blocks, which no node says.
+    pub fn base_fee(&self) -> Option<&TokenAmount> {
+        self.blocks.first().map(|block| &block.parent_base_fee)
+    }
+}
+
 /// A block header. The pointers of the Go type are `Option`s here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -143,12 +143,11 @@ impl Chain for NodeChain {
         key: &TipSetKey,
     ) -> Result<TokenAmount, ChainError> {
         let before = self.tipset(height - 1, key).await?;
-        let first = before.blocks.into_iter().next();
-        let first = first.ok_or_else(|| ChainError::Malformed {
+        let fee = before.base_fee().ok_or_else(|| ChainError::Malformed {
             method: "ChainGetTipSetByHeight".into(),
             reason: "a tipset without blocks".into(),
         })?;
-        Ok(first.parent_base_fee)
+        Ok(fee.clone())
     }
 
     async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
