@@ -135,6 +135,11 @@ impl MessageState {
         matches!(self, Self::Landed | Self::Failed)
     }
 
+    /// Whether it is not on its way any more, on chain or without having come there.
+    pub fn has_ended(self) -> bool {
+        self.is_final() || self.is_watched()
+    }
+
     /// Whether nothing more will happen to the message.
     pub fn is_final(self) -> bool {
         MessageFlow::edges(self).is_empty()

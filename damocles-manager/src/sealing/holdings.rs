@@ -12,7 +12,6 @@ use crate::{
     sealing::{Sealing, SealingError},
 };
 use damocles_api::damocles_cli::{Claim, SectorHoldings, SectorOnChain, UnknownSector};
-use damocles_flow::message::MessageState;
 use damocles_types::SectorId;
 use std::time::Duration;
 
@@ -57,12 +56,8 @@ impl Sealing {
             stores.dedup();
             let reserved = db.reservations()?;
             let reserved = reserved.into_iter().find(|r| r.sector == sector);
-            let open = db.messages_of(sector)?.into_iter().filter(|m| {
-                matches!(
-                    m.state,
-                    MessageState::Wanted | MessageState::Pushed | MessageState::Packed
-                )
-            });
+            let messages = db.messages_of(sector)?.into_iter();
+            let open = messages.filter(|m| !m.state.has_ended());
             Ok::<_, SealingError>(SectorHoldings {
                 fate: record.fate(),
                 waits: waits(&record),
