@@ -5,7 +5,6 @@ use crate::{
     db::{
         Db, DbError,
         record::{MessageRecord, Order},
-        spent::day,
     },
     messages::{
         Engine, EngineError, LARGEST_PARAMS,
@@ -235,7 +234,7 @@ impl Engine {
             // a proof that comes late costs more than any fee, and so does a sector that stays faulty
             let owed = [MessageKind::WindowPost, MessageKind::DeclareRecoveries];
             if !owed.contains(&record.kind)
-                && let Some(why) = self.over_the_day(record, day(unix_ms())).await?
+                && let Some(why) = self.over_the_day(record).await?
             {
                 return Err(EngineError::Spent(why));
             }

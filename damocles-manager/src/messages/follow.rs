@@ -5,12 +5,12 @@
 use crate::{
     chain::{ChainError, Head},
     db::{
-        record::{GasRecord, LostAttempt, MessageRecord, Paid},
+        record::{LostAttempt, MessageRecord, Paid},
         spent::day,
     },
     messages::{
         Engine, EngineError, fee,
-        push::{same_effect, unsigned},
+        push::{gas_of, same_effect, unsigned},
         verdict::{Verdict, of_exit_code},
     },
     model::{MessageId, names, unix_ms},
@@ -187,11 +187,7 @@ impl Engine {
         let Some(signed) = &record.signed else {
             return Ok(());
         };
-        match self.backend.publish(&*self.chain, signed).await {
-            Ok(()) => {}
-            Err(error) if error.is_there_already() => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.backend.publish_again(&*self.chain, signed).await?;
         let id = record.id;
         self.db
             .call(move |db| {
@@ -323,11 +319,7 @@ impl Engine {
             Some(signed) if signed.cid() == found.message => signed.message.clone(),
             _ => self.chain.message(found.message).await?,
         };
-        let gas = GasRecord {
-            limit: message.gas_limit,
-            fee_cap: message.gas_fee_cap,
-            premium: message.gas_premium,
-        };
+        let gas = gas_of(&message);
         let base_fee = self
             .chain
             .base_fee_below(found.height, &found.tip_set)

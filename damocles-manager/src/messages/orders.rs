@@ -88,7 +88,7 @@ impl Engine {
     ) -> Result<MessageRecord, EngineError> {
         let known = self.named(name).await?;
         let (id, state) = (known.id, known.state);
-        if state.is_final() || state.is_watched() {
+        if state.has_ended() {
             return Err(EngineError::Over { id, state });
         }
         let noted = move |m: &mut MessageRecord| {
@@ -106,10 +106,10 @@ impl Engine {
 fn of_cid(db: &Db, cid: Cid) -> Result<Option<MessageRecord>, DbError> {
     let has = |m: &MessageRecord| m.cid == Some(cid) || m.lost.iter().any(|l| l.cid == cid);
     let mut found = db.open_messages_briefly()?.into_iter().find(has);
-    for watched in db.watched_messages(None)? {
-        if found.is_none() {
-            found = db.message(watched.id)?.filter(has);
-        }
+    if found.is_none() {
+        let watched = db.watched_messages(None)?.into_iter().map(|w| w.id);
+        let watched = db.messages_briefly(&watched.collect::<Vec<_>>())?;
+        found = watched.into_values().find(has);
     }
     match found {
         Some(brief) => db.message(brief.id),

@@ -64,6 +64,15 @@ pub(super) fn unsigned(record: &MessageRecord, gas: Option<&GasRecord>) -> Messa
     message
 }
 
+/// What a message pays, the reverse of [`priced`].
+pub(super) fn gas_of(message: &Message) -> GasRecord {
+    GasRecord {
+        limit: message.gas_limit,
+        fee_cap: message.gas_fee_cap.clone(),
+        premium: message.gas_premium.clone(),
+    }
+}
+
 pub(super) fn priced(message: &mut Message, gas: &GasRecord) {
     message.gas_limit = gas.limit;
     message.gas_fee_cap = gas.fee_cap.clone();
@@ -142,6 +151,18 @@ impl Backend {
         signed: &SignedMessage,
     ) -> Result<(), ChainError> {
         chain.push_signed(signed).await.map(drop)
+    }
+
+    /// The same for one that the node may have already: then it is sent.
+    pub(super) async fn publish_again(
+        &self,
+        chain: &dyn Chain,
+        signed: &SignedMessage,
+    ) -> Result<(), ChainError> {
+        match self.publish(chain, signed).await {
+            Err(error) if error.is_there_already() => Ok(()),
+            sent => sent,
+        }
     }
 }
 

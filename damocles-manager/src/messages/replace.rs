@@ -18,7 +18,7 @@ use crate::{
             MOST_PRICES, PREMIUM_BLOCKS, Reprice, UNDER_BASE_FEE, is_stuck, least_replacement,
             per_gas, reprice,
         },
-        push::{priced, unsigned},
+        push::{gas_of, priced, unsigned},
     },
     model::{MessageKind, names, unix_ms},
     wallet::Signer,
@@ -81,7 +81,9 @@ impl Engine {
             return Ok(true);
         }
         if let Some(why) = to_be_withdrawn(record, head.height) {
-            self.withdraw(record, why, nonce, head.height).await?;
+            let base_fee = self.base_fee().await?;
+            self.withdraw(record, why, nonce, &base_fee, head.height)
+                .await?;
             return Ok(true);
         }
         let ordered = matches!(record.order, Some(Order::Replace { .. }));
@@ -93,8 +95,7 @@ impl Engine {
 
     async fn base_fee(&self) -> Result<TokenAmount, ChainError> {
         let tip = self.chain.head().await?;
-        let first = tip.blocks.into_iter().next();
-        Ok(first.map_or_else(TokenAmount::default, |block| block.parent_base_fee))
+        Ok(tip.base_fee().cloned().unwrap_or_default())
     }
 
     /// The premium with which messages get in now.
@@ -132,8 +133,7 @@ impl Engine {
         if !ordered && !is_stuck(gas, &base_fee, &market, waited, urgent) {
             return Ok(false);
         }
-        let day = day(unix_ms());
-        if !ordered && let Some(why) = self.over_the_day(record, day).await? {
+        if !ordered && let Some(why) = self.over_the_day(record).await? {
             return self.keep_price(record, why).await;
         }
         let gas = match reprice(&limits, gas, &base_fee, &market, urgent) {
@@ -157,17 +157,16 @@ impl Engine {
         Ok(true)
     }
 
-    /// The limit of the day, if it is reached.
+    /// The limit of this day, if it is reached.
     pub(super) async fn over_the_day(
         &self,
         record: &MessageRecord,
-        day: u32,
     ) -> Result<Option<String>, EngineError> {
         let most = record.fee.max_fee_per_day.clone();
         if !most.is_positive() {
             return Ok(None);
         }
-        let (miner, kind) = (record.miner, record.kind);
+        let (day, miner, kind) = (day(unix_ms()), record.miner, record.kind);
         let spent = self.db.call(move |db| db.spent(day, miner, kind)).await?;
         Ok((spent >= most).then(|| {
             format!(
@@ -238,27 +237,20 @@ impl Engine {
         self.send_stored(&noted, at).await
     }
 
-    /// Uses up the nonce of a message that left by a message of nothing.
+    /// Uses up the nonce of a message that left by a message of nothing, dearer than what has it
+    /// now.
     async fn withdraw(
         &self,
         record: &MessageRecord,
         why: String,
         nonce: u64,
+        base_fee: &TokenAmount,
         at: Epoch,
     ) -> Result<(), EngineError> {
-        let premium = record.gas.as_ref().map(|gas| &gas.premium);
-        self.withdraw_for(record, why, nonce, premium, at).await
-    }
-
-    /// The same with a premium that takes the place of one that pays `before`.
-    async fn withdraw_for(
-        &self,
-        record: &MessageRecord,
-        why: String,
-        nonce: u64,
-        before: Option<&TokenAmount>,
-        at: Epoch,
-    ) -> Result<(), EngineError> {
+        let before = match &record.withdrawal {
+            Some(withdrawal) => Some(&withdrawal.signed.message.gas_premium),
+            None => record.gas.as_ref().map(|gas| &gas.premium),
+        };
         let mut message = nothing(record.from, nonce);
         let chain = &*self.chain;
         let mut gas = self
@@ -268,9 +260,7 @@ impl Engine {
         let least = before.map_or_else(TokenAmount::default, least_replacement);
         gas.premium = gas.premium.max(least);
         // it is small: what makes it certain costs little
-        gas.fee_cap = gas
-            .fee_cap
-            .max(self.base_fee().await? * 2u64 + &gas.premium);
+        gas.fee_cap = gas.fee_cap.max(base_fee.clone() * 2u64 + &gas.premium);
         priced(&mut message, &gas);
         let signed = self.signed_by_whom(&message).await?;
         let id = record.id;
@@ -299,20 +289,15 @@ impl Engine {
         nonce: u64,
         head: &Head,
     ) -> Result<(), EngineError> {
-        let message = &withdrawal.signed.message;
-        let gas = GasRecord {
-            limit: message.gas_limit,
-            fee_cap: message.gas_fee_cap.clone(),
-            premium: message.gas_premium.clone(),
-        };
+        let gas = gas_of(&withdrawal.signed.message);
         let waited = head.height - withdrawal.at;
         let base_fee = self.base_fee().await?;
         let market = self.market(record.from, gas.limit).await?;
         // one that the pool does not take is too cheap for it, too
         if is_stuck(&gas, &base_fee, &market, waited, true) {
-            let (why, premium) = (withdrawal.why.clone(), Some(&message.gas_premium));
+            let why = withdrawal.why.clone();
             return self
-                .withdraw_for(record, why, nonce, premium, head.height)
+                .withdraw(record, why, nonce, &base_fee, head.height)
                 .await;
         }
         if withdrawal.sent && waited >= 0 {
@@ -327,11 +312,10 @@ impl Engine {
         withdrawal: &Withdrawal,
     ) -> Result<(), EngineError> {
         let (id, cid) = (record.id, withdrawal.signed.cid());
-        match self.backend.publish(&*self.chain, &withdrawal.signed).await {
-            Ok(()) => {}
-            Err(error) if error.is_there_already() => {}
-            Err(error) => return Err(error.into()),
-        }
+        let backend = &self.backend;
+        backend
+            .publish_again(&*self.chain, &withdrawal.signed)
+            .await?;
         let sent = move |m: &mut MessageRecord| {
             if let Some(withdrawal) = m.withdrawal.as_mut().filter(|w| w.signed.cid() == cid) {
                 withdrawal.sent = true;
