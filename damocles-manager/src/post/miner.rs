@@ -46,8 +46,7 @@ struct Now {
 enum Work {
     Window(Epoch),
     Record(PostKey),
-    /// What is recovered for an opening; true: done to find out whether there is something.
-    Recovery(Epoch, bool),
+    Recovery(Recover),
 }
 
 pub(super) struct MinerLoop {
@@ -120,7 +119,7 @@ impl MinerLoop {
         });
         match self.running.remove(&id) {
             Some(Work::Window(open)) if did => drop(self.planned.insert(open)),
-            Some(Work::Recovery(open, true)) if did => drop(self.healthy.insert(open)),
+            Some(Work::Recovery(step)) if did => drop(self.healthy.insert(step.open())),
             _ => {}
         }
     }
@@ -218,7 +217,7 @@ impl MinerLoop {
             }
         };
         let busy = self.running.values().filter_map(|work| match work {
-            Work::Recovery(open, _) => Some(*open),
+            Work::Recovery(step) => Some(step.open()),
             Work::Window(_) | Work::Record(_) => None,
         });
         let busy: HashSet<_> = busy.collect();
@@ -229,12 +228,10 @@ impl MinerLoop {
                 continue;
             }
             let (context, now) = (self.context.clone(), now.clone());
-            let begins = matches!(step, Recover::Begin(_));
             let record = records.iter().find(|r| r.open == step.open()).cloned();
             let work = async move { context.recover(step, record, &now.head, now.timing).await };
             let task = self.tasks.spawn(work);
-            self.running
-                .insert(task.id(), Work::Recovery(step.open(), begins));
+            self.running.insert(task.id(), Work::Recovery(step));
         }
     }
 

@@ -8,8 +8,7 @@ use crate::{
         record::MessageRecord,
         recoveries::{Declaration, RecoveryRecord},
     },
-    messages::Intent,
-    model::{MessageId, MessageKind},
+    model::MessageKind,
     post::{
         StepError,
         context::Context,
@@ -20,7 +19,6 @@ use crate::{
     },
 };
 use damocles_flow::{
-    message::MessageState,
     recovery::{RecoveryEvent, RecoveryFlow},
     table::Table,
 };
@@ -41,8 +39,8 @@ fn advance(record: &mut RecoveryRecord, event: RecoveryEvent) -> Result<(), Step
 }
 
 impl Context {
-    /// Takes what is recovered for an opening a step further. True: the deadline has no faulty
-    /// sectors, or the step is done.
+    /// Takes what is recovered for an opening a step further. True: it was begun for nothing, for
+    /// the deadline has no faulty sectors.
     pub(super) async fn recover(
         &self,
         step: Recover,
@@ -57,18 +55,18 @@ impl Context {
                 let cutoff = record.cutoff;
                 // what is not known by then cannot be declared
                 tokio::select! {
-                    result = self.look_at_faults(record, head) => result.map(|()| true),
+                    result = self.look_at_faults(record, head) => result.map(|()| false),
                     () = self.reached(cutoff) => return false,
                 }
             }
             (Recover::Follow(_), Some(record)) => self
                 .follow_recovery(record, head, timing)
                 .await
-                .map(|()| true),
-            (Recover::Pass(_), Some(record)) => self.pass(record).await.map(|()| true),
+                .map(|()| false),
+            (Recover::Pass(_), Some(record)) => self.pass(record).await.map(|()| false),
         };
         match result {
-            Ok(done) => done,
+            Ok(healthy) => healthy,
             Err(error) => {
                 self.recovery_failed(step.open(), &error, head, timing)
                     .await;
@@ -155,7 +153,16 @@ impl Context {
         for partitions in declared.messages {
             let params = faults::params(record.deadline, &partitions)?;
             let value = std::mem::take(&mut pays);
-            let message = self.declaration(params, value, cutoff, head).await?;
+            let message = self
+                .message(
+                    MessageKind::DeclareRecoveries,
+                    Method::DeclareFaultsRecovered,
+                    params,
+                    value,
+                    cutoff,
+                    head,
+                )
+                .await?;
             record.declared.push(Declaration {
                 message: message.id,
                 partitions,
@@ -177,7 +184,7 @@ impl Context {
     }
 
     /// The faulty sectors, by whether what a challenge asks for can be read of them.
-    pub(super) async fn faulty_sectors(
+    async fn faulty_sectors(
         &self,
         faulty: &[(u64, BitField)],
         cutoff: Epoch,
@@ -186,37 +193,6 @@ impl Context {
         let wanted = BitField::union(faulty.iter().map(|(_, sectors)| sectors));
         let until = look_until(head.height, cutoff, head.height);
         self.could_be_proven(&wanted, true, head, until).await
-    }
-
-    /// The message as it is stored, not yet sent.
-    async fn declaration(
-        &self,
-        params: fvm_ipld_encoding::RawBytes,
-        value: TokenAmount,
-        cutoff: Epoch,
-        head: &Head,
-    ) -> Result<MessageRecord, StepError> {
-        let policy = self.policy();
-        let policy = &policy.post;
-        let from = self
-            .parts
-            .messages
-            .choose_sender(self.actor, &policy.senders, &head.key)
-            .await?;
-        let intent = Intent {
-            kind: MessageKind::DeclareRecoveries,
-            miner: self.actor,
-            from,
-            value,
-            method: Method::DeclareFaultsRecovered as u64,
-            params,
-            fee: policy.fee.clone(),
-            confidence: policy.confidence,
-            // told by the record; there may be thousands
-            sectors: Vec::new(),
-            deadline: Some(cutoff),
-        };
-        Ok(intent.record(MessageId::new()))
     }
 
     async fn follow_recovery(
@@ -231,7 +207,7 @@ impl Context {
             found.collect::<Result<Vec<_>, _>>()
         };
         let messages = self.parts.db.call(look).await?;
-        let ended = |m: &Option<MessageRecord>| m.as_ref().is_none_or(|m| has_ended(m.state));
+        let ended = |m: &Option<MessageRecord>| m.as_ref().is_none_or(|m| m.state.has_ended());
         let landed = |m: &Option<MessageRecord>| m.as_ref().is_some_and(|m| m.state.has_landed());
         if messages.iter().all(landed) {
             advance(&mut record, RecoveryEvent::Land)?;
@@ -367,17 +343,6 @@ fn told(
 
 fn first(numbers: &[SectorNumber]) -> &[SectorNumber] {
     numbers.get(..NAMED).unwrap_or(numbers)
-}
-
-fn has_ended(state: MessageState) -> bool {
-    match state {
-        MessageState::Wanted | MessageState::Pushed | MessageState::Packed => false,
-        MessageState::Landed
-        | MessageState::Final
-        | MessageState::Failed
-        | MessageState::FailedFinal
-        | MessageState::Rejected => true,
-    }
 }
 
 fn still(faulty: &[(SectorNumber, String)]) -> String {

@@ -12,10 +12,7 @@ use damocles_processor::task::{ReadSectors, Replica as ProverReplica, Unread};
 use damocles_types::{Commitment, Epoch, PoStProof, SectorId, SectorNumber, SectorSize};
 use futures::{StreamExt, stream};
 use fvm_ipld_bitfield::BitField;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// So often may the reading process end under the sectors of one store; what is not read by then
 /// is not read this time.
@@ -93,11 +90,6 @@ impl Context {
         let chain = &self.parts.chain;
         let infos = chain.miner_sectors(miner, Some(wanted), &head.key).await?;
         let mut sorted = Sorted::default();
-        let limits = &self.parts.proving;
-        let parallel = match limits.parallel_check_limit {
-            0 => infos.len().max(1),
-            n => n,
-        };
         let asked: Vec<_> = infos
             .into_iter()
             .filter(|info| wanted.get(info.sector_number))
@@ -107,22 +99,13 @@ impl Context {
             let why = "the chain has no information on it".to_owned();
             sorted.bad.insert(number, why);
         }
-        let mut looks = stream::iter(asked)
+        let looks = stream::iter(asked)
             .map(|info| async move { (info.sector_number, self.look(miner, size, &info).await) })
-            .buffer_unordered(parallel);
+            .buffer_unordered(self.parts.proving.parallel_check_limit)
+            .take_until(self.in_time(until));
         // Sectors that are not reached in time are as good as on a store that does not answer.
-        let timeout = tokio::time::sleep(or_long(limits.partition_check_timeout));
-        let late = self.reached(until);
-        tokio::pin!(timeout, late);
-        loop {
-            let (number, result) = tokio::select! {
-                next = looks.next() => match next {
-                    Some(looked) => looked,
-                    None => break,
-                },
-                () = &mut timeout => break,
-                () = &mut late => break,
-            };
+        tokio::pin!(looks);
+        while let Some((number, result)) = looks.next().await {
             unreached.remove(&number);
             match result? {
                 Ok(found) => drop(sorted.found.insert(number, found)),
@@ -134,11 +117,18 @@ impl Context {
                 }
             }
         }
-        drop(looks);
         for number in unreached {
             sorted.away.insert(number, NOT_LOOKED_AT.to_owned());
         }
         Ok(sorted)
+    }
+
+    /// Ends when the time for the sectors of a partition is over, or at an epoch.
+    async fn in_time(&self, until: Epoch) {
+        tokio::select! {
+            () = tokio::time::sleep(self.parts.proving.partition_check_timeout) => {}
+            () = self.reached(until) => {}
+        }
     }
 
     async fn look(
@@ -157,7 +147,7 @@ impl Context {
             None => Replica::Normal,
         };
         let sector = SectorId::new(miner, info.sector_number);
-        let limit = or_long(self.parts.proving.single_check_timeout);
+        let limit = self.parts.proving.single_check_timeout;
         let files = self
             .parts
             .stores
@@ -203,39 +193,26 @@ impl Context {
         let limits = &self.parts.proving;
         let mut unanswered: BTreeSet<_> = stores.keys().cloned().collect();
         let reads = stores.into_iter().map(|(store, replicas)| {
-            let parallel = match limits.parallel_check_limit {
-                0 => replicas.len(),
-                n => n,
-            };
             let task = ReadSectors {
                 miner_id: self.actor,
                 proof_type,
                 replicas,
                 seed,
                 store: store.clone(),
-                parallel: u32::try_from(parallel).unwrap_or(u32::MAX),
+                parallel: u32::try_from(limits.parallel_check_limit).unwrap_or(u32::MAX),
                 sector_limit_ms: u64::try_from(limits.single_check_timeout.as_millis())
                     .unwrap_or(u64::MAX),
             };
             async move { (store, self.read_store(task).await) }
         });
-        let mut reads = stream::iter(reads).buffer_unordered(unanswered.len().max(1));
-        let timeout = tokio::time::sleep(or_long(limits.partition_check_timeout));
-        let late = self.reached(until);
-        tokio::pin!(timeout, late);
-        loop {
-            let (store, unread) = tokio::select! {
-                next = reads.next() => match next {
-                    Some(read) => read,
-                    None => break,
-                },
-                () = &mut timeout => break,
-                () = &mut late => break,
-            };
+        let reads = stream::iter(reads)
+            .buffer_unordered(unanswered.len().max(1))
+            .take_until(self.in_time(until));
+        tokio::pin!(reads);
+        while let Some((store, unread)) = reads.next().await {
             unanswered.remove(&store);
             sorted.unread(unread);
         }
-        drop(reads);
         let silent = sorted.found.iter();
         let silent = silent.filter(|(_, found)| unanswered.contains(&found.files.store));
         let silent: Vec<_> = silent
@@ -300,15 +277,6 @@ pub(super) fn window_type(info: &MinerInfo) -> Result<PoStProof, StepError> {
             "{number} is not a WindowPoSt proof type"
         ))),
         Some(window) => Ok(window),
-    }
-}
-
-/// No time-out at all is a day: longer than any window.
-fn or_long(limit: Duration) -> Duration {
-    if limit.is_zero() {
-        Duration::from_secs(24 * 3600)
-    } else {
-        limit
     }
 }
 

@@ -47,7 +47,16 @@ impl Context {
             .ticket_randomness(DomainTag::PoStChainCommit, record.challenge, &[], &head.key)
             .await?;
         let params = batch::params(record.deadline, record.challenge, proof, commit)?;
-        let message = self.message(&record, params, head).await?;
+        let message = self
+            .message(
+                MessageKind::WindowPost,
+                Method::SubmitWindowedPoSt,
+                params,
+                TokenAmount::default(),
+                record.close,
+                head,
+            )
+            .await?;
         record.message = Some(message.id);
         record.steps.submitted = self.height();
         record.by = Some(self.parts.by.clone());
@@ -67,31 +76,34 @@ impl Context {
         Ok(())
     }
 
-    /// The message as it is stored, not yet sent.
-    async fn message(
+    /// A message of the miner's about proving as it is stored, not yet sent. Its sectors are told by
+    /// the record that names it; there may be thousands.
+    pub(super) async fn message(
         &self,
-        record: &PostRecord,
+        kind: MessageKind,
+        method: Method,
         params: RawBytes,
+        value: TokenAmount,
+        deadline: Epoch,
         head: &Head,
     ) -> Result<MessageRecord, StepError> {
-        let (miner, policy) = (record.key.miner, self.policy());
+        let (miner, policy) = (self.actor, self.policy());
         let policy = &policy.post;
         let messages = &self.parts.messages;
         let from = messages
             .choose_sender(miner, &policy.senders, &head.key)
             .await?;
         let intent = Intent {
-            kind: MessageKind::WindowPost,
+            kind,
             miner,
             from,
-            value: TokenAmount::default(),
-            method: Method::SubmitWindowedPoSt as u64,
+            value,
+            method: method as u64,
             params,
             fee: policy.fee.clone(),
             confidence: policy.confidence,
-            // its sectors are told by its partitions
             sectors: Vec::new(),
-            deadline: Some(record.close),
+            deadline: Some(deadline),
         };
         Ok(intent.record(MessageId::new()))
     }
