@@ -5,6 +5,7 @@ use crate::{
     db::{
         keys,
         record::{SectorRecord, VERSION},
+        relist::relist,
         schema::{DEALS, DEALS_PLACES, DEALS_WAITING},
     },
     deal::{DealId, Terms},
@@ -106,12 +107,7 @@ pub(in crate::db) fn put_deal(
     let before: Option<DealRecord> = seen.json()?;
     let was = before.as_ref().map(lists).unwrap_or_default();
     let is = lists(record);
-    for (table, key) in was.difference(&is) {
-        t.erase(*table, key.clone())?;
-    }
-    for (table, key) in is.difference(&was) {
-        t.overwrite(*table, key.clone(), [])?;
-    }
+    relist(t, &was, &is)?;
     t.put_json(seen, record)
 }
 

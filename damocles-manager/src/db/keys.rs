@@ -133,6 +133,13 @@ pub(crate) fn timeline(id: SectorId, seq: u64) -> Vec<u8> {
     key
 }
 
+/// What is done for an opening of a deadline of a miner.
+pub(crate) fn opening(of: ActorId, open: Epoch) -> Vec<u8> {
+    let mut key = miner(of);
+    key.extend(epoch(open));
+    key
+}
+
 /// An epoch in the order of numbers, negative ones first.
 pub(crate) const fn epoch(epoch: Epoch) -> [u8; 8] {
     (epoch.cast_unsigned() ^ (1 << 63)).to_be_bytes()

@@ -5,6 +5,7 @@ use crate::{
         damaged::readable,
         deal, keys,
         record::{Carriage, LeftChain, MessageRecord, SectorRecord},
+        relist::relist,
         schema::{DONE, IN_WORK, LEFT_CHAIN, OVER, PROOFS, READY, SECTORS},
     },
     model::{Commitment, unix_ms},
@@ -52,12 +53,7 @@ pub(in crate::db) fn put(
 ) -> Result<(), StoreError> {
     t.put_json(seen, record)?;
     let (was, is) = (before.map(lists).unwrap_or_default(), lists(record));
-    for (table, key) in was.difference(&is) {
-        t.erase(*table, key.clone())?;
-    }
-    for (table, key) in is.difference(&was) {
-        t.overwrite(*table, key.clone(), [])?;
-    }
+    relist(t, &was, &is)?;
     deal::follow(t, before, record)?;
     if before.is_some_and(SectorRecord::in_work) && !record.in_work() {
         let now = unix_ms();

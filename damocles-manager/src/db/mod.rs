@@ -12,6 +12,7 @@ mod bodies;
 mod proofs;
 mod history;
 mod listed;
+mod relist;
 pub mod pages;
 pub mod spent;
 pub mod deal;

@@ -135,14 +135,8 @@ impl PostRecord {
     }
 }
 
-fn window(miner: ActorId, open: Epoch) -> Vec<u8> {
-    let mut key = keys::miner(miner);
-    key.extend(keys::epoch(open));
-    key
-}
-
 pub(in crate::db) fn post_key(key: PostKey) -> Vec<u8> {
-    let mut out = window(key.miner, key.open);
+    let mut out = keys::opening(key.miner, key.open);
     out.extend(key.first.to_be_bytes());
     out
 }
@@ -191,7 +185,7 @@ impl Db {
             let mut added = 0;
             for record in records {
                 let mut record = record.clone();
-                let prefix = window(record.key.miner, record.key.open);
+                let prefix = keys::opening(record.key.miner, record.key.open);
                 let mut stored: Vec<PostRecord> = Vec::new();
                 for seen in t.scan(POSTS, &Span::prefix(prefix), usize::MAX)? {
                     stored.extend(readable(seen.json())?);
@@ -265,7 +259,7 @@ impl Db {
 
     /// Records that landed, of windows that opened at `open` or later.
     pub fn landed_posts(&self, miner: ActorId, open: Epoch) -> Result<Vec<PostRecord>, DbError> {
-        let span = Span::prefix(keys::miner(miner)).from(window(miner, open));
+        let span = Span::prefix(keys::miner(miner)).from(keys::opening(miner, open));
         let landed = |r: &PostRecord| r.state == PostState::Landed;
         self.all_of(
             POSTS,
@@ -278,7 +272,7 @@ impl Db {
     /// how many.
     pub fn forget_posts(&self, miner: ActorId, open: Epoch) -> Result<usize, DbError> {
         self.write(Durability::Buffered, |t| {
-            let span = Span::prefix(keys::miner(miner)).below(window(miner, open));
+            let span = Span::prefix(keys::miner(miner)).below(keys::opening(miner, open));
             let mut forgotten = 0;
             let all = t.scan(POSTS, &span, FORGOTTEN)?;
             let keys: Vec<_> = all.iter().map(|seen| seen.key().to_vec()).collect();

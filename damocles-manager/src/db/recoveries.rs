@@ -87,18 +87,12 @@ impl RecoveryRecord {
     }
 }
 
-pub(in crate::db) fn recovery_key(miner: ActorId, open: Epoch) -> Vec<u8> {
-    let mut key = keys::miner(miner);
-    key.extend(keys::epoch(open));
-    key
-}
-
 /// The record with one more write, if nobody has written it since the caller saw it.
 fn next(
     t: &mut Transaction<'_>,
     record: &RecoveryRecord,
 ) -> Result<(Record, RecoveryRecord), DbError> {
-    let seen = t.get(RECOVERIES, &recovery_key(record.miner, record.open))?;
+    let seen = t.get(RECOVERIES, &keys::opening(record.miner, record.open))?;
     let stored: Option<RecoveryRecord> = seen.json()?;
     if stored.map_or(0, |stored| stored.writes) != record.writes {
         return Err(DbError::RecoveryChanged {
@@ -138,19 +132,19 @@ impl Db {
 
     /// The record of an opening, if there is one.
     pub fn recovery(&self, miner: ActorId, open: Epoch) -> Result<Option<RecoveryRecord>, DbError> {
-        self.read(|t| Ok(t.get_json(RECOVERIES, &recovery_key(miner, open))?))
+        self.read(|t| Ok(t.get_json(RECOVERIES, &keys::opening(miner, open))?))
     }
 
     /// A miner's records of windows that open at `open` or later, the oldest first.
     pub fn recoveries(&self, miner: ActorId, open: Epoch) -> Result<Vec<RecoveryRecord>, DbError> {
-        let span = Span::prefix(keys::miner(miner)).from(recovery_key(miner, open));
+        let span = Span::prefix(keys::miner(miner)).from(keys::opening(miner, open));
         self.all_of(RECOVERIES, span, |seen| Ok(readable(seen.json())?))
     }
 
     /// Removes records of windows that opened before `open`, so many at a time.
     pub fn forget_recoveries(&self, miner: ActorId, open: Epoch) -> Result<(), DbError> {
         self.write(Durability::Buffered, |t| {
-            let span = Span::prefix(keys::miner(miner)).below(recovery_key(miner, open));
+            let span = Span::prefix(keys::miner(miner)).below(keys::opening(miner, open));
             for seen in t.scan(RECOVERIES, &span, FORGOTTEN)? {
                 t.delete(&seen)?;
             }

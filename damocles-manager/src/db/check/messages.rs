@@ -12,7 +12,7 @@ use crate::{
         messages::{LISTS, listed},
         posts::{PostRecord, is_listed, post_key},
         record::{Landing, MessageRecord},
-        recoveries::{RecoveryRecord, recovery_key},
+        recoveries::RecoveryRecord,
         schema::{
             BODIES, ENDED, LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, POSTS, POSTS_OPEN,
             RECOVERIES, SECTOR_MESSAGES,
@@ -242,7 +242,7 @@ fn recoveries(walk: &mut Walk<'_>) -> Result<(), DbError> {
             return Ok(());
         };
         let (miner, open) = (record.miner, record.open);
-        if recovery_key(miner, open) != row.key {
+        if keys::opening(miner, open) != row.key {
             faults.push(misplaced(seen, "its deadline's"));
             return Ok(());
         }
