@@ -7,7 +7,12 @@ use crate::{
     serve::TaskError,
     task::{Circuit, prover_id},
 };
-use damocles_kernels::{cpu::Cpu, piece, tree::binary::Options};
+use damocles_kernels::{
+    cpu::Cpu,
+    piece,
+    sha::pairs::{self, NODE},
+    tree::binary::Options,
+};
 use damocles_types::{
     ActorId, Commitment, PaddedSize, PoStProof, Randomness, SealProof, SectorId, SectorNumber,
 };
@@ -99,6 +104,11 @@ pub fn piece_commitment(
     options.threads = NonZeroUsize::MIN;
     let root = piece::add(source, payload, padded, None, &options, &|_| {});
     root.map(Commitment).map_err(io::Error::other)
+}
+
+/// CommP of that many zeros: a power of two of bytes, 32 at least.
+pub fn zero_commitment(size: PaddedSize) -> Commitment {
+    Commitment(pairs::zeros((size.0 / NODE as u64).ilog2()))
 }
 
 /// CommD of a sector that those pieces fill, in that order: padded bytes and CommP of each.

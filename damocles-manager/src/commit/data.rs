@@ -4,7 +4,6 @@
 use crate::{
     commit::{Check, Commit, CommitError, expiration, part::ProofPart},
     db::record::SectorRecord,
-    deal::Activation,
     deals::{ManifestPiece, Stake},
 };
 use cid::Cid;
@@ -94,11 +93,7 @@ impl Commit {
         if !has_data(record) {
             return Ok(wanted);
         }
-        let first = facts.head + facts.challenge_delay;
-        let activation = Activation {
-            first,
-            last: first + expiration::life(crate::model::Commitment::Proof),
-        };
+        let activation = self.deals.activation(facts.head).await?;
         let lifetime = self.deals.lifetime(record, activation).await?;
         Ok(wanted.max(lifetime.least).min(lifetime.most))
     }

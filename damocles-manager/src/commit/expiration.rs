@@ -1,6 +1,6 @@
 //! When a new sector is to expire. Pure.
 
-use crate::model::Commitment;
+use crate::{deals::PROVE_COMMIT, model::Commitment};
 use damocles_types::Epoch;
 use fil_actors_shared::v18::runtime::policy_constants::{
     MAX_PRE_COMMIT_RANDOMNESS_LOOKBACK, MAX_SECTOR_EXPIRATION_EXTENSION, MIN_SECTOR_EXPIRATION,
@@ -9,16 +9,13 @@ use fil_actors_shared::v18::runtime::policy_constants::{
 pub(super) const EPOCHS_IN_DAY: Epoch = 2880;
 /// Most epochs between the draw of a ticket and its precommit (the miner actor's policy).
 pub(super) const TICKET_LIFE: Epoch = MAX_PRE_COMMIT_RANDOMNESS_LOOKBACK;
-/// Epochs that a precommit waits for its proof, besides the challenge delay (the miner
-/// actor's `max_prove_commit_duration`, interactive proof types).
-const PROVE_COMMIT_DAYS: Epoch = 30;
 
 /// Epochs that a commitment has: a precommit since the draw of its ticket, a proof since that of its
 /// seed.
 pub(super) const fn life(kind: Commitment) -> Epoch {
     match kind {
         Commitment::PreCommit => TICKET_LIFE,
-        Commitment::Proof => PROVE_COMMIT_DAYS * EPOCHS_IN_DAY,
+        Commitment::Proof => PROVE_COMMIT,
     }
 }
 
@@ -55,7 +52,7 @@ pub(super) fn of_cc(days: u64, facts: Facts) -> Epoch {
     } else {
         wanted - 2 * EPOCHS_IN_DAY
     };
-    let prove_commit = PROVE_COMMIT_DAYS * EPOCHS_IN_DAY + facts.challenge_delay;
+    let prove_commit = PROVE_COMMIT + facts.challenge_delay;
     (facts.head + life)
         .max(facts.head + MIN_SECTOR_EXPIRATION + EPOCHS_IN_DAY)
         .max(facts.ticket + TICKET_LIFE + prove_commit + MIN_SECTOR_EXPIRATION)

@@ -188,14 +188,14 @@ impl Db {
     }
 
     /// Says why a deal waits, or of one in a sector what is not done for it.
-    pub fn note_deal(&self, id: DealId, note: Option<&str>) -> Result<(), DbError> {
+    pub fn note_deal(&self, id: DealId, note: &str) -> Result<(), DbError> {
         self.write(Durability::Buffered, |t| {
             let (seen, deal) = seen_deal(t, id)?;
             if let Some(mut deal) = deal
                 && is_open(deal.state)
-                && deal.note.as_deref() != note
+                && deal.note.as_deref() != Some(note)
             {
-                deal.note = note.map(ToOwned::to_owned);
+                deal.note = Some(note.to_owned());
                 put_deal(t, &seen, &deal)?;
             }
             Ok(())

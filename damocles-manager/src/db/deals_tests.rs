@@ -133,7 +133,7 @@ fn a_deal_that_was_added_twice_is_one_and_a_cancelled_one_may_come_again() {
     other.url = Some("http://elsewhere".into());
     assert_eq!(db.add_deal(&other).unwrap(), first);
     let id = first.id;
-    db.note_deal(id, Some("no room")).unwrap();
+    db.note_deal(id, "no room").unwrap();
     assert_eq!(
         db.deal(id).unwrap().unwrap().note.as_deref(),
         Some("no room")

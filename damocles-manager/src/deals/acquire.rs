@@ -8,6 +8,7 @@ use crate::{
         onchain::Standing,
         pack::{Candidate, Room, Slot, arrange, choose},
     },
+    messages::CHAIN_FINALITY,
     policy::SectorPolicy,
 };
 use cid::Cid;
@@ -27,10 +28,6 @@ const MOST_SEEN: usize = 2000;
 const MOST_DEALS: usize = 512;
 /// So often they are chosen anew, because one was taken or is over.
 const MOST_TRIES: usize = 20;
-/// After so many epochs a deal that nobody has sealed in time is over, whatever branch the chain
-/// takes.
-const FINALITY: Epoch = 900;
-
 impl Deals {
     /// Pieces for a sector, taken from the queue; those that it has, if it has any. None of them:
     /// nothing in the queue is for it.
@@ -72,7 +69,7 @@ impl Deals {
             if !self.still_open(&chosen, &head).await? {
                 continue;
             }
-            let pieces = pieces(&chosen, size)?;
+            let pieces = pieces(&chosen, size);
             match self.db.call(move |db| db.take_deals(sector, &pieces)).await {
                 Ok(pieces) => {
                     tracing::info!(%sector, deals = chosen.len(), "deals are in a sector");
@@ -87,7 +84,10 @@ impl Deals {
     }
 
     /// Between which epochs a sector is activated that begins now.
-    pub(super) async fn activation(&self, head: Epoch) -> Result<Activation, DealError> {
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub async fn activation(&self, head: Epoch) -> Result<Activation, DealError> {
         let first = head + self.facts.challenge_delay().await?;
         Ok(Activation {
             first,
@@ -107,13 +107,13 @@ impl Deals {
         for deal in late {
             let (id, by) = (deal.id, deal.terms.start_by);
             let why = format!("it had to be on chain before epoch {by}");
-            if by + FINALITY < head {
+            if by + CHAIN_FINALITY < head {
                 tracing::warn!(deal = %id, why, "a deal was not sealed in time");
                 let step =
                     move |db: &crate::db::Db| db.step_deal(id, DealEvent::Expire, Some(&why));
                 self.db.call(step).await?;
-            } else {
-                self.db.call(move |db| db.note_deal(id, Some(&why))).await?;
+            } else if deal.note.as_ref() != Some(&why) {
+                self.db.call(move |db| db.note_deal(id, &why)).await?;
             }
         }
         Ok(open)
@@ -169,8 +169,9 @@ impl Deals {
     }
 }
 
-/// Epochs within which a precommit is proven (the miner actor's `max_prove_commit_duration`).
-const PROVE_COMMIT: Epoch = 30 * 2880;
+/// Epochs that a precommit waits for its proof, besides the challenge delay (the miner actor's
+/// `max_prove_commit_duration`, interactive proof types).
+pub const PROVE_COMMIT: Epoch = 30 * 2880;
 
 fn candidate(deal: &DealRecord, activation: Activation) -> Candidate {
     Candidate {
@@ -182,18 +183,18 @@ fn candidate(deal: &DealRecord, activation: Activation) -> Candidate {
 }
 
 /// The pieces of a sector as a worker is told them.
-fn pieces(chosen: &[&DealRecord], sector: u64) -> Result<Vec<SectorPiece>, DealError> {
+fn pieces(chosen: &[&DealRecord], sector: u64) -> Vec<SectorPiece> {
     let deals = chosen.iter().map(|deal| (*deal, deal.terms.size)).collect();
     let (mut at, mut out) = (0, Vec::new());
     for slot in arrange(deals, sector) {
         let piece = match slot {
             Slot::Deal(deal) => of_deal(deal, at),
-            Slot::Filler(size) => filler(size, at)?,
+            Slot::Filler(size) => filler(size, at),
         };
         at += piece.piece.size;
         out.push(piece);
     }
-    Ok(out)
+    out
 }
 
 fn of_deal(deal: &DealRecord, offset: u64) -> SectorPiece {
@@ -223,11 +224,8 @@ fn of_deal(deal: &DealRecord, offset: u64) -> SectorPiece {
 }
 
 /// Zeros; upstream's workers want to hear of no deal rather than nothing.
-fn filler(size: u64, offset: u64) -> Result<SectorPiece, DealError> {
-    let nothing = verify::piece_commitment(&mut std::io::empty(), 0, size);
-    let nothing =
-        nothing.map_err(|e| DealError::Wrong(format!("a filler of {size} bytes: {e}")))?;
-    let cid = nothing.unsealed_cid();
+fn filler(size: u64, offset: u64) -> SectorPiece {
+    let cid = verify::zero_commitment(PaddedSize(size)).unsealed_cid();
     let info = DealInfo {
         deal_id: 0,
         allocation_id: 0,
@@ -235,7 +233,7 @@ fn filler(size: u64, offset: u64) -> Result<SectorPiece, DealError> {
         is_builtin_market: false,
         rest: rest(cid, size, offset, [0, 0], [0, 0]),
     };
-    Ok(piece(cid, size, info))
+    piece(cid, size, info)
 }
 
 fn piece(cid: Cid, size: u64, info: DealInfo) -> SectorPiece {

@@ -106,9 +106,7 @@ impl Deals {
         tracing::warn!(sector = %record.id, deal = %deal.id, why, "a deal is not claimed; its sector is proven all the same");
         let id = deal.id;
         let note = format!("not claimed: {why}");
-        self.db
-            .call(move |db| db.note_deal(id, Some(&note)))
-            .await?;
+        self.db.call(move |db| db.note_deal(id, &note)).await?;
         Ok(Stake::Nothing)
     }
 

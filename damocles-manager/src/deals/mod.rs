@@ -15,6 +15,7 @@ mod onchain;
 mod pack;
 mod queue;
 
+pub use acquire::PROVE_COMMIT;
 pub use manifest::{ManifestPiece, Stake};
 pub use queue::{NewDeal, Wanted as WantedDeals};
 

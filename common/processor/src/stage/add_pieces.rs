@@ -6,11 +6,12 @@ use crate::{
     proofs::seal_proof,
     serve::TaskError,
     task::{AddPieces, Piece, PieceFile},
+    verify::zero_commitment,
 };
 use damocles_kernels::{
     cpu::Cpu,
     piece::{self, Error},
-    sha::pairs::{self, NODE},
+    sha::pairs,
     tree::binary::Options,
 };
 use damocles_types::{Commitment, PaddedSize, PieceInfo, SealProof};
@@ -54,7 +55,7 @@ pub(super) fn run(task: &AddPieces, context: &Context<'_>) -> Result<Vec<PieceIn
     }
     if task.pieces.is_empty() {
         infos.push(PieceInfo {
-            commitment: zeros(PaddedSize(size)),
+            commitment: zero_commitment(PaddedSize(size)),
             size: PaddedSize(size).unpadded(),
         });
     }
@@ -113,11 +114,6 @@ fn check_layout(pieces: &[Piece], sector: u64) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// The commitment of that many zeros, a size that [`check_layout`] has seen.
-fn zeros(size: PaddedSize) -> Commitment {
-    Commitment(pairs::zeros((size.0 / NODE as u64).ilog2()))
-}
-
 /// Where a piece goes.
 struct Target<'a> {
     proof: SealProof,
@@ -135,7 +131,7 @@ fn add(
     what: &str,
 ) -> Result<Commitment, TaskError> {
     let mut source: Box<dyn Read> = match &piece.piece_file {
-        PieceFile::Pledge => return Ok(zeros(piece.piece_size.padded())),
+        PieceFile::Pledge => return Ok(zero_commitment(piece.piece_size.padded())),
         PieceFile::Local(path) => Box::new(source::local(path, piece.payload_size)?),
         PieceFile::Url(url) => Box::new(source::url(url)?),
     };
