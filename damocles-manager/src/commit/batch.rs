@@ -74,21 +74,21 @@ pub(super) fn plan(
     out
 }
 
-/// Why those that are due do not go, if the market is the cause.
+/// Why those that are due do not go, if the market is the cause; `goes`: what is planned.
 pub(super) fn held_back(
     waiting: &[Waiting],
     policy: &BatchPolicy,
     market: Option<&Market>,
+    goes: &[Vec<usize>],
     now: UnixMs,
 ) -> Option<String> {
-    let market = market?;
+    let market = market.filter(|_| goes.is_empty() && policy.max_base_fee.is_positive())?;
     let free = BatchPolicy {
         max_base_fee: TokenAmount::default(),
         ..policy.clone()
     };
     let would = plan(waiting, &free, Some(market), usize::MAX, now);
-    let goes = plan(waiting, policy, Some(market), usize::MAX, now);
-    (!would.is_empty() && goes.is_empty()).then(|| {
+    (!would.is_empty()).then(|| {
         format!(
             "the base fee is above MaxBaseFee ({} FIL); it goes when that falls, or when its deadline is near",
             policy.max_base_fee
@@ -200,7 +200,7 @@ mod tests {
             let mut waiting = waiting.clone();
             waiting[1].alone = alone;
             let groups = plan(&waiting, &policy, Some(&market), 256, 100_000);
-            let held = held_back(&waiting, &policy, Some(&market), 100_000);
+            let held = held_back(&waiting, &policy, Some(&market), &groups, 100_000);
             (groups, held.is_some())
         };
         // (threshold, head, base fee, the second one alone)

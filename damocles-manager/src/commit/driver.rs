@@ -155,7 +155,7 @@ impl Commit {
             let waiting: Vec<Waiting> = group.iter().map(|r| waiting(r, kind, head)).collect();
             let (market, now) = (market.as_ref(), unix_ms());
             let batches = batch::plan(&waiting, policy, market, batch::cap(kind, proof), now);
-            if let Some(why) = batch::held_back(&waiting, policy, market, now) {
+            if let Some(why) = batch::held_back(&waiting, policy, market, &batches, now) {
                 self.note(kind, &group, &why).await;
             } else if batches.is_empty() {
                 due = due.into_iter().chain(batch::due(&waiting, policy)).min();
@@ -177,7 +177,7 @@ impl Commit {
         let slack = i64::try_from(policy.slack.as_millis() / delay).unwrap_or(Epoch::MAX);
         Some(Market {
             head: head.height,
-            base_fee: head.blocks.into_iter().next()?.parent_base_fee,
+            base_fee: head.base_fee()?.clone(),
             slack: slack.min(expiration::life(kind) / 4),
         })
     }

@@ -21,6 +21,10 @@ impl Commit {
         parts: Vec<Part<P>>,
         to_intent: impl Fn(Vec<Part<P>>) -> Result<Intent, CommitError>,
     ) -> Result<Sorted<P>, CommitError> {
+        if parts.len() < 2 {
+            let bad = Vec::new();
+            return Ok(Sorted { good: parts, bad });
+        }
         let all = parts.clone();
         let mut sorted = Sorted {
             good: Vec::new(),
@@ -28,10 +32,6 @@ impl Commit {
         };
         let mut untried = vec![parts];
         while let Some(mut some) = untried.pop() {
-            if all.len() < 2 {
-                sorted.good.append(&mut some);
-                continue;
-            }
             match self.engine.would_fail(&to_intent(some.clone())?).await? {
                 None => sorted.good.append(&mut some),
                 Some(why) if some.len() == 1 => {
