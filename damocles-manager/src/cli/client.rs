@@ -4,6 +4,7 @@ use clap::Args;
 use damocles_api::{
     MANAGER_DEFAULT_PORT, MANAGER_RPC_PATH,
     code::{NOT_PERMITTED, SECTOR_STATE_NOT_FOUND, SECTOR_UNKNOWN},
+    lists::{self, Page, Want},
 };
 use damocles_daemon::{
     exit::{Exit, Fatal},
@@ -197,6 +198,30 @@ fn url(address: &str) -> Option<String> {
 }
 
 impl Manager {
+    /// The first `most` items of a list, page after page.
+    ///
+    /// # Errors
+    /// What the manager answers to a page.
+    pub(super) async fn pages<T>(
+        &self,
+        most: usize,
+        ask: impl AsyncFn(Want) -> Result<Page<T>, ClientError>,
+    ) -> Result<Vec<T>, Fatal> {
+        let mut found = Vec::new();
+        let mut want = Want::default();
+        while found.len() < most {
+            let missing = u32::try_from(most - found.len()).unwrap_or(u32::MAX);
+            want.limit = missing.min(lists::MOST);
+            let page = ask(want.clone()).await.map_err(|e| self.failed(e))?;
+            found.extend(page.items);
+            want.cursor = page.next;
+            if want.cursor.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// What a failed call means, for `what` was asked.
     pub(super) fn failed(&self, error: ClientError) -> Fatal {
         let fatal = fatal(error, "manager", &self.url);

@@ -3,10 +3,7 @@
 use super::{client::Manager, sectors::actor, show};
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use damocles_api::{
-    deals::{AddDeal, DamoclesDealsClient, DealFilter, DealView},
-    lists::Want,
-};
+use damocles_api::deals::{AddDeal, DamoclesDealsClient, DealFilter, DealView};
 use damocles_daemon::{
     exit::{Exit, Fatal},
     table::Table,
@@ -215,18 +212,8 @@ pub(super) async fn run(manager: &Manager, command: Deals) -> anyhow::Result<()>
                 provider: miner,
                 state: (state != "all").then_some(state),
             };
-            let mut found = Vec::new();
-            let mut want = Want::default();
-            while found.len() < limit {
-                want.limit = u32::try_from(limit - found.len()).unwrap_or(u32::MAX);
-                let page = rpc.deals(filter.clone(), want.clone()).await;
-                let page = page.map_err(|e| manager.failed(e))?;
-                found.extend(page.items);
-                want.cursor = page.next;
-                if want.cursor.is_none() {
-                    break;
-                }
-            }
+            let pages = async |want| rpc.deals(filter.clone(), want).await;
+            let found = manager.pages(limit, pages).await?;
             if json {
                 return show::json(&found);
             }
@@ -299,9 +286,7 @@ fn tell(d: &DealView, json: bool) -> anyhow::Result<()> {
         ("sector", show::or_dash(d.sector)),
         ("note", show::or_dash(d.note.as_ref())),
     ];
-    for (name, value) in lines {
-        show::say(format!("{name:<13}{value}"));
-    }
+    show::lines(lines);
     Ok(())
 }
 

@@ -91,11 +91,8 @@ pub(super) fn holdings(h: &SectorHoldings, now: i64) -> Vec<(&'static str, Strin
     if let Some(claim) = &h.claimant {
         let who = claim.caller.as_ref().map(Caller::to_string);
         let who = who.unwrap_or_else(|| "a worker that does not say who it is".to_owned());
-        let ago = u64::try_from(now - claim.at).unwrap_or(0);
-        lines.push((
-            "wanted by",
-            format!("{who}, refused {} ago", show::millis(ago * 1000)),
-        ));
+        let ago = show::ago(now, claim.at);
+        lines.push(("wanted by", format!("{who}, refused {ago} ago")));
     }
     if let Some(by) = fate.aborted_by {
         let by = match by {

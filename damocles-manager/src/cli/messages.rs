@@ -5,7 +5,7 @@ use crate::config;
 use clap::Subcommand;
 use damocles_api::{
     damocles::MessageView,
-    lists::{DamoclesListsClient, MessageFilter, Want},
+    lists::{DamoclesListsClient, MessageFilter},
     messages::{DamoclesMessagesClient, MessageDetail},
 };
 use damocles_daemon::{
@@ -125,7 +125,9 @@ pub(super) async fn run(manager: &Manager, command: Message) -> anyhow::Result<(
         } => {
             let open = !all;
             let filter = MessageFilter { miner, open, kind };
-            let found = list(manager, &filter, limit).await?;
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            let pages = async |want| rpc.messages(filter.clone(), want).await;
+            let found = manager.pages(most, pages).await?;
             if json {
                 return show::json(&found);
             }
@@ -171,34 +173,6 @@ pub(super) async fn run(manager: &Manager, command: Message) -> anyhow::Result<(
     }
 }
 
-async fn list(
-    manager: &Manager,
-    filter: &MessageFilter,
-    limit: u32,
-) -> Result<Vec<MessageView>, Fatal> {
-    let mut found = Vec::new();
-    let mut want = Want::default();
-    loop {
-        let missing = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        want.limit = missing;
-        if missing == 0 {
-            return Ok(found);
-        }
-        let page = manager.rpc.messages(filter.clone(), want).await;
-        let page = page.map_err(|e| manager.failed(e))?;
-        found.extend(page.items);
-        match page.next {
-            Some(cursor) => {
-                want = Want {
-                    cursor: Some(cursor),
-                    limit: 0,
-                }
-            }
-            None => return Ok(found),
-        }
-    }
-}
-
 fn print_list(found: &[MessageView], all: bool) {
     if found.is_empty() {
         match all {
@@ -221,7 +195,7 @@ fn print_list(found: &[MessageView], all: bool) {
             m.kind.clone(),
             m.miner.to_string(),
             m.state.clone(),
-            ago(now, m.wanted_at),
+            show::ago(now, m.wanted_at),
             show::or_dash(m.nonce),
             show::or_dash(m.epoch),
             show::or_dash(m.exit_code),
@@ -237,15 +211,8 @@ fn tell(found: &MessageDetail, json: bool) -> anyhow::Result<()> {
     if json {
         return show::json(found);
     }
-    for (name, value) in lines(found, SystemClock.now_seconds()) {
-        show::say(format!("{name:<13}{value}"));
-    }
+    show::lines(lines(found, SystemClock.now_seconds()));
     Ok(())
-}
-
-/// How long ago that was.
-fn ago(now: i64, at: i64) -> String {
-    show::millis(u64::try_from(now - at).unwrap_or(0) * 1000)
 }
 
 /// What is said of a message. Pure.
@@ -255,7 +222,7 @@ fn lines(d: &MessageDetail, now: i64) -> Vec<(&'static str, String)> {
         ("id", m.id.clone()),
         ("kind", format!("{} (method {})", m.kind, d.method)),
         ("state", m.state.clone()),
-        ("wanted", format!("{} ago", ago(now, m.wanted_at))),
+        ("wanted", format!("{} ago", show::ago(now, m.wanted_at))),
         ("from", d.from.clone()),
         ("to", d.to.clone()),
         ("value", format!("{} FIL", d.value)),
@@ -301,7 +268,7 @@ fn lines(d: &MessageDetail, now: i64) -> Vec<(&'static str, String)> {
     }
     if let Some(problem) = m.last_error.as_ref().filter(|e| !e.is_empty()) {
         let since = d.failing_since;
-        let since = since.map_or_else(String::new, |at| format!(" (for {})", ago(now, at)));
+        let since = since.map_or_else(String::new, |at| format!(" (for {})", show::ago(now, at)));
         lines.push(("problem", format!("{problem}{since}")));
     }
     lines.push(("next", d.next.clone()));

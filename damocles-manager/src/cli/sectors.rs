@@ -5,7 +5,7 @@ use clap::Subcommand;
 use damocles_api::{
     damocles::{DamoclesClient, MessageView},
     damocles_cli::DamoclesCliClient,
-    lists::{self, DamoclesListsClient, SectorFilter, Want},
+    lists::{DamoclesListsClient, SectorFilter},
     sealer_cli::SealerCliClient,
     sector::SectorState,
     show as words,
@@ -157,20 +157,8 @@ async fn list(
         in_work: !offline,
         ..SectorFilter::default()
     };
-    let mut sectors = Vec::new();
-    let mut want = Want {
-        cursor: None,
-        limit: lists::MOST,
-    };
-    loop {
-        let page = manager.rpc.sectors(filter.clone(), want.clone()).await;
-        let page = page.map_err(|e| manager.failed(e))?;
-        sectors.extend(page.items);
-        want.cursor = page.next;
-        if want.cursor.is_none() {
-            break;
-        }
-    }
+    let pages = async |want| manager.rpc.sectors(filter.clone(), want).await;
+    let sectors = manager.pages(usize::MAX, pages).await?;
     if let Some(miner) = miner.filter(|_| sectors.is_empty()) {
         is_served(manager, miner).await?;
     }
@@ -272,9 +260,7 @@ async fn state(manager: &Manager, id: SectorId, json: bool) -> anyhow::Result<()
     }
     print_sector(&sector);
     let now = SystemClock.now_seconds();
-    for (key, value) in ending::holdings(&holdings, now) {
-        show::say(format!("{key:<13}{value}"));
-    }
+    show::lines(ending::holdings(&holdings, now));
     print_messages(&messages);
     print_timeline(&timeline);
     Ok(())
@@ -309,9 +295,7 @@ fn print_sector(s: &SectorState) {
         let deals = pieces.iter().filter(|p| p.has_deal()).count();
         lines.push(("pieces", format!("{}, {} with a deal", pieces.len(), deals)));
     }
-    for (name, value) in lines {
-        show::say(format!("{name:<13}{value}"));
-    }
+    show::lines(lines);
 }
 
 fn print_messages(messages: &[MessageView]) {

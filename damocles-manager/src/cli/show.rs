@@ -17,6 +17,18 @@ pub(super) fn say(text: impl std::fmt::Display) {
     println!("{}", shown_lines(&text.to_string(), usize::MAX));
 }
 
+/// Prints what is said of one thing, each with its name.
+pub(super) fn lines<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) {
+    for (name, value) in lines {
+        say(format!("{name:<13}{value}"));
+    }
+}
+
+/// How long ago that was; both in seconds.
+pub(super) fn ago(now: i64, at: i64) -> String {
+    millis(u64::try_from(now - at).unwrap_or(0) * 1000)
+}
+
 /// Prints a value as JSON.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);

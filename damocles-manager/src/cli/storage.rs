@@ -148,13 +148,12 @@ async fn list(manager: &Manager, json: bool) -> anyhow::Result<()> {
     let now = SystemClock.now_seconds();
     for s in &stores {
         for r in &s.reserved_by {
-            let age = u64::try_from(now - r.at).unwrap_or_default();
             println!(
                 "{} keeps {} for {}, since {}",
                 s.name,
                 show::bytes(r.size),
                 r.by,
-                show::millis(age * 1_000)
+                show::ago(now, r.at)
             );
         }
     }
