@@ -13,7 +13,7 @@ use fvm_shared::state::{ActorState, StateInfo0, StateRoot, StateTreeVersion};
 use fvm_shared::{ActorID, HAMT_BIT_WIDTH};
 use multihash_codetable::Code;
 
-use crate::store::Store;
+use crate::{message::cbor_cid, store::Store};
 
 pub const SYSTEM: ActorID = 0;
 pub const INIT: ActorID = 1;
@@ -225,7 +225,7 @@ impl Tree {
 
     /// Whether an actor has no state of its own: one of the network's that keeps none here.
     pub fn is_blank(&self, id: ActorID) -> anyhow::Result<bool> {
-        Ok(self.must(id)?.state == self.store.put(&BLANK)?)
+        Ok(self.must(id)?.state == cbor_cid(&BLANK)?)
     }
 
     /// Replaces the state of an actor.
