@@ -20,6 +20,11 @@ pub fn unix_ms() -> UnixMs {
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Seconds of that, as the API tells times.
+pub fn seconds(ms: UnixMs) -> i64 {
+    i64::try_from(ms / 1000).unwrap_or(i64::MAX)
+}
+
 /// Our own id of a message, given before anything is pushed; the node knows it as `MsgUuid`.
 /// Ids grow with time, so their order is the order in which messages were wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

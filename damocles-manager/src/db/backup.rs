@@ -3,7 +3,7 @@
 
 use crate::{
     db::{Db, DbError, versions::SCHEMA},
-    model::{UnixMs, unix_ms},
+    model::{UnixMs, seconds, unix_ms},
 };
 use damocles_api::damocles_cli::BackupView;
 use damocles_daemon::{belongs::NUMBERS_FILE, file};
@@ -43,7 +43,7 @@ impl Note {
             database: self.database.to_string(),
             schema_version: self.schema_version,
             network: self.network.clone(),
-            made_at: i64::try_from(self.made_at / 1000).unwrap_or(i64::MAX),
+            made_at: seconds(self.made_at),
         }
     }
 }

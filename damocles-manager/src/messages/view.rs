@@ -7,7 +7,7 @@ use crate::{
         record::{Carriage, MessageRecord, SectorRecord},
     },
     messages::{Engine, EngineError},
-    model::Commitment,
+    model::{Commitment, seconds},
 };
 use damocles_api::{
     damocles::MessageView,
@@ -29,7 +29,7 @@ impl From<MessageRecord> for MessageView {
             exit_code: m.exit_code,
             sectors: m.sectors,
             miner: m.miner,
-            wanted_at: i64::try_from(m.wanted_at / 1000).unwrap_or_default(),
+            wanted_at: seconds(m.wanted_at),
             paid: m.paid.map(|paid| paid.fee.to_string()),
             tries: m.tries,
             last_error: m.error,
@@ -65,7 +65,7 @@ impl From<MessageRecord> for MessageDetail {
             attempts: attempts.collect(),
             ordered: m.order.as_ref().map(ToString::to_string),
             withdrawn: m.withdrawal.as_ref().map(|w| w.why.clone()),
-            failing_since: m.failing_since.and_then(|at| i64::try_from(at / 1000).ok()),
+            failing_since: m.failing_since.map(seconds),
             next: m.state.sentence().to_owned(),
             over: m.state.is_final(),
             message: m.into(),

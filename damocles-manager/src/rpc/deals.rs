@@ -5,6 +5,7 @@ use crate::{
     db::deal::DealRecord,
     deal::{DealId, Length},
     deals::{DealError, NewDeal, WantedDeals},
+    model::seconds,
 };
 use damocles_api::{
     deals::{AddDeal, DamoclesDealsServer, DealFilter, DealView},
@@ -33,7 +34,7 @@ fn view(deal: DealRecord) -> DealView {
         sector: deal.sector,
         passed_over: deal.passed_over,
         note: deal.note,
-        added_at: i64::try_from(deal.added_at / 1000).unwrap_or_default(),
+        added_at: seconds(deal.added_at),
     }
 }
 

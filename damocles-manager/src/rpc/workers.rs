@@ -1,7 +1,10 @@
 //! Gauges of the fleet, as upstream names them: how many sealing threads are in which state,
 //! and how long ago workers pinged.
 
-use crate::{model::unix_ms, sealing::Sealing};
+use crate::{
+    model::{seconds, unix_ms},
+    sealing::Sealing,
+};
 use damocles_api::workers::WorkerPingInfo;
 use damocles_daemon::metrics::Metrics;
 use prometheus_client::{
@@ -110,7 +113,7 @@ pub async fn watch(
     loop {
         match sealing.workers().await {
             Ok(all) => {
-                let now = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
+                let now = seconds(unix_ms());
                 gauges.show(&all, now);
             }
             Err(error) => tracing::warn!(%error, "workers could not be counted"),

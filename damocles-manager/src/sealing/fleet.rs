@@ -5,7 +5,7 @@ use crate::{
         Db,
         record::{Twin, VERSION, WorkerRecord},
     },
-    model::unix_ms,
+    model::{seconds, unix_ms},
     sealing::{Sealing, SealingError, bounds},
 };
 use damocles_api::workers::{WorkerPing, WorkerPingInfo};
@@ -28,7 +28,7 @@ impl From<WorkerRecord> for WorkerPingInfo {
 }
 
 fn now() -> i64 {
-    i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX)
+    seconds(unix_ms())
 }
 
 /// What is known of a worker after a ping. A worker that moves to another address never comes

@@ -8,7 +8,7 @@ use crate::{
         stores::Replica,
         strays::Stray,
     },
-    model::{Commitment, UnixMs},
+    model::{Commitment, seconds},
     sealing::{Sealing, SealingError},
 };
 use damocles_api::damocles_cli::{Claim, SectorHoldings, SectorOnChain, UnknownSector};
@@ -17,10 +17,6 @@ use std::time::Duration;
 
 /// A person does not wait longer for what the node says.
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn seconds(ms: UnixMs) -> i64 {
-    i64::try_from(ms / 1000).unwrap_or(i64::MAX)
-}
 
 /// Why a commitment that was submitted is in no message yet.
 fn waits(record: &SectorRecord) -> Option<String> {

@@ -3,7 +3,7 @@
 
 use crate::{
     db::stores::Reservation,
-    model::unix_ms,
+    model::{seconds, unix_ms},
     storage::{
         StorageError, Store, Stores, choose,
         choose::Refusal,
@@ -151,7 +151,7 @@ impl Stores {
             sector,
             store: store.policy.name.clone(),
             size,
-            at: i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX),
+            at: seconds(unix_ms()),
         };
         let space = *space;
         let fits = move |promised| choose::fits(space, promised, size).is_ok();
