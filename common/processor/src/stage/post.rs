@@ -222,13 +222,13 @@ fn replicas(
     Ok((proof, map))
 }
 
-/// The library ends the whole PoSt when a file is not there; one lost sector must not.
-fn look(replica: &Replica, proof: PoStProof) -> io::Result<()> {
+/// What the library would stumble over: each file is there, the sealed one of the right length. It
+/// ends the whole PoSt when a file is not there; one lost sector must not.
+pub(super) fn look(replica: &Replica, proof: PoStProof) -> io::Result<()> {
     let length = fs::metadata(&replica.sealed_file)?.len();
     if length != proof.size().bytes() {
-        return Err(io::Error::other(format!(
-            "its sealed file has {length} bytes"
-        )));
+        let why = format!("its sealed file has {length} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     for name in proof.size().proving_cache_files() {
         let path = replica.cache_dir.join(&name);

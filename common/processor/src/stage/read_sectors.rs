@@ -5,6 +5,7 @@
 //! thread and nothing else. While as many of a store hang as may read at once, whoever asked for
 //! them, the store is taken for one that answers nobody: no more threads are spent on it.
 
+use super::post;
 use crate::{
     proofs::post_proof,
     serve::TaskError,
@@ -22,7 +23,6 @@ use parking_lot::Mutex;
 use std::{
     any::Any,
     collections::BTreeMap,
-    fs,
     io::{self, ErrorKind},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -228,7 +228,7 @@ fn start(
 }
 
 fn read(replica: &Replica, challenge: Challenge) -> Read {
-    look(replica, challenge.kind).map_err(|error| of_disk(&error))?;
+    post::look(replica, challenge.kind).map_err(|error| of_disk(&error))?;
     let size = u64::from(challenge.proof.sector_size());
     with_shape!(size, prove, replica, challenge).map_err(|error| of_library(&error))
 }
@@ -266,21 +266,6 @@ fn prove<Tree: MerkleTreeTrait + 'static>(
             proof.validate(leaf) && proof.root() == root,
             "what it holds at leaf {leaf} is not what was sealed"
         );
-    }
-    Ok(())
-}
-
-/// What the library would stumble over: each file is there, the sealed one of the right length.
-fn look(replica: &Replica, proof: PoStProof) -> io::Result<()> {
-    let length = fs::metadata(&replica.sealed_file)?.len();
-    if length != proof.size().bytes() {
-        let why = format!("its sealed file has {length} bytes");
-        return Err(io::Error::new(ErrorKind::InvalidData, why));
-    }
-    for name in proof.size().proving_cache_files() {
-        let path = replica.cache_dir.join(&name);
-        fs::File::open(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::stage::test_sectors::{self, MINER, SIZE, seal};
 use damocles_types::Commitment;
 use std::{
+    fs,
     panic::resume_unwind,
     sync::{Arc, Condvar, Mutex},
 };
