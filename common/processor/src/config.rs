@@ -264,6 +264,19 @@ pub struct ConfigFault {
 }
 
 impl Processors {
+    /// Every child with its key in the file: those of the stages, then sealing daemons, which have
+    /// no stage.
+    pub fn children(&self) -> impl Iterator<Item = (String, Option<Stage>, &ChildConfig)> {
+        let stages = self.stages.iter().flat_map(|(stage, config)| {
+            let children = config.children.iter().enumerate();
+            children
+                .map(move |(i, child)| (format!("processors.{stage}[{i}]"), Some(*stage), child))
+        });
+        let daemons = self.daemons.iter().enumerate();
+        let key = |i| format!("processors.sealing_daemons[{i}]");
+        stages.chain(daemons.map(move |(i, child)| (key(i), None, child)))
+    }
+
     /// Whether a child of this stage may be another program than `own`.
     pub fn is_foreign(&self, stage: Stage, own: &Path) -> bool {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());

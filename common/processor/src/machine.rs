@@ -42,18 +42,7 @@ impl Processors {
     /// Everything that the machine has not.
     pub fn check_machine(&self, machine: &Machine) -> Vec<ConfigFault> {
         let mut faults = Vec::new();
-        for (stage, config) in &self.stages {
-            for (i, child) in config.children.iter().enumerate() {
-                check_child(
-                    &format!("processors.{stage}[{i}]"),
-                    child,
-                    machine,
-                    &mut faults,
-                );
-            }
-        }
-        for (i, child) in self.daemons.iter().enumerate() {
-            let key = format!("processors.sealing_daemons[{i}]");
+        for (key, _, child) in self.children() {
             check_child(&key, child, machine, &mut faults);
         }
         faults

@@ -71,13 +71,7 @@ pub(super) fn sum(
 }
 
 fn pinned(processors: &Processors) -> impl Iterator<Item = Pinned<'_>> {
-    let stages = processors.stages.iter().flat_map(|(stage, config)| {
-        let children = config.children.iter().enumerate();
-        children.map(move |(i, child)| (format!("processors.{stage}[{i}]"), child))
-    });
-    let daemons = processors.daemons.iter().enumerate();
-    let daemons = daemons.map(|(i, child)| (format!("processors.sealing_daemons[{i}]"), child));
-    stages.chain(daemons).filter_map(|(name, child)| {
+    processors.children().filter_map(|(name, _, child)| {
         let cpus = child.cpuset()?;
         Some(Pinned { name, child, cpus })
     })

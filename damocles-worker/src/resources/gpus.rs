@@ -18,10 +18,9 @@ pub(super) fn sums(
     findings: &mut Vec<Finding>,
 ) -> Vec<GpuSum> {
     let mut users: Vec<(String, &ChildConfig, Vec<u32>)> = Vec::new();
-    for (stage, config) in &processors.stages {
-        for (i, child) in config.children.iter().enumerate() {
-            let gpus = seen(child);
-            users.push((format!("processors.{stage}[{i}]"), child, gpus));
+    for (key, stage, child) in processors.children() {
+        if stage.is_some() {
+            users.push((key, child, seen(child)));
         }
     }
     let there = u32::try_from(machine.gpus.len()).unwrap_or(u32::MAX);

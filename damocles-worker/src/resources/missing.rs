@@ -19,29 +19,19 @@ use std::{
 /// A fault for each.
 pub fn missing(config: &Config, threads: &[Thread], synthetic: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (stage, of_stage) in &config.processors.stages {
-        for (i, child) in of_stage.children.iter().enumerate() {
-            let key = format!("processors.{stage}[{i}]");
-            if let Some(bin) = &child.bin
-                && let Some(why) = no_program(bin)
-            {
-                findings.push(Finding::fault(format!("{key}.bin: {why}")));
-            }
-            let dir = child.envs.get("HUGEPAGE_FILES_PATH");
-            if let Some(dir) = dir.filter(|dir| !Path::new(&dir.0).is_dir()) {
-                findings.push(Finding::fault(format!(
-                    "{key}.envs: HUGEPAGE_FILES_PATH names {}, which is no directory; make files there with `damocles-worker store hugepage-file-init`",
-                    dir.0
-                )));
-            }
-        }
-    }
-    for (i, daemon) in config.processors.daemons.iter().enumerate() {
-        if let Some(bin) = &daemon.bin
+    for (key, stage, child) in config.processors.children() {
+        if let Some(bin) = &child.bin
             && let Some(why) = no_program(bin)
         {
-            let key = format!("processors.sealing_daemons[{i}]");
             findings.push(Finding::fault(format!("{key}.bin: {why}")));
+        }
+        // what variables mean to a program that is no stage is its own affair
+        let dir = stage.and_then(|_| child.envs.get("HUGEPAGE_FILES_PATH"));
+        if let Some(dir) = dir.filter(|dir| !Path::new(&dir.0).is_dir()) {
+            findings.push(Finding::fault(format!(
+                "{key}.envs: HUGEPAGE_FILES_PATH names {}, which is no directory; make files there with `damocles-worker store hugepage-file-init`",
+                dir.0
+            )));
         }
     }
     findings.extend(no_parameters(config, threads, synthetic));
