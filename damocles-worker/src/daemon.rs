@@ -367,8 +367,7 @@ fn say_mounts(config: &Config, attached: &AttachedStores, seats: &[Seat]) {
 /// Refuses what this machine cannot carry: better now than after hours of work.
 fn check_plan(loaded: &Loaded, file: &Path) -> Result<(), Fatal> {
     let config = &loaded.config;
-    let places: Vec<_> = config.threads.iter().map(|t| t.location.clone()).collect();
-    let machine = match Hardware::look(&Roots::default(), Some(&places)) {
+    let machine = match Hardware::look(&Roots::default(), Some(&config.locations())) {
         Ok(machine) => machine,
         Err(error) => {
             tracing::warn!(
@@ -377,7 +376,7 @@ fn check_plan(loaded: &Loaded, file: &Path) -> Result<(), Fatal> {
             return Ok(());
         }
     };
-    let plan = resources::here(loaded, &machine, look::real);
+    let plan = resources::here(loaded, &machine);
     let allowed = &config.oversubscription;
     for finding in plan.findings.iter().filter(|f| !f.refuses(allowed)) {
         tracing::warn!("{}: {}", file.display(), finding.message);

@@ -4,7 +4,7 @@ use super::say;
 use crate::{
     config::{self, Profile, ProfileSource, WantedProfile, show},
     draft,
-    hardware::{Hardware, Roots},
+    hardware::Hardware,
     profiles,
 };
 use clap::Subcommand;
@@ -18,6 +18,9 @@ use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::PathBuf,
 };
+
+/// What to do where a machine does not show itself.
+pub(super) const DESCRIBE: &str = "describe the machine in a file, and give it with --machine";
 
 /// Look at the worker's configuration, or make one.
 #[derive(Debug, clap::Args)]
@@ -152,18 +155,9 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     };
     let machine = match &args.machine {
         Some(file) => Hardware::described(file)?,
-        None => here()?,
+        None => Hardware::here(None, DESCRIBE)?,
     };
     say(draft::draft(&machine, size, &args.manager).trim_end())
-}
-
-/// What this machine shows.
-fn here() -> Result<Hardware, Fatal> {
-    Hardware::look(&Roots::default(), None).map_err(|e| {
-        let what = format!("this system does not show its hardware: {e}");
-        Fatal::new(Exit::NotFound, what)
-            .hint("describe the machine in a file, and give it with --machine")
-    })
 }
 
 /// Asks on the terminal; the file itself goes to stdout.

@@ -1,8 +1,7 @@
 //! `hwinfo`: what this machine has that sealing takes.
 
 use super::say;
-use crate::hardware::{self, Hardware, Roots};
-use damocles_daemon::exit::{Exit, Fatal};
+use crate::hardware::{self, Hardware};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -16,13 +15,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let machine = Hardware::look(&Roots::default(), None).map_err(|e| {
-        Fatal::new(
-            Exit::NotFound,
-            format!("this system does not show its hardware: {e}"),
-        )
-        .hint("are /sys and /proc mounted?")
-    })?;
+    let machine = Hardware::here(None, "are /sys and /proc mounted?")?;
     match args.toml {
         true => say(machine.to_toml().trim_end()),
         false => say(hardware::text(&machine)),

@@ -1,14 +1,16 @@
 //! `plan`: a configuration held against a machine, before anything is started.
 
-use super::{config::with_profiles, say};
+use super::{
+    config::{DESCRIBE, with_profiles},
+    say,
+};
 use crate::{
     config::{self, ProfileSource},
-    hardware::{Hardware, Roots},
+    hardware::Hardware,
     resources::{self, Plan},
-    stores::look,
 };
 use clap::Subcommand;
-use damocles_daemon::exit::{Exit, Fatal};
+use damocles_daemon::exit::Fatal;
 use std::path::{Path, PathBuf};
 
 /// Hold a configuration against a machine: disks, cores, memory, GPUs.
@@ -80,19 +82,7 @@ fn elsewhere(
 
 fn here(file: &Path, source: ProfileSource<'_>) -> Result<(config::Loaded, Plan), Fatal> {
     let loaded = config::check(file, source)?;
-    let places: Vec<PathBuf> = loaded
-        .config
-        .threads
-        .iter()
-        .map(|t| t.location.clone())
-        .collect();
-    let machine = Hardware::look(&Roots::default(), Some(&places)).map_err(|e| {
-        Fatal::new(
-            Exit::NotFound,
-            format!("this system does not show its hardware: {e}"),
-        )
-        .hint("describe the machine in a file, and give it with --machine")
-    })?;
-    let plan = resources::here(&loaded, &machine, look::real);
+    let machine = Hardware::here(Some(&loaded.config.locations()), DESCRIBE)?;
+    let plan = resources::here(&loaded, &machine);
     Ok((loaded, plan))
 }

@@ -49,6 +49,14 @@ pub struct Config {
     pub oversubscription: BTreeSet<Resource>,
 }
 
+impl Config {
+    /// The directories of the sealing threads.
+    pub fn locations(&self) -> Vec<PathBuf> {
+        let threads = self.threads.iter();
+        threads.map(|thread| thread.location.clone()).collect()
+    }
+}
+
 /// What a machine has so much of.
 #[derive(
     Clone,

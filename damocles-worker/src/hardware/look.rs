@@ -2,6 +2,7 @@
 
 use super::{Disk, Hardware, Node};
 use crate::stores::look;
+use damocles_daemon::exit::{Exit, Fatal};
 use damocles_processor::{Stage, cpus::CpuSet, params};
 use damocles_types::SectorSize;
 use std::{
@@ -33,6 +34,18 @@ impl Default for Roots {
 }
 
 impl Hardware {
+    /// What this host has, for a command that needs to know; `stores` as in [`Self::look`], `hint`:
+    /// what to do where it does not show itself.
+    ///
+    /// # Errors
+    /// [`Exit::NotFound`] when it shows no CPUs or no memory.
+    pub fn here(stores: Option<&[PathBuf]>, hint: &str) -> Result<Self, Fatal> {
+        Self::look(&Roots::default(), stores).map_err(|e| {
+            let what = format!("this system does not show its hardware: {e}");
+            Fatal::new(Exit::NotFound, what).hint(hint)
+        })
+    }
+
     /// What the host has. `stores`: directories of sealing threads; what lies in them counts as
     /// room, since it is sealing's own, and no other disks are looked at. None: all disks.
     ///

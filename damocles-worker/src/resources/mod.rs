@@ -23,6 +23,7 @@ pub use words::{json, refusal, text};
 use crate::{
     config::{Config, Loaded, Resource, ThreadPlan, ThreadSettings},
     hardware::Hardware,
+    stores::look,
 };
 use damocles_processor::Stage;
 use damocles_types::SectorSize;
@@ -81,8 +82,8 @@ pub fn sector_bytes(size: SectorSize) -> u64 {
 }
 
 /// The plan of a configuration for this host, with what is missing on it.
-pub fn here(loaded: &Loaded, machine: &Hardware, real: impl Fn(&Path) -> PathBuf) -> Plan {
-    let threads = threads(loaded, machine, real);
+pub fn here(loaded: &Loaded, machine: &Hardware) -> Plan {
+    let threads = threads(loaded, machine, look::real);
     let synthetic = synthetic(&loaded.config);
     let mut plan = Plan::of(&loaded.config, &threads, machine, synthetic);
     let lacking = missing(&loaded.config, &threads, synthetic);
