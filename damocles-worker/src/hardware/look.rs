@@ -3,7 +3,7 @@
 use super::{Disk, Hardware, Node};
 use crate::stores::look;
 use damocles_daemon::exit::{Exit, Fatal};
-use damocles_processor::{Stage, cpus::CpuSet, params};
+use damocles_processor::{Machine, Stage, cpus::CpuSet, params, pin::cgroup};
 use damocles_types::SectorSize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,10 +52,8 @@ impl Hardware {
     /// # Errors
     /// The system shows no CPUs or no memory; then nothing can be said about a plan.
     pub fn look(roots: &Roots, stores: Option<&[PathBuf]>) -> io::Result<Self> {
-        let read = |path: PathBuf| fs::read_to_string(path);
-        let cpus = read(roots.sys.join("devices/system/cpu/online"))?;
-        let cpus: CpuSet = cpus.trim().parse().map_err(io::Error::other)?;
-        let memory = read(roots.proc.join("meminfo"))?;
+        let cpus = Machine::look(&roots.sys)?.cpus;
+        let memory = fs::read_to_string(roots.proc.join("meminfo"))?;
         let total = kib(&memory, "MemTotal:").ok_or_else(|| io::Error::other("no MemTotal"))?;
         let all = stores.is_none();
         let stores = stores.into_iter().flatten();
@@ -84,10 +82,9 @@ fn kib(text: &str, name: &str) -> Option<u64> {
 
 /// The least limit of the cgroups that this process is in (second version).
 fn allowed(roots: &Roots) -> Option<u64> {
-    let text = fs::read_to_string(roots.proc.join("self/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let own = cgroup::own(&roots.proc)?;
     let root = roots.sys.join("fs/cgroup");
-    let group = root.join(path);
+    let group = root.join(own.strip_prefix('/')?);
     let groups = group.ancestors().take_while(|dir| dir.starts_with(&root));
     let limits = groups.filter_map(|dir| {
         let limit = fs::read_to_string(dir.join("memory.max")).ok()?;
