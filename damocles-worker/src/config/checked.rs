@@ -2,7 +2,7 @@
 //! the raw image in one go; all faults are reported together.
 
 use super::{
-    sealing::{Sealing, positive, sealing as lay_sealing},
+    sealing::{Sealing, positive},
     threads::{PlacelessThread, ThreadConfig, Threads, check_threads},
 };
 use crate::endpoint::ManagerAddr;
@@ -162,10 +162,12 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Option<Config> {
     let manager = check_manager(rpc_client, report);
     let metrics = check_metrics(metrics, report);
     let processors = check_processors(processors, piece_token.as_ref(), report);
-    // a fault in it is told with the threads
-    let global = lay_sealing(&[(sealing, "sealing")], &mut report.clone());
     let oversubscription = check_oversubscription(allow_oversubscription, report);
-    let Threads { placed, placeless } = check_threads(sealing_thread.as_deref(), sealing, report);
+    let Threads {
+        global,
+        placed,
+        placeless,
+    } = check_threads(sealing_thread.as_deref(), sealing, report);
     let mut stores = Vec::new();
     for (i, store) in attached.iter().enumerate() {
         stores.extend(check_attached(i, store, report));

@@ -69,6 +69,8 @@ pub struct PlacelessThread {
 /// All of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Threads {
+    /// `[sealing]`, over which each lays its own.
+    pub(super) global: Sealing,
     pub(super) placed: Vec<ThreadConfig>,
     pub(super) placeless: Vec<PlacelessThread>,
 }
@@ -110,9 +112,10 @@ pub(super) fn check_threads(
         );
         return Threads::default();
     };
-    // once, so that a fault in it is told once
-    sealing(&[(global, "sealing")], report);
-    let mut threads = Threads::default();
+    let mut threads = Threads {
+        global: sealing(&[(global, "sealing")], report),
+        ..Threads::default()
+    };
     let mut places = BTreeMap::new();
     for (index, thread) in raw.iter().enumerate() {
         let key = format!("sealing_thread[{index}]");
