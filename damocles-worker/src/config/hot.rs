@@ -54,7 +54,7 @@ impl HotFile {
                 Some(_) => {
                     let text =
                         fs::read_to_string(&self.path).crit("reading the thread's config.toml")?;
-                    thread.with_hot_file(&self.path, &text).map_err(|faults| {
+                    let own = thread.with_hot_file(&self.path, &text).map_err(|faults| {
                         Failure::critical(format!(
                             "the thread's own settings are wrong: {}",
                             super::flat(&faults)
@@ -63,7 +63,8 @@ impl HotFile {
                             "correct or remove {}, then resume the thread",
                             self.path.display()
                         ))
-                    })?
+                    })?;
+                    own.settings
                 }
             };
             // only after it was understood: a faulty file must not pass for read

@@ -19,7 +19,7 @@ pub use hot::HotFile;
 pub use main_file::MainFile;
 pub use profile::{Profile, ProfileSource, WantedProfile};
 pub use sealing::Sealing;
-pub use threads::{PlacelessThread, ThreadConfig, ThreadPlan, ThreadSettings};
+pub use threads::{OwnFile, PlacelessThread, ThreadConfig, ThreadPlan, ThreadSettings};
 
 use crate::stores::{AttachedStore, AttachedStores, SealingStore, StoreError, look};
 use damocles_daemon::{
@@ -42,10 +42,8 @@ pub struct Loaded {
     pub retired: Vec<String>,
     /// Directories that are not there now, or do not answer.
     pub away: Vec<Away>,
-    /// What holds for each thread whose own file could be read, by its index.
-    pub own: BTreeMap<usize, ThreadSettings>,
-    /// Where the keys of those files stand.
-    pub hot: BTreeMap<usize, Report>,
+    /// Threads' own files that could be read, by the thread's index.
+    pub own: BTreeMap<usize, OwnFile>,
     /// The image of the file, laid over its profile.
     pub raw: RawConfig,
     /// Where its keys stand.
@@ -63,7 +61,8 @@ impl Loaded {
 
     /// By what a thread goes: its own file laid over the main one.
     pub fn settings<'a>(&'a self, thread: &'a ThreadConfig) -> &'a ThreadSettings {
-        self.own.get(&thread.index).unwrap_or(&thread.settings)
+        let own = self.own.get(&thread.index);
+        own.map_or(&thread.settings, |own| &own.settings)
     }
 }
 
@@ -145,7 +144,7 @@ fn read(
     let retired = raw.processors.0.retired_keys();
     let config = checked::check(&raw, &mut report);
     let found = config.as_ref().map(|config| around(config, &mut report));
-    let Surroundings { away, own, hot } = found.unwrap_or_default();
+    let Surroundings { away, own } = found.unwrap_or_default();
     let places = report.clone();
     let notices = match report.finish() {
         Ok(notices) => notices,
@@ -163,7 +162,6 @@ fn read(
         retired,
         away,
         own,
-        hot,
         raw,
         places,
         profile,
@@ -182,14 +180,13 @@ pub fn listen_of(path: &Path) -> Result<(Option<String>, Option<u16>), Fatal> {
 #[derive(Debug, Default)]
 struct Surroundings {
     away: Vec<Away>,
-    own: BTreeMap<usize, ThreadSettings>,
-    hot: BTreeMap<usize, Report>,
+    own: BTreeMap<usize, OwnFile>,
 }
 
 /// What the file names outside itself: sealing stores, threads' own files, attached stores.
 /// Nothing is made or changed, and nothing is waited for that hangs.
 fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
-    let (mut own, mut own_places) = (BTreeMap::new(), BTreeMap::new());
+    let mut own = BTreeMap::new();
     let mut away = Vec::new();
     let mut told = |key: &str, error: StoreError, report: &mut Report| {
         if error.is_away() {
@@ -221,10 +218,7 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
         match looked {
             Err(error) | Ok((Err(error), _)) => told(&key, error, report),
             Ok((Ok(_), Some(text))) => match thread.with_hot_file(&hot, &text) {
-                Ok(settings) => {
-                    own.insert(thread.index, settings);
-                    own_places.insert(thread.index, threads::hot_places(&hot, &text));
-                }
+                Ok(file) => _ = own.insert(thread.index, file),
                 Err(faults) => report.fault(&key, flat(&faults)),
             },
             Ok((Ok(_), None)) => {}
@@ -253,11 +247,7 @@ fn check_surroundings(config: &Config, report: &mut Report) -> Surroundings {
         }
     };
     overlap::check(config, attached.as_ref(), report);
-    Surroundings {
-        away,
-        own,
-        hot: own_places,
-    }
+    Surroundings { away, own }
 }
 
 fn flat(faults: &Faults) -> String {

@@ -250,9 +250,9 @@ fn sealing_thread(thread: &ThreadConfig, page: &mut Page<'_>) {
     let location = thread.location.display();
     page.put_under(header, &table, "location", text(location));
     let settings = page.loaded.settings(thread).clone();
-    let hot = page.loaded.hot.get(&thread.index);
+    let own = page.loaded.own.get(&thread.index);
     let origin_of = |key: &str, global: Option<&str>| {
-        if let Some(line) = hot.and_then(|hot| hot.line_of(key)) {
+        if let Some(line) = own.and_then(|own| own.places.line_of(key)) {
             return Origin::Hot(line);
         }
         match (page.origin(&format!("{table}.{key}")), global) {

@@ -75,7 +75,8 @@ fn layers_lie_over_each_other() {
     let hot = PathBuf::from("config.toml");
     let settings = thread
         .with_hot_file(&hot, "[sealing]\nmax_retries = 9\n")
-        .unwrap();
+        .unwrap()
+        .settings;
     assert_eq!(settings.sealing.max_retries, 9);
     assert_eq!(settings.sealing.seal_interval, Duration::from_secs(1));
     let faults = thread

@@ -100,6 +100,15 @@ pub struct ThreadSettings {
     pub sealing: Sealing,
 }
 
+/// A thread's own file (`<location>/config.toml`), as it was read.
+#[derive(Clone, Debug)]
+pub struct OwnFile {
+    /// What holds with it.
+    pub settings: ThreadSettings,
+    /// Where its keys stand.
+    pub places: Report,
+}
+
 pub(super) fn check_threads(
     raw: Option<&[ThreadSection]>,
     global: &SealingSection,
@@ -201,14 +210,9 @@ fn check_plan(name: Option<&str>, key: &str, report: &mut Report) -> ThreadPlan 
     })
 }
 
-/// Where the keys of a thread's own file stand.
-pub(super) fn hot_places(path: &Path, text: &str) -> Report {
-    parse::<HotSection>(path, text, &HOT_RULES).1
-}
-
 impl ThreadConfig {
     /// The settings with the thread's own file (`<location>/config.toml`) laid on top.
-    pub fn with_hot_file(&self, path: &Path, text: &str) -> Result<ThreadSettings, Faults> {
+    pub fn with_hot_file(&self, path: &Path, text: &str) -> Result<OwnFile, Faults> {
         let (hot, mut report) = parse::<HotSection>(path, text, &HOT_RULES);
         let hot = hot.unwrap_or_default();
         let plan = hot.plan.as_ref().or(self.raw.plan.as_ref());
@@ -223,6 +227,7 @@ impl ThreadConfig {
                 &mut report,
             ),
         };
-        report.finish().map(|_| settings)
+        let places = report.clone();
+        report.finish().map(|_| OwnFile { settings, places })
     }
 }
