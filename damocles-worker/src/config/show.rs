@@ -39,9 +39,7 @@ impl fmt::Display for Origin {
 /// A key that holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// The table that it is in, as it is written: `[worker]`, `[[sealing_thread]]`.
-    pub header: String,
-    /// The same as a path: `worker`, `sealing_thread[0]`.
+    /// The table that it is in: `worker`, `sealing_thread[0]`.
     pub table: String,
     pub key: String,
     pub value: Value,
@@ -51,9 +49,14 @@ pub struct Setting {
 impl Setting {
     /// `sealing_thread[0].plan`.
     pub fn path(&self) -> String {
-        match self.table.as_str() {
-            "" => self.key.clone(),
-            table => format!("{table}.{}", self.key),
+        format!("{}.{}", self.table, self.key)
+    }
+
+    /// The table as it is written: `[worker]`, `[[sealing_thread]]`.
+    fn header(&self) -> String {
+        match self.table.split_once('[') {
+            Some((list, _)) => format!("[[{list}]]"),
+            None => format!("[{}]", self.table),
         }
     }
 }
@@ -65,20 +68,13 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// A key of a table that is written `[table]`.
     fn put(&mut self, table: &str, key: &str, value: Option<Value>) {
-        let header = format!("[{table}]");
-        self.put_under(&header, table, key, value);
-    }
-
-    fn put_under(&mut self, header: &str, table: &str, key: &str, value: Option<Value>) {
         let origin = self.origin(&format!("{table}.{key}"));
-        self.push(header, table, key, value, origin);
+        self.push(table, key, value, origin);
     }
 
-    fn push(&mut self, header: &str, table: &str, key: &str, value: Option<Value>, from: Origin) {
+    fn push(&mut self, table: &str, key: &str, value: Option<Value>, from: Origin) {
         self.settings.extend(value.map(|value| Setting {
-            header: header.to_owned(),
             table: table.to_owned(),
             key: key.to_owned(),
             value,
@@ -134,16 +130,15 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
     }
     for thread in &config.placeless {
         let table = format!("sealing_thread[{}]", thread.index);
-        page.put_under("[[sealing_thread]]", &table, "plan", text(thread.plan));
+        page.put(&table, "plan", text(thread.plan));
     }
     for store in &config.attached {
         let table = format!("attached[{}]", store.index);
-        let header = "[[attached]]";
-        page.put_under(header, &table, "name", store.name.as_ref().and_then(text));
+        page.put(&table, "name", store.name.as_ref().and_then(text));
         let location = store.location.display();
-        page.put_under(header, &table, "location", text(location));
+        page.put(&table, "location", text(location));
         let readonly = Some(Value::Boolean(store.readonly));
-        page.put_under(header, &table, "readonly", readonly);
+        page.put(&table, "readonly", readonly);
     }
     processors(loaded, &mut page);
     page.settings
@@ -245,10 +240,9 @@ fn sealing_keys(sealing: &Sealing) -> Vec<(&'static str, Option<Value>)> {
 
 /// A thread's keys: its own file, its table, `[sealing]`, what is built in.
 fn sealing_thread(thread: &ThreadConfig, page: &mut Page<'_>) {
-    let header = "[[sealing_thread]]";
     let table = format!("sealing_thread[{}]", thread.index);
     let location = thread.location.display();
-    page.put_under(header, &table, "location", text(location));
+    page.put(&table, "location", text(location));
     let settings = page.loaded.settings(thread).clone();
     let own = page.loaded.own.get(&thread.index);
     let origin_of = |key: &str, global: Option<&str>| {
@@ -272,7 +266,7 @@ fn sealing_thread(thread: &ThreadConfig, page: &mut Page<'_>) {
         found.push((key, value, origin));
     }
     for (key, value, origin) in found {
-        page.push(header, &table, &key, value, origin);
+        page.push(&table, &key, value, origin);
     }
 }
 
@@ -284,10 +278,9 @@ fn processors(loaded: &Loaded, page: &mut Page<'_>) {
         match value {
             Value::Array(children) => {
                 for (i, child) in children.into_iter().enumerate() {
-                    let header = format!("[[processors.{key}]]");
                     let table = format!("processors.{key}[{i}]");
                     for (name, value) in leaves(child) {
-                        page.put_under(&header, &table, &name, Some(value));
+                        page.put(&table, &name, Some(value));
                     }
                 }
             }
@@ -334,7 +327,7 @@ pub fn toml(settings: &[Setting]) -> String {
             if !out.is_empty() {
                 out.push('\n');
             }
-            out.push_str(&setting.header);
+            out.push_str(&setting.header());
             out.push('\n');
             table = &setting.table;
         }
