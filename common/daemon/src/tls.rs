@@ -18,6 +18,18 @@ fn provider() -> Arc<CryptoProvider> {
     ring::default_provider().into()
 }
 
+/// The certificates of a PEM file, one at least.
+fn certificates(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<CertificateDer<'static>, String>>, String> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|e| e.to_string())?;
+    let mut found = found.map(|one| one.map_err(|e| e.to_string())).peekable();
+    match found.peek() {
+        Some(_) => Ok(found),
+        None => Err("there is no certificate (PEM) in the file".to_owned()),
+    }
+}
+
 /// A certificate with its key, as they were read and fit together.
 #[derive(Clone)]
 pub struct Identity(Arc<ServerConfig>);
@@ -47,13 +59,9 @@ impl Identity {
         let wrong = |e: &dyn fmt::Display| {
             IdentityError::Certificate(format!("{}: {e}", certificate.display()))
         };
-        let found = CertificateDer::pem_file_iter(certificate).map_err(|e| wrong(&e))?;
-        let chain = found
-            .collect::<Result<Vec<_>, _>>()
+        let chain = certificates(certificate)
+            .and_then(|found| found.collect::<Result<Vec<_>, _>>())
             .map_err(|e| wrong(&e))?;
-        if chain.is_empty() {
-            return Err(wrong(&"there is no certificate (PEM) in the file"));
-        }
         let unfit = |e: &dyn fmt::Display| IdentityError::Key(format!("{}: {e}", key.display()));
         let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unfit(&e))?;
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -101,12 +109,9 @@ pub fn caller(authorities: Option<&Path>) -> Result<ClientConfig, Fatal> {
                 )
                 .hint("give the certificate, in PEM, with which the manager's was signed")
             };
-            for found in CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))? {
+            for found in certificates(path).map_err(|e| wrong(&e))? {
                 let found = found.map_err(|e| wrong(&e))?;
                 roots.add(found).map_err(|e| wrong(&e))?;
-            }
-            if roots.is_empty() {
-                return Err(wrong(&"there is no certificate (PEM) in the file"));
             }
         }
         // one of the system's that cannot be read is no reason to believe none of them
