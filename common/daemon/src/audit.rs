@@ -91,12 +91,15 @@ pub fn append(home: &Path, entry: Entry) -> Result<(), Fatal> {
                 .write_all(&line)
         });
     match written {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Fatal::new(
-            Exit::Refused,
-            format!("the audit log {} cannot be written: {e}", path.display()),
-        )),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unwritable(&path, &e)),
         _ => Ok(()),
     }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Fatal {
+    let path = path.display();
+    let what = format!("the audit log {path} cannot be written: {error}");
+    Fatal::new(Exit::Refused, what)
 }
 
 enum Job {
@@ -119,13 +122,8 @@ impl Audit {
 
     fn within(home: &Path, largest: u64) -> Result<Self, Fatal> {
         let path = home.join(AUDIT_FILE);
-        let refused = |e: io::Error| {
-            Fatal::new(
-                Exit::Refused,
-                format!("the audit log {} cannot be written: {e}", path.display()),
-            )
-            .hint("let the daemon's user write there")
-        };
+        let refused =
+            |e: io::Error| unwritable(&path, &e).hint("let the daemon's user write there");
         let book = Book::open(path.clone(), largest).map_err(refused)?;
         let (send, receive) = sync_channel(WAITING);
         thread::Builder::new()
