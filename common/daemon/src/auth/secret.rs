@@ -155,7 +155,7 @@ impl Secret {
     pub fn grant(&self, grant: &Grant) -> Result<(String, String), Fatal> {
         let mut id = [0; ID];
         rand::rngs::OsRng.fill_bytes(&mut id);
-        let id = hex(&id);
+        let id = hex::encode(id);
         let claims = Claims {
             allow: Permission::ALL
                 .into_iter()
@@ -196,11 +196,7 @@ impl Secret {
 
 /// The id of a token that was made without one.
 pub fn id_of(token: &str) -> Arc<str> {
-    hex(&Sha256::digest(token.trim())[..ID]).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(&Sha256::digest(token.trim())[..ID]).into()
 }
 
 #[cfg(test)]
