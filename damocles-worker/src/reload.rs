@@ -85,7 +85,7 @@ impl Reload {
         Self {
             path: path.to_owned(),
             load,
-            other_profile: other_profile.filter(|_| loaded.profile.is_some()),
+            other_profile,
             look: loaded.config.ping_interval,
             main,
             now: effective(loaded),
