@@ -43,7 +43,8 @@ impl Faults {
 
     fn stage(&mut self, key: &str, name: &str) -> Option<Stage> {
         match name.parse::<Stage>() {
-            Ok(Stage::MakeParams | Stage::ReadSectors) | Err(_) => {
+            Ok(stage) if !Stage::INTERNAL.contains(&stage) => Some(stage),
+            _ => {
                 let list = Stage::ALL.map(Stage::name).join(", ");
                 self.add(
                     key,
@@ -51,7 +52,6 @@ impl Faults {
                 );
                 None
             }
-            Ok(stage) => Some(stage),
         }
     }
 
