@@ -310,17 +310,19 @@ fn answer(id: u64, result: Result<Answer, Box<dyn Any + Send>>) -> Response {
             response.hint = error.hint;
         }
         Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
+            let text = panic_text(&*panic).unwrap_or("no message");
             response.err_msg = Some(format!("the stage panicked: {text}"));
             // a panic can poison locks and one-time values of the libraries for good
             response.retire = true;
         }
     }
     response
+}
+
+/// What a panic said, if it said anything.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
 }
 
 /// A line that is no request. Whoever sent it with an id still gets an answer.

@@ -8,7 +8,7 @@
 use super::post;
 use crate::{
     proofs::post_proof,
-    serve::TaskError,
+    serve::{TaskError, panic_text},
     task::{ReadSectors, ReadSectorsOutput, Replica, Unread, prover_id},
 };
 use crossbeam_channel::{Sender, unbounded};
@@ -300,9 +300,7 @@ fn of_library(error: &anyhow::Error) -> Trouble {
 
 /// The library panics over some errors of a disk, too, and only its words tell.
 fn in_panic(panic: &(dyn Any + Send)) -> Trouble {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    of_words(text.unwrap_or("the proofs library panicked"))
+    of_words(panic_text(panic).unwrap_or("the proofs library panicked"))
 }
 
 /// Errors of a disk are known by the number that the standard library writes behind them.
