@@ -1,13 +1,15 @@
 //! Draining: no thread begins a new sector, those that have one take it to its end. For a host that is
 //! to be changed or switched off without leaving a sector between two messages.
 
-use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Whether the worker drains; clones share it. It is forgotten with the process: a worker that is
 /// started anew works.
 #[derive(Clone, Debug, Default)]
-pub struct Drain(Arc<Mutex<bool>>);
+pub struct Drain(Arc<AtomicBool>);
 
 /// What an idle thread says meanwhile.
 pub const DRAINING: &str =
@@ -16,11 +18,10 @@ pub const DRAINING: &str =
 impl Drain {
     /// Begins or ends it. Whether that changed anything.
     pub fn set(&self, on: bool) -> bool {
-        let before = std::mem::replace(&mut *self.0.lock(), on);
-        before != on
+        self.0.swap(on, Ordering::SeqCst) != on
     }
 
     pub fn is_on(&self) -> bool {
-        *self.0.lock()
+        self.0.load(Ordering::SeqCst)
     }
 }
