@@ -9,6 +9,7 @@
 
 use super::{
     connection::{Connection, Flight},
+    landing::{Flown, Landing},
     pool::{Pool, Then},
     question::{Question, Value},
     rows::{self, Verdict},
@@ -16,35 +17,21 @@ use super::{
     server::Server,
     sql::{BEGIN, BEGIN_READING, COMMIT, Fault, Sql},
     verdict::{self, Writes},
+    wish::Wish,
 };
-use crate::{
-    change::Change,
-    table::META,
-    transaction::{Failure, Stored, Version},
-};
+use crate::transaction::Version;
 use rand::Rng as _;
 use std::{
     thread,
     time::{Duration, Instant},
 };
+use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 /// So long the database is asked what became of a commit. A server that has lost a client ends
 /// its transaction in 10 s (see `HABITS`).
 const ASK_FOR: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// How an attempt ended.
-pub(super) enum Ended {
-    Applied,
-    /// Certainly not applied.
-    Not(Failure),
-    /// The connection was lost with its commit of that number on the way.
-    Unknown {
-        number: i64,
-        reason: String,
-    },
-}
 
 /// What became of such a commit.
 pub(super) enum Outcome {
@@ -61,77 +48,66 @@ fn any_version() -> i64 {
 }
 
 impl Server {
-    /// Sees whether all is still as it was seen, and if so writes the changes, all in one flight.
-    pub(super) fn commit(
-        &self,
-        connection: &mut Connection,
-        seen: &Seen,
-        changes: Vec<Change>,
-    ) -> (Ended, Then) {
-        let (number, version) = (connection.commits + 1, any_version());
-        let flight = if changes.is_empty() {
-            if seen.is_empty() {
-                return (Ended::Applied, Then::Keep);
-            }
-            Flight {
+    /// Sees whether all is still as it was seen.
+    pub(super) fn check(&self, seen: &Seen) -> Landing {
+        if seen.is_empty() {
+            return Landing::Applied;
+        }
+        let checked = self.pool.with(|connection| {
+            let flight = Flight {
                 begin: Some(BEGIN_READING),
                 questions: vec![verdict::check(&self.sql, seen)],
                 end: Some(COMMIT),
-            }
-        } else {
-            let writes = Writes {
-                changes: &changes,
-                version,
-                connection: connection.name.as_bytes().to_vec(),
-                number,
             };
-            Flight {
-                begin: Some(BEGIN),
-                questions: vec![verdict::apply(&self.sql, seen, writes)],
-                end: Some(COMMIT),
-            }
-        };
-        let good = self.pool.driver.fly(connection, flight, |answers| {
-            let rows = answers.first().map_or(&[][..], Vec::as_slice);
-            rows::verdict(rows)
+            let good = self.pool.driver.fly(connection, flight, first_verdict);
+            let then = good.as_ref().err().map_or(Then::Keep, Then::after);
+            (good, then)
         });
-        if !matches!(good, Ok(Verdict::Good)) {
-            // what was kept here may be what was old
-            for (table, key) in seen.keys() {
-                self.kept.forget(table, key);
-            }
+        let fault = match checked.and_then(|good| good) {
+            Ok(Verdict::Good) => return Landing::Applied,
+            Ok(Verdict::Overtaken | Verdict::Forgotten) => Fault::Conflict,
+            Err(fault) => fault,
+        };
+        // what was kept here may be what was old
+        for (table, key, _) in seen.all() {
+            self.kept.forget(table, key);
         }
-        match good {
-            Ok(Verdict::Good) => {
-                connection.commits += i64::from(!changes.is_empty());
-                self.keep(changes, version);
-                (Ended::Applied, Then::Keep)
-            }
-            Ok(Verdict::Overtaken) => (Ended::Not(Failure::conflict()), Then::Keep),
-            // its row was taken for that of a process that is gone: a new one begins at 1
-            Ok(Verdict::Forgotten) => (Ended::Not(Failure::conflict()), Then::Close),
-            Err(Fault::Lost(reason)) if !changes.is_empty() => {
-                (Ended::Unknown { number, reason }, Then::CloseAll)
-            }
-            Err(fault) => {
-                let then = Then::after(&fault);
-                (Ended::Not(fault.before_commit("writing", META)), then)
-            }
-        }
+        Landing::Not(fault)
     }
 
-    /// For the next transaction here.
-    fn keep(&self, changes: Vec<Change>, version: i64) {
-        for change in changes {
-            match change {
-                Change::Put(table, key, value) => {
-                    let version = Version(version.cast_unsigned());
-                    self.kept.keep(table, &key, &Stored { version, value });
-                }
-                Change::Delete(table, key) => self.kept.forget(table, &key),
+    /// Sees whether all is still as they have seen it, and if so writes what they want, all in one
+    /// flight.
+    pub(super) fn apply(&self, connection: &mut Connection, wishes: &[Wish]) -> (Flown, Then) {
+        let (number, version) = (connection.commits + 1, any_version());
+        let writes = Writes {
+            version,
+            connection: connection.name.as_bytes().to_vec(),
+            number,
+        };
+        let flight = Flight {
+            begin: Some(BEGIN),
+            questions: vec![verdict::apply(&self.sql, wishes, writes)],
+            end: Some(COMMIT),
+        };
+        match self.pool.driver.fly(connection, flight, first_verdict) {
+            Ok(Verdict::Good) => {
+                connection.commits += 1;
+                (Flown::Applied(Version(version.cast_unsigned())), Then::Keep)
+            }
+            Ok(Verdict::Overtaken) => (Flown::Not(Fault::Conflict), Then::Keep),
+            // its row was taken for that of a process that is gone: a new one begins at 1
+            Ok(Verdict::Forgotten) => (Flown::Not(Fault::Conflict), Then::Close),
+            Err(Fault::Lost(reason)) => (Flown::Open { number, reason }, Then::CloseAll),
+            Err(fault) => {
+                let then = Then::after(&fault);
+                (Flown::Not(fault), then)
             }
         }
     }
+}
+
+fn first_verdict(answers: Vec<Vec<Row>>) -> Result<Verdict, Error> {
+    rows::verdict(answers.first().map_or(&[][..], Vec::as_slice))
 }
 
 /// What became of a commit whose answer was lost.

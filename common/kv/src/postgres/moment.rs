@@ -1,12 +1,8 @@
-//! The server as an engine: each attempt of a transaction has a connection for itself.
+//! The server as an engine. An attempt that only reads has a connection for itself, since it holds a
+//! transaction open there; one that may write has one while it asks, and its commit goes with others.
 
 use super::{
-    commit::{Ended, Outcome, confirm},
-    connection::Connection,
-    pool::Then,
-    reading::Reading,
-    server::Server,
-    sql::Fault,
+    connection::Connection, pool::Then, reading::Reading, server::Server, sql::Fault,
     writing::Writing,
 };
 use crate::{
@@ -22,7 +18,7 @@ impl Server {
         &self,
         connection: &Connection,
         body: &mut dyn FnMut(&mut dyn View) -> End,
-    ) -> (Ended, Then) {
+    ) -> (Result<(), Failure>, Then) {
         let mut reading = Reading::new(self, connection);
         let end = body(&mut reading);
         if let Err(failure) = decided(end, reading.fault()) {
@@ -31,37 +27,25 @@ impl Server {
                 (_, Ok(())) => Then::Keep,
                 (_, Err(_)) => Then::Close,
             };
-            return (Ended::Not(failure), then);
+            return (Err(failure), then);
         }
         match reading.commit() {
-            Ok(()) => (Ended::Applied, Then::Keep),
+            Ok(()) => (Ok(()), Then::Keep),
             Err(fault) => {
                 let then = Then::after(&fault);
-                (Ended::Not(fault.before_commit("reading", META)), then)
+                (Err(fault.before_commit("reading", META)), then)
             }
         }
     }
 
     /// One run of a closure that may write, and its commit.
-    fn write(
-        &self,
-        connection: &mut Connection,
-        body: &mut dyn FnMut(&mut dyn View) -> End,
-    ) -> (Ended, Then) {
-        let mut writing = Writing::new(self, connection);
+    fn write(&self, body: &mut dyn FnMut(&mut dyn View) -> End) -> Result<(), Failure> {
+        let mut writing = Writing::new(self);
         let end = body(&mut writing);
         let (seen, fault) = (writing.seen, writing.fault);
-        let changes = match decided(end, fault.as_ref()) {
-            Ok(changes) => changes,
-            Err(failure) => {
-                let then = fault.as_ref().map_or(Then::Keep, Then::after);
-                return (Ended::Not(failure), then);
-            }
-        };
-        if let Err(unknown) = self.all_known(&changes) {
-            return (Ended::Not(unknown.into()), Then::Keep);
-        }
-        self.commit(connection, &seen, changes)
+        let changes = decided(end, fault.as_ref())?;
+        self.all_known(&changes)?;
+        self.commit(seen, changes).told()
     }
 
     /// Keeps in mind whether the server answers, and whether it takes what is written.
@@ -111,25 +95,11 @@ impl Engine for Server {
         body: &mut dyn FnMut(&mut dyn View) -> End,
     ) -> Result<(), Failure> {
         // every commit is synced here: the database shares its syncs itself
-        let ran = self.pool.with(|connection| {
-            let (ended, then) = if attempt.read_only {
-                self.read(connection, body)
-            } else {
-                self.write(connection, body)
-            };
-            ((ended, connection.name), then)
-        });
-        let done = match ran {
-            Err(fault) => Err(fault.before_commit("reading", META)),
-            Ok((Ended::Applied, _)) => Ok(()),
-            Ok((Ended::Not(failure), _)) => Err(failure),
-            Ok((Ended::Unknown { number, reason }, name)) => {
-                match confirm(&self.pool, &self.sql, name, number) {
-                    Outcome::Applied => Ok(()),
-                    Outcome::Not => Err(Failure::Again(StoreError::Away { reason })),
-                    Outcome::Unknown => Err(Failure::Final(StoreError::UnknownOutcome { reason })),
-                }
-            }
+        let done = if attempt.read_only {
+            let read = self.pool.with(|connection| self.read(connection, body));
+            read.unwrap_or_else(|fault| Err(fault.before_commit("reading", META)))
+        } else {
+            self.write(body)
         };
         self.told(&done);
         done

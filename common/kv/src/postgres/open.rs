@@ -119,6 +119,15 @@ impl Store {
 
 /// The server with all tables in it, without a look at what is in them.
 fn connect(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store, ConnectError> {
+    let server = server(postgres, schema, may_make)?;
+    Ok(Store::new(Arc::new(server), Uuid::nil()))
+}
+
+pub(super) fn server(
+    postgres: &Postgres,
+    schema: &Schema,
+    may_make: bool,
+) -> Result<Server, ConnectError> {
     let place = postgres.place();
     let wrong = |reason| ConnectError::Settings {
         place: place.clone(),
@@ -151,8 +160,7 @@ fn connect(postgres: &Postgres, schema: &Schema, may_make: bool) -> Result<Store
         }
         attempt += 1;
     }
-    let server = Server::new(pool, sql, tables(schema).collect());
-    Ok(Store::new(Arc::new(server), Uuid::nil()))
+    Ok(Server::new(pool, sql, tables(schema).collect()))
 }
 
 fn open(

@@ -81,23 +81,20 @@ impl Seen {
         });
     }
 
-    /// Of each table the keys, and the versions that were under them.
-    pub(super) fn records(&self) -> impl Iterator<Item = (Table, Vec<Vec<u8>>, Vec<i64>)> {
-        self.records.iter().map(|(table, records)| {
-            let keys = records.keys().cloned().collect();
-            let versions = records.values().map(|s| version(s.as_ref())).collect();
-            (*table, keys, versions)
+    /// The tables of which records were read by their keys.
+    pub(super) fn tables(&self) -> impl Iterator<Item = Table> {
+        self.records.keys().copied()
+    }
+
+    /// What was read by its key.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Table, &[u8], Option<&Stored>)> {
+        self.records.iter().flat_map(|(table, records)| {
+            let all = records.iter();
+            all.map(|(key, stored)| (*table, key.as_slice(), stored.as_ref()))
         })
     }
 
     pub(super) fn spans(&self) -> &[SeenSpan] {
         &self.spans
-    }
-
-    /// The keys that were asked for.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (Table, &Vec<u8>)> {
-        self.records
-            .iter()
-            .flat_map(|(table, records)| records.keys().map(|key| (*table, key)))
     }
 }

@@ -1,6 +1,6 @@
 //! What all transactions of a database on a server share.
 
-use super::{kept::Kept, pool::Pool, question::Question, rows, sql::Sql};
+use super::{kept::Kept, pool::Pool, question::Question, row::Row, rows, sql::Sql};
 use crate::{KvError, Table, Trouble, transaction::Range};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ pub(super) struct Server {
     pub(super) pool: Pool,
     pub(super) sql: Sql,
     pub(super) kept: Kept,
+    pub(super) row: Row,
     /// Why it does not do as it is told, if so.
     pub(super) trouble: Mutex<Option<Trouble>>,
     tables: BTreeSet<Table>,
@@ -21,6 +22,7 @@ impl Server {
             pool,
             sql,
             kept: Kept::default(),
+            row: Row::default(),
             trouble: Mutex::default(),
             tables,
         }

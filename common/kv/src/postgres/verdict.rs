@@ -1,5 +1,5 @@
-//! The one statement that ends a transaction: it looks whether what was read is still so, and
-//! writes if it is.
+//! The one statement that ends a transaction, or several that do not touch each other: it looks
+//! whether what was read is still so, and writes if it is.
 //!
 //! ```sql
 //! WITH verdict AS (SELECT <each record has its version> AND <each span its records>
@@ -9,21 +9,21 @@
 //! SELECT good, next FROM verdict
 //! ```
 //!
-//! The database runs it serialisably, so that it is as if the whole transaction had happened at
-//! that moment. Its text depends on the tables only, not on how many keys there are, so that the
+//! The database runs it serialisably, so that it is as if whole transactions had happened at that
+//! moment. Its text depends on the tables only, not on how many keys there are, so that the
 //! server has few of them to plan.
 
 use super::{
     question::{Question, Value},
-    seen::Seen,
+    seen::{Seen, version},
     sql::Sql,
+    wish::Wish,
 };
 use crate::{Table, change::Change};
 use std::collections::BTreeMap;
 
-/// What is written, and by which commit of which connection.
-pub(super) struct Writes<'a> {
-    pub(super) changes: &'a [Change],
+/// How it is written, and by which commit of which connection.
+pub(super) struct Writes {
     pub(super) version: i64,
     pub(super) connection: Vec<u8>,
     /// Of the commit, counted from 1.
@@ -33,26 +33,27 @@ pub(super) struct Writes<'a> {
 /// Whether all that was seen is so now. Answers with one row of one column.
 pub(super) fn check(sql: &Sql, seen: &Seen) -> Question {
     let mut question = Question::default();
-    let good = conditions(&mut question, sql, seen);
+    let good = conditions(&mut question, sql, &[seen]);
     question.text = format!("SELECT {} AS good", all(&good));
     question
 }
 
-/// The same, and if it is so, the writes happen.
-pub(super) fn apply(sql: &Sql, seen: &Seen, writes: Writes<'_>) -> Question {
+/// The same of all of these, and if it is so, what they want to be written is.
+pub(super) fn apply(sql: &Sql, wishes: &[Wish], writes: Writes) -> Question {
     let mut question = Question::default();
-    let good = conditions(&mut question, sql, seen);
+    let seen: Vec<&Seen> = wishes.iter().map(|wish| &wish.seen).collect();
+    let good = conditions(&mut question, sql, &seen);
     let connection = question.about(Value::Bytes(writes.connection));
     let number = question.about(Value::Number(writes.number));
     let next = sql.is_next(&connection, &number);
     let version = question.about(Value::Number(writes.version));
     let mut parts = Vec::new();
-    for (table, (keys, values)) in puts(writes.changes) {
+    for (table, (keys, values)) in puts(wishes) {
         let keys = question.about(Value::AllBytes(keys));
         let values = question.about(Value::AllBytes(values));
         parts.push(sql.put(table, &keys, &values, &version));
     }
-    for (table, keys) in deletes(writes.changes) {
+    for (table, keys) in deletes(wishes) {
         let keys = question.about(Value::AllBytes(keys));
         parts.push(sql.delete(table, &keys));
     }
@@ -73,14 +74,22 @@ fn all(conditions: &[String]) -> String {
     }
 }
 
-fn conditions(question: &mut Question, sql: &Sql, seen: &Seen) -> Vec<String> {
+fn conditions(question: &mut Question, sql: &Sql, seen: &[&Seen]) -> Vec<String> {
     let mut good = Vec::new();
-    for (table, keys, versions) in seen.records() {
+    let mut records: BTreeMap<Table, BTreeMap<&[u8], i64>> = BTreeMap::new();
+    for (table, key, stored) in seen.iter().flat_map(|seen| seen.all()) {
+        records
+            .entry(table)
+            .or_default()
+            .insert(key, version(stored));
+    }
+    for (table, records) in records {
+        let (keys, versions) = records.into_iter().map(|(k, v)| (k.to_vec(), v)).unzip();
         let keys = question.about(Value::AllBytes(keys));
         let versions = question.about(Value::Numbers(versions));
         good.push(sql.have_versions(table, &keys, &versions));
     }
-    for span in seen.spans() {
+    for span in seen.iter().flat_map(|seen| seen.spans()) {
         let keys = question.about(Value::AllBytes(span.keys.clone()));
         let versions = question.about(Value::Numbers(span.versions.clone()));
         let low = question.about(Value::Bytes(span.range.low.clone()));
@@ -94,9 +103,9 @@ fn conditions(question: &mut Question, sql: &Sql, seen: &Seen) -> Vec<String> {
 /// Keys and their values.
 type Puts = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 
-fn puts(changes: &[Change]) -> BTreeMap<Table, Puts> {
+fn puts(wishes: &[Wish]) -> BTreeMap<Table, Puts> {
     let mut puts: BTreeMap<_, (Vec<_>, Vec<_>)> = BTreeMap::new();
-    for change in changes {
+    for change in wishes.iter().flat_map(|wish| &wish.changes) {
         if let Change::Put(table, key, value) = change {
             let (keys, values) = puts.entry(*table).or_default();
             keys.push(key.clone());
@@ -106,9 +115,9 @@ fn puts(changes: &[Change]) -> BTreeMap<Table, Puts> {
     puts
 }
 
-fn deletes(changes: &[Change]) -> BTreeMap<Table, Vec<Vec<u8>>> {
+fn deletes(wishes: &[Wish]) -> BTreeMap<Table, Vec<Vec<u8>>> {
     let mut deletes: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for change in changes {
+    for change in wishes.iter().flat_map(|wish| &wish.changes) {
         if let Change::Delete(table, key) = change {
             deletes.entry(*table).or_default().push(key.clone());
         }

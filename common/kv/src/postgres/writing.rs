@@ -3,11 +3,7 @@
 //! moment the database says when it is committed.
 
 use super::{
-    connection::{Connection, Flight},
-    question::Question,
-    rows,
-    seen::Seen,
-    server::Server,
+    connection::Flight, pool::Then, question::Question, rows, seen::Seen, server::Server,
     sql::Fault,
 };
 use crate::{
@@ -18,17 +14,15 @@ use tokio_postgres::{Error, Row};
 
 pub(super) struct Writing<'a> {
     server: &'a Server,
-    connection: &'a Connection,
     pub(super) seen: Seen,
     /// Whether a read failed: what comes of it means nothing.
     pub(super) fault: Option<Fault>,
 }
 
 impl<'a> Writing<'a> {
-    pub(super) fn new(server: &'a Server, connection: &'a Connection) -> Self {
+    pub(super) fn new(server: &'a Server) -> Self {
         Self {
             server,
-            connection,
             seen: Seen::default(),
             fault: None,
         }
@@ -44,11 +38,15 @@ impl<'a> Writing<'a> {
             questions: vec![question],
             ..Flight::default()
         };
-        let driver = &self.server.pool.driver;
-        let answer = driver.fly(self.connection, flight, |answers| {
-            read(answers.first().map_or(&[], Vec::as_slice))
+        let pool = &self.server.pool;
+        let answer = pool.with(|connection| {
+            let answer = pool.driver.fly(connection, flight, |answers| {
+                read(answers.first().map_or(&[], Vec::as_slice))
+            });
+            let then = answer.as_ref().err().map_or(Then::Keep, Then::after);
+            (answer, then)
         });
-        answer.map_err(|fault| {
+        answer.and_then(|answer| answer).map_err(|fault| {
             self.fault.get_or_insert(fault.clone());
             fault.before_commit("reading", table)
         })

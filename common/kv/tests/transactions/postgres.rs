@@ -124,6 +124,48 @@ fn connections_that_end_at_any_time_lose_nothing_and_do_nothing_twice() {
     });
 }
 
+#[test]
+fn commits_that_come_at_a_time_share_statements_and_are_all_applied() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    let place = server::another(&server);
+    let store = open(&place).unwrap();
+    let (threads, each) = (32, 20);
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..each {
+                    let key = format!("{thread}.{n}");
+                    sure(store, |t| {
+                        t.insert(B, key.as_str(), "")?;
+                        add(t, &format!("count {thread}"))
+                    });
+                }
+            });
+        }
+    });
+    for thread in 0..threads {
+        let count = value(&store, &format!("count {thread}")).unwrap();
+        assert_eq!(count, each.to_string());
+    }
+    let all = sure(&store, |t| t.scan(B, &Span::all(), usize::MAX));
+    assert_eq!(all.len(), threads * each);
+    let told = server.psql(&format!(
+        "SELECT 'statements ' || sum(number) || '.' FROM \"{}\"._commits",
+        place.schema
+    ));
+    let (_, count) = told.split_once("statements ").expect("a sum");
+    let (count, _) = count.split_once('.').expect("a sum");
+    let statements: usize = count.parse().unwrap();
+    assert!(
+        statements < threads * each,
+        "{statements} statements for {} commits",
+        threads * each
+    );
+}
+
 /// Where a connection is cut when the client says COMMIT.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Cut {

@@ -1,0 +1,207 @@
+//! Commits that go together: while some are on their way, those that come wait, and the next
+//! statement applies as many of them as do not touch each other. So the server checks, writes and
+//! syncs once for all of them, and the more of them there are, the less each costs.
+//!
+//! Whoever finds the way free leads: he takes who waits with him and tells them what became of it.
+//! A statement is applied whole or not at all; where it is not, its halves are tried, so that
+//! nobody fails by his companions.
+
+use super::{
+    commit::{Outcome, confirm},
+    connection::Connection,
+    landing::{Flown, Landing},
+    pool::Then,
+    row::{Companions, Lead, Turn},
+    seen::Seen,
+    server::Server,
+    sql::Fault,
+    wish::Wish,
+};
+use crate::{change::Change, transaction::Stored};
+use std::collections::VecDeque;
+use uuid::Uuid;
+
+/// How a statement with some commits ended on the way.
+struct Flight {
+    ends: Vec<Flown>,
+    name: Uuid,
+}
+
+impl Server {
+    /// Sees whether all is still as it was seen, and if so writes the changes.
+    pub(super) fn commit(&self, seen: Seen, changes: Vec<Change>) -> Landing {
+        if changes.is_empty() {
+            return self.check(&seen);
+        }
+        let wish = match self.row.enter(Wish::new(seen, changes)) {
+            Ok(wish) => wish,
+            Err(seat) => match seat.wait() {
+                Turn::Lead(wish) => wish,
+                Turn::Done(landing) => return landing,
+            },
+        };
+        self.lead(wish)
+    }
+
+    fn lead(&self, wish: Wish) -> Landing {
+        let lead = Lead(&self.row);
+        let gone = self.pool.with(|connection| {
+            // also those who came while there was no connection
+            let (mut wishes, mut seats) = (vec![wish], Vec::new());
+            for one in self.row.company(&wishes[0]) {
+                wishes.push(one.wish);
+                seats.push(one.seat);
+            }
+            let companions = Companions(seats);
+            let (ends, then) = self.apply_all(connection, wishes);
+            let name = connection.name;
+            ((companions, Flight { ends, name }), then)
+        });
+        let (companions, flight) = match gone {
+            Ok(gone) => gone,
+            // what there is not for this one there is for nobody
+            Err(fault) => {
+                self.row.send_away(&fault);
+                return Landing::Not(fault);
+            }
+        };
+        drop(lead);
+        let mut landings = self.landings(flight).into_iter();
+        let own = landings.next();
+        companions.tell(landings);
+        own.unwrap_or_else(|| Landing::Not(Fault::Conflict))
+    }
+
+    /// All of them in one statement, or else in halves.
+    fn apply_all(&self, connection: &mut Connection, wishes: Vec<Wish>) -> (Vec<Flown>, Then) {
+        let mut wishes: VecDeque<Wish> = wishes.into();
+        let mut ends = Vec::new();
+        // how many are tried at a time
+        let mut parts = vec![wishes.len()];
+        while let Some(count) = parts.pop() {
+            let (end, then) = self.apply(connection, &wishes.make_contiguous()[..count]);
+            let whole = count == 1 || then != Then::Keep || matches!(end, Flown::Applied(_));
+            if !whole {
+                parts.extend([count - count / 2, count / 2]);
+                continue;
+            }
+            for wish in wishes.drain(..count) {
+                self.remember(wish, &end);
+                ends.push(end.clone());
+            }
+            if then != Then::Keep {
+                let fault = end.fault();
+                for wish in wishes {
+                    let end = Flown::Not(fault.clone());
+                    self.remember(wish, &end);
+                    ends.push(end);
+                }
+                return (ends, then);
+            }
+        }
+        (ends, Then::Keep)
+    }
+
+    /// For the next transaction here.
+    fn remember(&self, wish: Wish, end: &Flown) {
+        let Flown::Applied(version) = end else {
+            // what was kept here may be what was old
+            for (table, key, _) in wish.seen.all() {
+                self.kept.forget(table, key);
+            }
+            return;
+        };
+        for change in wish.changes {
+            match change {
+                Change::Put(table, key, value) => {
+                    let version = *version;
+                    self.kept.keep(table, &key, &Stored { version, value });
+                }
+                Change::Delete(table, key) => self.kept.forget(table, &key),
+            }
+        }
+    }
+
+    /// What became of them; where the connection was lost meanwhile, the database is asked.
+    fn landings(&self, flight: Flight) -> Vec<Landing> {
+        let mut asked = None;
+        let ends = flight.ends.into_iter();
+        ends.map(|end| match end {
+            Flown::Applied(_) => Landing::Applied,
+            Flown::Not(fault) => Landing::Not(fault),
+            // there is one such statement at most: the connection is gone with it
+            Flown::Open { number, reason } => asked
+                .get_or_insert_with(
+                    || match confirm(&self.pool, &self.sql, flight.name, number) {
+                        Outcome::Applied => Landing::Applied,
+                        Outcome::Not => Landing::Not(Fault::Lost(reason)),
+                        Outcome::Unknown => Landing::Unknown { reason },
+                    },
+                )
+                .clone(),
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Schema, Table,
+        postgres::{Postgres, open::server},
+    };
+
+    const A: Table = Table("a");
+    const SCHEMA: Schema = Schema {
+        owner: "commits that go together",
+        tables: &[A],
+        migrations: &[],
+    };
+
+    /// Has seen that there is no such record, and writes it.
+    fn first(key: &str) -> Wish {
+        let mut seen = Seen::default();
+        seen.saw(A, key.as_bytes().to_vec(), None);
+        let put = Change::Put(A, key.as_bytes().to_vec(), vec![1]);
+        Wish::new(seen, vec![put])
+    }
+
+    #[test]
+    fn nobody_fails_by_his_companions() {
+        let Some(there) = damocles_test_postgres::shared() else {
+            return;
+        };
+        let place = Postgres {
+            dsn: there.dsn(),
+            password: None,
+            schema: SCHEMA.owner.to_owned(),
+            connections: 2,
+            authorities: None,
+        };
+        let server = server(&place, &SCHEMA, true).unwrap();
+        let go = |keys: &[&str]| {
+            let wishes = keys.iter().map(|key| first(key)).collect();
+            let ends = server.pool.with(|connection| {
+                let before = connection.commits;
+                let (ends, then) = server.apply_all(connection, wishes);
+                assert_eq!(then, Then::Keep);
+                ((ends, connection.commits - before), then)
+            });
+            let (ends, statements) = ends.unwrap();
+            let good: Vec<bool> = ends
+                .iter()
+                .map(|end| matches!(end, Flown::Applied(_)))
+                .collect();
+            (good, statements)
+        };
+        assert_eq!(go(&["c"]), (vec![true], 1));
+        // who was overtaken is found by halves: a b, then c alone, then d e
+        let all = ["a", "b", "c", "d", "e"];
+        let (good, statements) = go(&all);
+        assert_eq!(good, [true, true, false, true, true]);
+        assert_eq!(statements, 2);
+        assert_eq!(go(&["f", "g", "h"]), (vec![true; 3], 1));
+        assert_eq!(go(&all), (vec![false; 5], 0));
+    }
+}
