@@ -50,6 +50,9 @@ Examples:
         /// Folder for the database, removed afterwards; on the disk that is to be measured
         #[arg(long, default_value = "target")]
         out: PathBuf,
+        /// Leave the folder, and say where it is
+        #[arg(long)]
+        keep: bool,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -66,6 +69,7 @@ async fn run(command: Command) -> Result<()> {
         seconds,
         checkout,
         out,
+        keep,
         json,
     } = command;
     let wish = Wish {
@@ -78,6 +82,9 @@ async fn run(command: Command) -> Result<()> {
     std::fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(&out)?;
     let report = bench::measure(dir.path(), &checkout, &wish).await?;
+    if keep {
+        eprintln!("left: {}", dir.keep().display());
+    }
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
