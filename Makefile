@@ -50,8 +50,9 @@ lint: deps ## clippy; a warning is an error
 docs: deps ## rustdoc of our crates; a warning is an error (links to private items are for us)
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(cargo) doc $(cargo_flags) --workspace --no-deps
 
-params: build ## make the 2KiB proof parameters once (half a minute on 2 cores)
+params: build ## make the 2KiB proof parameters once, and decode them for our prover (a minute on 2 cores)
 	@"$(bin)/damocles-worker" params generate --sector-size 2KiB
+	@"$(bin)/damocles-worker" params convert --sector-size 2KiB
 
 params-snap: build ## the same, and those of snap upgrades (a quarter of a minute and 1.5 GB more)
 	@"$(bin)/damocles-worker" params generate --sector-size 2KiB --snap

@@ -13,6 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use damocles_node::DeadlineInfo;
+use damocles_types::Epoch;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -22,6 +23,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Pause between two looks at the house.
 const LOOK: Duration = Duration::from_millis(500);
+/// Between two blocks, as the house starts its devnet, and where all that is left is to wait for a
+/// window.
+const BLOCK: Duration = Duration::from_millis(500);
+const FAST_BLOCK: Duration = Duration::from_millis(50);
+/// Epochs before a window opens, in which blocks come at the usual pace: what is to be proven is
+/// known by then, and a look at a busy house takes a while.
+const NEAR: Epoch = 20;
 /// No sector stands in one place for longer than this, or the demo has failed.
 const STALL: Duration = Duration::from_secs(600);
 
@@ -66,6 +74,7 @@ pub async fn run(options: &Options) -> Result<End> {
         screen: Screen::new(),
         started: Instant::now(),
         sectors: Vec::new(),
+        fast: false,
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -106,6 +115,8 @@ struct Demo<'a> {
     started: Instant,
     /// As last seen, by number.
     sectors: Vec<Sector>,
+    /// Whether blocks come faster now, as there is nothing to do.
+    fast: bool,
 }
 
 impl Demo<'_> {
@@ -141,6 +152,7 @@ impl Demo<'_> {
                     unanswered = None;
                     let rows: Vec<_> = self.sectors.iter().map(|s| s.row(&deadline)).collect();
                     self.screen.show(deadline.current_epoch, &rows);
+                    self.pace(&deadline).await?;
                     let now: Vec<_> = rows
                         .iter()
                         .map(|row| (row.sector, row.stage.clone()))
@@ -179,6 +191,27 @@ impl Demo<'_> {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Lets blocks come faster while all sectors wait for a window that is far away.
+    async fn pace(&mut self, deadline: &DeadlineInfo) -> Result<()> {
+        let all = self.sectors.len() as u64 == self.options.sectors;
+        let rests = self.sectors.iter().filter_map(|s| s.rests_for(deadline));
+        let fast = all && rests.min().is_some_and(|epochs| epochs > NEAR);
+        if fast == self.fast {
+            return Ok(());
+        }
+        let (block, says) = match fast {
+            true => (
+                FAST_BLOCK,
+                "nothing to do until a window is near: blocks come ten times as fast",
+            ),
+            false => (BLOCK, "a window is near: blocks come at the usual pace"),
+        };
+        self.house.node()?.set_block_time(block).await?;
+        self.screen.say(says);
+        self.fast = fast;
+        Ok(())
     }
 
     /// Where each sector stands, for the report of a failure.

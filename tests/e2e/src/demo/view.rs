@@ -56,6 +56,19 @@ impl Sector {
         self.chain.activation.is_some() && self.chain.post.is_some()
     }
 
+    /// For so many epochs nothing is to be done for it; None: for ever.
+    pub fn rests_for(&self, deadline: &DeadlineInfo) -> Option<Epoch> {
+        if self.is_proven() {
+            return None;
+        }
+        let place = self.chain.activation.and(self.chain.location);
+        Some(
+            place
+                .and_then(|place| opens_in(place, deadline))
+                .unwrap_or(0),
+        )
+    }
+
     /// Why it will not go on by itself, if so.
     pub fn trouble(&self) -> Option<String> {
         if !self.state.abort_reason.is_empty() {
@@ -114,29 +127,30 @@ impl Sector {
     }
 }
 
-/// When the deadline of an active sector opens next.
-fn until_proven(place: SectorLocation, now: &DeadlineInfo) -> String {
-    let window = now.wpost_challenge_window;
+/// In how many epochs the sector's deadline opens next; None: it is open.
+fn opens_in(place: SectorLocation, now: &DeadlineInfo) -> Option<Epoch> {
     let ahead = (place.deadline + now.wpost_period_deadlines - now.index)
         % now.wpost_period_deadlines.max(1);
-    if ahead == 0 {
-        return format!(
-            "deadline {} is open for {} more epochs, waits for its WindowPoSt",
-            place.deadline,
+    let opens = now.open + ahead as Epoch * now.wpost_challenge_window;
+    (ahead > 0).then(|| opens - now.current_epoch)
+}
+
+/// When the deadline of an active sector opens next.
+fn until_proven(place: SectorLocation, now: &DeadlineInfo) -> String {
+    let deadline = place.deadline;
+    match opens_in(place, now) {
+        Some(epochs) => format!("deadline {deadline} opens in {epochs} epochs"),
+        None => format!(
+            "deadline {deadline} is open for {} more epochs, waits for its WindowPoSt",
             now.close - now.current_epoch
-        );
+        ),
     }
-    let opens = now.open + ahead as Epoch * window;
-    format!(
-        "deadline {} opens in {} epochs",
-        place.deadline,
-        opens - now.current_epoch
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cid::Cid;
 
     fn deadline(index: u64, current: Epoch) -> DeadlineInfo {
         DeadlineInfo {
@@ -222,5 +236,26 @@ mod tests {
             "deadline 0 opens in 10 epochs"
         );
         assert!(until_proven(place(1), &deadline(1, 25)).contains("open for 15 more"));
+    }
+
+    #[test]
+    fn an_active_sector_rests_until_its_window_and_a_proven_one_for_ever() {
+        let mut sector = sector(ThreadState::Idle);
+        assert_eq!(sector.rests_for(&deadline(1, 25)), Some(0), "it is sealed");
+        sector.chain.activation = Some(20);
+        sector.chain.location = Some(SectorLocation {
+            deadline: 3,
+            partition: 0,
+        });
+        assert_eq!(sector.rests_for(&deadline(1, 25)), Some(35));
+        assert_eq!(sector.rests_for(&deadline(3, 61)), Some(0), "it is open");
+        sector.chain.post = Some(PostRecord {
+            epoch: 61,
+            deadline: 3,
+            partition: 0,
+            sectors: vec![1],
+            message: Cid::default(),
+        });
+        assert_eq!(sector.rests_for(&deadline(3, 62)), None);
     }
 }
