@@ -1,6 +1,6 @@
 //! How a commit ends: for the statement that carries it, and for whoever waits for it.
 
-use super::sql::Fault;
+use super::{row::Told, sql::Fault};
 use crate::{
     StoreError,
     table::META,
@@ -46,6 +46,14 @@ impl Landing {
             Self::Applied => Ok(()),
             Self::Not(fault) => Err(fault.before_commit("writing", META)),
             Self::Unknown { reason } => Err(Failure::Final(StoreError::UnknownOutcome { reason })),
+        }
+    }
+}
+
+impl Told for Landing {
+    fn broken_off() -> Self {
+        Self::Unknown {
+            reason: "the thread that wrote it broke off".to_owned(),
         }
     }
 }

@@ -1,16 +1,34 @@
 //! What all transactions of a database on a server share.
 
-use super::{kept::Kept, pool::Pool, question::Question, row::Row, rows, sql::Sql};
+use super::{
+    kept::Kept,
+    landing::Landing,
+    look::{Found, Key},
+    pool::Pool,
+    question::Question,
+    row::Row,
+    rows,
+    sql::Sql,
+    wish::Wish,
+};
 use crate::{KvError, Table, Trouble, transaction::Range};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+
+/// Statements that write on their way at a time: one is applied while another one is synced.
+const WRITERS: usize = 3;
+/// Statements of those who look at one record before they write.
+const READERS: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) pool: Pool,
     pub(super) sql: Sql,
     pub(super) kept: Kept,
-    pub(super) row: Row,
+    /// Those who want something written.
+    pub(super) commits: Row<Wish, Landing>,
+    /// Those who want to know what is under a key.
+    pub(super) looks: Row<Key, Found>,
     /// Why it does not do as it is told, if so.
     pub(super) trouble: Mutex<Option<Trouble>>,
     tables: BTreeSet<Table>,
@@ -22,7 +40,8 @@ impl Server {
             pool,
             sql,
             kept: Kept::default(),
-            row: Row::default(),
+            commits: Row::new(WRITERS),
+            looks: Row::new(READERS),
             trouble: Mutex::default(),
             tables,
         }

@@ -11,11 +11,11 @@ use super::{
     connection::Connection,
     landing::{Flown, Landing},
     pool::Then,
-    row::{Companions, Lead, Turn},
+    row::Lead,
     seen::Seen,
     server::Server,
     sql::Fault,
-    wish::Wish,
+    wish::{Statement, Wish},
 };
 use crate::{change::Change, transaction::Stored};
 use std::collections::VecDeque;
@@ -33,26 +33,21 @@ impl Server {
         if changes.is_empty() {
             return self.check(&seen);
         }
-        let wish = match self.row.enter(Wish::new(seen, changes)) {
-            Ok(wish) => wish,
-            Err(seat) => match seat.wait() {
-                Turn::Lead(wish) => wish,
-                Turn::Done(landing) => return landing,
-            },
-        };
-        self.lead(wish)
+        let wish = Wish::new(seen, changes);
+        self.commits.go(wish, |wish, lead| self.lead(wish, lead))
     }
 
-    fn lead(&self, wish: Wish) -> Landing {
-        let lead = Lead(&self.row);
+    fn lead(&self, wish: Wish, lead: Lead<'_, Wish, Landing>) -> Landing {
         let gone = self.pool.with(|connection| {
             // also those who came while there was no connection
-            let (mut wishes, mut seats) = (vec![wish], Vec::new());
-            for one in self.row.company(&wishes[0]) {
-                wishes.push(one.wish);
-                seats.push(one.seat);
-            }
-            let companions = Companions(seats);
+            let (others, companions) = lead.company(|waiting| {
+                let mut statement = Statement::of(&wish);
+                let all = waiting.enumerate();
+                all.filter(|(_, other)| statement.takes(other))
+                    .map(|(at, _)| at)
+                    .collect()
+            });
+            let wishes = [wish].into_iter().chain(others).collect();
             let (ends, then) = self.apply_all(connection, wishes);
             let name = connection.name;
             ((companions, Flight { ends, name }), then)
@@ -61,7 +56,7 @@ impl Server {
             Ok(gone) => gone,
             // what there is not for this one there is for nobody
             Err(fault) => {
-                self.row.send_away(&fault);
+                lead.send_away(|| Landing::Not(fault.clone()));
                 return Landing::Not(fault);
             }
         };
@@ -73,8 +68,11 @@ impl Server {
     }
 
     /// All of them in one statement, or else in halves.
-    fn apply_all(&self, connection: &mut Connection, wishes: Vec<Wish>) -> (Vec<Flown>, Then) {
-        let mut wishes: VecDeque<Wish> = wishes.into();
+    fn apply_all(
+        &self,
+        connection: &mut Connection,
+        mut wishes: VecDeque<Wish>,
+    ) -> (Vec<Flown>, Then) {
         let mut ends = Vec::new();
         // how many are tried at a time
         let mut parts = vec![wishes.len()];

@@ -3,13 +3,21 @@
 //! moment the database says when it is committed.
 
 use super::{
-    connection::Flight, pool::Then, question::Question, rows, seen::Seen, server::Server,
+    connection::Flight,
+    look::{COMPANY, Found, Key},
+    pool::Then,
+    question::Question,
+    row::{Lead, Told},
+    rows,
+    seen::Seen,
+    server::Server,
     sql::Fault,
 };
 use crate::{
     Table,
     transaction::{Failure, Range, Stored, View},
 };
+use std::collections::HashMap;
 use tokio_postgres::{Error, Row};
 
 pub(super) struct Writing<'a> {
@@ -34,22 +42,65 @@ impl<'a> Writing<'a> {
         question: Question,
         read: impl FnOnce(&[Row]) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Failure> {
+        let answer = self.server.answer(question, read);
+        answer.map_err(|fault| self.failed(fault, table))
+    }
+
+    fn failed(&mut self, fault: Fault, table: Table) -> Failure {
+        self.fault.get_or_insert(fault.clone());
+        fault.before_commit("reading", table)
+    }
+}
+
+impl Server {
+    /// Asks one question, outside of any transaction.
+    fn answer<T: Send + 'static>(
+        &self,
+        question: Question,
+        read: impl FnOnce(&[Row]) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Fault> {
         let flight = Flight {
             questions: vec![question],
             ..Flight::default()
         };
-        let pool = &self.server.pool;
-        let answer = pool.with(|connection| {
-            let answer = pool.driver.fly(connection, flight, |answers| {
+        let asked = self.pool.with(|connection| {
+            let answer = self.pool.driver.fly(connection, flight, |answers| {
                 read(answers.first().map_or(&[], Vec::as_slice))
             });
             let then = answer.as_ref().err().map_or(Then::Keep, Then::after);
             (answer, then)
         });
-        answer.and_then(|answer| answer).map_err(|fault| {
-            self.fault.get_or_insert(fault.clone());
-            fault.before_commit("reading", table)
-        })
+        asked.and_then(|answer| answer)
+    }
+
+    fn look_up(&self, key: Key) -> Result<Option<Stored>, Fault> {
+        self.looks
+            .go(key, |key, lead| self.look_up_all(key, lead))
+            .0
+    }
+
+    /// What is under this key, and under those that others want of the same table.
+    fn look_up_all(&self, (table, key): Key, lead: Lead<'_, Key, Found>) -> Found {
+        let (others, companions) = lead.company(|waiting| {
+            let same = waiting.enumerate().filter(|(_, other)| other.0 == table);
+            same.map(|(at, _)| at).take(COMPANY - 1).collect()
+        });
+        if others.is_empty() {
+            return Found(self.answer(rows::get(&self.sql, table, &key), rows::got));
+        }
+        let keys: Vec<_> = [key]
+            .into_iter()
+            .chain(others.into_iter().map(|o| o.1))
+            .collect();
+        let answer = self.answer(rows::get_all(&self.sql, table, &keys), rows::got_all);
+        let found = answer.map(|found| found.into_iter().collect::<HashMap<_, _>>());
+        let mut each = keys.iter().map(|key| match &found {
+            Ok(found) => Found(Ok(found.get(key).cloned())),
+            Err(fault) => Found(Err(fault.clone())),
+        });
+        let own = each.next().unwrap_or_else(Found::broken_off);
+        companions.tell(each);
+        own
     }
 }
 
@@ -63,8 +114,8 @@ impl View for Writing<'_> {
         let found = match kept.get(table, key) {
             Some(known) => Some(known),
             None => {
-                let question = rows::get(&self.server.sql, table, key);
-                let found = self.ask(table, question, rows::got)?;
+                let found = self.server.look_up((table, key.to_vec()));
+                let found = found.map_err(|fault| self.failed(fault, table))?;
                 if let Some(found) = &found {
                     kept.keep(table, key, found);
                 }
