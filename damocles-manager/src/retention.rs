@@ -5,7 +5,7 @@ use crate::{
     model::{UnixMs, unix_ms},
     policy::Retention,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,13 +14,16 @@ const LOOK: Duration = Duration::from_secs(600);
 /// How long sums of what messages cost are kept: a year and a month.
 const SUMS: Duration = Duration::from_secs(396 * 24 * 3600);
 /// So many messages or sectors at a time.
-const STEP: usize = 500;
+const STEP: usize = 100;
+/// After a step there is a rest of so many times its length: what is old can wait, and who asks
+/// cannot. A manager that comes to a database of many years has much to forget.
+const REST: u32 = 4;
 
 /// A step of forgetting what was over before a time; how much it was.
 type Step = fn(&Db, UnixMs, usize) -> Result<usize, DbError>;
 
-/// Forgets what the policy keeps no longer, until `stop`; a new policy counts at once. Several managers on one database may do
-/// so: whoever is second finds nothing left.
+/// Forgets what the policy keeps no longer, until `stop`; a new policy counts at once. Several
+/// managers on one database may do so: whoever is second finds nothing left.
 ///
 /// # Errors
 /// None; the result fits a service.
@@ -52,9 +55,10 @@ async fn forget(db: &Db, kept: Option<Duration>, step: Step, stop: &Cancellation
     let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
     loop {
         let before = unix_ms().saturating_sub(kept);
+        let began = Instant::now();
         let pause = match db.call(move |db| step(db, before, STEP)).await {
             Ok(0) => LOOK,
-            Ok(_) => Duration::ZERO,
+            Ok(_) => (began.elapsed() * REST).min(LOOK),
             Err(error) => {
                 tracing::warn!(%error, "old history cannot be forgotten now");
                 LOOK
