@@ -12,6 +12,7 @@ pub mod failure;
 pub mod hidden;
 pub mod id;
 pub mod size;
+pub mod gas;
 pub mod piece;
 pub mod proof;
 pub mod randomness;

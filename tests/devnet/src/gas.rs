@@ -1,7 +1,9 @@
 //! What messages cost: gas per act, fees per gas, and the base fee's way from one tipset to
 //! the next. Pure functions. The fee rules are Filecoin's (Lotus `chain/vm/burn.go`,
 //! `chain/store/basefee.go`, FIP-0115); the gas units per method are this network's own
-//! round figures of the order that mainnet charges, fixed so that two runs cost the same.
+//! round figures of the order that mainnet charges, fixed so that two runs cost the same; the
+//! verification of seal proofs costs what it does there.
+pub use damocles_types::gas::{MESSAGE_BYTE, VERIFY_SEAL, verify_aggregate};
 use fvm_shared::bigint::{BigInt, Integer};
 use fvm_shared::econ::TokenAmount;
 
@@ -13,12 +15,12 @@ const BASE_FEE_MAX_CHANGE: i64 = 8;
 
 /// For having a message on the chain: compute, and storage of its bytes and of the record.
 pub fn message_on_chain(length: usize) -> u64 {
-    38_863 + 1_300 * (36 + length as u64)
+    38_863 + MESSAGE_BYTE * (36 + length as u64)
 }
 
 /// For having a receipt's return value on the chain.
 pub fn return_on_chain(length: usize) -> u64 {
-    1_300 * length as u64
+    MESSAGE_BYTE * length as u64
 }
 
 pub const SEND: u64 = 75_000;
@@ -29,9 +31,6 @@ pub const PRE_COMMIT_BASE: u64 = 12_000_000;
 pub const PRE_COMMIT_SECTOR: u64 = 3_000_000;
 pub const PROVE_COMMIT_BASE: u64 = 15_000_000;
 pub const PROVE_COMMIT_SECTOR: u64 = 8_000_000;
-pub const VERIFY_SEAL: u64 = 34_721_049;
-pub const VERIFY_AGGREGATE_BASE: u64 = 103_994_170;
-pub const VERIFY_AGGREGATE_SECTOR: u64 = 449_900;
 pub const POST_BASE: u64 = 20_000_000;
 pub const POST_PARTITION: u64 = 12_000_000;
 pub const VERIFY_POST_BASE: u64 = 117_680_921;

@@ -15,7 +15,7 @@ use fvm_shared::error::ExitCode;
 use fvm_shared::randomness::Randomness;
 use fvm_shared::sector::{
     AggregateSealVerifyInfo, AggregateSealVerifyProofAndInfos, RegisteredAggregateProof,
-    RegisteredSealProof, SealVerifyInfo, SectorID,
+    RegisteredSealProof, SealVerifyInfo, SectorID, SectorSize,
 };
 
 use super::data::{self, Spaces};
@@ -63,7 +63,7 @@ pub(super) fn prove_commit_sectors3(
     let mut proven_batch = BatchReturnGen::new(eligible.len());
     if params.sector_proofs.is_empty() {
         rt.gas
-            .charge(gas::VERIFY_AGGREGATE_BASE + gas::VERIFY_AGGREGATE_SECTOR * count)?;
+            .charge(gas::verify_aggregate(count, sector_size(info.sector_size)))?;
         let aggregate = AggregateSealVerifyProofAndInfos {
             miner: rt.miner,
             seal_proof,
@@ -124,6 +124,11 @@ pub(super) fn prove_commit_sectors3(
     encode(&ProveCommitSectors3Return {
         activation_results: stack(&[validated, proven_batch, data_batch]),
     })
+}
+
+/// The size in our words.
+fn sector_size(size: SectorSize) -> damocles_types::SectorSize {
+    damocles_types::SectorSize::from_bytes(size as u64).unwrap_or(damocles_types::SectorSize::GiB32)
 }
 
 /// Exactly one of proofs per sector and an aggregate, of allowed number and size.
