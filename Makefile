@@ -51,11 +51,11 @@ docs: deps ## rustdoc of our crates; a warning is an error (links to private ite
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(cargo) doc $(cargo_flags) --workspace --no-deps
 
 params: build ## make the 2KiB proof parameters once, and decode them for our prover (a minute on 2 cores)
-	@"$(bin)/damocles-worker" params generate --sector-size 2KiB
+	@"$(bin)/damocles-worker" params generate --sector-size 2KiB --aggregate
 	@"$(bin)/damocles-worker" params convert --sector-size 2KiB
 
 params-snap: build ## the same, and those of snap upgrades (a quarter of a minute and 1.5 GB more)
-	@"$(bin)/damocles-worker" params generate --sector-size 2KiB --snap
+	@"$(bin)/damocles-worker" params generate --sector-size 2KiB --aggregate --snap
 
 bench: build ## print the figures of docs/benchmarks.md as this machine gives them; ends with bench-kernels
 	@"$(bin)/damocles-devnet" bench

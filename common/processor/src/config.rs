@@ -205,7 +205,8 @@ impl ChildConfig {
             | Stage::WindowPost
             | Stage::WinningPost
             | Stage::MakeParams
-            | Stage::ReadSectors => false,
+            | Stage::ReadSectors
+            | Stage::Aggregate => false,
         };
         match self.silent {
             Some(time) => (!time.is_zero()).then_some(time),

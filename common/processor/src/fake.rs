@@ -15,8 +15,8 @@ use crate::{
     kind::Stage,
     serve::{self, Progress, TaskError},
     task::{
-        AddPieces, C2Output, Opaque, Pc1, Pc2, Pc2Output, ReadSectorsOutput, Transfer, TreeD,
-        WindowPostOutput, WinningPostOutput,
+        AddPieces, AggregateOutput, C2Output, Opaque, Pc1, Pc2, Pc2Output, ReadSectorsOutput,
+        Transfer, TreeD, WindowPostOutput, WinningPostOutput,
     },
     transfer,
 };
@@ -223,6 +223,10 @@ fn plausible(
             give(&true)
         }
         Stage::ReadSectors => give(&ReadSectorsOutput::default()),
+        Stage::Aggregate => give(&AggregateOutput {
+            proof: Base64(vec![8; PROOF_LENGTH]),
+            wrong: Vec::new(),
+        }),
         Stage::SynthProof => give(&true),
         Stage::SnapEncode | Stage::SnapProve | Stage::Unseal => Err(TaskError::permanent(format!(
             "the fake processor does not do {stage}"
@@ -230,15 +234,32 @@ fn plausible(
     }
 }
 
-/// Files that look like Groth parameters: the key, and the key with something behind it.
+/// Files that look like parameters: of a circuit the key, and the key with something behind it; a
+/// reference string with its number of points and as many bytes.
 #[cfg(feature = "proofs")]
 fn make_params(task: &crate::task::MakeParams) -> Result<(), TaskError> {
-    use crate::params::{ParamSet, directory};
-    let set = ParamSet::of(task.circuit, task.sector_size)?;
-    let write = |name: String, text: &str| {
-        fs::write(directory().join(name), text).map_err(TaskError::temporary)
+    use crate::{
+        params::{ParamSet, directory, srs},
+        task::MakeParams,
     };
-    write(set.metadata(), "{}")?;
-    write(set.verifying_key(), "key")?;
-    write(set.params(), "key and params")
+    let write = |name: String, bytes: &[u8]| {
+        fs::write(directory().join(name), bytes).map_err(TaskError::temporary)
+    };
+    match *task {
+        MakeParams::Circuit {
+            circuit,
+            sector_size,
+        } => {
+            let set = ParamSet::of(circuit, sector_size)?;
+            write(set.metadata(), b"{}")?;
+            write(set.verifying_key(), b"key")?;
+            write(set.params(), b"key and params")
+        }
+        MakeParams::ReferenceString { proofs } => {
+            let points = 2 * proofs;
+            let mut bytes = points.to_be_bytes().to_vec();
+            bytes.resize(usize::try_from(srs::length(points)).unwrap_or(0), 7);
+            write(srs::file_name(), &bytes)
+        }
+    }
 }

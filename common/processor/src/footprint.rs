@@ -101,6 +101,7 @@ impl Part {
 /// * window_post, winning_post: one partition, as large as one of c2, held twice while it is put
 ///   together.
 /// * synth_proof: the answers that it writes.
+/// * aggregate: the largest that a message takes, see [`aggregate_memory`].
 /// * the others read and write in pieces.
 pub const fn memory(stage: Stage, size: SectorSize) -> u64 {
     let test_proof = match size {
@@ -125,7 +126,50 @@ pub const fn memory(stage: Stage, size: SectorSize) -> u64 {
         Stage::SnapEncode => in_pieces(8 * GIB, size),
         Stage::AddPieces | Stage::TreeD | Stage::C1 => in_pieces(GIB, size),
         Stage::Transfer | Stage::ReadSectors => 64 * MIB,
+        Stage::Aggregate => aggregate_memory(MOST_AGGREGATED * partitions(size)),
     }
+}
+
+/// Most sectors of one aggregate (`MAX_AGGREGATED_SECTORS` of the miner actor).
+pub const MOST_AGGREGATED: u64 = 819;
+/// Fewest (`MIN_AGGREGATED_SECTORS`).
+pub const FEWEST_AGGREGATED: u64 = 4;
+
+/// Groth16 proofs of which a seal proof consists.
+pub const fn partitions(size: SectorSize) -> u64 {
+    match size {
+        SectorSize::KiB2 | SectorSize::MiB8 | SectorSize::MiB512 => 1,
+        SectorSize::GiB32 | SectorSize::GiB64 => 10,
+    }
+}
+
+/// Groth16 proofs that are aggregated where so many are asked for: the last one is repeated until
+/// they are a power of two.
+const fn padded(proofs: u64) -> u64 {
+    if proofs < 2 {
+        2
+    } else {
+        proofs.next_power_of_two()
+    }
+}
+
+/// Bytes that the aggregation of so many Groth16 proofs holds: for each, 255 multiples of four points
+/// of G1 (96 bytes) and of two of G2 (192), the proofs themselves several times over, and the
+/// reference string once.
+pub const fn aggregate_memory(proofs: u64) -> u64 {
+    padded(proofs) * (255 * (4 * 96 + 2 * 192) + (4 << 10)) + 64 * MIB
+}
+
+/// Bytes of the aggregate of so many Groth16 proofs. It grows by the same with every doubling: ten
+/// elements of the target group (288 bytes compressed) and two points of G1 (48).
+pub const fn aggregate_length(proofs: u64) -> u64 {
+    const GT: u64 = 288;
+    const G1: u64 = 48;
+    const G2: u64 = 96;
+    let rounds = padded(proofs).ilog2() as u64;
+    let round = 10 * GT + 2 * G1;
+    let ends = 5 * GT + G1 + 4 + 2 * G1 + G2 + 2 * G2 + 2 * G1 + 2 * G2 + 2 * G1;
+    ends + rounds * round
 }
 
 /// Buffers are never larger than a few times the sector.
@@ -159,6 +203,21 @@ mod tests {
         }
         // eight files of so many bytes, as they lie in every store of the network
         assert_eq!(Part::TreeRLast.bytes(size) / 8, 9_586_976);
+    }
+
+    #[test]
+    fn the_largest_aggregate_fits_into_a_message() {
+        let all = MOST_AGGREGATED * partitions(SectorSize::GiB32);
+        assert_eq!(padded(all), 8192);
+        assert!(
+            aggregate_length(all) < 41 << 10,
+            "{}",
+            aggregate_length(all)
+        );
+        assert!(aggregate_length(4) < aggregate_length(5));
+        assert_eq!(aggregate_length(5), aggregate_length(8));
+        assert!(aggregate_memory(all) < 2 * GIB);
+        assert!(aggregate_memory(1) == aggregate_memory(2));
     }
 
     #[test]

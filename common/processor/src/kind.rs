@@ -23,6 +23,9 @@ pub enum Stage {
     MakeParams,
     /// Reads of sectors what a WindowPoSt would. Never configured; the poster starts it by itself.
     ReadSectors,
+    /// Makes one proof of many seal proofs. Never configured; who commits sectors starts it by
+    /// itself.
+    Aggregate,
 }
 
 impl Stage {
@@ -44,7 +47,7 @@ impl Stage {
     ];
 
     /// Stages that only a parent asks for by itself; they stand in no config.
-    pub const INTERNAL: [Self; 2] = [Self::MakeParams, Self::ReadSectors];
+    pub const INTERNAL: [Self; 3] = [Self::MakeParams, Self::ReadSectors, Self::Aggregate];
 
     /// The name on the wire and in config keys (upstream's where upstream has the stage).
     pub const fn name(self) -> &'static str {
@@ -64,6 +67,7 @@ impl Stage {
             Self::WinningPost => "winning_post",
             Self::MakeParams => "make_params",
             Self::ReadSectors => "read_sectors",
+            Self::Aggregate => "aggregate",
         }
     }
 

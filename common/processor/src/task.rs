@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwn
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
+mod aggregate;
+
+pub use aggregate::{Aggregate, AggregateOutput, ProvenSector};
+
 /// A unit of work for a processor.
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const STAGE: Stage;
@@ -521,12 +525,18 @@ impl fmt::Display for Circuit {
     }
 }
 
-/// Makes the parameters of one circuit in the child's parameter cache (a temporary
-/// directory that the parent names by environment). Internal: see `params::generate`.
+/// What is made in the child's parameter cache (a temporary directory that the parent names by
+/// environment). Internal: see `params::generate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MakeParams {
-    pub circuit: Circuit,
-    pub sector_size: SectorSize,
+#[serde(rename_all = "snake_case")]
+pub enum MakeParams {
+    /// The parameters of one circuit.
+    Circuit {
+        circuit: Circuit,
+        sector_size: SectorSize,
+    },
+    /// The reference string by which up to so many proofs are aggregated.
+    ReferenceString { proofs: u32 },
 }
 
 impl Task for MakeParams {

@@ -51,6 +51,39 @@ pub fn verify_seal(seal: &Seal, proof: &[u8]) -> Result<bool, TaskError> {
     .map_err(TaskError::from)
 }
 
+/// Whether `proof` is the aggregate (SnarkPack v2) of the proofs of all these seals, in that order.
+/// They are of one kind and one miner, as in a message.
+pub fn verify_aggregate(seals: &[Seal], proof: &[u8]) -> Result<bool, TaskError> {
+    let Some(first) = seals.first() else {
+        return Err(TaskError::permanent("there are no sectors to verify"));
+    };
+    params::srs::require(first.proof_type.size)?;
+    let kind = seal_proof(first.proof_type)?;
+    let mut inputs = Vec::new();
+    for seal in seals {
+        inputs.extend(api::seal::get_seal_inputs(
+            kind,
+            seal.comm_r.0,
+            seal.comm_d.0,
+            prover_id(seal.sector.miner),
+            seal.sector.number.into(),
+            seal.ticket.0,
+            seal.seed.0,
+        )?);
+    }
+    let comm_rs: Vec<_> = seals.iter().map(|seal| seal.comm_r.0).collect();
+    let seeds: Vec<_> = seals.iter().map(|seal| seal.seed.0).collect();
+    api::seal::verify_aggregate_seal_commit_proofs(
+        kind,
+        api::RegisteredAggregationProof::SnarkPackV2,
+        proof.to_vec(),
+        &comm_rs,
+        &seeds,
+        inputs,
+    )
+    .map_err(TaskError::from)
+}
+
 /// Whether `proof` proves all these sectors of `miner` against the randomness of the chain
 /// (whose top bits are cleared here).
 pub fn verify_window_post(

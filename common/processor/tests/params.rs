@@ -3,8 +3,10 @@
 use damocles_processor::{
     KernelChoice,
     params::{
-        FileCheck, FileState, ParamSet, check_in, circuits, convert_all_in, generate_in,
+        FileCheck, FileState, ParamSet, check_in, check_srs_in, circuits, convert_all_in,
+        generate_in, generate_srs_in,
         show::{Event, Silent, Watcher},
+        srs,
     },
     task::Circuit,
 };
@@ -81,6 +83,27 @@ fn missing_sets_are_made_once_and_damaged_ones_anew() {
         .filter(|name| name.starts_with(".making-"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_reference_string_is_made_once_and_a_cut_one_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (maker, cache) = (maker(dir.path()), dir.path().join("cache"));
+    let make = || generate_srs_in(&cache, &maker, &Silent).unwrap();
+    let state = || check_srs_in(&cache, &Silent).unwrap().state;
+    assert!(make());
+    assert!(!make(), "a second call makes nothing");
+    assert_eq!((tasks(dir.path()), state()), (1, FileState::MadeHere));
+    let file = cache.join(srs::file_name());
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[1..]).unwrap();
+    assert!(matches!(state(), FileState::Differs { .. }));
+    assert!(make());
+    assert_eq!((tasks(dir.path()), state()), (2, FileState::MadeHere));
+    // what another program made is noted, and stays
+    fs::remove_file(cache.join("made-here.json")).unwrap();
+    assert!(!make());
+    assert_eq!(state(), FileState::MadeHere);
 }
 
 #[test]

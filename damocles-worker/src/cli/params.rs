@@ -15,6 +15,7 @@ use damocles_types::{ByteSize, SectorSize};
 Examples:
   damocles-worker params generate --sector-size 2KiB         half a minute on 2 cores, once
   damocles-worker params generate --sector-size 2KiB --snap  for snap upgrades too
+  damocles-worker params generate --sector-size 2KiB --aggregate  for aggregated proofs too
   damocles-worker params fetch --sector-size 32GiB           about 100 GiB; may be interrupted
   damocles-worker params check --sector-size 2KiB
   damocles-worker params convert --sector-size 2KiB          what the first proof would do otherwise")]
@@ -32,8 +33,11 @@ enum Command {
         /// What makes them: our own arithmetic, or the proofs library's generator (minutes)
         #[arg(long, default_value = "auto", value_name = "CHOICE")]
         kernel: Maker,
+        /// The reference string of aggregates too, which serves sectors of every test size
+        #[arg(long)]
+        aggregate: bool,
     },
-    /// Download the official parameters
+    /// Download the official parameters, and the reference string of aggregates
     Fetch {
         #[command(flatten)]
         which: Which,
@@ -42,7 +46,13 @@ enum Command {
         gateway: String,
     },
     /// Compare the files with their digests
-    Check(Which),
+    Check {
+        #[command(flatten)]
+        which: Which,
+        /// The reference string of aggregates too; always, where one is fetched
+        #[arg(long)]
+        aggregate: bool,
+    },
     /// Decode parameters for our prover, into files beside them
     Convert {
         /// 2KiB, 8MiB or 512MiB; several may be given
@@ -82,13 +92,18 @@ struct Which {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let watcher = Terminal::default();
     match &args.command {
-        Command::Generate { which, kernel } => {
+        Command::Generate {
+            which,
+            kernel,
+            aggregate,
+        } => {
             let (sizes, kernel) = (&which.sector_size, (*kernel).into());
             let program = std::env::current_exe()?;
             let made =
                 params::generate(sizes, which.snap, kernel, &program, &watcher).map_err(fatal)?;
+            let string = *aggregate && params::generate_srs(&program, &watcher).map_err(fatal)?;
             let where_ = params::directory();
-            match made.len() {
+            match made.len() + usize::from(string) {
                 0 => say(format_args!("nothing was missing in {}", where_.display()))?,
                 n => say(format_args!(
                     "{n} sets of parameters made in {}",
@@ -105,7 +120,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                 n => say(format_args!("{n} files fetched into {}", where_.display()))?,
             }
         }
-        Command::Check(which) => check(which, &watcher)?,
+        Command::Check { which, aggregate } => check(which, *aggregate, &watcher)?,
         Command::Convert { sector_size, snap } => {
             for file in params::convert_all(sector_size, *snap, &watcher).map_err(fatal)? {
                 say(format_args!("{}  {}", ByteSize(file.bytes), file.name))?;
@@ -115,8 +130,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(which: &Which, watcher: &Terminal) -> anyhow::Result<()> {
-    let files = params::check(&which.sector_size, which.snap, watcher).map_err(fatal)?;
+fn check(which: &Which, aggregate: bool, watcher: &Terminal) -> anyhow::Result<()> {
+    let mut files = params::check(&which.sector_size, which.snap, watcher).map_err(fatal)?;
+    let made_here = which
+        .sector_size
+        .iter()
+        .all(|size| params::is_made_here(*size));
+    if aggregate || !made_here {
+        files.push(params::check_srs(watcher).map_err(fatal)?);
+    }
     let mut bad = Vec::new();
     for file in &files {
         say(format_args!("{}  {}", file.state, file.name))?;
@@ -127,10 +149,6 @@ fn check(which: &Which, watcher: &Terminal) -> anyhow::Result<()> {
     if bad.is_empty() {
         return Ok(());
     }
-    let made_here = which
-        .sector_size
-        .iter()
-        .all(|size| params::is_made_here(*size));
     let verb = if made_here { "generate" } else { "fetch" };
     let sizes: Vec<_> = which.sector_size.iter().map(ToString::to_string).collect();
     Err(Fatal::new(
@@ -143,15 +161,20 @@ fn check(which: &Which, watcher: &Terminal) -> anyhow::Result<()> {
         ),
     )
     .hint(format!(
-        "remove the wrong ones, then run: damocles-worker params {verb} --sector-size {}",
-        sizes.join(" ")
+        "remove the wrong ones, then run: damocles-worker params {verb} --sector-size {}{}",
+        sizes.join(" "),
+        if aggregate && made_here {
+            " --aggregate"
+        } else {
+            ""
+        }
     ))
     .into())
 }
 
 fn fatal(error: ParamsError) -> Fatal {
     let exit = match &error {
-        ParamsError::Missing(_) => Exit::Parameters,
+        ParamsError::Missing(_) | ParamsError::ReferenceString { .. } => Exit::Parameters,
         ParamsError::NotMadeHere(_) | ParamsError::NotConverted(_) => Exit::Refused,
         ParamsError::Fetch { .. } => Exit::Unreachable,
         ParamsError::Digest { .. } => Exit::Data,

@@ -11,7 +11,7 @@ use crate::disk::at;
 use damocles_kernels::cpu::Cpu;
 use damocles_types::SectorSize;
 use std::{fmt, path::Path};
-use storage_proofs_core::parameter_cache::PARAMETERS;
+use storage_proofs_core::parameter_cache::{PARAMETERS, SRS_PARAMETERS};
 
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ fn converted(dir: &Path, set: &ParamSet, watcher: &dyn Watcher) -> Option<FileCh
     Some(FileCheck { name, state })
 }
 
-fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, ParamsError> {
+pub(super) fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, ParamsError> {
     let path = dir.join(name);
     match std::fs::metadata(&path) {
         Ok(meta) if meta.is_file() => {}
@@ -128,6 +128,7 @@ fn state(dir: &Path, name: &str, manifest: &Manifest) -> Result<FileState, Param
     Ok(
         if PARAMETERS
             .get(name)
+            .or_else(|| SRS_PARAMETERS.get(name))
             .is_some_and(|official| official.digest == found)
         {
             FileState::Official

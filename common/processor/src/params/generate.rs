@@ -6,9 +6,11 @@ use super::{
     DIR_ENV, ParamSet, ParamsError, circuits, directory, is_made_here,
     manifest::Manifest,
     show::{Event, Watcher},
+    srs,
 };
 use crate::{
     disk::{WorkLock, at, put, sync, sync_dir_files},
+    footprint::MOST_AGGREGATED,
     kernel::KernelChoice,
     kind::Stage,
     parent::{Cancel, Child, ChildSpec, Heard},
@@ -60,47 +62,122 @@ pub fn generate_in(
         for circuit in circuits(snap) {
             let set = ParamSet::of(circuit, *size)?;
             if is_whole(dir, &set) {
-                watcher.event(Event::Have {
-                    circuit,
-                    size: *size,
-                });
+                watcher.event(Event::Have { what: named(&set) });
             } else {
                 missing.push(set);
             }
         }
     }
-    if missing.is_empty() {
-        note(dir, sizes, snap);
-        return Ok(Vec::new());
-    }
-    fs::create_dir_all(dir).map_err(at(dir))?;
-    let _lock = take_lock(dir, watcher)?;
-    clean(dir)?;
     let mut made = Vec::new();
-    for set in missing {
-        // somebody may have made it while we waited for the lock
-        if is_whole(dir, &set) {
-            watcher.event(Event::Have {
-                circuit: set.circuit,
-                size: set.size,
-            });
-            continue;
+    if !missing.is_empty() {
+        fs::create_dir_all(dir).map_err(at(dir))?;
+        let _lock = take_lock(dir, watcher)?;
+        clean(dir)?;
+        for set in missing {
+            let whole = || is_whole(dir, &set);
+            if make_if_missing(dir, &Wanted::set(&set), whole, kernel, program, watcher)? {
+                made.push((set.circuit, set.size));
+            }
         }
-        watcher.event(Event::Making {
-            circuit: set.circuit,
-            size: set.size,
-        });
-        let started = Instant::now();
-        make_set(dir, &set, kernel, program, watcher)?;
-        watcher.event(Event::Made {
-            circuit: set.circuit,
-            size: set.size,
-            took: started.elapsed(),
-        });
-        made.push((set.circuit, set.size));
     }
     note(dir, sizes, snap);
     Ok(made)
+}
+
+/// Makes the reference string of aggregates for a test network, if it is missing. Whether it was
+/// made.
+pub fn generate_srs(program: &Path, watcher: &dyn Watcher) -> Result<bool, ParamsError> {
+    generate_srs_in(&directory(), program, watcher)
+}
+
+/// The same in another directory.
+pub fn generate_srs_in(
+    dir: &Path,
+    program: &Path,
+    watcher: &dyn Watcher,
+) -> Result<bool, ParamsError> {
+    let wanted = Wanted::reference_string();
+    let whole = || srs::is_whole(dir);
+    let made = if whole() {
+        watcher.event(Event::Have { what: wanted.what });
+        false
+    } else {
+        fs::create_dir_all(dir).map_err(at(dir))?;
+        let _lock = take_lock(dir, watcher)?;
+        clean(dir)?;
+        // the library's generator is the only one there is
+        make_if_missing(dir, &wanted, whole, KernelChoice::Auto, program, watcher)?
+    };
+    if let Err(error) = adopt_files(dir, [srs::file_name()]) {
+        tracing::debug!("the reference string is not noted as made here: {error}");
+    }
+    Ok(made)
+}
+
+/// What is to be made.
+struct Wanted {
+    task: MakeParams,
+    /// In words.
+    what: String,
+    /// In the order in which they get their names: it is whole when it has the last one.
+    files: Vec<String>,
+}
+
+impl Wanted {
+    fn set(set: &ParamSet) -> Self {
+        Self {
+            task: MakeParams::Circuit {
+                circuit: set.circuit,
+                sector_size: set.size,
+            },
+            what: named(set),
+            files: set.files().into(),
+        }
+    }
+
+    fn reference_string() -> Self {
+        Self {
+            task: MakeParams::ReferenceString {
+                proofs: srs::PROOFS,
+            },
+            what: format!("reference string for aggregates of up to {MOST_AGGREGATED} sectors"),
+            files: vec![srs::file_name()],
+        }
+    }
+
+    fn failed(&self, reason: String) -> ParamsError {
+        ParamsError::Make {
+            what: self.what.clone(),
+            reason,
+        }
+    }
+}
+
+fn named(set: &ParamSet) -> String {
+    format!("{} parameters of {} sectors", set.circuit, set.size)
+}
+
+/// We hold the lock. Whether it was made here.
+fn make_if_missing(
+    dir: &Path,
+    wanted: &Wanted,
+    is_whole: impl Fn() -> bool,
+    kernel: KernelChoice,
+    program: &Path,
+    watcher: &dyn Watcher,
+) -> Result<bool, ParamsError> {
+    let what = || wanted.what.clone();
+    // somebody may have made it while we waited for the lock
+    if is_whole() {
+        watcher.event(Event::Have { what: what() });
+        return Ok(false);
+    }
+    watcher.event(Event::Making { what: what() });
+    let started = Instant::now();
+    make(dir, wanted, kernel, program, watcher)?;
+    let took = started.elapsed();
+    watcher.event(Event::Made { what: what(), took });
+    Ok(true)
 }
 
 /// The notes serve `check` only; a directory that cannot be written to is fine without.
@@ -177,15 +254,21 @@ fn begins_with(params: &Path, key: &Path) -> io::Result<bool> {
 /// Notes whole sets that nobody noted (made by another program, or by a run that was killed
 /// between naming and noting).
 fn adopt(dir: &Path, sizes: &[SectorSize], snap: bool) -> Result<(), ParamsError> {
-    let mut manifest = Manifest::load(dir);
-    let known = manifest.0.len();
+    let mut files = Vec::new();
     for size in sizes {
         for circuit in circuits(snap) {
-            for name in ParamSet::of(circuit, *size)?.files() {
-                if !manifest.0.contains_key(&name) {
-                    manifest.add(dir, &name)?;
-                }
-            }
+            files.extend(ParamSet::of(circuit, *size)?.files());
+        }
+    }
+    adopt_files(dir, files)
+}
+
+fn adopt_files(dir: &Path, files: impl IntoIterator<Item = String>) -> Result<(), ParamsError> {
+    let mut manifest = Manifest::load(dir);
+    let known = manifest.0.len();
+    for name in files {
+        if !manifest.0.contains_key(&name) {
+            manifest.add(dir, &name)?;
         }
     }
     if manifest.0.len() > known {
@@ -194,17 +277,17 @@ fn adopt(dir: &Path, sizes: &[SectorSize], snap: bool) -> Result<(), ParamsError
     Ok(())
 }
 
-fn make_set(
+fn make(
     dir: &Path,
-    set: &ParamSet,
+    wanted: &Wanted,
     kernel: KernelChoice,
     program: &Path,
     watcher: &dyn Watcher,
 ) -> Result<(), ParamsError> {
     let work = dir.join(format!("{WORK}{}", std::process::id()));
     fs::create_dir(&work).map_err(at(&work))?;
-    let made = run_maker(&work, set, kernel, program, watcher);
-    let made = made.and_then(|()| put_set(dir, &work, set));
+    let made = run_maker(&work, wanted, kernel, program, watcher);
+    let made = made.and_then(|()| put_files(dir, &work, wanted));
     let cleaned = fs::remove_dir_all(&work).map_err(at(&work));
     made?;
     Ok(cleaned?)
@@ -212,15 +295,12 @@ fn make_set(
 
 fn run_maker(
     work: &Path,
-    set: &ParamSet,
+    wanted: &Wanted,
     kernel: KernelChoice,
     program: &Path,
     watcher: &dyn Watcher,
 ) -> Result<(), ParamsError> {
-    let failed = |reason: String| ParamsError::Make {
-        circuit: set.circuit,
-        reason,
-    };
+    let failed = |reason: String| wanted.failed(reason);
     let stage = Stage::MakeParams.name();
     let args = ["processor", stage, "--kernel", kernel.name()];
     let mut spec = ChildSpec::new(stage, stage, program, &args);
@@ -232,11 +312,8 @@ fn run_maker(
         set_to("FIL_PROOFS_VERIFY_PRODUCTION_PARAMS", "0"),
         set_to(crate::wire::EVENTS_ENV, "1"),
     ]);
-    let task = MakeParams {
-        circuit: set.circuit,
-        sector_size: set.size,
-    };
-    let task = serde_json::value::to_raw_value(&task).map_err(|error| failed(error.to_string()))?;
+    let task = serde_json::value::to_raw_value(&wanted.task);
+    let task = task.map_err(|error| failed(error.to_string()))?;
     let child = Child::start(spec, Box::new(|_| {})).map_err(|error| failed(error.to_string()))?;
     let mut hear = |heard| {
         if let Heard::Progress(text) = heard {
@@ -252,23 +329,20 @@ fn run_maker(
     }
 }
 
-/// Names the finished files, the big one last: a set is whole when it has that.
-fn put_set(dir: &Path, work: &Path, set: &ParamSet) -> Result<(), ParamsError> {
+/// Names the finished files, the last one when all others have their names.
+fn put_files(dir: &Path, work: &Path, wanted: &Wanted) -> Result<(), ParamsError> {
     sync_dir_files(work)?;
     let mut manifest = Manifest::load(dir);
-    for name in set.files() {
-        let from: PathBuf = work.join(&name);
+    for name in &wanted.files {
+        let from: PathBuf = work.join(name);
         let meta = fs::metadata(&from).map_err(at(&from))?;
         if meta.len() == 0 {
-            return Err(ParamsError::Make {
-                circuit: set.circuit,
-                reason: format!("{name} is empty"),
-            });
+            return Err(wanted.failed(format!("{name} is empty")));
         }
         // an older file of a set that was not whole, noted or not, is replaced
-        manifest.0.remove(&name);
-        put(&from, &dir.join(&name))?;
-        manifest.add(dir, &name)?;
+        manifest.0.remove(name);
+        put(&from, &dir.join(name))?;
+        manifest.add(dir, name)?;
     }
     manifest.store(dir)?;
     Ok(sync(dir)?)

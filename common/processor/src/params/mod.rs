@@ -8,12 +8,14 @@ mod fetch;
 mod generate;
 mod manifest;
 pub mod show;
+pub mod srs;
 
 pub use check::{FileCheck, FileState, check, check_in};
 pub use converted::{Converted, convert_all, convert_all_in};
 pub(crate) use converted::{LARGEST, parameters};
 pub use fetch::{DEFAULT_GATEWAY, fetch, fetch_files};
-pub use generate::{generate, generate_in};
+pub use generate::{generate, generate_in, generate_srs, generate_srs_in};
+pub use srs::{check_srs, check_srs_in};
 
 use crate::{disk::at, kind::Stage, serve::TaskError, task::Circuit};
 use damocles_types::SectorSize;
@@ -54,8 +56,15 @@ pub enum ParamsError {
     Disk(#[from] std::io::Error),
     #[error("the proofs library has no parameters of this kind: {0}")]
     Library(String),
-    #[error("making the {circuit} parameters failed: {reason}")]
-    Make { circuit: Circuit, reason: String },
+    #[error("making the {what} failed: {reason}")]
+    Make { what: String, reason: String },
+    /// No proofs of that size are aggregated with such a file.
+    #[error("the reference string {} that aggregates proofs of {size} sectors is {state}", path.display())]
+    ReferenceString {
+        path: PathBuf,
+        state: String,
+        size: SectorSize,
+    },
     #[error("parameters of {0} sectors are used by the library as they are")]
     NotConverted(SectorSize),
     #[error("{name} cannot be converted: {reason}")]
@@ -84,6 +93,12 @@ impl ParamsError {
             Self::Digest { .. } => Some("try another gateway".to_owned()),
             Self::Disk(_) => Some(format!("{DIR_ENV} names the directory of the parameters")),
             Self::NotConverted(_) => Some(format!("our prover takes sectors up to {LARGEST}")),
+            Self::ReferenceString { size, .. } if is_made_here(*size) => Some(format!(
+                "damocles-worker params generate --sector-size {size} --aggregate"
+            )),
+            Self::ReferenceString { size, .. } => {
+                Some(format!("damocles-worker params fetch --sector-size {size}"))
+            }
             Self::Library(_) | Self::Make { .. } | Self::Convert { .. } => None,
         }
     }
@@ -199,7 +214,9 @@ pub fn require(stage: Stage, size: SectorSize) -> Result<(), ParamsError> {
         | Stage::Unseal
         | Stage::Transfer
         | Stage::MakeParams
-        | Stage::ReadSectors => return Ok(()),
+        | Stage::ReadSectors
+        // it needs no circuit's parameters: see `srs`
+        | Stage::Aggregate => return Ok(()),
     };
     let set = ParamSet::of(circuit, size)?;
     require_files(&directory(), &set, [set.params(), set.verifying_key()])

@@ -1,7 +1,6 @@
 //! What parameter work tells while it goes on, and how a terminal shows it.
 
-use crate::task::Circuit;
-use damocles_types::{ByteSize, SectorSize};
+use damocles_types::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{io::IsTerminal, sync::Mutex, time::Duration};
 
@@ -12,22 +11,19 @@ pub enum Event {
     WaitingForOther {
         lock: String,
     },
-    /// Nothing to do for this circuit.
+    /// It is there, nothing is to be done for it: "PoRep parameters of 2KiB sectors".
     Have {
-        circuit: Circuit,
-        size: SectorSize,
+        what: String,
     },
     Making {
-        circuit: Circuit,
-        size: SectorSize,
+        what: String,
     },
     /// How far the making is, in the maker's words.
     Step {
         text: String,
     },
     Made {
-        circuit: Circuit,
-        size: SectorSize,
+        what: String,
         took: Duration,
     },
     /// A download begins, perhaps in the middle.
@@ -143,21 +139,10 @@ impl Watcher for Terminal {
                     "another process is making parameters (it holds {lock}); waiting"
                 ));
             }
-            Event::Have { circuit, size } => {
-                self.line(&format!("{circuit} parameters of {size} sectors are here"))
-            }
-            Event::Making { circuit, size } => {
-                self.spin(format!("making {circuit} parameters of {size} sectors"))
-            }
-            Event::Made {
-                circuit,
-                size,
-                took,
-            } => {
-                self.line(&format!(
-                    "made {circuit} parameters of {size} sectors in {} s",
-                    took.as_secs()
-                ));
+            Event::Have { what } => self.line(&format!("here already: {what}")),
+            Event::Making { what } => self.spin(format!("making {what}")),
+            Event::Made { what, took } => {
+                self.line(&format!("made {what} in {} s", took.as_secs()));
             }
             Event::Fetching { name, from, total } => self.start_download(&name, from, total),
             // on a terminal only: elsewhere the lines say when a set begins and when it is made

@@ -47,7 +47,7 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
         | Stage::WindowPost
         | Stage::WinningPost
         | Stage::MakeParams => proofs(cpu),
-        Stage::C1 => (
+        Stage::C1 | Stage::Aggregate => (
             "filecoin-proofs".to_owned(),
             "there is no kernel of ours for it yet",
             &[][..],

@@ -1,5 +1,5 @@
-//! The child that makes one circuit's parameters: by our own arithmetic, or by the library's
-//! generator. Circuits, file names and formats are the library's either way.
+//! The child that makes one circuit's parameters, by our own arithmetic or by the library's
+//! generator, or the reference string of aggregates. Circuits, file names and formats are the library's either way.
 //!
 //! # The secrets
 //! Whoever knew the numbers that parameters are made from could forge proofs. They come from the
@@ -47,11 +47,53 @@ use storage_proofs_update::{
     compound::EmptySectorUpdateCompound, constants::TreeRHasher,
 };
 
-/// Makes one circuit's parameters in this process's directory.
+/// Makes it in this process's directory.
 pub(super) fn run(task: &MakeParams, context: &Context<'_>) -> Result<bool, TaskError> {
-    let path = parameter_cache_params_path(&identify(task.circuit, task.sector_size)?);
-    with_circuit(task.circuit, task.sector_size, &Maker { path, context })?;
+    match *task {
+        MakeParams::Circuit {
+            circuit,
+            sector_size,
+        } => {
+            let path = parameter_cache_params_path(&identify(circuit, sector_size)?);
+            with_circuit(circuit, sector_size, &Maker { path, context })?;
+        }
+        MakeParams::ReferenceString { proofs } => {
+            context.filecoin_proofs_computes();
+            let proofs = usize::try_from(proofs).map_err(TaskError::permanent)?;
+            // it is the same for every circuit, and the library wants to see one
+            let maker = StringMaker { proofs };
+            with_circuit(task::Circuit::PoRep, SectorSize::KiB2, &maker)?;
+        }
+    }
     Ok(true)
+}
+
+/// A dump of this process's memory would have its secrets.
+fn dump_nothing() -> std::io::Result<()> {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    Ok(setrlimit(Resource::Core, nothing)?)
+}
+
+/// Makes the reference string of aggregates: powers of two secrets, which the library draws and
+/// forgets.
+struct StringMaker {
+    proofs: usize,
+}
+
+impl WithCircuit for StringMaker {
+    fn with<K, C, P>(&self, circuit: impl Fn() -> C + Sync, params: &P) -> anyhow::Result<()>
+    where
+        K: CacheableParameters<C, P>,
+        C: Circuit<Scalar>,
+        P: ParameterSetMetadata,
+    {
+        dump_nothing()?;
+        K::get_inner_product(Some(&mut OsRng), circuit(), params, self.proofs)?;
+        Ok(())
+    }
 }
 
 /// Whoever has something to do with a circuit without values.
@@ -99,12 +141,7 @@ fn write<C: Circuit<Scalar>>(
     context: &Context<'_>,
 ) -> anyhow::Result<()> {
     context.computes(groth::name(cpu));
-    // a dump of this process's memory would have its secrets
-    let nothing = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, nothing)?;
+    dump_nothing()?;
     let file = File::create_new(path).map_err(at(path))?;
     let put = |place: u64, bytes: &[u8]| file.write_all_at(bytes, place).map_err(at(path));
     let percents = context.percents("points", 100);

@@ -2,6 +2,7 @@
 //! and its files are synced before it answers.
 
 mod add_pieces;
+mod aggregate;
 mod aux_files;
 mod c2_own;
 mod cache_dir;
@@ -91,6 +92,7 @@ fn dispatch(
         Stage::WinningPost => run(task, |t| post::winning(&t, context)),
         Stage::MakeParams => run(task, |t| make_params::run(&t, context)),
         Stage::ReadSectors => run(task, read_sectors::run),
+        Stage::Aggregate => run(task, |t| aggregate::run(&t, context)),
         Stage::SnapProve => run(task, |t| snap_prove::run(t, context)),
         // Their tasks are defined; the work comes with the plans that need it.
         Stage::SynthProof | Stage::Unseal => Err(TaskError::permanent(format!(

@@ -3,6 +3,7 @@
 
 mod sector;
 mod c2;
+mod aggregate;
 
 use damocles_processor::{
     Cancel, Note, Opaque, Pool, RawProcessors,

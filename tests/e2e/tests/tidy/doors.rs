@@ -156,6 +156,7 @@ fn daemons_do_not_prove() {
         "seal_pre_commit_phase2",
         "seal_commit_phase1",
         "seal_commit_phase2",
+        "aggregate_seal_commit_proofs",
         "generate_window_post",
         "generate_winning_post",
         "generate_synth_proofs",
