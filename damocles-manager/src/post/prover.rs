@@ -2,24 +2,22 @@
 //! processes (later also on worker machines, or in programs of others); only verification,
 //! a matter of milliseconds, runs in this process.
 
+use crate::compute::{self, ComputeError};
 use async_trait::async_trait;
 use damocles_processor::{
-    Cancel, Pool, ProcessorError, Task,
+    Cancel, Pool, ProcessorError,
     task::{ReadSectors, ReadSectorsOutput, WindowPost, WindowPostOutput},
     verify::verify_window_post,
 };
 use damocles_types::{ActorId, Base64, Commitment, PoStProof, Randomness, SectorNumber};
 use std::collections::BTreeMap;
-use tokio::sync::oneshot;
 
 /// Why there is no proof. Everything is tried again as long as the deadline is open.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
     #[error(transparent)]
-    Processor(#[from] ProcessorError),
-    #[error("no thread could be started for the prover: {0}")]
-    Thread(#[from] std::io::Error),
-    #[error("the prover's thread ended without an answer")]
+    Compute(#[from] ComputeError),
+    #[error("the thread that checked the proof ended without an answer")]
     Lost,
     #[error("the proof cannot be checked: {0}")]
     Verify(String),
@@ -29,7 +27,10 @@ impl ProveError {
     /// Whether the process ended that was at it: what it was at may have killed it, or somebody
     /// else.
     pub(super) fn is_death(&self) -> bool {
-        matches!(self, Self::Processor(ProcessorError::ChildDied { .. }))
+        matches!(
+            self,
+            Self::Compute(ComputeError::Processor(ProcessorError::ChildDied { .. }))
+        )
     }
 }
 
@@ -73,49 +74,14 @@ impl PoolProver {
     }
 }
 
-/// Calls the task off when whoever waits for it goes away.
-struct CallOff(Cancel);
-
-impl Drop for CallOff {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-impl PoolProver {
-    /// Runs a task in a thread of its own: a proof takes minutes, and the runtime's stop must not
-    /// wait for it.
-    async fn run<T: Task + Send + 'static>(
-        &self,
-        task: T,
-        cancel: Cancel,
-    ) -> Result<T::Output, ProveError>
-    where
-        T::Output: Send + 'static,
-    {
-        let pool = self.pool.clone();
-        let guard = CallOff(cancel);
-        let cancel = guard.0.clone();
-        let (tell, told) = oneshot::channel();
-        std::thread::Builder::new()
-            .name(T::STAGE.name().to_owned())
-            .spawn(move || {
-                let result = pool.run(&task, &cancel, &mut |_| {});
-                let _ = tell.send(result);
-            })?;
-        let outcome = told.await.map_err(|_| ProveError::Lost)??;
-        Ok(outcome.output)
-    }
-}
-
 #[async_trait]
 impl Prover for PoolProver {
     async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
-        self.run(task, Cancel::killing()).await
+        Ok(compute::run(&self.pool, task, Cancel::killing()).await?)
     }
 
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {
-        self.run(task, Cancel::new()).await
+        Ok(compute::run(&self.pool, task, Cancel::new()).await?)
     }
 
     async fn verify(&self, claim: Claim) -> Result<bool, ProveError> {

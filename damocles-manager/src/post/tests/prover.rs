@@ -51,14 +51,14 @@ fn proof_of(seed: [u8; 32], replicas: &BTreeMap<SectorNumber, Commitment>) -> Ve
 }
 
 fn died(stage: Stage) -> ProveError {
-    ProcessorError::ChildDied {
+    let died = ProcessorError::ChildDied {
         stage,
         child: format!("{stage}-0"),
         pid: 1,
         reason: "killed by a test".to_owned(),
         hint: None,
-    }
-    .into()
+    };
+    ProveError::Compute(died.into())
 }
 
 #[async_trait]
