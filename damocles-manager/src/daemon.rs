@@ -10,7 +10,7 @@
 use crate::{
     chain::{Chain, Facts, HeadFollower, NodeChain},
     cli::RunArgs,
-    commit::{self, Commit, ProofsVerifier},
+    commit::{self, Commit, PoolAggregator, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
     deals::Deals,
@@ -41,9 +41,13 @@ use damocles_daemon::{
     signals, systemd,
     tls::Tls,
 };
-use damocles_processor::{KernelChoice, Pool, Processors, Stage, StartOptions, stage};
+use damocles_processor::{
+    KernelChoice, Pool, Processors, Stage, StartOptions, config::StageConfig, stage,
+};
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -140,6 +144,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         Arc::new(ProofsVerifier),
         served.clone(),
     );
+    let commit = commit.with_aggregator(Arc::new(PoolAggregator::new(aggregate_pool().await?)));
     let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
 
     let holder = format!("{}:{}", net::host_name(), address.port());
@@ -336,6 +341,28 @@ async fn prover_pool(kernel: KernelChoice) -> anyhow::Result<Pool> {
         Fatal::new(
             Exit::Unexpected,
             format!("the prover cannot be started: {e}"),
+        )
+    })?)
+}
+
+/// The child that aggregates proofs, one batch at a time, started when it is first needed.
+async fn aggregate_pool() -> anyhow::Result<Pool> {
+    let options =
+        StartOptions::own_executable().context("the path of this program is not known")?;
+    let one = StageConfig {
+        concurrent: Some(NonZeroU32::MIN),
+        ..StageConfig::default()
+    };
+    let processors = Processors {
+        stages: BTreeMap::from([(Stage::Aggregate, one)]),
+        ..Processors::default()
+    };
+    let start = move || Pool::start(&[Stage::Aggregate], &processors, &options);
+    let pool = tokio::task::spawn_blocking(start).await?;
+    Ok(pool.map_err(|e| {
+        Fatal::new(
+            Exit::Unexpected,
+            format!("the aggregator cannot be started: {e}"),
         )
     })?)
 }

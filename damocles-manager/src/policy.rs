@@ -70,8 +70,38 @@ pub struct BatchPolicy {
     pub max_base_fee: TokenAmount,
     /// A sector goes whatever it costs when its deadline is so near.
     pub slack: Duration,
+    /// Whether the proofs of a batch are made one; nothing of the kind for precommits.
+    pub aggregate: AggregatePolicy,
     /// Fee of a message with several sectors.
     pub fee: FeePolicy,
+}
+
+/// When proofs go as one aggregate (SnarkPack, FIP-0013).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AggregatePolicy {
+    pub when: Aggregate,
+    /// While the base fee is lower, none is made.
+    pub above_base_fee: TokenAmount,
+}
+
+impl AggregatePolicy {
+    pub fn never() -> Self {
+        Self {
+            when: Aggregate::Never,
+            ..Self::default()
+        }
+    }
+}
+
+/// Whether proofs are aggregated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aggregate {
+    /// Where it costs less.
+    #[default]
+    Auto,
+    /// Wherever it can be, without asking what it costs.
+    Always,
+    Never,
 }
 
 /// New sectors of a miner (`[Miners.Sector]`, `[Miners.Sealing]`).
@@ -319,6 +349,7 @@ pub(crate) mod tests {
                 check_interval: Duration::from_secs(60),
                 max_base_fee: TokenAmount::default(),
                 slack: Duration::from_secs(3 * 3600),
+                aggregate: AggregatePolicy::default(),
                 fee: FeePolicy::default(),
             },
         };

@@ -15,7 +15,8 @@ use damocles_manager::{
     db::{Db, record::MessageRecord},
     messages::Engine,
     policy::{
-        BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, SectorPolicy, SendPolicy,
+        AggregatePolicy, BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy,
+        SectorPolicy, SendPolicy,
     },
     sealing::Sealing,
     served::Served,
@@ -55,6 +56,7 @@ fn policy() -> MinerPolicy {
             check_interval: Duration::from_millis(200),
             max_base_fee: TokenAmount::default(),
             slack: Duration::from_secs(3 * 3600),
+            aggregate: AggregatePolicy::never(),
             fee: fee.clone(),
         },
     };

@@ -10,8 +10,8 @@ use damocles_manager::{
     db::{Db, posts::PostRecord},
     messages::Engine,
     policy::{
-        BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy, ProvingPolicy, SectorPolicy,
-        SendPolicy, StorePolicy,
+        AggregatePolicy, BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy,
+        ProvingPolicy, SectorPolicy, SendPolicy, StorePolicy,
     },
     post::{self, Parts, PoolProver, Prover},
     roles::{Role, Roles},
@@ -56,6 +56,7 @@ fn policy() -> MinerPolicy {
             check_interval: Duration::from_secs(60),
             max_base_fee: TokenAmount::default(),
             slack: Duration::from_secs(3 * 3600),
+            aggregate: AggregatePolicy::never(),
             fee: fee.clone(),
         },
     };

@@ -46,6 +46,9 @@ pub struct MessageDetail {
     pub attempts: Vec<AttemptView>,
     /// What a person ordered and was not done yet.
     pub ordered: Option<String>,
+    /// How it was made, where there is something to say: whether its proofs are aggregated, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Why it is to give up its nonce.
     pub withdrawn: Option<String>,
     /// Unix seconds.

@@ -34,6 +34,8 @@ pub struct Script {
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
     pub gas_limit: i64,
+    /// What messages with proofs take; None: what all take.
+    pub proof_gas: Option<ProofGas>,
     /// What the node estimates.
     pub premium: TokenAmount,
     /// Of every tipset; blocks take no message whose cap lies under it.
@@ -82,6 +84,17 @@ pub struct Script {
     /// Changes the randomness, as a reorganisation does.
     pub fork: u8,
     pub(super) mail: Mail,
+}
+
+/// Gas of messages with proofs.
+#[derive(Clone, Debug, Default)]
+pub struct ProofGas {
+    /// Of each sector whose proof is carried singly.
+    pub single: i64,
+    /// Of an aggregate, however many it is of.
+    pub aggregate: i64,
+    /// The miner's actor refuses aggregates.
+    pub refuses_aggregates: bool,
 }
 
 /// A miner's deadlines, what lies in them, and what was proven.

@@ -83,12 +83,17 @@ impl ScriptChain {
     }
 }
 
+/// What a message with proofs says.
+fn proofs(message: &Message) -> Option<ProveCommitSectors3Params> {
+    let params = message.params.deserialize::<ProveCommitSectors3Params>();
+    params.ok().filter(|_| message.method == 34)
+}
+
 /// The sectors that a precommit or proof message carries.
 fn carried(message: &Message) -> impl Iterator<Item = SectorNumber> {
     let pre = message.params.deserialize::<PreCommitSectorBatchParams2>();
-    let prove = message.params.deserialize::<ProveCommitSectors3Params>();
     let pre = pre.ok().filter(|_| message.method == 28);
-    let prove = prove.ok().filter(|_| message.method == 34);
+    let prove = proofs(message);
     let pre = pre
         .into_iter()
         .flat_map(|p| p.sectors)
@@ -155,6 +160,18 @@ impl Script {
                 "message execution failed (exit=[SysErrInsufficientFunds(6)], vm error=[message failed with backtrace:\n--> caused by: send::send -- sender does not have funds to transfer (balance {balance}, transfer {}) (5: insufficient funds)\n (RetCode=6)])",
                 message.value
             )
+        } else if let Some(gas) = &self.proof_gas
+            && let Some(proofs) = proofs(message)
+        {
+            let sectors = i64::try_from(proofs.sector_proofs.len()).unwrap_or(i64::MAX);
+            match proofs.aggregate_proof.is_empty() {
+                true => return Ok(gas.single * sectors),
+                false if !gas.refuses_aggregates => return Ok(gas.aggregate),
+                false => format!(
+                    "message execution failed (exit=[ErrIllegalArgument(16)], vm error=[message failed with backtrace:\n00: {} (method 34) -- aggregate seal verify failed (16)\n (RetCode=16)])",
+                    message.to
+                ),
+            }
         } else {
             return Ok(self.gas_limit);
         };

@@ -231,6 +231,9 @@ fn lines(d: &MessageDetail, now: i64) -> Vec<(&'static str, String)> {
         let names: Vec<String> = m.sectors.iter().map(ToString::to_string).collect();
         lines.push(("sectors", names.join(" ")));
     }
+    if let Some(note) = &d.note {
+        lines.push(("note", note.clone()));
+    }
     if let Some(gas) = &d.gas {
         lines.push(("gas limit", gas.limit.to_string()));
         lines.push((

@@ -4,6 +4,7 @@
 //! SubmitPreCommit, SubmitProof ──checks──► db: ready ──┐ wake
 //!                                                      ▼
 //!              driver: batch (pure) ─► params ─► db: message wanted + sectors in it, one batch
+//!                      proofs by packing: singly, or one aggregate of them, made in a child
 //!                                                      │
 //! PollPreCommitState, PollProofState ◄── db, chain ◄───┘ messages
 //! ```
@@ -15,6 +16,8 @@
 //! what waits is in the database. A sector is in one living message
 //! at most, so nothing is sent twice.
 
+mod aggregate;
+mod aggregator;
 mod batch;
 mod certain;
 mod data;
@@ -22,14 +25,17 @@ mod deadline;
 mod driver;
 mod expiration;
 mod left_chain;
+mod packing;
 mod part;
 mod poll;
 mod precommit;
 mod prove;
+mod send;
 mod sound;
 mod share;
 mod verify;
 
+pub use aggregator::{AggregateError, Aggregator, PoolAggregator};
 pub use share::run;
 pub use verify::{ProofsVerifier, SealVerdict, Verifier};
 
@@ -127,6 +133,8 @@ pub struct Commit {
     verifier: Arc<dyn Verifier>,
     served: Served,
     deals: Deals,
+    /// Who makes one proof of several; None: they go singly.
+    aggregator: Option<Arc<dyn Aggregator>>,
     wake: watch::Sender<()>,
     /// Whose sectors its driver puts into messages; None: every miner's.
     only: Option<ActorId>,
@@ -150,10 +158,18 @@ impl Commit {
             engine,
             verifier,
             served,
+            aggregator: None,
             wake: watch::Sender::new(()),
             only: None,
             doubts: Arc::default(),
         }
+    }
+
+    /// The same room, whose proofs may go as aggregates.
+    #[must_use]
+    pub fn with_aggregator(mut self, aggregator: Arc<dyn Aggregator>) -> Self {
+        self.aggregator = Some(aggregator);
+        self
     }
 
     /// The same room on a database that speaks for a worker, or writes in a role.

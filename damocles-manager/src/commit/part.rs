@@ -42,4 +42,6 @@ pub(super) struct Built {
     pub(super) value: TokenAmount,
     /// In the order of the parameters.
     pub(super) sectors: Vec<SectorId>,
+    /// What people are told of how it was made.
+    pub(super) note: Option<String>,
 }

@@ -282,6 +282,7 @@ pub(super) fn message(
         params: fvm_ipld_encoding::RawBytes::serialize(&params)?,
         value,
         sectors,
+        note: None,
     })
 }
 

@@ -26,7 +26,7 @@ use damocles_processor::verify::Seal;
 use damocles_types::SectorId;
 use fil_actor_miner_state::v18::{Method, ProveCommitSectors3Params, SectorActivationManifest};
 use fvm_ipld_encoding::RawBytes;
-use fvm_shared::econ::TokenAmount;
+use fvm_shared::{econ::TokenAmount, sector::RegisteredAggregateProof};
 
 /// What the chain must pay extra for a sector: its pledge less the deposit. Pure.
 fn missing_pledge(pledge: &TokenAmount, deposit: &TokenAmount) -> TokenAmount {
@@ -296,29 +296,52 @@ impl Commit {
     }
 }
 
-/// The message of some proofs (ProveCommitSectors3), one proof per sector. An aggregate of
-/// them (SnarkPack, 4 to 819 sectors) would fill `aggregate_proof` instead; it needs a child
-/// process and pays only while the base fee is high.
+/// Some proofs made one.
+#[derive(Clone, Debug)]
+pub(super) struct Aggregated {
+    pub(super) proof: RawBytes,
+    /// What the network asks for it beside its gas.
+    pub(super) fee: TokenAmount,
+}
+
+/// In what order a message names its sectors, and an aggregate proves them.
+pub(super) fn in_order(parts: &mut [Part<ProofPart>]) {
+    parts.sort_by_key(|p| p.sector.number);
+}
+
+/// What a message says of a sector beside its proof.
+pub(super) fn activation(part: &Part<ProofPart>) -> SectorActivationManifest {
+    SectorActivationManifest {
+        sector_number: part.sector.number,
+        pieces: part.params.pieces.clone(),
+    }
+}
+
+/// The message of some proofs (ProveCommitSectors3): one proof per sector, or the aggregate of all
+/// of them, made in this order.
 pub(super) fn message(
     policy: &MinerPolicy,
     mut parts: Vec<Part<ProofPart>>,
+    aggregate: Option<&Aggregated>,
 ) -> Result<Built, CommitError> {
-    parts.sort_by_key(|p| p.sector.number);
-    let value = parts.iter().map(|p| p.value.clone()).sum();
-    let sectors: Vec<SectorId> = parts.iter().map(|p| p.sector).collect();
-    let (mut manifests, mut proofs) = (Vec::new(), Vec::new());
-    for part in parts {
-        manifests.push(SectorActivationManifest {
-            sector_number: part.sector.number,
-            pieces: part.params.pieces,
-        });
-        proofs.push(part.params.proof);
-    }
+    in_order(&mut parts);
+    let values = parts.iter().map(|p| p.value.clone());
+    let fee = aggregate.map_or_else(TokenAmount::default, |a| a.fee.clone());
+    // the fee is taken from the miner's balance, as the pledge is
+    let fee = if policy.prove.send_fund {
+        fee
+    } else {
+        TokenAmount::default()
+    };
+    let value = values.sum::<TokenAmount>() + fee;
     let params = ProveCommitSectors3Params {
-        sector_activations: manifests,
-        sector_proofs: proofs,
-        aggregate_proof: RawBytes::default(),
-        aggregate_proof_type: None,
+        sector_activations: parts.iter().map(activation).collect(),
+        sector_proofs: match aggregate {
+            Some(_) => Vec::new(),
+            None => parts.iter().map(|p| p.params.proof.clone()).collect(),
+        },
+        aggregate_proof: aggregate.map_or_else(RawBytes::default, |a| a.proof.clone()),
+        aggregate_proof_type: aggregate.map(|_| RegisteredAggregateProof::SnarkPackV2),
         require_activation_success: policy.sector.require_activation_success,
         require_notification_success: policy.sector.require_notification_success,
     };
@@ -326,7 +349,8 @@ pub(super) fn message(
         method: Method::ProveCommitSectors3 as u64,
         params: RawBytes::serialize(&params)?,
         value,
-        sectors,
+        sectors: parts.iter().map(|p| p.sector).collect(),
+        note: None,
     })
 }
 

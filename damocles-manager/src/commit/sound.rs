@@ -4,13 +4,15 @@
 
 use crate::{
     commit::{Commit, CommitError, part::Part},
-    messages::Intent,
+    messages::{DryRun, Intent},
 };
 
 /// Parts that may go together, and those that may not with what the actor says of each.
 pub(super) struct Sorted<P> {
     pub(super) good: Vec<Part<P>>,
     pub(super) bad: Vec<(Part<P>, String)>,
+    /// What the good ones take together, if they were tried so.
+    pub(super) gas: Option<i64>,
 }
 
 impl Commit {
@@ -21,25 +23,32 @@ impl Commit {
         parts: Vec<Part<P>>,
         to_intent: impl Fn(Vec<Part<P>>) -> Result<Intent, CommitError>,
     ) -> Result<Sorted<P>, CommitError> {
-        if parts.len() < 2 {
+        let all_good = |good, gas| {
             let bad = Vec::new();
-            return Ok(Sorted { good: parts, bad });
+            Ok(Sorted { good, bad, gas })
+        };
+        if parts.len() < 2 {
+            return all_good(parts, None);
         }
         let all = parts.clone();
         let mut sorted = Sorted {
             good: Vec::new(),
             bad: Vec::new(),
+            gas: None,
         };
         let mut untried = vec![parts];
         while let Some(mut some) = untried.pop() {
-            match self.engine.would_fail(&to_intent(some.clone())?).await? {
-                None => sorted.good.append(&mut some),
-                Some(why) if some.len() == 1 => {
+            match self.engine.dry_run(&to_intent(some.clone())?).await? {
+                DryRun::Takes { gas } if some.len() == all.len() => {
+                    return all_good(some, Some(gas));
+                }
+                DryRun::Takes { .. } | DryRun::Unknown(_) => sorted.good.append(&mut some),
+                DryRun::Refuses(why) if some.len() == 1 => {
                     sorted
                         .bad
                         .extend(some.into_iter().map(|part| (part, why.clone())));
                 }
-                Some(_) => {
+                DryRun::Refuses(_) => {
                     let rest = some.split_off(some.len() / 2);
                     // the first half next, so that the order stays
                     untried.extend([rest, some]);
@@ -47,8 +56,7 @@ impl Commit {
             }
         }
         if sorted.good.is_empty() {
-            let bad = Vec::new();
-            return Ok(Sorted { good: all, bad });
+            return all_good(all, None);
         }
         Ok(sorted)
     }

@@ -7,7 +7,7 @@ use super::{
     pieces,
     raw::{self, Raw},
     secrets::Secrets,
-    sending::{PRE_THRESHOLD, PROVE_THRESHOLD, epochs, post_policy, pre_commits, send},
+    sending::{PRE_THRESHOLD, PROVE_THRESHOLD, epochs, post_policy, pre_commits, proofs},
     stores, wallet,
 };
 use crate::policy::{
@@ -395,12 +395,7 @@ fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> 
             deals_market,
         ),
         pre: pre_commits(report, &format!("{at}.Commitment.Pre"), pre),
-        prove: send(
-            report,
-            &format!("{at}.Commitment.Prove"),
-            prove,
-            PROVE_THRESHOLD,
-        ),
+        prove: proofs(report, &format!("{at}.Commitment.Prove"), prove),
         confidence: epochs(report, &format!("{at}.Commitment.Confidence"), confidence),
         post: post_policy(report, &format!("{at}.PoSt"), post),
     }

@@ -1,7 +1,7 @@
 //! What the manager's configuration accepts, refuses, and makes of it.
 
 use super::*;
-use crate::policy::FeePolicy;
+use crate::policy::{Aggregate, AggregatePolicy, FeePolicy};
 use fvm_shared::{address::Address, econ::TokenAmount};
 
 const GOOD: &str = r#"
@@ -52,6 +52,43 @@ fn the_library_proves_where_the_operator_says_so() {
     assert_eq!(by("auto").unwrap().proving, ProvingPolicy::default());
     let fault = by("bellperson").unwrap_err();
     assert!(fault.contains("Common.Proving.Kernel"), "{fault}");
+}
+
+#[test]
+fn proofs_are_aggregated_where_that_is_cheaper_unless_the_operator_says_otherwise() {
+    let with = |table: &str, keys: &str| {
+        read(&format!(
+            "{GOOD}[Miners.Commitment.{table}.Batch]\n{keys}\n"
+        ))
+    };
+    let of = |keys: &str| with("Prove", keys).map(|c| c.miners[0].prove.batch.aggregate.clone());
+    assert_eq!(of("").unwrap(), AggregatePolicy::default());
+    for (word, when) in [
+        ("auto", Aggregate::Auto),
+        ("Always", Aggregate::Always),
+        ("never", Aggregate::Never),
+    ] {
+        assert_eq!(of(&format!("Aggregate = {word:?}")).unwrap().when, when);
+    }
+    let above = of("BatchCommitAboveBaseFee = \"2 nanofil\"\nThreshold = 9").unwrap();
+    assert_eq!(above.above_base_fee, TokenAmount::from_nano(2));
+    let fault = of("Aggregate = \"maybe\"").unwrap_err();
+    assert!(
+        fault.contains("Prove.Batch.Aggregate: \"maybe\" is not known"),
+        "{fault}"
+    );
+    // precommits have no proofs
+    let pre = with("Pre", "").unwrap().miners[0]
+        .pre
+        .batch
+        .aggregate
+        .clone();
+    assert_eq!(pre, AggregatePolicy::never());
+    let fault = with("Pre", "Aggregate = \"auto\"").unwrap_err();
+    assert!(
+        fault.contains("Pre.Batch.Aggregate: unknown key"),
+        "{fault}"
+    );
 }
 
 #[test]

@@ -75,7 +75,6 @@ pub(super) const LEGACY: &[Legacy] = &[
     retired("Miners.Commitment.Pre.Batch.Enabled"),
     retired("Miners.Commitment.Prove.Batch.Enabled"),
     retired("Miners.Commitment.Pre.Batch.BatchCommitAboveBaseFee"),
-    retired("Miners.Commitment.Prove.Batch.BatchCommitAboveBaseFee"),
     ignored("Miners.Commitment.Terminate"),
     ignored("Miners.PoSt.Parallel"),
     refused("Miners.Proof.Enabled"),

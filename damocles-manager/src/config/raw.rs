@@ -224,12 +224,12 @@ section! {
         /// Epochs on top of a message before it counts as landed.
         "Confidence" confidence: i64 = 10;
         "Pre" pre: Send = Send::default();
-        "Prove" prove: Send = Send::default();
+        "Prove" prove: Prove = Prove::default();
     }
 }
 
 section! {
-    /// One kind of message.
+    /// Precommits.
     pub(super) struct Send {
         /// Sending address; the miner's worker address when neither this nor `Senders` is set.
         "Sender" sender: Option<AddressText> = None;
@@ -254,9 +254,9 @@ section! {
 }
 
 section! {
-    /// Sectors that go in one message.
+    /// Precommits that go in one message.
     pub(super) struct Batch {
-        /// So many go at once; 1: each goes alone, without waiting. When left out: 2 for `Pre`, 4 for `Prove`.
+        /// So many go at once; 1: each goes alone, without waiting. When left out: 2.
         "Threshold" threshold: Option<u64> = None;
         /// The oldest one waits no longer than this.
         "MaxWait" max_wait: GoDuration = GoDuration::secs(3600);
@@ -266,6 +266,66 @@ section! {
         "MaxBaseFee" max_base_fee: Fil = Fil::default();
         /// A sector whose deadline (of its ticket, for a precommit; 30 days after its precommit, for a proof; the start of its deals) is so near goes at once, whatever the base fee and however few there are; a quarter of the time that it has at most. New.
         "Slack" slack: GoDuration = GoDuration::secs(3 * 3600);
+        /// Factor on the estimated gas limit; 0: the node's own.
+        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
+        /// Factor on the estimated premium; 0: as estimated.
+        "GasOverPremium" gas_over_premium: f64 = 0.0;
+        /// Highest price per unit of gas; empty: as estimated.
+        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
+        /// Older name of `GasFeeCap`, used when that is empty or zero.
+        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+        "MaxFee" max_fee: Fil = Fil::default();
+        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
+        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
+    }
+}
+
+section! {
+    /// Proofs: the same keys as precommits have, and more in `Batch`.
+    pub(super) struct Prove {
+        /// Sending address; the miner's worker address when neither this nor `Senders` is set.
+        "Sender" sender: Option<AddressText> = None;
+        /// Sending addresses; the one that may sign and has most funds is taken.
+        "Senders" senders: Vec<AddressText> = vec![];
+        /// Whether deposit or pledge travels with the message, rather than being taken from the miner's balance.
+        "SendFund" send_fund: bool = true;
+        /// Factor on the estimated gas limit; 0: the node's own.
+        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
+        /// Factor on the estimated premium; 0: as estimated.
+        "GasOverPremium" gas_over_premium: f64 = 0.0;
+        /// Highest price per unit of gas; empty: as estimated.
+        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
+        /// Older name of `GasFeeCap`, used when that is empty or zero.
+        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+        "MaxFee" max_fee: Fil = Fil::default();
+        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
+        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
+        "Batch" batch: ProveBatch = ProveBatch::default();
+    }
+}
+
+section! {
+    /// Proofs that go in one message, or several.
+    pub(super) struct ProveBatch {
+        /// So many go at once; 1: each goes alone, without waiting. When left out: 4.
+        "Threshold" threshold: Option<u64> = None;
+        /// The oldest one waits no longer than this.
+        "MaxWait" max_wait: GoDuration = GoDuration::secs(3600);
+        /// How often waiting sectors are looked at.
+        "CheckInterval" check_interval: GoDuration = GoDuration::secs(60);
+        /// While the base fee is higher than this, only sectors go whose deadline is near. Empty or zero: they go whatever it is. New.
+        "MaxBaseFee" max_base_fee: Fil = Fil::default();
+        /// A sector whose deadline (of its ticket, for a precommit; 30 days after its precommit, for a proof; the start of its deals) is so near goes at once, whatever the base fee and however few there are; a quarter of the time that it has at most. New.
+        "Slack" slack: GoDuration = GoDuration::secs(3 * 3600);
+        /// Whether the proofs of a batch go as one aggregate (SnarkPack; 4 to 819 sectors) instead of singly: `"auto"`, where it
+        /// costs less at the base fee of now, both tried on the chain's state; `"always"`, wherever it can be made, as upstream
+        /// does; `"never"`. Made in a child process, with the parameters' `v28-fil-inner-product-v1.srs`; where that is missing, or
+        /// the chain refuses the aggregate, they go singly. New.
+        "Aggregate" aggregate: String = "auto".into();
+        /// While the base fee is lower than this, proofs go singly. Empty or zero: whatever it is. (Upstream has retired this key.)
+        "BatchCommitAboveBaseFee" batch_commit_above_base_fee: Fil = Fil::default();
         /// Factor on the estimated gas limit; 0: the node's own.
         "GasOverEstimation" gas_over_estimation: f64 = 1.2;
         /// Factor on the estimated premium; 0: as estimated.

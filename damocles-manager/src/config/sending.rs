@@ -4,7 +4,7 @@ use super::{
     fil::{AddressText, Fil},
     raw,
 };
-use crate::policy::{BatchPolicy, FeePolicy, PostPolicy, SendPolicy};
+use crate::policy::{Aggregate, AggregatePolicy, BatchPolicy, FeePolicy, PostPolicy, SendPolicy};
 use damocles_daemon::config::Report;
 use damocles_types::Epoch;
 use fvm_shared::address::Address;
@@ -30,7 +30,91 @@ pub(super) fn pre_commits(report: &mut Report, at: &str, raw: raw::Send) -> Send
     policy
 }
 
-pub(super) fn send(report: &mut Report, at: &str, raw: raw::Send, threshold: usize) -> SendPolicy {
+pub(super) fn proofs(report: &mut Report, at: &str, raw: raw::Prove) -> SendPolicy {
+    let raw::Prove {
+        sender,
+        senders,
+        send_fund,
+        gas_over_estimation,
+        gas_over_premium,
+        gas_fee_cap,
+        max_fee_cap,
+        max_fee,
+        max_fee_per_day,
+        batch,
+    } = raw;
+    let (batch, aggregate) = proof_batch(report, &format!("{at}.Batch"), batch);
+    let all = raw::Send {
+        sender,
+        senders,
+        send_fund,
+        gas_over_estimation,
+        gas_over_premium,
+        gas_fee_cap,
+        max_fee_cap,
+        max_fee,
+        max_fee_per_day,
+        batch,
+    };
+    let mut policy = send(report, at, all, PROVE_THRESHOLD);
+    policy.batch.aggregate = aggregate;
+    policy
+}
+
+/// What a batch of proofs has in common with one of precommits, and whether it is aggregated.
+fn proof_batch(
+    report: &mut Report,
+    at: &str,
+    raw: raw::ProveBatch,
+) -> (raw::Batch, AggregatePolicy) {
+    let raw::ProveBatch {
+        threshold,
+        max_wait,
+        check_interval,
+        max_base_fee,
+        slack,
+        aggregate,
+        batch_commit_above_base_fee,
+        gas_over_estimation,
+        gas_over_premium,
+        gas_fee_cap,
+        max_fee_cap,
+        max_fee,
+        max_fee_per_day,
+    } = raw;
+    let when = match aggregate.to_ascii_lowercase().as_str() {
+        "auto" => Aggregate::Auto,
+        "always" => Aggregate::Always,
+        "never" => Aggregate::Never,
+        _ => {
+            report.fault(
+                &format!("{at}.Aggregate"),
+                format!("{aggregate:?} is not known; write \"auto\", \"always\" or \"never\""),
+            );
+            Aggregate::default()
+        }
+    };
+    let batch = raw::Batch {
+        threshold,
+        max_wait,
+        check_interval,
+        max_base_fee,
+        slack,
+        gas_over_estimation,
+        gas_over_premium,
+        gas_fee_cap,
+        max_fee_cap,
+        max_fee,
+        max_fee_per_day,
+    };
+    let policy = AggregatePolicy {
+        when,
+        above_base_fee: batch_commit_above_base_fee.0.unwrap_or_default(),
+    };
+    (batch, policy)
+}
+
+fn send(report: &mut Report, at: &str, raw: raw::Send, threshold: usize) -> SendPolicy {
     let raw::Send {
         sender,
         senders,
@@ -88,6 +172,7 @@ fn batch_policy(report: &mut Report, at: &str, raw: raw::Batch, default: usize) 
         check_interval: check_interval.0,
         max_base_fee: max_base_fee.0.unwrap_or_default(),
         slack: slack.0,
+        aggregate: AggregatePolicy::never(),
         fee: fee(
             report,
             at,

@@ -314,6 +314,9 @@ pub struct MessageRecord {
     /// The message of nothing that is to have its nonce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawal: Option<Withdrawal>,
+    /// What people are told of how it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Failed attempts at the present step, in a row.
     pub tries: u32,
     /// How many times in a row the miner's actor said no.

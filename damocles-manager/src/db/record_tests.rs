@@ -153,6 +153,7 @@ fn message() -> MessageRecord {
         paid: None,
         order: None,
         withdrawal: None,
+        note: None,
         tries: 1,
         refusals: 1,
         retry_at: Some(1_700_000_003_000),

@@ -82,6 +82,8 @@ pub struct Intent {
     pub sectors: Vec<SectorId>,
     /// From this epoch on it is pointless. None: it stays worth its gas.
     pub deadline: Option<Epoch>,
+    /// What people are told of how it was made.
+    pub note: Option<String>,
 }
 
 impl Intent {
@@ -129,6 +131,7 @@ impl Intent {
             retry_at: None,
             error: None,
             failing_since: None,
+            note: self.note,
         }
     }
 }
@@ -177,6 +180,17 @@ impl EngineError {
             Self::Cursor(_) | Self::NoMessage(_) | Self::NoAmount | Self::Over { .. } => false,
         }
     }
+}
+
+/// What a node says of a message that it only tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DryRun {
+    /// The actor takes it, for so much gas, without any margin.
+    Takes { gas: i64 },
+    /// The actor refuses it; its words.
+    Refuses(String),
+    /// It could not be tried (no funds, a pool that is full); the node's words.
+    Unknown(String),
 }
 
 /// Pushes messages and follows them; clones are handles of the same engine.
@@ -285,20 +299,20 @@ impl Engine {
         Ok(stored)
     }
 
-    /// Why the actor would refuse that message on the state of now. None: it would not, or that
-    /// cannot be told.
+    /// What would become of that message on the state of now.
     ///
     /// # Errors
     /// A node that does not answer.
-    pub async fn would_fail(&self, intent: &Intent) -> Result<Option<String>, EngineError> {
+    pub async fn dry_run(&self, intent: &Intent) -> Result<DryRun, EngineError> {
         let mut message = Message::send(intent.from, intent.to(), intent.value.clone());
         message.method = intent.method;
         message.params = intent.params.clone();
         match self.chain.estimate_gas_limit(&message).await {
-            Ok(_) => Ok(None),
-            Err(ChainError::Refused { message, .. }) => {
-                Ok(verdict::is_the_actors(&message).then_some(message))
+            Ok(gas) => Ok(DryRun::Takes { gas }),
+            Err(ChainError::Refused { message, .. }) if verdict::is_the_actors(&message) => {
+                Ok(DryRun::Refuses(message))
             }
+            Err(ChainError::Refused { message, .. }) => Ok(DryRun::Unknown(message)),
             Err(error) => Err(error.into()),
         }
     }

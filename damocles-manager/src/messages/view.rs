@@ -64,6 +64,7 @@ impl From<MessageRecord> for MessageDetail {
             confidence: m.confidence,
             attempts: attempts.collect(),
             ordered: m.order.as_ref().map(ToString::to_string),
+            note: m.note.clone(),
             withdrawn: m.withdrawal.as_ref().map(|w| w.why.clone()),
             failing_since: m.failing_since.map(seconds),
             next: m.state.sentence().to_owned(),

@@ -104,6 +104,7 @@ impl Context {
             confidence: policy.confidence,
             sectors: Vec::new(),
             deadline: Some(deadline),
+            note: None,
         };
         Ok(intent.record(MessageId::new()))
     }

@@ -62,6 +62,7 @@ pub(crate) fn payment(from: Address) -> Intent {
         confidence: 1,
         sectors: vec![],
         deadline: None,
+        note: None,
     }
 }
 

@@ -238,6 +238,7 @@ fn proof(bytes: &[u8]) -> ProofOnChainInfo {
     }
 }
 
+mod aggregate;
 mod branches;
 mod left_chain;
 mod precommit;

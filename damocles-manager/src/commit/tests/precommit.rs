@@ -275,6 +275,7 @@ async fn a_sector_that_is_given_up_while_its_message_is_made_is_not_sent() {
         confidence: 10,
         sectors: vec![id],
         deadline: None,
+        note: None,
     }
     .record(crate::model::MessageId::new());
     let sent = db.send_commitments(Commitment::PreCommit, &message);

@@ -126,6 +126,7 @@ pub(crate) fn intent() -> Intent {
         confidence: 5,
         sectors: vec![SectorId::new(1000, 1)],
         deadline: None,
+        note: None,
     }
 }
 

@@ -15,7 +15,8 @@ use crate::{
     },
     db::{posts::PostKey, record::MessageRecord},
     policy::{
-        BatchPolicy, FeePolicy, MinerPolicy, PostPolicy, SectorPolicy, SendPolicy, tests::store,
+        AggregatePolicy, BatchPolicy, FeePolicy, MinerPolicy, PostPolicy, SectorPolicy, SendPolicy,
+        tests::store,
     },
     storage::Replica,
 };
@@ -57,6 +58,7 @@ fn policy() -> MinerPolicy {
             check_interval: Duration::from_secs(60),
             max_base_fee: fvm_shared::econ::TokenAmount::default(),
             slack: Duration::from_secs(3 * 3600),
+            aggregate: AggregatePolicy::never(),
             fee: fee.clone(),
         },
     };
