@@ -2,160 +2,30 @@
 //! tickets, a batch of two precommits in one message, seeds; the daemon's parts die between
 //! the steps and begin again from the database on disk. Blocks are made when the test says so.
 
+mod floor;
+
 use damocles_api::{
     sector::{AllocateSectorSpec, AllocatedSector, PreCommitOnChainInfo},
     submit::{OnChainState, SubmitResult},
 };
-use damocles_devnet::{cli::Genesis, rpc::Node, start};
 use damocles_flow::message::MessageState;
-use damocles_kv::OpenError;
 use damocles_manager::{
-    chain::{Chain, ChainError, Facts, Head, NodeChain},
-    commit::{Commit, SealVerdict, Verifier},
-    db::{Db, record::MessageRecord},
-    messages::Engine,
-    policy::{
-        AggregatePolicy, BatchPolicy, FeePolicy, MinerPolicy, NodeEndpoint, PostPolicy,
-        SectorPolicy, SendPolicy,
-    },
-    sealing::Sealing,
-    served::Served,
+    chain::{Chain, ChainError, Facts, NodeChain},
+    commit::{SealVerdict, Verifier},
+    policy::NodeEndpoint,
 };
 use damocles_node::TipSetKey;
 use damocles_processor::verify::Seal;
-use damocles_types::{Commitment, Epoch, SectorId, SectorSize};
-use fvm_shared::{
-    address::{Address, Network, set_current_network},
-    econ::TokenAmount,
-};
-use std::{path::Path, sync::Arc, time::Duration};
-use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinSet};
-use tokio_util::sync::CancellationToken;
-
-const MINER: u64 = 1000;
-const CONFIDENCE: Epoch = 3;
-/// No step of the tests takes so long, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(120);
+use damocles_types::{Commitment, SectorId};
+use floor::{CONFIDENCE, MINER, Manager, Net, Parts, policy};
+use fvm_shared::address::Address;
+use std::{path::Path, sync::Arc};
 
 /// CommD of a 2KiB sector of zeros.
 const ZERO_COMM_D: Commitment = Commitment([
     252, 126, 146, 130, 150, 229, 22, 250, 173, 233, 134, 178, 143, 146, 212, 74, 79, 36, 185, 53,
     72, 82, 35, 55, 106, 121, 144, 39, 188, 24, 248, 51,
 ]);
-
-fn policy() -> MinerPolicy {
-    let fee = FeePolicy::default();
-    let send = SendPolicy {
-        senders: vec![],
-        send_fund: true,
-        fee: fee.clone(),
-        batch: BatchPolicy {
-            threshold: 2,
-            max_wait: Duration::from_secs(3600),
-            check_interval: Duration::from_millis(200),
-            max_base_fee: TokenAmount::default(),
-            slack: Duration::from_secs(3 * 3600),
-            aggregate: AggregatePolicy::never(),
-            fee: fee.clone(),
-        },
-    };
-    MinerPolicy {
-        actor: MINER,
-        sector: SectorPolicy {
-            enabled: true,
-            enable_deals: false,
-            min_number: 0,
-            max_number: None,
-            lifetime_days: 540,
-            use_synthetic: false,
-            sealing_epochs: 0,
-            require_activation_success: false,
-            require_notification_success: false,
-        },
-        pre: send.clone(),
-        prove: send,
-        confidence: CONFIDENCE,
-        post: PostPolicy {
-            enabled: false,
-            senders: vec![],
-            fee,
-            confidence: 2,
-            submit_confidence: None,
-            challenge_confidence: None,
-            max_partitions_per_message: 0,
-            strict_check: true,
-            max_recovered_sectors: 0,
-            max_partitions_per_recovery: 0,
-        },
-    }
-}
-
-/// The network.
-struct Net {
-    dir: TempDir,
-    node: Arc<Node>,
-    url: String,
-    token: String,
-}
-
-impl Net {
-    async fn new() -> Self {
-        set_current_network(Network::Testnet);
-        let dir = tempfile::tempdir().unwrap();
-        let genesis = Genesis {
-            sector_size: SectorSize::KiB2,
-            preseal: 0,
-            seed: Some([3; 32]),
-            policy: None,
-            proving_period_deadlines: None,
-            challenge_window: None,
-        };
-        let repo = dir.path().join("devnet");
-        std::fs::create_dir(&repo).unwrap();
-        let net = start::local(&repo, genesis, CancellationToken::new()).await;
-        let net = net.unwrap();
-        Self {
-            dir,
-            url: net.url(),
-            node: net.node,
-            token: net.token,
-        }
-    }
-
-    fn endpoint(&self, token: Option<&str>) -> NodeEndpoint {
-        NodeEndpoint {
-            url: self.url.clone(),
-            token: token.map(str::to_owned),
-        }
-    }
-
-    /// Waits until so many messages are in the node's pool.
-    async fn pooled(&self, count: usize) {
-        let reached = async {
-            let mut look = tokio::time::interval(Duration::from_millis(10));
-            while self.node.network.pending().len() != count {
-                look.tick().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, reached).await.unwrap();
-    }
-
-    fn chain(&self) -> Arc<NodeChain> {
-        let endpoint = self.endpoint(Some(&self.token));
-        Arc::new(NodeChain::new(&[endpoint]).unwrap())
-    }
-}
-
-/// The parts of a manager, as long as it lives.
-struct Manager {
-    db: Db,
-    chain: Arc<NodeChain>,
-    sealing: Sealing,
-    commit: Commit,
-    head: watch::Sender<Option<Head>>,
-    services: JoinSet<anyhow::Result<()>>,
-}
 
 #[derive(Debug)]
 struct Believes;
@@ -166,112 +36,25 @@ impl Verifier for Believes {
     }
 }
 
-impl Manager {
-    async fn start(net: &Net, home: &Path) -> Self {
-        let chain = net.chain();
-        let db = reopen(home).await;
-        let (head, heads) = watch::channel(None);
-        let facts = Facts::new(chain.clone());
-        let engine = Engine::new(db.clone(), chain.clone(), heads);
-        let served = Served::new(vec![policy()]);
-        let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
-        let commit = Commit::new(
-            db.clone(),
-            chain.clone(),
-            facts,
-            engine.clone(),
-            Arc::new(Believes),
-            served,
-        );
-        let stop = CancellationToken::new();
-        let mut services = JoinSet::new();
-        services.spawn(engine.run(stop.clone()));
-        services.spawn(commit.clone().run(stop));
-        let this = Self {
-            db,
-            chain,
-            sealing,
-            commit,
-            head,
-            services,
-        };
-        this.look().await;
-        this
-    }
-
-    /// Tells the engine what the head is.
-    async fn look(&self) -> Epoch {
-        let tip = self.chain.head().await.unwrap();
-        let height = tip.height;
-        self.head.send_replace(Some(Head {
-            height,
-            key: tip.cids,
-            timestamp: 0,
-        }));
-        height
-    }
-
-    async fn mine(&self, net: &Net, blocks: u64) -> Epoch {
-        for _ in 0..blocks {
-            let network = net.node.network.clone();
-            let mine = move || network.mine(1).map(|_| ());
-            tokio::task::spawn_blocking(mine).await.unwrap().unwrap();
-            self.look().await;
-        }
-        self.look().await
-    }
-
-    /// All at once, wherever it is.
-    async fn die(mut self) {
-        self.services.shutdown().await;
-    }
-
-    async fn submit(&self, sector: AllocatedSector) {
-        let ticket = self.sealing.assign_ticket(sector.id).await.unwrap();
-        let info = PreCommitOnChainInfo {
-            comm_r: comm_r(sector.id),
-            comm_d: ZERO_COMM_D,
-            ticket,
-        };
-        let resp = self.commit.submit_pre_commit(sector, info, false).await;
-        let resp = resp.unwrap();
-        assert_eq!(resp.res, SubmitResult::Accepted, "{:?}", resp.desc);
-    }
-
-    /// The only message of the sector, when it is so far.
-    async fn message(&self, id: SectorId, state: MessageState) -> MessageRecord {
-        let reached = async {
-            let mut look = tokio::time::interval(Duration::from_millis(10));
-            loop {
-                look.tick().await;
-                let all = self.db.messages_of(id).unwrap();
-                assert!(all.len() <= 1, "{all:#?}");
-                if let Some(message) = all.into_iter().find(|m| m.state == state) {
-                    return message;
-                }
-            }
-        };
-        match tokio::time::timeout(PATIENCE, reached).await {
-            Ok(message) => message,
-            Err(_) => panic!("never {state}: {:#?}", self.db.messages_of(id).unwrap()),
-        }
-    }
+async fn start(net: &Net, home: &Path) -> Manager {
+    let parts = Parts {
+        policy: policy(),
+        verifier: Arc::new(Believes),
+        aggregator: None,
+    };
+    Manager::start(net, home, parts).await
 }
 
-/// A verb that was under way on a blocking thread when its daemon died holds the database to
-/// its end.
-async fn reopen(home: &Path) -> Db {
-    let open = async {
-        let mut look = tokio::time::interval(Duration::from_millis(10));
-        loop {
-            look.tick().await;
-            match Db::open(home) {
-                Err(OpenError::Busy { .. }) => {}
-                opened => return opened.unwrap(),
-            }
-        }
+async fn submit(manager: &Manager, sector: AllocatedSector) {
+    let ticket = manager.sealing.assign_ticket(sector.id).await.unwrap();
+    let info = PreCommitOnChainInfo {
+        comm_r: comm_r(sector.id),
+        comm_d: ZERO_COMM_D,
+        ticket,
     };
-    tokio::time::timeout(PATIENCE, open).await.unwrap()
+    let resp = manager.commit.submit_pre_commit(sector, info, false).await;
+    let resp = resp.unwrap();
+    assert_eq!(resp.res, SubmitResult::Accepted, "{:?}", resp.desc);
 }
 
 fn comm_r(id: SectorId) -> Commitment {
@@ -286,7 +69,7 @@ async fn two_precommits_land_in_one_message_through_four_deaths() {
     let home = net.dir.path().join("manager");
     let spec = AllocateSectorSpec::default();
 
-    let manager = Manager::start(&net, &home).await;
+    let manager = start(&net, &home).await;
     manager.mine(&net, 5).await;
     let info = manager.chain.miner_info(MINER, &TipSetKey::HEAD).await;
     let worker = info.unwrap().worker;
@@ -296,7 +79,7 @@ async fn two_precommits_land_in_one_message_through_four_deaths() {
     };
     let before = nonce(&manager).await;
     let a = manager.sealing.allocate(&spec).await.unwrap().unwrap();
-    manager.submit(a).await;
+    submit(&manager, a).await;
     let b = manager.sealing.allocate(&spec).await.unwrap().unwrap();
     assert_ne!(a.id, b.id);
     let poll = manager.commit.poll_pre_commit(a.id).await.unwrap();
@@ -306,15 +89,15 @@ async fn two_precommits_land_in_one_message_through_four_deaths() {
     // It was dead while one sector waited. The second one comes, and both go; the node takes
     // messages but puts none into blocks.
     net.node.network.hold_messages(true);
-    let manager = Manager::start(&net, &home).await;
+    let manager = start(&net, &home).await;
     // It dies when the node has the message and before it knows that itself.
     fail::cfg("messages::pushed", "return").unwrap();
-    manager.submit(b).await;
+    submit(&manager, b).await;
     net.pooled(1).await;
     manager.message(a.id, MessageState::Wanted).await;
     manager.die().await;
     fail::remove("messages::pushed");
-    let manager = Manager::start(&net, &home).await;
+    let manager = start(&net, &home).await;
     let pushed = manager.message(a.id, MessageState::Pushed).await;
     net.pooled(1).await;
     assert_eq!(pushed.sectors, [a.id, b.id]);
@@ -323,13 +106,13 @@ async fn two_precommits_land_in_one_message_through_four_deaths() {
 
     // It was dead between push and landing.
     net.node.network.hold_messages(false);
-    let manager = Manager::start(&net, &home).await;
+    let manager = start(&net, &home).await;
     manager.mine(&net, 2).await;
     let packed = manager.message(a.id, MessageState::Packed).await;
     assert_eq!((packed.id, packed.cid), (pushed.id, pushed.cid));
     manager.die().await;
 
-    let manager = Manager::start(&net, &home).await;
+    let manager = start(&net, &home).await;
     manager.mine(&net, CONFIDENCE as u64 + 2).await;
     let landed = manager.message(b.id, MessageState::Landed).await;
     assert_eq!((landed.id, landed.exit_code), (pushed.id, Some(0)));
@@ -344,7 +127,7 @@ async fn two_precommits_land_in_one_message_through_four_deaths() {
     }
 
     // Submitted again it stays the same; numbers that the chain has seen are not given out.
-    manager.submit_again(a).await;
+    submit_again(&manager, a).await;
     let c = manager.sealing.allocate(&spec).await.unwrap().unwrap();
     assert!(c.id.number > b.id.number);
 
@@ -362,21 +145,19 @@ async fn two_precommits_land_in_one_message_through_four_deaths() {
     manager.die().await;
 }
 
-impl Manager {
-    async fn submit_again(&self, sector: AllocatedSector) {
-        let record = self.db.online(sector.id).unwrap();
-        let pre = record.pre.unwrap();
-        let info = PreCommitOnChainInfo {
-            comm_r: pre.comm_r,
-            comm_d: pre.comm_d,
-            ticket: pre.ticket,
-        };
-        for reset in [false, true] {
-            let resp = self.commit.submit_pre_commit(sector, info, reset).await;
-            assert_eq!(resp.unwrap().res, SubmitResult::Accepted);
-        }
-        self.message(sector.id, MessageState::Landed).await;
+async fn submit_again(manager: &Manager, sector: AllocatedSector) {
+    let record = manager.db.online(sector.id).unwrap();
+    let pre = record.pre.unwrap();
+    let info = PreCommitOnChainInfo {
+        comm_r: pre.comm_r,
+        comm_d: pre.comm_d,
+        ticket: pre.ticket,
+    };
+    for reset in [false, true] {
+        let resp = manager.commit.submit_pre_commit(sector, info, reset).await;
+        assert_eq!(resp.unwrap().res, SubmitResult::Accepted);
     }
+    manager.message(sector.id, MessageState::Landed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
