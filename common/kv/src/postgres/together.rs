@@ -64,7 +64,7 @@ impl Server {
         let mut landings = self.landings(flight).into_iter();
         let own = landings.next();
         companions.tell(landings);
-        own.unwrap_or_else(|| Landing::Not(Fault::Conflict))
+        own.unwrap_or(Landing::Not(Fault::Conflict))
     }
 
     /// All of them in one statement, or else in halves.
