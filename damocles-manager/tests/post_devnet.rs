@@ -117,6 +117,7 @@ impl House {
         let genesis = Genesis {
             sector_size: SectorSize::KiB2,
             preseal: SECTORS,
+            miners: 1,
             seed: Some([7; 32]),
             policy: None,
             proving_period_deadlines: Some(DEADLINES),

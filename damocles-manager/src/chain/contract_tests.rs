@@ -382,6 +382,7 @@ impl Adapter {
         let genesis = Genesis {
             sector_size: SectorSize::KiB2,
             preseal: 0,
+            miners: 1,
             seed: Some([4; 32]),
             policy: None,
             proving_period_deadlines: None,

@@ -94,6 +94,7 @@ impl Net {
         let genesis = Genesis {
             sector_size: SectorSize::KiB2,
             preseal: 0,
+            miners: 1,
             seed: Some([3; 32]),
             policy: None,
             proving_period_deadlines: None,

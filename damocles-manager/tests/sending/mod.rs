@@ -130,6 +130,7 @@ pub(crate) async fn network(dir: &Path) -> Local {
     let genesis = Genesis {
         sector_size: SectorSize::KiB2,
         preseal: 0,
+        miners: 1,
         seed: Some([5; 32]),
         policy: None,
         proving_period_deadlines: None,

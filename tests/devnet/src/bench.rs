@@ -43,6 +43,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
     let genesis = Genesis {
         sector_size: SectorSize::KiB2,
         preseal: args.preseal,
+        miners: 1,
         seed: None,
         policy: None,
         proving_period_deadlines: None,

@@ -78,12 +78,15 @@ pub struct Run {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "For a new network (an existing one keeps what it was made with)")]
 pub struct Genesis {
-    /// Sector size of miner t01000: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB
+    /// Sector size of the miners of genesis: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB
     #[arg(long, default_value = "2KiB")]
     pub sector_size: SectorSize,
-    /// Sectors with real sealed files that are active from genesis
+    /// Sectors of each miner with real sealed files that are active from genesis
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub preseal: u64,
+    /// Miners from t01000 on, all with the key of the first
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub miners: u64,
     /// 32 bytes that decide keys, tickets and beacon; the same seed gives the same network
     #[arg(long, value_name = "HEX", value_parser = seed)]
     pub seed: Option<[u8; 32]>,

@@ -67,6 +67,7 @@ async fn run(args: Run) -> anyhow::Result<()> {
     } else if args.genesis.preseal > 0 {
         tracing::info!(
             sectors = args.genesis.preseal,
+            miners = args.genesis.miners,
             "sealing the sectors of genesis"
         );
     }

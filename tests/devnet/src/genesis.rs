@@ -1,5 +1,5 @@
-//! The first tipset: the network's own actors, the funded accounts, and the genesis miner
-//! with its presealed sectors.
+//! The first tipset: the network's own actors, the funded accounts, and the genesis miners
+//! with their presealed sectors.
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -27,7 +27,7 @@ use crate::tree::{
     VERIFIED_REGISTRY, code,
 };
 
-/// The genesis miner, t01000.
+/// The first genesis miner, t01000; others have the ids after it.
 pub const GENESIS_MINER: ActorID = 1000;
 
 /// Who has what at genesis.
@@ -36,15 +36,15 @@ pub struct Endowment<'a> {
     pub owner: Address,
     pub worker: Address,
     pub funded: &'a [(Address, TokenAmount)],
-    /// Balance of the genesis miner beyond its creation deposit.
+    /// Balance of each genesis miner beyond its creation deposit.
     pub miner_funds: TokenAmount,
 }
 
-/// Builds the genesis tipset.
+/// Builds the genesis tipset, with a miner for each list of presealed sectors.
 pub fn build(
     engine: &Engine,
     endowment: &Endowment<'_>,
-    presealed: &[Presealed],
+    presealed: &[Vec<Presealed>],
 ) -> anyhow::Result<Arc<Node>> {
     let mut tree = Tree::empty(&engine.store)?;
     system_actors(engine, &mut tree)?;
@@ -65,7 +65,9 @@ pub fn build(
         "too many accounts at genesis: their IDs reach the miner's t01000"
     );
     tree.set_next_id(GENESIS_MINER)?;
-    genesis_miner(engine, &mut tree, endowment, presealed)?;
+    for (miner, sectors) in (GENESIS_MINER..).zip(presealed) {
+        genesis_miner(engine, &mut tree, endowment, miner, sectors)?;
+    }
     let state = tree.flush()?;
 
     let receipts = engine.array::<fvm_shared::receipt::Receipt>(&[])?;
@@ -132,6 +134,7 @@ fn genesis_miner(
     engine: &Engine,
     tree: &mut Tree,
     endowment: &Endowment<'_>,
+    miner: ActorID,
     presealed: &[Presealed],
 ) -> anyhow::Result<()> {
     let resolve = |tree: &Tree, key: &Address| {
@@ -152,12 +155,15 @@ fn genesis_miner(
         limit: u64::MAX,
         used: 0,
     };
-    let mut rt = machine.runtime(tree, GENESIS_MINER, SYSTEM, balance.clone(), &mut meter)?;
+    let mut rt = machine.runtime(tree, miner, SYSTEM, balance.clone(), &mut meter)?;
     let mut state = miner::construct(&rt, owner, worker, post, vec![], vec![])?;
     let mut seed = endowment.owner.to_bytes();
     seed.extend_from_slice(b"genesis miner");
+    if miner > GENESIS_MINER {
+        seed.extend_from_slice(&miner.to_be_bytes());
+    }
     let id = machine.place_miner(tree, &Address::new_actor(&seed), &state)?;
-    ensure!(id == GENESIS_MINER, "the genesis miner got ID {id}");
+    ensure!(id == miner, "the genesis miner f0{miner} got ID {id}");
     tree.add_funds(id, &balance)?;
 
     let lifetime = engine.actor_policy.max_sector_expiration_extension;

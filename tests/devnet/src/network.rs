@@ -47,9 +47,11 @@ pub struct NetworkConfig {
     pub seed: [u8; 32],
     pub block_time: BlockTime,
     pub sector_size: SectorSize,
-    /// Sectors active at genesis.
+    /// Sectors of each miner active at genesis.
     pub preseal: u64,
-    /// Key addresses of the genesis miner t01000.
+    /// Miners of genesis, t01000 and those after it.
+    pub miners: u64,
+    /// Key addresses of all of them.
     pub owner: Address,
     pub worker: Address,
     /// Key addresses with their funds at genesis (owner and worker included).
@@ -128,6 +130,14 @@ impl Network {
         std::fs::create_dir_all(&config.repo)
             .with_context(|| format!("could not make the directory {}", config.repo.display()))?;
         let supply = config.funded.iter().map(|(_, funds)| funds).sum();
+        let economy = Economy::new(supply, config.policy.consensus_miner_min_power);
+        let (seals, _) = proofs(config.sector_size);
+        let store = config.repo.join(preseal::DIRECTORY);
+        let miners = GENESIS_MINER..GENESIS_MINER + config.miners;
+        let presealed = miners
+            .map(|miner| preseal::seal(&store, seals[0], miner, config.preseal, &config.seed))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        // after the sealing, or the first block would be as old as that took
         let genesis_time = match config.genesis_time {
             Some(seconds) => seconds,
             None => std::time::SystemTime::now()
@@ -136,7 +146,6 @@ impl Network {
                 .as_secs()
                 .saturating_sub(config.policy.genesis_age_secs),
         };
-        let economy = Economy::new(supply, config.policy.consensus_miner_min_power);
         let engine = Engine {
             store: Store::default(),
             actor_policy: config.policy.actor_policy(config.sector_size),
@@ -148,14 +157,6 @@ impl Network {
             genesis_time,
             producer: GENESIS_MINER,
         };
-        let (seals, _) = proofs(config.sector_size);
-        let presealed = preseal::seal(
-            &config.repo.join(preseal::DIRECTORY),
-            seals[0],
-            GENESIS_MINER,
-            config.preseal,
-            &config.seed,
-        )?;
         // enough for the pledge of what is sealed already; all else comes with messages
         let per_sector = engine
             .economy

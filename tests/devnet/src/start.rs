@@ -42,6 +42,7 @@ pub fn open_with(
         block_time,
         sector_size: chain_size(genesis.sector_size),
         preseal: genesis.preseal,
+        miners: genesis.miners,
         owner: keys.miner,
         worker: keys.miner,
         funded,

@@ -73,6 +73,7 @@ impl House {
             block_time: BlockTime::Manual,
             sector_size: SectorSize::_2KiB,
             preseal: 0,
+            miners: 1,
             owner,
             worker: owner,
             funded: vec![(owner, TokenAmount::from_whole(1_000_000))],

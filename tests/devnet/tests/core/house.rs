@@ -74,6 +74,7 @@ pub(crate) fn config(repo: &Path, preseal: u64, policy: NetworkPolicy) -> Networ
         block_time: BlockTime::Manual,
         sector_size: SectorSize::_2KiB,
         preseal,
+        miners: 1,
         owner,
         worker: owner,
         funded: vec![

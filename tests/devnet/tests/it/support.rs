@@ -42,6 +42,7 @@ fn open(repo: &Path, preseal: u64) -> Arc<Node> {
     let genesis = Genesis {
         sector_size: SectorSize::KiB2,
         preseal,
+        miners: 1,
         seed: None,
         policy: None,
         proving_period_deadlines: Some(4),
