@@ -4,6 +4,7 @@
 //! the same exit code and in the same order. One file per group of methods; a method that
 //! is not in the table below is refused with USR_UNHANDLED_MESSAGE, and a later one is
 //! added by a line there and a file here.
+mod compact;
 mod create;
 mod cron;
 mod data;
@@ -147,6 +148,7 @@ pub fn invoke(rt: &mut Runtime<'_>, state: &mut State, method: u64, params: &Raw
         5 => post::submit_windowed_post(rt, state, decode(params)?),
         10 => faults::declare_faults(rt, state, decode(params)?),
         11 => faults::declare_faults_recovered(rt, state, decode(params)?),
+        19 => compact::compact_partitions(rt, state, decode(params)?),
         28 => precommit::pre_commit_sector_batch2(rt, state, decode(params)?),
         34 => prove::prove_commit_sectors3(rt, state, decode(params)?),
         other => Err(ActorError::unhandled_message(format!(
