@@ -55,7 +55,12 @@ pub(super) fn compact_partitions(
             &partitions,
             quant,
         )
-        .map_err(|e| state_error(e, &format!("failed to remove partitions from deadline {index}")))?;
+        .map_err(|e| {
+            state_error(
+                e,
+                &format!("failed to remove partitions from deadline {index}"),
+            )
+        })?;
     for number in dead.iter() {
         let deleted = sectors.amt.delete(number);
         deleted.map_err(|e| state_error(e.into(), "failed to delete dead sectors"))?;

@@ -1,7 +1,5 @@
 //! CompactPartitions: when it is taken, and what becomes of the partitions.
-use fil_actor_miner_state::v18::{
-    CompactPartitionsParams, DeclareFaultsParams, FaultDeclaration,
-};
+use fil_actor_miner_state::v18::{CompactPartitionsParams, DeclareFaultsParams, FaultDeclaration};
 use fvm_ipld_bitfield::BitField;
 use fvm_shared::error::ExitCode;
 
@@ -60,7 +58,11 @@ fn partitions_are_dissolved_after_the_time_for_disputes_and_not_with_faults() {
     assert_eq!(compact(&[0]), ExitCode::USR_FORBIDDEN);
     let disputes = open + 10 + house.network.policy().wpost_dispute_window;
     house.mine((disputes - house.height()) as u64);
-    assert_eq!(compact(&[2]), ExitCode::USR_ILLEGAL_ARGUMENT, "there is none");
+    assert_eq!(
+        compact(&[2]),
+        ExitCode::USR_ILLEGAL_ARGUMENT,
+        "there is none"
+    );
     // nobody proved anything: all is faulty, and stays where it is
     assert_eq!(compact(&[0]), ExitCode::USR_ILLEGAL_ARGUMENT);
     assert_eq!(partitions(&house, deadline), before);
