@@ -9,14 +9,30 @@ use crate::{
         layout,
     },
 };
+use damocles_node::SectorOnChainInfo;
 use damocles_types::{SectorId, SectorSize};
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Looking at a sector's files for a worker that waits for the answer.
 const SUBMIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Looking for a sector in every store.
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
+
+impl Replica {
+    /// The one that the chain wants proven.
+    pub fn of(sector: &SectorOnChainInfo) -> Self {
+        // an upgraded sector keeps the CommR of its first replica as its key
+        match sector.sector_key_cid {
+            Some(_) => Self::Upgrade,
+            None => Self::Normal,
+        }
+    }
+}
 
 /// Absolute paths of a replica, as provers take them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +47,7 @@ pub struct Located {
 #[derive(Debug, thiserror::Error)]
 pub enum NotUsable {
     #[error(
-        "no store is known to hold it; if one does, write Meta = {{\"damocles.attach\" = \"true\"}} into its [[Common.PersistStores]] table and restart, so that it is looked through"
+        "no store has it whole (all of its files, of the right size); if it lies in a directory that is no [[Common.PersistStores]], make it one"
     )]
     Unknown,
     /// The index names a store that the config does not.
@@ -54,6 +70,14 @@ impl NotUsable {
             Self::Unknown | Self::Flawed(_) => false,
         }
     }
+}
+
+/// What came of looking for a replica in every store.
+enum Sought {
+    Found(Location),
+    Nowhere,
+    /// It is in none that answers; this one does not.
+    Perhaps(Unreachable),
 }
 
 /// A file that the file system does not let us see says as much as a store that does not answer.
@@ -116,6 +140,17 @@ impl Stores {
         size: SectorSize,
         replica: Replica,
     ) -> Result<bool, StorageError> {
+        let sought = self.seek(sector, size, replica, LOOK_LIMIT).await?;
+        Ok(matches!(sought, Sought::Found(_)))
+    }
+
+    async fn seek(
+        &self,
+        sector: SectorId,
+        size: SectorSize,
+        replica: Replica,
+        limit: Duration,
+    ) -> Result<Sought, StorageError> {
         let looks = self.stores().into_iter().map(|store| async move {
             let links = if store.policy.strict {
                 Links::Forbidden
@@ -124,23 +159,29 @@ impl Stores {
             };
             let mut files = layout::needed_cache(sector, size, replica);
             files.push(layout::needed_sealed(sector, Some(size), replica));
-            self.present(&store, LOOK_LIMIT).await.ok()?;
-            let flaws = store.disk.inspect(files, links, LOOK_LIMIT).await.ok()?;
-            flaws.is_empty().then(|| store.policy.name.clone())
+            self.present(&store, limit).await?;
+            let flaws = store.disk.inspect(files, links, limit).await?;
+            Ok(flaws.is_empty().then(|| store.policy.name.clone()))
         });
-        let found = futures::future::join_all(looks).await;
-        let Some(store) = found.into_iter().flatten().next() else {
-            return Ok(false);
+        let (mut found, mut silent) = (None, None);
+        for look in futures::future::join_all(looks).await {
+            match look {
+                Ok(here) => found = found.or(here),
+                Err(away) => silent = silent.or(Some(away)),
+            }
+        }
+        let Some(store) = found else {
+            return Ok(silent.map_or(Sought::Nowhere, Sought::Perhaps));
         };
         tracing::info!(%sector, store, "found the sector's files in a store");
-        self.put_locations(vec![Location {
+        let location = Location {
             sector,
             replica,
             sealed: store.clone(),
             cache: store,
-        }])
-        .await?;
-        Ok(true)
+        };
+        self.put_locations(vec![location.clone()]).await?;
+        Ok(Sought::Found(location))
     }
 
     /// The paths of a replica, without looking at its files; none when the index does not know
@@ -171,8 +212,9 @@ impl Stores {
         })
     }
 
-    /// Locates a replica and looks whether it can be proven: files there, sizes right. `limit`
-    /// bounds the looking.
+    /// Locates a replica and looks whether it can be proven: files there, sizes right. One that the
+    /// index does not know is looked for in every store; where one of them does not answer, nobody
+    /// can say. `limit` bounds the looking.
     ///
     /// # Errors
     /// Outer: a failing database. Inner: why the replica cannot be used.
@@ -183,8 +225,13 @@ impl Stores {
         replica: Replica,
         limit: Duration,
     ) -> Result<Result<Located, NotUsable>, StorageError> {
-        let Some(location) = self.location(sector, replica).await? else {
-            return Ok(Err(NotUsable::Unknown));
+        let location = match self.location(sector, replica).await? {
+            Some(location) => location,
+            None => match self.seek(sector, size, replica, limit).await? {
+                Sought::Found(location) => location,
+                Sought::Nowhere => return Ok(Err(NotUsable::Unknown)),
+                Sought::Perhaps(away) => return Ok(Err(away.into())),
+            },
         };
         Ok(self.look(&location, Some(size), limit).await)
     }

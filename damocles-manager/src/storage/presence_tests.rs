@@ -199,3 +199,31 @@ async fn a_scanned_store_that_is_not_mounted_is_remembered_over_a_restart() {
     assert!(said.unwrap().contains("no persist store any more"));
     assert!(house.start_scanning(vec![], &["x*"]).names().is_empty());
 }
+
+#[tokio::test]
+async fn a_sector_that_the_index_does_not_know_is_found_or_waited_for_but_not_given_up() {
+    let house = House::new(&["a", "b"]);
+    mark(&house.path("a"), "1");
+    mark(&house.path("b"), "2");
+    house.put("b", 7);
+    let stores = house.start(vec![house.policy("a"), house.policy("b")]);
+    stores.survey().await;
+    // a new database has never seen the store that holds it, and it is not mounted
+    fs::rename(house.path("b"), house.path("disk")).unwrap();
+    fs::create_dir(house.path("b")).unwrap();
+    stores.survey().await;
+    let away = look(&stores, 7).await.unwrap_err();
+    assert!(
+        away.is_away() && away.to_string().contains("store b"),
+        "{away}"
+    );
+    fs::remove_dir(house.path("b")).unwrap();
+    fs::rename(house.path("disk"), house.path("b")).unwrap();
+    stores.survey().await;
+    assert_eq!(look(&stores, 7).await.unwrap().store, "b");
+    let known = stores.location(sector(7), Replica::Normal).await.unwrap();
+    assert_eq!(known.unwrap().sealed, "b");
+    // all stores answer, and none has it
+    let unknown = look(&stores, 8).await.unwrap_err();
+    assert!(matches!(unknown, NotUsable::Unknown), "{unknown}");
+}
