@@ -17,6 +17,7 @@ mod alive;
 mod ask;
 mod batch;
 mod context;
+mod doubt;
 mod faults;
 mod miner;
 mod prove;

@@ -10,6 +10,7 @@ use crate::{
     post::{
         StepError, advance, batch,
         context::Context,
+        doubt::Answer,
         prover::Claim,
         schedule::wait_until,
         sectors::{Found, Sorted, look_until, window_type},
@@ -63,7 +64,7 @@ impl Context {
         record.steps.read = self.height();
         advance(&mut record, PostEvent::Start)?;
         self.store(&mut record).await?;
-        let (started, began) = (Instant::now(), self.height());
+        let (started, began, mut hung) = (Instant::now(), self.height(), false);
         let proof = loop {
             let (good, partitions) = batch::split(&due, &sorted.bad);
             let replicas: BTreeMap<SectorNumber, &Found> = good
@@ -76,8 +77,19 @@ impl Context {
                 return Err(StepError::NotNow(none_left(&record.skipped)));
             }
             let task = task(miner, proof_type, seed, &replicas);
-            let output = match self.parts.prover.prove(task).await {
-                Ok(output) => output,
+            let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
+            let usual = self.proving_time().await?;
+            let doubts = (usual, !hung);
+            let output = match self.answer(task, &record, doubts, &mut sorted).await {
+                Ok(Answer::Says(output)) => output,
+                Ok(Answer::Held) => {
+                    self.patience(&record, &mut sorted).await?;
+                    continue;
+                }
+                Ok(Answer::Hangs) => {
+                    hung = true;
+                    continue;
+                }
                 Err(error) => {
                     // its words name no sector; each by itself tells more
                     let known = sorted.found.len();
@@ -101,7 +113,6 @@ impl Context {
                 continue;
             }
             let proof = one_proof(output.proofs)?;
-            let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
             self.check(miner, proof_type, challenge, &proof, replicas)
                 .await?;
             break StoredProof {
@@ -210,7 +221,7 @@ impl Context {
         self.parts.head.borrow().as_ref().map(|h| h.height)
     }
 
-    async fn check(
+    pub(super) async fn check(
         &self,
         miner: u64,
         proof_type: PoStProof,
@@ -233,7 +244,7 @@ impl Context {
     }
 }
 
-fn task(
+pub(super) fn task(
     miner_id: u64,
     proof_type: PoStProof,
     seed: [u8; 32],
@@ -250,7 +261,7 @@ fn task(
     }
 }
 
-fn one_proof(proofs: Vec<Base64>) -> Result<Base64, StepError> {
+pub(super) fn one_proof(proofs: Vec<Base64>) -> Result<Base64, StepError> {
     let count = proofs.len();
     match <[Base64; 1]>::try_from(proofs) {
         Ok([proof]) => Ok(proof),

@@ -124,6 +124,36 @@ pub(super) fn wait_until(open: Epoch, close: Epoch, proving: Option<Epoch>) -> E
     close.saturating_sub(needed).max(open)
 }
 
+/// The epoch at which a prover that has not answered is doubted: it takes twice as long as a proof
+/// took lately, or half of what there was to the close, whichever comes first. Where nothing is
+/// known of it a third of that.
+pub(super) fn doubt_at(began: Epoch, close: Epoch, usual: Option<Epoch>) -> Epoch {
+    let left = close - began;
+    let patience = usual.map_or(left / 3, |usual| usual.saturating_mul(2));
+    began + patience.min(left / 2).max(1)
+}
+
+/// The epoch at which it is doubted again, as all that it proves could be read: after as long as
+/// it took until then.
+pub(super) fn doubt_again(began: Epoch, doubted: Epoch) -> Epoch {
+    doubted + (doubted - began).max(1)
+}
+
+/// Whether a prover that was begun at `began` and whose sectors can all be read is given up for
+/// another one: it has taken four times as long as a proof took lately, and there is room in the
+/// window to prove twice, and to send.
+pub(super) fn hangs(
+    began: Epoch,
+    now: Epoch,
+    (open, close): (Epoch, Epoch),
+    usual: Option<Epoch>,
+) -> bool {
+    usual.is_some_and(|usual| {
+        let usual = usual.max(1);
+        now - began >= usual.saturating_mul(4) && now < wait_until(open, close, Some(usual))
+    })
+}
+
 /// What is to be done now. Each is done by a task of its own, and stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {

@@ -1,6 +1,35 @@
 //! Tables of epochs: what the poster does when.
 
 use super::*;
+
+#[test]
+fn a_prover_is_doubted_while_there_is_time_to_prove_again() {
+    // of the mainnet: proving begins ten epochs before the opening
+    for (began, close, usual, at) in [
+        (50, 120, Some(9), 68),
+        (50, 120, Some(30), 85),
+        (50, 120, None, 73),
+        (100, 120, Some(9), 110),
+        (118, 120, Some(9), 119),
+        (119, 120, Some(9), 120),
+        (119, 120, None, 120),
+    ] {
+        assert_eq!(doubt_at(began, close, usual), at, "{began} {usual:?}");
+    }
+    for (now, usual, hung) in [
+        (86, Some(9), true),
+        (85, Some(9), false),
+        // no time for another one
+        (91, Some(9), false),
+        (86, None, false),
+        (119, Some(1), false),
+        (60, Some(0), true),
+    ] {
+        assert_eq!(hangs(50, now, (60, 120), usual), hung, "{now} {usual:?}");
+    }
+    assert_eq!(doubt_again(50, 68), 86);
+    assert_eq!(doubt_again(50, 50), 51);
+}
 use crate::policy::FeePolicy;
 
 fn policy(challenge: Option<Epoch>, submit: Option<Epoch>) -> PostPolicy {

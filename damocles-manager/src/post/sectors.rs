@@ -22,7 +22,7 @@ const MOST_DEATHS: u32 = 64;
 pub(super) const NOT_LOOKED_AT: &str = "its files were not looked at in time";
 
 /// A sector that is due, as the chain knows it, with the files it lies in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) comm_r: Commitment,
     files: Located,
@@ -40,7 +40,7 @@ impl Found {
 }
 
 /// Sectors by what can be done with them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sorted {
     pub(super) found: BTreeMap<SectorNumber, Found>,
     /// Cannot be proven; why.
@@ -141,11 +141,7 @@ impl Context {
             Ok(comm_r) => comm_r,
             Err(e) => return Ok(Err(NotUsable::Flawed(e.to_string()))),
         };
-        // An upgraded sector keeps the CommR of its first replica as its key.
-        let replica = match info.sector_key_cid {
-            Some(_) => Replica::Upgrade,
-            None => Replica::Normal,
-        };
+        let replica = Replica::of(info);
         let sector = SectorId::new(miner, info.sector_number);
         let limit = self.parts.proving.single_check_timeout;
         let files = self

@@ -130,9 +130,8 @@ impl House {
         }
     }
 
-    /// The poster after a start of the manager.
-    fn start(&self) -> MinerLoop {
-        let parts = Parts {
+    fn parts(&self) -> Parts {
+        Parts {
             db: self.db.clone(),
             chain: self.chain.clone(),
             head: self.head.subscribe(),
@@ -141,11 +140,13 @@ impl House {
             prover: self.prover.clone(),
             proving: ProvingPolicy::default(),
             by: "this one".to_owned(),
-        };
-        {
-            let served = Served::new(vec![self.policy.clone()]);
-            MinerLoop::new(parts, served, Arc::new(self.policy.clone()))
         }
+    }
+
+    /// The poster after a start of the manager.
+    fn start(&self) -> MinerLoop {
+        let served = Served::new(vec![self.policy.clone()]);
+        MinerLoop::new(self.parts(), served, Arc::new(self.policy.clone()))
     }
 
     async fn at(&self, poster: &mut MinerLoop, height: Epoch) {

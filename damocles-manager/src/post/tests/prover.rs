@@ -22,6 +22,8 @@ pub(super) enum Order {
     Lie,
     /// Never answers.
     Hang,
+    /// Answers when it is told to go on.
+    Slow,
 }
 
 /// A prover whose proof is the list of what it proves, so that a test can read it.
@@ -37,6 +39,8 @@ pub(super) struct FakeProver {
     pub(super) reads: Mutex<Vec<Vec<SectorNumber>>>,
     /// Told when a task hangs.
     pub(super) hanging: Notify,
+    /// Tells a slow one to go on.
+    pub(super) go_on: Notify,
 }
 
 const LIE: &[u8] = b"lie";
@@ -77,6 +81,14 @@ impl Prover for FakeProver {
             Some(Order::Hang) => {
                 self.hanging.notify_one();
                 std::future::pending().await
+            }
+            Some(Order::Slow) => {
+                self.hanging.notify_one();
+                self.go_on.notified().await;
+                Ok(WindowPostOutput {
+                    proofs: vec![Base64(proof)],
+                    faults: vec![],
+                })
             }
             Some(Order::Lie) => Ok(WindowPostOutput {
                 proofs: vec![Base64(LIE.to_vec())],

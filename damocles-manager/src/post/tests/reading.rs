@@ -138,3 +138,83 @@ async fn one_that_the_prover_names_is_waited_for_where_its_disk_does_not_answer(
     assert_eq!(house.states(), [PostState::Proved]);
     assert!(house.one().skipped.is_empty());
 }
+
+/// The prover is asked at START and never answers; the heads come one after the other.
+async fn while_it_hangs(house: &House, heads: std::ops::Range<Epoch>) {
+    house.order(Order::Hang);
+    let mut poster = house.start();
+    let start = house.tell(START);
+    let others = async {
+        house.prover.hanging.notified().await;
+        for height in heads {
+            house.tell(height);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(poster.settle(start), others);
+}
+
+#[tokio::test]
+async fn a_prover_that_a_disk_holds_goes_on_without_the_sectors_of_that_disk() {
+    let mut house = house().await;
+    house.policy.post.strict_check = false;
+    // found, and then nothing answers any more
+    unread(&house, 7, "reading it has not ended within 10s", false);
+    while_it_hangs(&house, START + 1..80).await;
+    // the window is open, and nobody knows how long a proof takes: it is not waited for
+    assert_eq!(house.proven(), [without(&[]), without(&[7])]);
+    let record = house.one();
+    assert_eq!(record.state, PostState::Proved);
+    assert_eq!(record.skipped.len(), 1);
+    assert_eq!(house.prover.reads.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_prover_that_is_slow_for_no_sector_is_left_at_its_work() {
+    let mut house = house().await;
+    house.policy.post.strict_check = false;
+    house.order(Order::Slow);
+    let mut poster = house.start();
+    let start = house.tell(START);
+    let others = async {
+        house.prover.hanging.notified().await;
+        for height in START + 1..80 {
+            house.tell(height);
+            tokio::task::yield_now().await;
+        }
+        until(|| !house.prover.reads.lock().is_empty()).await;
+        house.prover.go_on.notify_one();
+    };
+    tokio::join!(poster.settle(start), others);
+    assert_eq!(house.proven(), [without(&[])]);
+    assert!(house.one().skipped.is_empty());
+}
+
+async fn until(mut come: impl FnMut() -> bool) {
+    while !come() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_prover_that_hangs_for_no_sector_is_given_up_for_another_one() {
+    let house = house().await;
+    let before = PostKey {
+        miner: MINER,
+        open: 0,
+        first: 0,
+    };
+    let record = PostRecord {
+        partitions: vec![0],
+        state: PostState::Landed,
+        proving_epochs: Some(5),
+        ..PostRecord::planned(before, 0, -20, 60)
+    };
+    house.db.plan_posts(&[record]).unwrap();
+    // doubted at 60, and at 70 it has taken four times as long as the one before
+    while_it_hangs(&house, START + 1..75).await;
+    assert_eq!(house.proven(), [without(&[]), without(&[])]);
+    let record = house.records().pop().unwrap();
+    assert_eq!(record.state, PostState::Proved);
+    assert!(record.skipped.is_empty());
+}

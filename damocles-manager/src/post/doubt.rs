@@ -1,0 +1,81 @@
+//! A prover that takes longer than it should: a disk that began to hang after its sectors were
+//! found holds it, and with it every other sector of the proof, until the deadline has closed. So
+//! while it goes on, the sectors are read each by itself; what does not answer is taken out, and
+//! the others are proven without. Where all can be read, and it takes far longer than ever, it is
+//! given up once for another one: a device or a driver may hang as well.
+
+use crate::{
+    db::posts::PostRecord,
+    post::{
+        context::Context,
+        prover::ProveError,
+        schedule::{doubt_again, doubt_at, hangs},
+        sectors::{Sorted, look_until},
+    },
+};
+use damocles_processor::task::{WindowPost, WindowPostOutput};
+use damocles_types::Epoch;
+
+/// What came of a task.
+pub(super) enum Answer {
+    Says(WindowPostOutput),
+    /// It is given up, as sectors hold it that cannot be read any more.
+    Held,
+    /// It is given up, as it hangs for no sector.
+    Hangs,
+}
+
+impl Context {
+    /// What the prover says of a task over sectors of `sorted`, which knows afterwards what holds it.
+    /// `usual`: epochs that a proof takes, if that is known. One that hangs for no sector is only
+    /// given up where it is the `first`: the next one may be slow for a good reason.
+    pub(super) async fn answer(
+        &self,
+        task: WindowPost,
+        record: &PostRecord,
+        (usual, first): (Option<Epoch>, bool),
+        sorted: &mut Sorted,
+    ) -> Result<Answer, ProveError> {
+        let (proof_type, seed) = (task.proof_type, task.seed);
+        let began = self.height().unwrap_or(record.challenge);
+        let mut doubt = doubt_at(began, record.close, usual);
+        let proving = self.parts.prover.prove(task);
+        tokio::pin!(proving);
+        loop {
+            tokio::select! {
+                output = &mut proving => return output.map(Answer::Says),
+                () = self.reached(doubt) => {}
+            }
+            // a proof that comes meanwhile covers all of them
+            let mut looked = sorted.clone();
+            let until = look_until(record.key.open, record.close, doubt);
+            tokio::select! {
+                output = &mut proving => return output.map(Answer::Says),
+                () = self.read(proof_type, seed, &mut looked, until) => {}
+            }
+            if looked.found.len() < sorted.found.len() {
+                tracing::warn!(
+                    miner = self.actor,
+                    deadline = record.deadline,
+                    open = record.key.open,
+                    epochs = doubt - began,
+                    unread = sorted.found.len() - looked.found.len(),
+                    "a WindowPoSt takes long and sectors of it cannot be read; proving without them"
+                );
+                *sorted = looked;
+                return Ok(Answer::Held);
+            }
+            if first && hangs(began, doubt, (record.key.open, record.close), usual) {
+                tracing::warn!(
+                    miner = self.actor,
+                    deadline = record.deadline,
+                    open = record.key.open,
+                    epochs = doubt - began,
+                    "a WindowPoSt takes far longer than any did lately, although its sectors can be read; its prover is given up for another one"
+                );
+                return Ok(Answer::Hangs);
+            }
+            doubt = doubt_again(began, doubt);
+        }
+    }
+}
