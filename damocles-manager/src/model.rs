@@ -91,6 +91,8 @@ pub enum MessageKind {
     WindowPost,
     /// DeclareFaultsRecovered (method 11).
     DeclareRecoveries,
+    /// CompactPartitions (method 19).
+    CompactPartitions,
 }
 
 impl MessageKind {
@@ -99,7 +101,7 @@ impl MessageKind {
         match self {
             Self::PreCommit => Some(Commitment::PreCommit),
             Self::ProveCommit => Some(Commitment::Proof),
-            Self::WindowPost | Self::DeclareRecoveries => None,
+            Self::WindowPost | Self::DeclareRecoveries | Self::CompactPartitions => None,
         }
     }
 }

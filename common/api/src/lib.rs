@@ -14,6 +14,7 @@ pub mod store;
 pub mod submit;
 pub mod workers;
 pub mod post;
+pub mod proving;
 pub mod sealer;
 pub mod sealer_cli;
 pub mod worker;
@@ -25,7 +26,6 @@ pub mod damocles_cli;
 pub mod messages;
 pub mod deals;
 pub mod overview;
-pub mod proving;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

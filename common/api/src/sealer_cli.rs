@@ -2,11 +2,12 @@
 
 use crate::{
     post::ExtSector,
+    proving::{ProvingSector, SimulatedView},
     sector::{CidJson, SectorState, TerminateInfo},
     store::{FoundInstance, StoreDetailedInfo},
     workers::WorkerPingInfo,
 };
-use damocles_types::{ActorId, SectorId, SectorNumber};
+use damocles_types::{ActorId, Base64, SectorId, SectorNumber};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 use std::collections::BTreeMap;
 
@@ -86,6 +87,24 @@ pub trait SealerCli {
         strict: bool,
         state_check: bool,
     ) -> RpcResult<BTreeMap<SectorNumber, String>>;
+
+    /// Makes a WindowPoSt of these sectors for that challenge (32 bytes), verifies it, and sends it
+    /// to nobody. What came of it is the answer; upstream answers nothing. The proof type is taken
+    /// from the chain.
+    #[method(name = "SimulateWdPoSt")]
+    async fn simulate_wd_post(
+        &self,
+        deadline: u64,
+        partition: u64,
+        miner: String,
+        proof_type: i64,
+        sectors: Vec<ExtSector>,
+        challenge: Base64,
+    ) -> RpcResult<SimulatedView>;
+
+    /// What the chain has of a sector, and where the files are that prove it.
+    #[method(name = "ProvingSectorInfo")]
+    async fn proving_sector_info(&self, sector: SectorId) -> RpcResult<ProvingSector>;
 
     /// The manager's version.
     #[method(name = "Version")]

@@ -33,7 +33,7 @@ Examples:
         /// Only of this miner, 1000 or t01000
         #[arg(long, value_parser = actor)]
         miner: Option<ActorId>,
-        /// Only PreCommit, ProveCommit, WindowPost or DeclareRecoveries
+        /// Only PreCommit, ProveCommit, WindowPost, DeclareRecoveries or CompactPartitions
         #[arg(long)]
         kind: Option<String>,
         /// At most so many

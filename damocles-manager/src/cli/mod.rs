@@ -13,6 +13,7 @@ mod init;
 mod messages;
 mod posts;
 mod profiles;
+mod proving;
 mod roles;
 mod sectors;
 mod show;

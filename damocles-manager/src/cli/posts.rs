@@ -1,6 +1,6 @@
 //! `util sealer proving …`.
 
-use super::{client::Manager, sectors::actor, show};
+use super::{client::Manager, proving, sectors::actor, show};
 use clap::{Args, Subcommand};
 use damocles_api::{
     damocles::DamoclesClient,
@@ -8,8 +8,8 @@ use damocles_api::{
     proving::{CheckView, DamoclesProvingClient, DeadlineView, DeadlinesView},
 };
 use damocles_daemon::table::Table;
-use damocles_types::ActorId;
-use std::collections::BTreeMap;
+use damocles_types::{ActorId, SectorId};
+use std::{collections::BTreeMap, path::PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Proving {
@@ -51,6 +51,95 @@ Example:
         #[arg(long)]
         slow: bool,
     },
+    /// Make a WindowPoSt of a partition, verify it and send it to nobody
+    ///
+    /// For any challenge, or one that is given. What is really due goes before it.
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer proving simulate-wdpost 1000 --ddl-idx 3 --partition-idx 0 --json")]
+    SimulateWdpost {
+        #[command(flatten)]
+        of: OfMiner,
+        /// Number of the deadline
+        #[arg(long, value_name = "N")]
+        ddl_idx: u64,
+        /// Number of the partition in it
+        #[arg(long, value_name = "N")]
+        partition_idx: u64,
+        /// Prove the faulty sectors, too
+        #[arg(long)]
+        include_faulty: bool,
+        /// 32 bytes in hexadecimal digits; without it any
+        #[arg(long, value_name = "HEX")]
+        challenge: Option<String>,
+    },
+    /// What the chain has of sectors, and where the files are that prove them
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer proving sector-info 1000 7 8 --json")]
+    SectorInfo {
+        #[command(flatten)]
+        of: OfMiner,
+        /// Numbers of the sectors
+        #[arg(required = true)]
+        sectors: Vec<u64>,
+    },
+    /// Read of a sector what a WinningPoSt asks for, and check it
+    ///
+    /// A WinningPoSt must be there within seconds; this says how many of them its reading takes.
+    #[command(after_help = "\
+Examples:
+  damocles-manager util sealer proving winning-vanilla 1000 7
+  damocles-manager util sealer proving winning-vanilla 1000 7 --sealed-file /mnt/new/sealed/s-t01000-7 --cache-dir /mnt/new/cache/s-t01000-7 --output winning.json")]
+    WinningVanilla {
+        #[command(flatten)]
+        of: OfMiner,
+        /// Number of the sector
+        sector: u64,
+        /// Its sealed file on the manager's host, if not the one in its store
+        #[arg(long, value_name = "FILE", requires = "cache_dir")]
+        sealed_file: Option<String>,
+        /// Its cache directory, likewise
+        #[arg(long, value_name = "DIR", requires = "sealed_file")]
+        cache_dir: Option<String>,
+        /// Write the outcome to this file, as JSON
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Look at the faulty sectors of a deadline now, and declare those recovered that can be read
+    ///
+    /// The poster does so by itself before every fault cut-off. In a proving period a deadline is
+    /// declared once.
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer proving recover-faults 1000 --deadline 3")]
+    RecoverFaults {
+        #[command(flatten)]
+        of: OfMiner,
+        /// Number of the deadline
+        #[arg(long, value_name = "N")]
+        deadline: u64,
+    },
+    /// Dissolve partitions of a deadline: what lives in them moves to the others
+    ///
+    /// The chain takes it from the end of the time for disputes to a window before the deadline's
+    /// next one, and only of partitions without faulty or unproven sectors.
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer proving compact-partitions 1000 --deadline 3 --partitions 0,2 --really-do-it")]
+    CompactPartitions {
+        #[command(flatten)]
+        of: OfMiner,
+        /// Number of the deadline
+        #[arg(long, value_name = "N")]
+        deadline: u64,
+        /// Numbers of the partitions
+        #[arg(long, value_name = "N", value_delimiter = ',', required = true)]
+        partitions: Vec<u64>,
+        /// Without it nothing is sent
+        #[arg(long)]
+        really_do_it: bool,
+    },
     /// A deadline of a miner, and the WindowPoSts that this manager made for it
     Deadline {
         #[command(flatten)]
@@ -78,6 +167,59 @@ pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<(
         Proving::Deadlines(of) => deadlines(manager, of).await,
         Proving::Check { of, deadline, slow } => check(manager, of, deadline, slow).await,
         Proving::Deadline { of, deadline } => one(manager, of, deadline).await,
+        Proving::SimulateWdpost {
+            of,
+            ddl_idx,
+            partition_idx,
+            include_faulty,
+            challenge,
+        } => {
+            let made = manager.rpc.simulate_window_post(
+                of.miner,
+                ddl_idx,
+                partition_idx,
+                include_faulty,
+                challenge,
+            );
+            let view = made.await.map_err(|e| manager.failed(e))?;
+            proving::simulated(&view, of.json)
+        }
+        Proving::SectorInfo { of, sectors } => {
+            proving::sectors(manager, of.miner, &sectors, of.json).await
+        }
+        Proving::WinningVanilla {
+            of,
+            sector,
+            sealed_file,
+            cache_dir,
+            output,
+        } => {
+            let sector = SectorId::new(of.miner, sector);
+            let read = manager.rpc.winning_vanilla(sector, sealed_file, cache_dir);
+            let view = read.await.map_err(|e| manager.failed(e))?;
+            proving::winning(&view, output.as_deref(), of.json)
+        }
+        Proving::RecoverFaults { of, deadline } => {
+            let ordered = manager.rpc.recover_faults(of.miner, deadline).await;
+            let view = ordered.map_err(|e| manager.failed(e))?;
+            proving::recovery(&view, of.json)
+        }
+        Proving::CompactPartitions {
+            of,
+            deadline,
+            partitions,
+            really_do_it,
+        } => {
+            proving::compact(
+                manager,
+                of.miner,
+                deadline,
+                partitions,
+                really_do_it,
+                of.json,
+            )
+            .await
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use damocles_api::{
     overview::SectorCounts,
     proving::{CheckView, DeadlineView, DeadlinesView, FaultView, FaultsView},
 };
-use damocles_node::{DeadlineInfo, Partition, TipSetKey};
-use damocles_types::{ActorId, Epoch, SectorNumber};
+use damocles_node::{DeadlineInfo, Partition, SectorOnChainInfo, TipSetKey};
+use damocles_types::{ActorId, Epoch, SectorId, SectorNumber};
 use fvm_ipld_bitfield::BitField;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -29,6 +29,20 @@ pub enum AskError {
     Db(#[from] DbError),
     #[error("{0}")]
     Step(String),
+    #[error(
+        "deadline {deadline} of miner t0{miner} is to be proven now, which goes before a try; ask again when it is (`damocles-manager util sealer proving posts {miner}`)"
+    )]
+    Due { miner: ActorId, deadline: u64 },
+    #[error(
+        "deadline {deadline} is open until epoch {close}, and what is faulty afterwards is not known yet; ask again then"
+    )]
+    Open { deadline: u64, close: Epoch },
+    #[error("miner t0{0} has no deadline {1}")]
+    NoDeadline(ActorId, u64),
+    #[error("no store is known to hold sector {0}; name its files, or put them into a store")]
+    NoFiles(SectorId),
+    #[error("the chain has no sector {0}")]
+    NoSector(SectorId),
     #[error("miner t0{0} has no such partition")]
     NoPartition(ActorId),
     #[error("this manager does not serve miner t0{0}")]
@@ -50,14 +64,14 @@ pub struct Asked {
 }
 
 /// A miner at a head.
-struct At {
-    key: TipSetKey,
-    height: Epoch,
-    now: DeadlineInfo,
+pub(super) struct At {
+    pub(super) key: TipSetKey,
+    pub(super) height: Epoch,
+    pub(super) now: DeadlineInfo,
 }
 
 impl Asked {
-    async fn at(&self, miner: ActorId) -> Result<At, AskError> {
+    pub(super) async fn at(&self, miner: ActorId) -> Result<At, AskError> {
         let head = self.chain.head().await?;
         let now = self.chain.miner_proving_deadline(miner, &head.cids).await?;
         Ok(At {
@@ -137,6 +151,16 @@ impl Asked {
 }
 
 impl Asked {
+    /// What the chain has of a sector.
+    ///
+    /// # Errors
+    /// A sector that it does not have, a node that does not answer.
+    pub async fn on_chain(&self, sector: SectorId) -> Result<SectorOnChainInfo, AskError> {
+        let (miner, key) = (sector.miner, TipSetKey::HEAD);
+        let found = self.chain.sector_info(miner, sector.number, &key).await?;
+        found.ok_or(AskError::NoSector(sector))
+    }
+
     /// Which of these sectors cannot be proven now, and why.
     ///
     /// # Errors
@@ -148,21 +172,40 @@ impl Asked {
         sectors: &BitField,
         strict: bool,
     ) -> Result<BTreeMap<SectorNumber, String>, AskError> {
-        let policy = self.served.miner(miner).ok_or(AskError::NoMiner(miner))?;
-        let parts = self.parts.clone().ok_or(AskError::NoProver)?;
-        let context = Context::new(parts, self.served.clone(), policy);
-        let tip = self.chain.head().await?;
-        let head = Head {
-            height: tip.height,
-            key: tip.cids,
-            timestamp: 0,
-        };
+        let (context, head) = self.poster(miner).await?;
         let looked = context
             .could_be_proven(sectors, strict, &head, Epoch::MAX)
             .await;
         let Sorted { bad, mut away, .. } = looked.map_err(|e| AskError::Step(e.to_string()))?;
         away.extend(bad);
         Ok(away)
+    }
+
+    /// The poster's means, and the head.
+    pub(super) async fn poster(&self, miner: ActorId) -> Result<(Context, Head), AskError> {
+        let policy = self.served.miner(miner).ok_or(AskError::NoMiner(miner))?;
+        let parts = self.parts.clone().ok_or(AskError::NoProver)?;
+        let tip = self.chain.head().await?;
+        let head = Head {
+            height: tip.height,
+            key: tip.cids,
+            timestamp: 0,
+        };
+        Ok((Context::new(parts, self.served.clone(), policy), head))
+    }
+
+    /// A partition as it is now.
+    pub(super) async fn partition(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        partition: u64,
+    ) -> Result<Partition, AskError> {
+        let key = TipSetKey::HEAD;
+        let all = self.chain.miner_partitions(miner, deadline, &key).await?;
+        let index = usize::try_from(partition).ok();
+        let found = index.and_then(|index| all.into_iter().nth(index));
+        found.ok_or(AskError::NoPartition(miner))
     }
 
     /// The same for the sectors of a partition that live.
@@ -176,11 +219,7 @@ impl Asked {
         partition: u64,
         strict: bool,
     ) -> Result<CheckView, AskError> {
-        let key = TipSetKey::HEAD;
-        let all = self.chain.miner_partitions(miner, deadline, &key).await?;
-        let index = usize::try_from(partition).ok();
-        let this = index.and_then(|index| all.get(index));
-        let this = this.ok_or(AskError::NoPartition(miner))?;
+        let this = self.partition(miner, deadline, partition).await?;
         Ok(CheckView {
             checked: this.live_sectors.len(),
             bad: self.check(miner, &this.live_sectors, strict).await?,

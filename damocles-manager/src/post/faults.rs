@@ -25,6 +25,25 @@ pub(super) struct Opening {
     pub(super) from: Epoch,
 }
 
+/// The next opening of a deadline whose cut-off is not behind.
+pub(super) fn next(di: &DeadlineInfo, index: u64, head: Epoch) -> Opening {
+    let mut open = di.opening(index);
+    // the present one, once its cut-off is behind, is looked at for its next opening
+    if open - di.fault_declaration_cutoff <= head {
+        open += di.wpost_proving_period;
+    }
+    let (length, cutoff) = (
+        di.wpost_challenge_window,
+        open - di.fault_declaration_cutoff,
+    );
+    Opening {
+        index,
+        open,
+        cutoff,
+        from: (cutoff - length).max(open - di.wpost_proving_period + length),
+    }
+}
+
 /// The openings whose faulty sectors are looked at now: for the length of a window before the
 /// cut-off, but not while the deadline is open, for then it is not known yet what becomes faulty.
 pub(super) fn openings(di: &DeadlineInfo, head: Epoch) -> Vec<Opening> {
@@ -34,30 +53,12 @@ pub(super) fn openings(di: &DeadlineInfo, head: Epoch) -> Vec<Opening> {
         return Vec::new();
     }
     // each deadline once, the present one first
-    let indexes = (0..count).map(|step| {
-        let index = (di.index + step) % count;
-        (index, di.opening(index))
-    });
-    let passed = |(index, open): (u64, Epoch)| {
-        // the present one, once its cut-off is behind, is looked at for its next opening
-        let open = if open - di.fault_declaration_cutoff <= head {
-            open + di.wpost_proving_period
-        } else {
-            open
-        };
-        (index, open)
-    };
-    let opening = |(index, open): (u64, Epoch)| {
-        let cutoff = open - di.fault_declaration_cutoff;
-        Opening {
-            index,
-            open,
-            cutoff,
-            from: (cutoff - length).max(open - di.wpost_proving_period + length),
-        }
-    };
+    let indexes = (0..count).map(|step| (di.index + step) % count);
     let now = |o: &Opening| o.from <= head && head < o.cutoff;
-    indexes.map(passed).map(opening).filter(now).collect()
+    indexes
+        .map(|index| next(di, index, head))
+        .filter(now)
+        .collect()
 }
 
 /// What is to be done for an opening. Each is done by a task of its own, and stored.

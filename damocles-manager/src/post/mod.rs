@@ -16,6 +16,7 @@
 mod alive;
 mod ask;
 mod batch;
+mod by_hand;
 mod context;
 mod doubt;
 mod faults;
@@ -26,10 +27,12 @@ mod recover;
 mod schedule;
 mod sectors;
 mod send;
+mod simulate;
 mod view;
 
 pub use ask::{AskError, Asked};
 pub use prover::{Claim, PoolProver, ProveError, Prover};
+pub use simulate::Tried;
 pub use view::window_posts;
 
 use crate::{

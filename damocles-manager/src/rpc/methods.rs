@@ -61,6 +61,9 @@ pub const METHODS: &[Method] = &[
     method("Venus.StoreReleaseReserved", 1, Admin),
     method("Venus.SectorIndexerFind", 2, Read),
     method("Venus.CheckProvable", 5, Write),
+    // keeps the prover busy
+    method("Venus.SimulateWdPoSt", 6, Write),
+    method("Venus.ProvingSectorInfo", 1, Read),
     method("Venus.Version", 0, Read),
     // new of ours
     method("Damocles.Identity", 0, Read),
@@ -87,6 +90,11 @@ pub const METHODS: &[Method] = &[
     method("Damocles.Faults", 1, Read),
     method("Damocles.Deadlines", 1, Read),
     method("Damocles.CheckPartition", 4, Write),
+    method("Damocles.SimulateWindowPost", 5, Write),
+    // names files of the manager's host
+    method("Damocles.WinningVanilla", 3, Admin),
+    method("Damocles.RecoverFaults", 2, Admin),
+    method("Damocles.CompactPartitions", 3, Admin),
     method("Damocles.Sectors", 2, Read),
     method("Damocles.Messages", 2, Read),
     method("Damocles.MinerOverview", 1, Read),

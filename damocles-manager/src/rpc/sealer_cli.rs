@@ -1,19 +1,28 @@
 //! `Venus.*` as operators' commands call it.
 
 use super::{error::ToRpc, rooms::Rooms};
-use crate::storage::Replica;
+use crate::{post::Tried, storage::Replica};
 use damocles_api::{
     code::{FAILED, error},
     post::ExtSector,
+    proving::{ProvingSector, SimulatedView},
     sealer_cli::SealerCliServer,
     sector::{CidJson, SectorState, TerminateInfo},
     store::{FoundInstance, SectorAccessStores, StoreDetailedInfo},
     workers::WorkerPingInfo,
 };
-use damocles_types::{ActorId, SectorId, SectorNumber};
+use damocles_node::wire::parse_address;
+use damocles_types::{ActorId, Base64, Randomness, SectorId, SectorNumber};
 use fvm_ipld_bitfield::BitField;
 use jsonrpsee::core::{RpcResult, async_trait};
 use std::collections::BTreeMap;
+
+/// The sectors that upstream's caller names.
+fn numbers(sectors: &[ExtSector]) -> RpcResult<BitField> {
+    let numbers = sectors.iter().map(|sector| sector.sector_number);
+    let numbers = BitField::try_from_bits(numbers);
+    numbers.map_err(|_| error(FAILED, "there is no sector of such a number"))
+}
 
 #[async_trait]
 impl SealerCliServer for Rooms {
@@ -129,12 +138,45 @@ impl SealerCliServer for Rooms {
         strict: bool,
         _: bool,
     ) -> RpcResult<BTreeMap<SectorNumber, String>> {
-        let numbers = sectors.iter().map(|sector| sector.sector_number);
-        let Ok(wanted) = BitField::try_from_bits(numbers) else {
-            return Err(error(FAILED, "there is no sector of such a number"));
-        };
+        let wanted = numbers(&sectors)?;
         let checked = self.asked.check(miner, &wanted, strict).await;
         checked.map_err(ToRpc::to_operator)
+    }
+
+    async fn simulate_wd_post(
+        &self,
+        deadline: u64,
+        partition: u64,
+        miner: String,
+        _: i64,
+        sectors: Vec<ExtSector>,
+        challenge: Base64,
+    ) -> RpcResult<SimulatedView> {
+        let address = parse_address(&miner).ok();
+        let Some(miner) = address.and_then(|address| address.id().ok()) else {
+            let why = format!("{miner:?} is not the address of a miner, as t01000 is");
+            return Err(error(FAILED, why));
+        };
+        let Ok(challenge) = <[u8; 32]>::try_from(challenge.0) else {
+            return Err(error(FAILED, "a challenge has 32 bytes"));
+        };
+        let tried = Tried::Sectors(numbers(&sectors)?);
+        let challenge = Some(Randomness(challenge));
+        let made = self
+            .asked
+            .simulate(miner, deadline, partition, tried, challenge);
+        made.await.map_err(ToRpc::to_operator)
+    }
+
+    async fn proving_sector_info(&self, sector: SectorId) -> RpcResult<ProvingSector> {
+        let on_chain = self.asked.on_chain(sector).await;
+        let on_chain = on_chain.map_err(ToRpc::to_operator)?;
+        let replica = Replica::of(&on_chain);
+        let place = self.stores.place(sector, replica).await;
+        Ok(ProvingSector {
+            on_chain: serde_json::to_value(&on_chain).map_err(|e| error(FAILED, e))?,
+            private: place.map_err(ToRpc::to_operator)?.unwrap_or_default(),
+        })
     }
 
     async fn version(&self) -> RpcResult<String> {

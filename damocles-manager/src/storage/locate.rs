@@ -9,11 +9,12 @@ use crate::{
         layout,
     },
 };
+use damocles_api::{proving::PrivateSector, store::SectorAccessStores};
 use damocles_node::SectorOnChainInfo;
 use damocles_types::{SectorId, SectorSize};
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -196,6 +197,35 @@ impl Stores {
     ) -> Result<Option<Located>, StorageError> {
         let location = self.location(sector, replica).await?;
         Ok(location.and_then(|l| self.paths(&l).ok()))
+    }
+
+    /// Where a replica lies, for whoever reads it by himself; none when the index does not know it
+    /// or names a store that is not configured.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn place(
+        &self,
+        sector: SectorId,
+        replica: Replica,
+    ) -> Result<Option<PrivateSector>, StorageError> {
+        let Some(location) = self.location(sector, replica).await? else {
+            return Ok(None);
+        };
+        let Ok(files) = self.paths(&location) else {
+            return Ok(None);
+        };
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        Ok(Some(PrivateSector {
+            accesses: SectorAccessStores {
+                sealed_file: location.sealed,
+                cache_dir: location.cache,
+            },
+            cache_dir_path: text(&files.cache_dir),
+            sealed_sector_path: text(&files.sealed_file),
+            cache_dir_uri: text(&layout::cache_dir(sector, replica)),
+            sealed_sector_uri: text(&layout::sealed_file(sector, replica)),
+        }))
     }
 
     fn paths(&self, location: &Location) -> Result<Located, NotUsable> {

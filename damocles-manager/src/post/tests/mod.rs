@@ -1,6 +1,7 @@
 //! The poster of one miner on a scripted chain with a fake prover, head by head. The database,
 //! the stores and the messages' records are real; the test plays the message engine.
 
+mod asked;
 mod away;
 mod branches;
 mod prover;
