@@ -46,9 +46,11 @@ impl Context {
                 output = &mut proving => return output.map(Answer::Says),
                 () = self.reached(doubt) => {}
             }
+            // heads jump where the node was away
+            let now = self.height().unwrap_or(doubt).max(doubt);
             // a proof that comes meanwhile covers all of them
             let mut looked = sorted.clone();
-            let until = look_until(record.key.open, record.close, doubt);
+            let until = look_until(record.key.open, record.close, now);
             tokio::select! {
                 output = &mut proving => return output.map(Answer::Says),
                 () = self.read(proof_type, seed, &mut looked, until) => {}
@@ -58,24 +60,24 @@ impl Context {
                     miner = self.actor,
                     deadline = record.deadline,
                     open = record.key.open,
-                    epochs = doubt - began,
+                    epochs = now - began,
                     unread = sorted.found.len() - looked.found.len(),
                     "a WindowPoSt takes long and sectors of it cannot be read; proving without them"
                 );
                 *sorted = looked;
                 return Ok(Answer::Held);
             }
-            if first && hangs(began, doubt, (record.key.open, record.close), usual) {
+            if first && hangs(began, now, (record.key.open, record.close), usual) {
                 tracing::warn!(
                     miner = self.actor,
                     deadline = record.deadline,
                     open = record.key.open,
-                    epochs = doubt - began,
+                    epochs = now - began,
                     "a WindowPoSt takes far longer than any did lately, although its sectors can be read; its prover is given up for another one"
                 );
                 return Ok(Answer::Hangs);
             }
-            doubt = doubt_again(began, doubt);
+            doubt = doubt_again(began, now);
         }
     }
 }

@@ -151,7 +151,9 @@ async fn while_it_hangs(house: &House, heads: std::ops::Range<Epoch>) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::join!(poster.settle(start), others);
+    let both = async { tokio::join!(poster.settle(start), others) };
+    let given_up = tokio::time::timeout(Duration::from_secs(60), both).await;
+    given_up.expect("nobody waits for ever for a prover that hangs");
 }
 
 #[tokio::test]
