@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build check-fmt fmt lint docs params params-snap bench bench-kernels mutants test-slow drill test-lotus test-upstream slow deny deny-offline deps
+.PHONY: help demo test build check-fmt fmt lint docs params params-snap bench bench-kernels mutants test-slow drill post-campaign test-lotus test-upstream slow deny deny-offline deps
 
 # Sectors that the demo seals; with KEEP=1 it stays up until Ctrl-C.
 SECTORS ?= 2
@@ -80,6 +80,9 @@ test-slow: build params ## a house under siege: crowds, liars, damaged files (tw
 
 drill: build params ## several managers on one database, killed and cut off at random (ten minutes; needs PostgreSQL)
 	$(cargo) test $(cargo_flags) --workspace --test house -- --ignored --nocapture drill
+
+post-campaign: build params ## three miners kept proven while everything fails; SEED=1 PERIODS=100 DEADLINES=48 (twenty-two minutes a period)
+	SEED=$(or $(SEED),1) PERIODS=$(or $(PERIODS),100) DEADLINES=$(or $(DEADLINES),48) $(cargo) test $(cargo_flags) --workspace --test house -- --ignored --nocapture long_post_campaign
 
 test-lotus: build params ## the house on a private network of real Lotus nodes; LOTUS=DIR holds a 2k build (half an hour)
 	@"$(bin)/damocles-peers" lotus

@@ -75,6 +75,16 @@ impl Files {
         }
     }
 
+    /// Several managers that prove what three miners have in three stores, and no worker; on a
+    /// chain of this policy.
+    pub fn campaign(policy: &Path) -> Self {
+        Self {
+            devnet: policy.to_owned(),
+            manager: config("manager.campaign.cfg"),
+            ..Self::gated()
+        }
+    }
+
     /// The same with another worker, and a chain whose proving period is a day of 2,880 epochs:
     /// what befalls the sectors on their way meets no window of theirs.
     pub fn day(worker: &str) -> Self {

@@ -35,6 +35,8 @@ use std::{
 pub const MINER: ActorId = 1000;
 /// How long a daemon may take until it answers.
 const START: Duration = Duration::from_secs(60);
+/// How long a chain may take to be made whose sectors are sealed at its genesis.
+const GENESIS: Duration = Duration::from_secs(1800);
 /// How long a daemon may take to end when asked to.
 const STOP: Duration = Duration::from_secs(30);
 
@@ -76,6 +78,8 @@ pub struct House {
     /// What other places of the config files are filled with.
     places: RefCell<BTreeMap<&'static str, String>>,
     descriptors: Cell<Option<u64>>,
+    /// Further words of the devnet's command line.
+    devnet: RefCell<Vec<String>>,
 }
 
 impl House {
@@ -99,6 +103,7 @@ impl House {
             fronts: [const { RefCell::new(None) }; 3],
             places: RefCell::default(),
             descriptors: Cell::new(None),
+            devnet: RefCell::default(),
         })
     }
 
@@ -126,6 +131,12 @@ impl House {
     /// Daemons that are started from now on may have so many files and sockets open.
     pub fn limit_descriptors(&self, most: Option<u64>) {
         self.descriptors.set(most);
+    }
+
+    /// The devnet is started with these words too, from now on.
+    pub fn devnet_with(&self, words: &[&str]) {
+        let mut devnet = self.devnet.borrow_mut();
+        devnet.extend(words.iter().map(|word| (*word).to_owned()));
     }
 
     fn front_of(&self, role: Role, address: Result<String>) -> Result<String> {
@@ -162,9 +173,11 @@ impl House {
             .arg("--policy")
             .arg(&policy)
             .arg("--listen")
-            .arg(self.known(&self.node_address));
+            .arg(self.known(&self.node_address))
+            .args(&*self.devnet.borrow());
         self.start(Role::Devnet, command)?;
-        let address = self.wait_for_api("the devnet", &repo.join("api")).await?;
+        let api = repo.join("api");
+        let address = self.wait_for_api("the devnet", &api, GENESIS).await?;
         *self.node_address.borrow_mut() = Some(address);
         self.until("the devnet to answer", START, async || {
             self.node()?.epoch().await.map(Some)
@@ -184,7 +197,8 @@ impl House {
             .args(["daemon", "run", "--poster", "--listen"])
             .arg(self.known(&self.manager_address));
         self.start(Role::Manager, command)?;
-        let address = self.wait_for_api("the manager", &home.join("api")).await?;
+        let api = home.join("api");
+        let address = self.wait_for_api("the manager", &api, START).await?;
         *self.manager_address.borrow_mut() = Some(address);
         self.until("the manager to answer", START, async || {
             Ok(Some(self.manager()?.typed().version().await?))
@@ -396,13 +410,10 @@ impl House {
         .await?
     }
 
-    async fn wait_for_api(&self, who: &str, api: &Path) -> Result<String> {
-        self.until(
-            format!("{who} to write {}", api.display()),
-            START,
-            async || Ok(rpc::read_api(api)),
-        )
-        .await
+    async fn wait_for_api(&self, who: &str, api: &Path, limit: Duration) -> Result<String> {
+        let what = format!("{who} to write {}", api.display());
+        self.until(what, limit, async || Ok(rpc::read_api(api)))
+            .await
     }
 
     /// The address a daemon had, or any free one.
@@ -468,7 +479,19 @@ impl House {
 
     /// The chain's door.
     pub fn node(&self) -> Result<Node> {
-        let url = format!("http://{}/rpc/v1", self.node_address()?);
+        self.node_at(&self.node_address()?)
+    }
+
+    /// The door of the chain's second node, which must have been asked for: what is wrong with the
+    /// first is not wrong with it.
+    pub fn second_node(&self) -> Result<Node> {
+        let api = self.path("devnet/second/api");
+        let address = rpc::read_api(&api).context("the devnet was started without --second")?;
+        self.node_at(&address)
+    }
+
+    fn node_at(&self, address: &str) -> Result<Node> {
+        let url = format!("http://{address}/rpc/v1");
         Ok(Node {
             rpc: Rpc::new(&url, Some(&self.node_token()?))?,
         })

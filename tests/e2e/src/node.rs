@@ -3,13 +3,16 @@
 
 use crate::{rpc::Rpc, wait};
 use anyhow::Result;
+use cid::Cid;
 use damocles_node::{
-    DeadlineInfo, SectorLocation, SectorOnChainInfo, SignedMessage, TipSet,
+    ActorState, DeadlineInfo, Message, Partition, SectorLocation, SectorOnChainInfo, SignedMessage,
+    TipSet, TipSetKey,
     devnet::{MessageRecord, PostRecord},
     method, wire,
 };
 use damocles_types::{ActorId, Epoch};
 use fvm_ipld_bitfield::BitField;
+use fvm_shared::bigint::BigInt;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -81,12 +84,15 @@ impl Node {
         method: u64,
         sector: u64,
     ) -> Result<Vec<MessageRecord>> {
+        let mut all = self.all_messages(miner, method).await?;
+        all.retain(|message| message.sectors.contains(&sector));
+        Ok(all)
+    }
+
+    /// The same of whichever sectors.
+    pub async fn all_messages(&self, miner: ActorId, method: u64) -> Result<Vec<MessageRecord>> {
         let params = [address(miner), json!(method)];
-        let all: Vec<MessageRecord> = self.rpc.call(method::DEVNET_MESSAGES, params).await?;
-        Ok(all
-            .into_iter()
-            .filter(|message| message.sectors.contains(&sector))
-            .collect())
+        self.rpc.call(method::DEVNET_MESSAGES, params).await
     }
 
     /// Messages to the miner that wait for a block.
@@ -124,6 +130,61 @@ impl Node {
         self.switch(method::DEVNET_REORG, params).await
     }
 
+    /// The last `epochs` are lost, and another branch of that length is there at once.
+    pub async fn other_branch(&self, epochs: Epoch) -> Result<()> {
+        let params = [json!(epochs), json!(false), json!(epochs)];
+        self.switch(method::DEVNET_REORG, params).await
+    }
+
+    /// This endpoint's head is so many epochs below the network's.
+    pub async fn set_behind(&self, epochs: Epoch) -> Result<()> {
+        self.switch(method::DEVNET_SET_BEHIND, [json!(epochs)])
+            .await
+    }
+
+    /// attoFIL per gas unit from the next tipset on; None: by the rules, from where it stands.
+    pub async fn set_base_fee(&self, fee: Option<u64>) -> Result<()> {
+        let fee = fee.map(|fee| fee.to_string());
+        self.switch(method::DEVNET_SET_BASE_FEE, [json!(fee)]).await
+    }
+
+    /// The tipset of an epoch.
+    pub async fn tipset(&self, height: Epoch) -> Result<TipSet> {
+        let params = [json!(height), Value::Null];
+        self.rpc
+            .call(method::CHAIN_GET_TIP_SET_BY_HEIGHT, params)
+            .await
+    }
+
+    /// Partitions of a deadline before the messages of a tipset.
+    pub async fn partitions(
+        &self,
+        miner: ActorId,
+        deadline: u64,
+        tip: &TipSetKey,
+    ) -> Result<Vec<Partition>> {
+        let params = [address(miner), json!(deadline), json!(tip)];
+        // none are `null`, as Go writes them
+        let found: Option<_> = self
+            .rpc
+            .call(method::STATE_MINER_PARTITIONS, params)
+            .await?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// What a miner has in attoFIL, before the messages of a tipset.
+    pub async fn funds(&self, miner: ActorId, tip: &TipSetKey) -> Result<BigInt> {
+        let params = [address(miner), json!(tip)];
+        let actor: ActorState = self.rpc.call(method::STATE_GET_ACTOR, params).await?;
+        Ok(actor.balance.atto().clone())
+    }
+
+    /// A message that the chain or the pool has.
+    pub async fn message(&self, cid: &Cid) -> Result<Message> {
+        let params = [json!(wire::W(*cid))];
+        self.rpc.call(method::CHAIN_GET_MESSAGE, params).await
+    }
+
     /// Another message of the sender takes the nonce of its first one in the pool.
     pub async fn take_nonce(&self, from: &str) -> Result<()> {
         self.switch(method::DEVNET_TAKE_NONCE, [json!(from)]).await
@@ -155,8 +216,13 @@ impl Node {
 
     /// Sends everything from one key to the other but for `rest`, and waits until it is there.
     pub async fn send_all_but(&self, rest: u128, from: &str, to: &str) -> Result<()> {
-        let before = self.balance(to).await?;
         let value = self.balance(from).await? - rest;
+        self.send(value, from, to).await
+    }
+
+    /// Sends attoFIL from a key of the node's, and waits until they are there.
+    pub async fn send(&self, value: u128, from: &str, to: &str) -> Result<()> {
+        let before = self.balance(to).await?;
         let message = json!({
             "Version": 0, "To": to, "From": from, "Nonce": 0, "Value": value.to_string(),
             "GasLimit": 0, "GasFeeCap": "0", "GasPremium": "0", "Method": 0, "Params": null,

@@ -3,6 +3,7 @@
 //! itself killed twice. `make drill` runs it.
 
 use crate::{
+    chance::{Chance, asked_for},
     road::{SOON, Sectors, all_finished, landed, stay_proven},
     several_managers::nothing_twice,
 };
@@ -34,27 +35,12 @@ enum Blow {
     Cut,
 }
 
-/// Numbers that look like chance and can be had again (xorshift).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 #[test]
 #[ignore = "ten minutes of deaths; make drill"]
 fn twelve_sectors_live_through_the_deaths_of_their_managers() {
     let server = Server::start("").expect("PostgreSQL is installed");
     let wires: Vec<Wire> = (0..3).map(|_| Wire::to(server.port()).unwrap()).collect();
-    let seed = std::env::var("DRILL_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    let seed = seed.unwrap_or(0x9e37_79b9_7f4a_7c15);
+    let seed = asked_for("DRILL_SEED", 1);
     println!("DRILL_SEED={seed}");
     let limit = Duration::from_secs(3600);
     let files = Files::shared();
@@ -74,7 +60,7 @@ fn twelve_sectors_live_through_the_deaths_of_their_managers() {
             managers: &managers,
             server: &server,
             wires: &wires,
-            chance: Chance(seed),
+            chance: Chance::new(seed),
             takeovers: Vec::new(),
             blows: 0,
         };

@@ -1,5 +1,7 @@
 //! Stories of a whole house: real daemons, real proofs, a chain that checks.
 
+mod chance;
+mod mounts;
 mod road;
 
 mod kill_worker;
@@ -11,4 +13,5 @@ mod own_keys;
 mod deals;
 mod several_managers;
 mod drill;
+mod campaign;
 mod demo;

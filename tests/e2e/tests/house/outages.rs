@@ -3,20 +3,20 @@
 //! stage that was finished is done again, every sector is proven in the end. An hour is 120
 //! epochs, and the chain makes two in a second: everything runs sixty times faster than outside.
 
-use crate::road::{
-    A_C2, SOON, Sectors, all_finished, nothing_is_told_that_is_not_so, stay_proven, until,
+use crate::{
+    mounts,
+    road::{A_C2, SOON, Sectors, all_finished, nothing_is_told_that_is_not_so, stay_proven, until},
 };
 use anyhow::{Context, Result, ensure};
 use damocles_api::timeline::Ending;
 use damocles_e2e::{
-    house::{Files, House, Role},
-    process,
+    house::{Files, House},
     scenario::{Gate, scenario},
     usage,
 };
 use damocles_types::Epoch;
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 const HOUR: Epoch = 120;
 
@@ -34,7 +34,8 @@ fn outages_of_an_hour_end_by_themselves_with_eight_sectors() {
 fn outages(sectors: Sectors, limit: Duration) {
     let files = Files::day("worker.eight.toml");
     scenario("outages", files, sectors.0, limit, async |house| {
-        mark_the_store(house)?;
+        let store = house.path("persist");
+        mounts::mark(&store)?;
         let (pc2, c2) = (Gate::of(house, "pc2"), Gate::of(house, "c2"));
         pc2.shut("before")?;
         c2.shut("before")?;
@@ -61,10 +62,10 @@ fn outages(sectors: Sectors, limit: Duration) {
         an_hour_passes(house).await?;
 
         // funds, and a store that hangs
-        hang(house)?;
+        mounts::hang(&store)?;
         node.send_all_but(POCKET, &purse, &key).await?;
         an_hour_passes(house).await?;
-        unhang(house)?;
+        mounts::unhang(&store)?;
 
         // a C2 that freezes and thaws
         c2.open()?;
@@ -90,38 +91,6 @@ async fn an_hour_passes(house: &House) -> Result<()> {
         Ok((node.epoch().await? >= end).then_some(()))
     })
     .await
-}
-
-/// As an operator does, so that a store that is away is told from an empty one.
-fn mark_the_store(house: &House) -> Result<()> {
-    let mut mark = process::command(Role::Worker.program())?;
-    mark.args(["store", "file-init", "-l"])
-        .arg(house.path("persist"));
-    let out = mark.output()?;
-    ensure!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    Ok(())
-}
-
-/// Whoever opens the store's mark waits, as on a mount whose server is gone.
-fn hang(house: &House) -> Result<()> {
-    let mark = house.path("persist/.damocles-store");
-    fs::rename(&mark, house.path("mark"))?;
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    Ok(rustix::fs::mkfifoat(rustix::fs::CWD, &mark, mode)?)
-}
-
-/// Those who wait come back with nothing; the mark is there again.
-fn unhang(house: &House) -> Result<()> {
-    let mark = house.path("persist/.damocles-store");
-    // read and write, so that it opens whoever stands at the other end
-    let both = fs::File::options().read(true).write(true).open(&mark)?;
-    fs::rename(house.path("mark"), &mark)?;
-    drop(both);
-    Ok(())
 }
 
 /// Stops the stage behind a gate, or lets it go on.
