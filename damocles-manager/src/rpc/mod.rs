@@ -65,6 +65,8 @@ mod door_tests;
 #[cfg(test)]
 mod owner_tests;
 #[cfg(test)]
+mod proving_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod token_tests;
