@@ -12,7 +12,7 @@ use crate::{
         context::Context,
         doubt::Answer,
         prover::Claim,
-        schedule::wait_until,
+        schedule::{usual, wait_until},
         sectors::{Found, Sorted, look_until, window_type},
     },
 };
@@ -78,7 +78,7 @@ impl Context {
             }
             let task = task(miner, proof_type, seed, &replicas);
             let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
-            let usual = self.proving_time().await?;
+            let usual = self.proving_time(&record).await?;
             let doubts = (usual, !hung);
             let output = match self.answer(task, &record, doubts, &mut sorted).await {
                 Ok(Answer::Says(output)) => output,
@@ -194,7 +194,11 @@ impl Context {
     /// from then on its sectors count as bad.
     async fn patience(&self, record: &PostRecord, sorted: &mut Sorted) -> Result<(), StepError> {
         if let Some((number, why)) = sorted.away.iter().next() {
-            let until = wait_until(record.key.open, record.close, self.proving_time().await?);
+            let until = wait_until(
+                record.key.open,
+                record.close,
+                self.proving_time(record).await?,
+            );
             if self.height().is_some_and(|head| head < until) {
                 return Err(StepError::NotNow(format!(
                     "{} of its sectors cannot be looked at (sector {number}: {why}); waiting for them until epoch {until}",
@@ -206,15 +210,17 @@ impl Context {
         Ok(())
     }
 
-    /// The longest that a proof of this miner took lately, in epochs.
-    async fn proving_time(&self) -> Result<Option<Epoch>, StepError> {
+    /// Epochs that such a proof of this miner took lately.
+    async fn proving_time(&self, record: &PostRecord) -> Result<Option<Epoch>, StepError> {
         let miner = self.actor;
         let lately = self
             .parts
             .db
             .call(move |db| db.recent_posts(miner, LATELY))
             .await?;
-        Ok(lately.iter().filter_map(|r| r.proving_epochs).max())
+        let took = |r: &PostRecord| Some((r.partitions.len(), r.proving_epochs?));
+        let took = lately.iter().filter_map(took);
+        Ok(usual(took, record.partitions.len()))
     }
 
     pub(super) fn height(&self) -> Option<Epoch> {

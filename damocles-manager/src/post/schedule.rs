@@ -124,6 +124,24 @@ pub(super) fn wait_until(open: Epoch, close: Epoch, proving: Option<Epoch>) -> E
     close.saturating_sub(needed).max(open)
 }
 
+/// Epochs that a proof of so many partitions takes, from what proofs took lately (partitions and
+/// epochs): three of four took no longer. One that hung for a while says nothing of the others; of
+/// two or three the longest counts. A proof of fewer partitions counts as often as they go into it.
+pub(super) fn usual(
+    lately: impl IntoIterator<Item = (usize, Epoch)>,
+    partitions: usize,
+) -> Option<Epoch> {
+    let alike = |(proven, epochs): (usize, Epoch)| {
+        let parts = partitions.div_ceil(proven.max(1)).max(1);
+        epochs.saturating_mul(Epoch::try_from(parts).unwrap_or(Epoch::MAX))
+    };
+    let mut epochs: Vec<_> = lately.into_iter().map(alike).collect();
+    epochs.sort_unstable();
+    // the highest quarter, without what is left over, is passed over
+    let at = epochs.len().checked_sub(1 + epochs.len() / 4)?;
+    epochs.get(at).copied()
+}
+
 /// The epoch at which a prover that has not answered is doubted: it takes twice as long as a proof
 /// took lately, or half of what there was to the close, whichever comes first. Where nothing is
 /// known of it a third of that.

@@ -3,6 +3,28 @@
 use super::*;
 
 #[test]
+fn one_proof_that_hung_says_nothing_of_how_long_the_next_one_takes() {
+    for (lately, partitions, epochs) in [
+        (&[][..], 1, None),
+        (&[(1, 9)], 1, Some(9)),
+        (&[(1, 9), (1, 40), (1, 8)], 1, Some(40)),
+        (&[(1, 9), (1, 40), (1, 8), (1, 9)], 1, Some(9)),
+        (&[(2, 9), (2, 9), (2, 60), (2, 60), (2, 8)], 2, Some(60)),
+        // a larger proof takes longer, a smaller one no longer
+        (&[(1, 9)], 3, Some(27)),
+        (&[(2, 9)], 3, Some(18)),
+        (&[(3, 9)], 1, Some(9)),
+        (&[(0, 9)], 0, Some(9)),
+    ] {
+        assert_eq!(
+            usual(lately.iter().copied(), partitions),
+            epochs,
+            "{lately:?}"
+        );
+    }
+}
+
+#[test]
 fn a_prover_is_doubted_while_there_is_time_to_prove_again() {
     // of the mainnet: proving begins ten epochs before the opening
     for (began, close, usual, at) in [

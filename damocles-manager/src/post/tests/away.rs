@@ -71,3 +71,26 @@ async fn a_store_that_stays_away_costs_only_its_own_sectors() {
         assert_eq!(house.messages().len(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_store_is_waited_for_although_one_proof_of_the_day_before_hung() {
+    let house = house(Some(10)).await;
+    for (open, proving) in [(-300, 10), (-240, 50), (-180, 10), (-120, 10)] {
+        let key = PostKey {
+            miner: MINER,
+            open,
+            first: 0,
+        };
+        let record = PostRecord {
+            partitions: vec![0],
+            state: PostState::Landed,
+            proving_epochs: Some(proving),
+            ..PostRecord::planned(key, 0, open - 20, open + 60)
+        };
+        house.db.plan_posts(&[record]).unwrap();
+    }
+    let mut poster = house.start();
+    house.at(&mut poster, 70).await;
+    let waits = house.records().pop().unwrap().error.unwrap();
+    assert!(waits.contains("until epoch 88"), "{waits}");
+}
