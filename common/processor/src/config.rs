@@ -1,7 +1,7 @@
 //! The `[processors]` part of a config: the image of the TOML with upstream's keys (`Raw…`), and
 //! the checked form that the code works with. `config_check` makes the one out of the other.
 
-use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage, pin::GroupLimits};
+use crate::{cpus::CpuSet, kernel::KernelChoice, kind::Stage, pin::GroupLimits, time_limits};
 use damocles_types::{ByteSize, Hidden, SectorSize};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -13,8 +13,6 @@ use std::{
 
 /// How long a child may take to its ready line when the config does not say.
 pub const DEFAULT_STABLE_WAIT: Duration = Duration::from_secs(5);
-/// The same for a child that tells of its progress to be silent about a task: generous.
-pub const DEFAULT_SILENCE: Duration = Duration::from_secs(4 * 3600);
 /// The lock that every child of a GPU takes, with the number behind it.
 pub const GPU_LOCK: &str = "gpu:";
 /// Variables by which a program is told which GPUs it may see, and that they are counted as the
@@ -62,6 +60,12 @@ pub struct RawLimitation {
     pub concurrent: Option<BTreeMap<String, i64>>,
     /// Durations such as `"5m"`.
     pub staggered: Option<BTreeMap<String, String>>,
+    /// Durations such as `"30h"`; ours, upstream does not have them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest: Option<BTreeMap<String, String>>,
+    /// The same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<BTreeMap<String, String>>,
 }
 
 /// One `[[processors.<stage>]]`.
@@ -82,10 +86,10 @@ pub struct RawProcessor {
     pub gpus: Option<Vec<i64>>,
     pub auto_restart: Option<bool>,
     pub inherit_envs: Option<bool>,
-    /// A duration such as `"3h"`; ours, upstream does not have it.
+    /// A duration such as `"3h"`, `"0s"` for no limit; ours, upstream does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest: Option<String>,
-    /// The same, `"0s"` for no limit.
+    /// The same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
     /// Which implementation our own program uses; ours, upstream does not have it.
@@ -152,6 +156,9 @@ pub struct StageConfig {
     pub concurrent: Option<NonZeroU32>,
     /// Least time between two starts.
     pub staggered: Option<Duration>,
+    /// How long tasks may take, and nothing be heard of them, in children that say nothing else.
+    pub longest: Option<Duration>,
+    pub silent: Option<Duration>,
     /// Empty: one default child (the daemon's own executable), started on first use.
     pub children: Vec<ChildConfig>,
     /// Variables of every child of the stage; those of the child itself win.
@@ -178,40 +185,39 @@ pub struct ChildConfig {
     pub inherit_envs: bool,
     /// Handed to our own program as an argument.
     pub kernel: KernelChoice,
-    /// How long a task may take.
+    /// How long a task may take; zero: for ever. None: see [`Self::longest`].
     pub longest: Option<Duration>,
     /// How long nothing may be heard of one; zero: for ever. None: see [`Self::silence`].
     pub silent: Option<Duration>,
 }
 
 impl ChildConfig {
-    /// How long nothing may be heard of a task. What is not said has a limit only where it is
-    /// known that the program tells of its progress: our own, computing with our kernels.
-    pub fn silence(&self, stage: Stage) -> Option<Duration> {
-        let tells = match stage {
-            Stage::AddPieces
-            | Stage::TreeD
-            | Stage::Pc1
-            | Stage::Pc2
-            | Stage::SnapEncode
-            | Stage::Transfer => {
-                self.bin.is_none() && self.args.is_none() && self.kernel == KernelChoice::Auto
-            }
-            Stage::SynthProof
-            | Stage::C1
-            | Stage::C2
-            | Stage::SnapProve
-            | Stage::Unseal
-            | Stage::WindowPost
-            | Stage::WinningPost
-            | Stage::MakeParams
-            | Stage::ReadSectors
-            | Stage::Aggregate => false,
-        };
-        match self.silent {
-            Some(time) => (!time.is_zero()).then_some(time),
-            None => tells.then_some(DEFAULT_SILENCE),
-        }
+    /// How long a task may take: what is said here, for its stage, or by default for sectors of
+    /// that size.
+    pub fn longest(
+        &self,
+        stage: Stage,
+        of_stage: Option<&StageConfig>,
+        size: SectorSize,
+    ) -> Option<Duration> {
+        let said = self.longest.or(of_stage.and_then(|s| s.longest));
+        let time = said.or_else(|| time_limits::longest(stage, size));
+        time.filter(|time| !time.is_zero())
+    }
+
+    /// The same for how long nothing may be heard of one. By default that has a limit only where it
+    /// is known that the program tells of its progress: our own, computing with our kernels.
+    pub fn silence(
+        &self,
+        stage: Stage,
+        of_stage: Option<&StageConfig>,
+        size: SectorSize,
+    ) -> Option<Duration> {
+        let ours = self.bin.is_none() && self.args.is_none() && self.kernel == KernelChoice::Auto;
+        let said = self.silent.or(of_stage.and_then(|s| s.silent));
+        let tells = ours && time_limits::tells(stage);
+        let time = said.or_else(|| tells.then(|| time_limits::silence(size)));
+        time.filter(|time| !time.is_zero())
     }
 }
 

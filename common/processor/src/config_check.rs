@@ -124,6 +124,23 @@ impl RawProcessors {
                     (!pause.is_zero()).then_some(pause);
             }
         }
+        for (word, table) in [
+            ("longest", &limitation.longest),
+            ("silent", &limitation.silent),
+        ] {
+            for (name, text) in table.iter().flatten() {
+                let key = format!("processors.limitation.{word}.{name}");
+                let (stage, time) = (faults.stage(&key, name), faults.duration(&key, text));
+                if let (Some(stage), Some(time)) = (stage, time) {
+                    let stage = out.stages.entry(stage).or_default();
+                    let place = match word {
+                        "longest" => &mut stage.longest,
+                        _ => &mut stage.silent,
+                    };
+                    *place = Some(time);
+                }
+            }
+        }
 
         for (name, path) in self.static_tree_d.iter().flatten() {
             let key = format!("processors.static_tree_d.{name}");
@@ -255,12 +272,6 @@ fn check_child(
         faults.duration(&format!("{key}.{name}"), text)
     };
     let (longest, silent) = (time("longest", longest), time("silent", silent));
-    if longest.is_some_and(|time| time.is_zero()) {
-        faults.add(
-            &format!("{key}.longest"),
-            "no task could ever end in no time; leave the key out for no limit",
-        );
-    }
     let cgroup = cgroup
         .as_ref()
         .and_then(|group| check_group(key, group, faults));

@@ -28,6 +28,18 @@ pub const SECTION: &[Key] = &[
         doc: &["Least time between two starts of a stage."],
     },
     Key {
+        name: "limitation.longest.<stage>",
+        holds: "length of time, such as \"30h\"",
+        doc: &[
+            "New: how long a task of the stage may take; a child's own `longest` comes before it. What that means, and what holds when both are left out, see there.",
+        ],
+    },
+    Key {
+        name: "limitation.silent.<stage>",
+        holds: "length of time, such as \"1h\"",
+        doc: &["New: the same for `silent`."],
+    },
+    Key {
         name: "limit.<stage>",
         holds: "whole number, 1 or more",
         doc: &["Older form of `limitation.concurrent`; used only when that is absent."],
@@ -50,7 +62,7 @@ pub const CHILD_DOC: &[&str] = &[
     "add_pieces, tree_d, pc1, pc2, synth_proof, c1, c2, snap_encode, snap_prove, unseal, transfer, window_post, winning_post",
     "(each may stand several times), or sealing_daemons for programs that are only kept running.",
     "A stage without an entry gets one child of the worker's own program, started when first needed.",
-    "The worker's own program has no synth_proof: sectors with synthetic proofs (`UseSyntheticPoRep` at the manager) are asked for only where an entry names a program that makes them.",
+    "Sectors with synthetic proofs (`UseSyntheticPoRep` at the manager) are asked for only where synth_proof has an entry: an empty one is the worker's own program. They take more disk and memory for an hour, and far less disk while they wait for the chain.",
 ];
 
 /// Keys of `[[processors.<stage>]]`.
@@ -141,14 +153,16 @@ pub const CHILD: &[Key] = &[
         name: "longest",
         holds: "length of time, such as \"3h\"",
         doc: &[
-            "New: how long a task may take before its child is killed, with all that runs in it; it is tried again. No limit when left out.",
+            "New: how long a task may take before its child is killed, with all that runs in it; it is tried again. `0s` for no limit.",
+            "When left out, for sectors of 32GiB: pc1 and unseal `48h`; add_pieces, pc2, c2, snap_encode, snap_prove and transfer `24h`; synth_proof `12h`; tree_d and c1 `6h`;",
+            "twice as long for 64GiB, and a quarter for smaller ones. window_post and winning_post have the chain's deadline.",
         ],
     },
     Key {
         name: "silent",
         holds: "length of time, such as \"1h\"",
         doc: &[
-            "New: the same for how long nothing may be heard of a task; `0s` for no limit. When left out, `4h` for the worker's own program with our kernels where it tells of its progress (add_pieces, tree_d, pc1, pc2, snap_encode, transfer), else no limit.",
+            "New: the same for how long nothing may be heard of a task; `0s` for no limit. When left out, `4h` (`8h` for 64GiB, `1h` for sectors smaller than 32GiB) for the worker's own program with our kernels where it tells of its progress (add_pieces, tree_d, pc1, pc2, snap_encode, transfer), else no limit.",
         ],
     },
     Key {
@@ -173,12 +187,13 @@ mod tests {
     use super::*;
     use crate::{
         config::{
-            DEFAULT_CGROUP, DEFAULT_SILENCE, DEFAULT_STABLE_WAIT, RawCgroup, RawLimitation,
-            RawProcessor, RawProcessors,
+            DEFAULT_CGROUP, DEFAULT_STABLE_WAIT, RawCgroup, RawLimitation, RawProcessor,
+            RawProcessors,
         },
         kind::Stage,
+        time_limits,
     };
-    use damocles_types::ByteSize;
+    use damocles_types::{ByteSize, SectorSize};
     use serde::Serialize;
     use std::{collections::BTreeSet, time::Duration};
 
@@ -220,7 +235,11 @@ mod tests {
         assert_eq!(described(CHILD), keys(&child));
 
         let section = RawProcessors {
-            limitation: Some(RawLimitation::default()),
+            limitation: Some(RawLimitation {
+                longest: Some(Default::default()),
+                silent: Some(Default::default()),
+                ..RawLimitation::default()
+            }),
             ..RawProcessors::default()
         };
         let stages: BTreeSet<String> = Stage::ALL.iter().map(|s| s.name().to_owned()).collect();
@@ -253,7 +272,27 @@ mod tests {
             assert!(told, "{key} does not say {time:?}: {quoted:?}");
         };
         a_time("stable_wait", DEFAULT_STABLE_WAIT);
-        a_time("silent", DEFAULT_SILENCE);
+        for size in SectorSize::ALL {
+            a_time("silent", time_limits::silence(size));
+        }
+        // for 32GiB in words: `48h` stands behind the stages that may take so long
+        let longest = CHILD.iter().find(|row| row.name == "longest").unwrap();
+        for stage in Stage::ALL {
+            let Some(most) = time_limits::longest(stage, SectorSize::GiB32) else {
+                continue;
+            };
+            let hours = format!("`{}h`", most.as_secs() / 3600);
+            let parts: Vec<&str> = longest.doc[1].split(';').collect();
+            let named = |part: &&str| {
+                let words = part.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                words.into_iter().any(|word| word == stage.name())
+            };
+            let part = parts.iter().find(|part| named(part));
+            assert!(
+                part.is_some_and(|part| part.contains(&hours)),
+                "{stage} {hours}"
+            );
+        }
         assert!(says("cgroup.group_name").contains(&DEFAULT_CGROUP.to_owned()));
         #[cfg(feature = "proofs")]
         {

@@ -1,7 +1,7 @@
 //! Tables of good and bad `[processors]` sections.
 
 use super::*;
-use crate::config::DEFAULT_SILENCE;
+use crate::time_limits;
 
 fn raw(json: serde_json::Value) -> RawProcessors {
     serde_json::from_value(json).unwrap()
@@ -111,8 +111,9 @@ fn a_kernel_is_chosen_for_our_own_program_only() {
 #[test]
 fn silence_has_a_limit_by_itself_only_where_progress_is_told() {
     let hours = |n: u64| Some(Duration::from_secs(n * 3600));
+    let size = SectorSize::GiB32;
     for (stage, child, silence) in [
-        ("pc1", serde_json::json!({}), Some(DEFAULT_SILENCE)),
+        ("pc1", serde_json::json!({}), Some(time_limits::SILENCE)),
         ("pc2", serde_json::json!({"silent": "1h"}), hours(1)),
         ("pc2", serde_json::json!({"silent": "0s"}), None),
         (
@@ -133,21 +134,48 @@ fn silence_has_a_limit_by_itself_only_where_progress_is_told() {
         let out = raw(config).check().unwrap();
         let stage: Stage = stage.parse().unwrap();
         let checked = &out.stages[&stage].children[0];
-        assert_eq!(checked.silence(stage), silence, "{stage} {child}");
-        assert_eq!(checked.longest, None);
+        let found = checked.silence(stage, out.stages.get(&stage), size);
+        assert_eq!(found, silence, "{stage} {child}");
     }
-    let out = raw(serde_json::json!({"c2": [{"longest": "3h"}]}));
+}
+
+#[test]
+fn a_task_has_the_limit_of_its_child_else_of_its_stage_else_of_its_size() {
+    let hours = |n: u64| Some(Duration::from_secs(n * 3600));
+    let out = raw(serde_json::json!({
+        "limitation": {"longest": {"c2": "5h", "pc1": "0s"}, "silent": {"pc1": "3h"}},
+        "c2": [{"longest": "3h"}, {}, {"longest": "0s"}],
+    }));
     let out = out.check().unwrap();
-    assert_eq!(out.stages[&Stage::C2].children[0].longest, hours(3));
-    let bad = faults(serde_json::json!({"c2": [{"longest": "0s", "silent": "soon"}]}));
-    assert!(
-        bad.iter()
-            .any(|f| f.starts_with("processors.c2[0].longest: no task"))
-    );
-    assert!(
-        bad.iter()
-            .any(|f| f.starts_with("processors.c2[0].silent: \"soon\""))
-    );
+    let longest = |stage: Stage, child: &ChildConfig, size| {
+        child.longest(stage, out.stages.get(&stage), size)
+    };
+    let c2 = &out.stages[&Stage::C2].children;
+    for size in SectorSize::ALL {
+        let all: Vec<_> = c2.iter().map(|c| longest(Stage::C2, c, size)).collect();
+        assert_eq!(all, [hours(3), hours(5), None], "{size}");
+    }
+    // a stage without an entry has one child, to which the stage's limits go
+    let child = ChildConfig::default();
+    assert_eq!(longest(Stage::Pc1, &child, SectorSize::GiB32), None);
+    let silent = child.silence(Stage::Pc1, out.stages.get(&Stage::Pc1), SectorSize::KiB2);
+    assert_eq!(silent, hours(3));
+    assert_eq!(longest(Stage::Pc2, &child, SectorSize::GiB32), hours(24));
+    assert_eq!(longest(Stage::Pc2, &child, SectorSize::GiB64), hours(48));
+    assert_eq!(longest(Stage::WindowPost, &child, SectorSize::GiB32), None);
+
+    let bad = faults(serde_json::json!({
+        "limitation": {"longest": {"c3": "1h"}, "silent": {"c2": "soon"}},
+        "c2": [{"silent": "later"}],
+    }));
+    for (key, words) in [
+        ("processors.limitation.longest.c3", "is not a stage"),
+        ("processors.limitation.silent.c2", "\"soon\""),
+        ("processors.c2[0].silent", "\"later\""),
+    ] {
+        let found = bad.iter().find(|f| f.starts_with(&format!("{key}: ")));
+        assert!(found.is_some_and(|f| f.contains(words)), "{key}: {bad:?}");
+    }
 }
 
 #[test]

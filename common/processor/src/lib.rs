@@ -7,11 +7,13 @@
 
 pub mod kind;
 pub mod kernel;
+pub mod opaque;
 pub mod task;
 pub mod wire;
 pub mod cpus;
 pub mod footprint;
 pub mod numa;
+pub mod time_limits;
 mod sys;
 pub mod pin;
 pub mod config;
@@ -41,5 +43,6 @@ pub use config::{ConfigFault, Processors, RawProcessors};
 pub use kernel::{KernelChoice, UnknownKernel};
 pub use kind::Stage;
 pub use machine::Machine;
+pub use opaque::Opaque;
 pub use parent::{Cancel, Note, Outcome, Pool, ProcessorError, StartOptions};
-pub use task::{Opaque, Task, prover_id};
+pub use task::{Task, prover_id};

@@ -2,13 +2,14 @@
 //! as arrays of 32 numbers, proof types by name). Fields that upstream does not know are
 //! optional and left out when absent, so that its peers never see them.
 
+pub use crate::opaque::Opaque;
+
 use crate::kind::Stage;
 use damocles_types::{
     ActorId, Base64, Commitment, PieceInfo, PoStProof, SealProof, SectorNumber, SectorSize,
     UnpaddedSize,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
-use serde_json::value::RawValue;
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 mod aggregate;
@@ -19,65 +20,10 @@ pub use aggregate::{Aggregate, AggregateOutput, ProvenSector};
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const STAGE: Stage;
     type Output: Serialize + DeserializeOwned + Send + 'static;
-}
 
-/// JSON that is carried along unread (PC1 and C1 outputs belong to the proofs library).
-/// Always one line, whatever form it came in.
-#[derive(Clone)]
-pub struct Opaque(Box<RawValue>);
-
-impl Opaque {
-    /// Takes any value that has a JSON form.
-    pub fn from_value<T: Serialize>(value: &T) -> serde_json::Result<Self> {
-        serde_json::value::to_raw_value(value).map(Self)
-    }
-
-    /// Reads JSON text, e.g. out of a database.
-    pub fn from_text(text: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(text)
-    }
-
-    /// The JSON text, on one line.
-    pub fn text(&self) -> &str {
-        self.0.get()
-    }
-
-    /// Reads it as what it is.
-    pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_str(self.0.get())
-    }
-}
-
-impl PartialEq for Opaque {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
-
-impl fmt::Debug for Opaque {
-    /// These documents run to megabytes; a log line needs their size only.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Opaque({} bytes)", self.text().len())
-    }
-}
-
-impl Serialize for Opaque {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(s)
-    }
-}
-
-impl<'de> Deserialize<'de> for Opaque {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(d)?;
-        if !raw.get().contains(['\n', '\r']) {
-            return Ok(Self(raw));
-        }
-        // A raw line break in JSON can only be formatting: inside strings it is escaped.
-        let flat = raw.get().replace(['\n', '\r'], "");
-        RawValue::from_string(flat)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+    /// The size of the sector that it is about, where the task tells it: limits go by it.
+    fn sector_size(&self) -> Option<SectorSize> {
+        None
     }
 }
 
@@ -181,6 +127,10 @@ pub struct AddPieces {
 impl Task for AddPieces {
     const STAGE: Stage = Stage::AddPieces;
     type Output = Vec<PieceInfo>;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.seal_proof_type.size)
+    }
 }
 
 /// Builds the Merkle tree of the unsealed data as `<cache_dir>/sc-02-data-tree-d.dat`.
@@ -195,6 +145,10 @@ pub struct TreeD {
 impl Task for TreeD {
     const STAGE: Stage = Stage::TreeD;
     type Output = bool;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.registered_proof.size)
+    }
 }
 
 /// PC1: the SDR labels. The cache directory of an interrupted run is kept; finished layers
@@ -217,6 +171,10 @@ pub struct Pc1 {
 impl Task for Pc1 {
     const STAGE: Stage = Stage::Pc1;
     type Output = Opaque;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.registered_proof.size)
+    }
 }
 
 /// PC2: column and replica trees; encodes `sealed_file` in place.
@@ -243,6 +201,10 @@ pub struct Pc2Output {
 impl Task for Pc2 {
     const STAGE: Stage = Stage::Pc2;
     type Output = Pc2Output;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        self.pc1out.sector_size()
+    }
 }
 
 /// Synthetic vanilla proofs, kept in the cache directory (FIP-0059). A stage of ours:
@@ -263,6 +225,10 @@ pub struct SynthProof {
 impl Task for SynthProof {
     const STAGE: Stage = Stage::SynthProof;
     type Output = bool;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.registered_proof.size)
+    }
 }
 
 /// C1: the vanilla proofs that answer the seed. A stage of ours, as above.
@@ -284,6 +250,10 @@ impl Task for C1 {
     const STAGE: Stage = Stage::C1;
     /// Upstream's `c1out`.
     type Output = Opaque;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.registered_proof.size)
+    }
 }
 
 /// C2: the SNARK.
@@ -304,6 +274,10 @@ pub struct C2Output {
 impl Task for C2 {
     const STAGE: Stage = Stage::C2;
     type Output = C2Output;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        self.c1out.sector_size()
+    }
 }
 
 /// Encodes data into a sealed sector of committed capacity (snap deals, FIP-0019).
@@ -330,6 +304,10 @@ pub struct SnapEncodeOutput {
 impl Task for SnapEncode {
     const STAGE: Stage = Stage::SnapEncode;
     type Output = SnapEncodeOutput;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.registered_proof)
+    }
 }
 
 /// Proves an upgrade.
@@ -348,6 +326,10 @@ pub struct SnapProve {
 impl Task for SnapProve {
     const STAGE: Stage = Stage::SnapProve;
     type Output = Vec<u8>;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.registered_proof)
+    }
 }
 
 /// Brings a range of the unsealed data back. Output: the number of bytes written.
@@ -370,6 +352,10 @@ pub struct Unseal {
 impl Task for Unseal {
     const STAGE: Stage = Stage::Unseal;
     type Output = u64;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.registered_proof.size)
+    }
 }
 
 /// A store as custom transfer processors (object storage) need to know it.
@@ -542,6 +528,10 @@ pub enum MakeParams {
 impl Task for MakeParams {
     const STAGE: Stage = Stage::MakeParams;
     type Output = bool;
+
+    fn sector_size(&self) -> Option<SectorSize> {
+        Some(self.sector_size)
+    }
 }
 
 #[cfg(test)]
@@ -558,14 +548,5 @@ mod tests {
             prover_id(u64::MAX)[..11],
             [255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0]
         );
-    }
-
-    #[test]
-    fn opaque_json_stays_as_it_is_but_on_one_line() {
-        let text = "{\"b\": 1,\n  \"a\": \"x\\ny\"}\r\n";
-        let opaque = Opaque::from_text(text).unwrap();
-        assert_eq!(opaque.text(), "{\"b\": 1,  \"a\": \"x\\ny\"}");
-        assert_eq!(serde_json::to_string(&opaque).unwrap(), opaque.text());
-        assert!(Opaque::from_text("{").is_err());
     }
 }

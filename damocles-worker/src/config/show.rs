@@ -1,7 +1,8 @@
 //! Every key with the value that holds, and where that comes from.
 
 use super::{Config, Loaded, Sealing, ThreadConfig};
-use damocles_types::ByteSize;
+use damocles_processor::{Stage, config::ChildConfig};
+use damocles_types::{ByteSize, SectorSize};
 use std::{collections::BTreeMap, fmt, time::Duration};
 use toml::{Table, Value};
 
@@ -82,6 +83,18 @@ impl Page<'_> {
         }));
     }
 
+    /// Behind what else its table has, unless it is there.
+    fn put_into(&mut self, table: &str, key: &str, value: Option<Value>) {
+        let there = |s: &Setting| s.table == table && s.key == key;
+        if value.is_none() || self.settings.iter().any(there) {
+            return;
+        }
+        let last = self.settings.iter().rposition(|s| s.table == table);
+        let behind = last.map_or(Vec::new(), |last| self.settings.split_off(last + 1));
+        self.put(table, key, value);
+        self.settings.extend(behind);
+    }
+
     /// Of a key as it is written.
     fn origin(&self, path: &str) -> Origin {
         let places = &self.loaded.places;
@@ -141,6 +154,7 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
         page.put(&table, "readonly", readonly);
     }
     processors(loaded, &mut page);
+    limits(config, &mut page);
     page.settings
 }
 
@@ -291,6 +305,45 @@ fn processors(loaded: &Loaded, page: &mut Page<'_>) {
                 }
             }
             value => page.put("processors", &key, Some(value)),
+        }
+    }
+}
+
+/// How long tasks may take, and nothing be heard of them, where nobody has said so: for the largest
+/// sectors that are sealed here.
+fn limits(config: &Config, page: &mut Page<'_>) {
+    let allowed = config
+        .threads
+        .iter()
+        .map(|t| &t.settings.sealing.allowed_sizes);
+    let largest = |sizes: &Vec<SectorSize>| sizes.iter().max().copied();
+    let any = SectorSize::ALL.last().copied();
+    let size = allowed
+        .map(|sizes| largest(sizes).or(any))
+        .max()
+        .flatten()
+        .or(any);
+    let Some(size) = size else { return };
+    for stage in Stage::ALL {
+        let of_stage = config.processors.stages.get(&stage);
+        let children = of_stage.map_or(&[][..], |s| s.children.as_slice());
+        let mut put = |table: String, suffix: &str, child: &ChildConfig| {
+            let longest = child.longest(stage, of_stage, size);
+            let silent = child.silence(stage, of_stage, size);
+            for (key, limit) in [("longest", longest), ("silent", silent)] {
+                page.put_into(&table, &format!("{key}{suffix}"), limit.and_then(time));
+            }
+        };
+        for (i, child) in children.iter().enumerate() {
+            put(format!("processors.{stage}[{i}]"), "", child);
+        }
+        if children.is_empty() {
+            let child = ChildConfig::default();
+            put(
+                "processors.limitation".to_owned(),
+                &format!(".{stage}"),
+                &child,
+            );
         }
     }
 }

@@ -321,7 +321,7 @@ fn run_maker(
         }
     };
     let answer = child
-        .run(&task, &Cancel::new(), &mut hear)
+        .run(&task, None, &Cancel::new(), &mut hear)
         .map_err(|error| failed(error.to_string()))?;
     match answer.err_msg {
         Some(text) => Err(failed(text)),

@@ -5,6 +5,7 @@ use crate::{
     parent::{
         calls::{Death, Reply},
         cancel::Cancel,
+        dump::Dump,
         limits::{Sign, Watch, in_words},
         pipes::{Event, Live},
         spec::ChildSpec,
@@ -13,6 +14,7 @@ use crate::{
     wire::{Request, Response, line},
 };
 use crossbeam_channel::{never, select_biased};
+use damocles_types::SectorSize;
 use parking_lot::{Condvar, Mutex};
 use serde_json::value::RawValue;
 use std::{
@@ -170,12 +172,18 @@ impl Child {
         self.shared.state.lock().restarts
     }
 
+    /// Where its bad answers are kept.
+    pub fn dump(&self) -> &Dump {
+        &self.shared.spec.dump
+    }
+
     /// Runs one task. Blocks until its answer, or until the child's limits are reached or a
     /// `cancel` that kills is called off: then the process is killed. Any `cancel` ends the
     /// wait for a process.
     pub(crate) fn run(
         &self,
         task: &RawValue,
+        size: Option<SectorSize>,
         cancel: &Cancel,
         hears: &mut dyn FnMut(Heard),
     ) -> Result<Response, ChildError> {
@@ -194,7 +202,7 @@ impl Child {
             live.input.send(text);
             let never = never();
             let mut gives_up = cancel.gives_up().unwrap_or(&never);
-            let mut watch = Some(Watch::new(self.shared.spec.limits, Instant::now()));
+            let mut watch = Some(Watch::new(self.shared.spec.limits.at(size), Instant::now()));
             let kill = |death| {
                 // the watcher kills it and ends the call; if it is gone, it has done so
                 let _ = live.events.send(Event::Kill(death));
@@ -252,7 +260,7 @@ impl Child {
         Death {
             reason: format!("its task was given up: {what} {}", in_words(most)),
             hint: Some(format!(
-                "if tasks like this need more, raise `{key}` in [[processors.{stage}]]"
+                "if tasks like this need more, raise `{key}` in [[processors.{stage}]], or limitation.{key}.{stage} for all"
             )),
         }
     }

@@ -33,7 +33,7 @@ fn run(child: &Arc<Child>, task: Box<RawValue>, cancel: &Cancel) -> (Receiver<He
     let (tell, heard): (Sender<Heard>, _) = unbounded();
     let (end, ended) = unbounded();
     thread::spawn(move || {
-        let result = child.run(&task, &cancel, &mut |note| {
+        let result = child.run(&task, None, &cancel, &mut |note| {
             let _ = tell.send(note);
         });
         let _ = end.send(result);
@@ -167,7 +167,7 @@ fn a_task_that_takes_too_long_or_is_silent_too_long_is_ended_with_a_hint() {
         ),
     ] {
         let child = start(ChildSpec {
-            limits,
+            limits: limits.into(),
             ..ChildSpec::shell(MUTE)
         });
         let (_, done) = run(&child, null(), &Cancel::new());
@@ -225,7 +225,7 @@ fn the_wait_for_a_process_can_be_called_off_and_times_may_be_endless() {
     let error = done.recv_timeout(LONG).unwrap().unwrap_err();
     assert_eq!(error, ChildError::Cancelled);
     // a cancel that came before begins nothing
-    let never = child.run(&null(), &cancel, &mut |note| panic!("{note:?}"));
+    let never = child.run(&null(), None, &cancel, &mut |note| panic!("{note:?}"));
     assert_eq!(never.unwrap_err(), ChildError::Cancelled);
     drop(child);
 }

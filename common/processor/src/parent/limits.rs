@@ -1,6 +1,7 @@
 //! How long a task may run, and how long its child may say nothing meanwhile. Pure: whoever
 //! waits for the answer asks, and acts.
 
+use damocles_types::SectorSize;
 use std::time::{Duration, Instant};
 
 /// When a task that has told of its progress is first said to be silent, and how often again.
@@ -20,6 +21,30 @@ pub struct Limits {
     pub longest: Option<Duration>,
     /// Between two words of the child about it.
     pub silent: Option<Duration>,
+}
+
+/// The same by the size of a task's sector; a task that does not tell its size counts as one of
+/// the largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsBySize([Limits; SectorSize::ALL.len()]);
+
+impl LimitsBySize {
+    pub fn of(limits: impl Fn(SectorSize) -> Limits) -> Self {
+        Self(SectorSize::ALL.map(limits))
+    }
+
+    pub(super) fn at(&self, size: Option<SectorSize>) -> Limits {
+        let place = SectorSize::ALL
+            .iter()
+            .position(|known| Some(*known) == size);
+        self.0[place.unwrap_or(SectorSize::ALL.len() - 1)]
+    }
+}
+
+impl From<Limits> for LimitsBySize {
+    fn from(limits: Limits) -> Self {
+        Self::of(|_| limits)
+    }
 }
 
 /// What is to be thought of a running task.
@@ -171,6 +196,19 @@ mod tests {
         let mut watch = Watch::new(limits, start);
         assert_eq!(watch.look(start + minutes(100_000)), Sign::Good);
         assert!(watch.next() > start);
+    }
+
+    #[test]
+    fn a_task_has_the_limits_of_its_size_and_one_without_those_of_the_largest() {
+        let by_size = LimitsBySize::of(|size| Limits {
+            longest: Some(Duration::from_secs(size.bytes())),
+            silent: None,
+        });
+        for size in SectorSize::ALL {
+            let most = Some(Duration::from_secs(size.bytes()));
+            assert_eq!(by_size.at(Some(size)).longest, most);
+        }
+        assert_eq!(by_size.at(None), by_size.at(Some(SectorSize::GiB64)));
     }
 
     #[test]

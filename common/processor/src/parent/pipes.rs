@@ -6,6 +6,7 @@ use crate::{
     kind::ready_line,
     parent::{
         calls::{Calls, Death},
+        dump::Dump,
         spec::ChildSpec,
         words::{self, Said},
     },
@@ -136,18 +137,23 @@ pub(super) fn spawn_stdout(
     stdout: impl Read + Send + 'static,
 ) -> io::Result<()> {
     let ready = ready_line(&spec.stage);
-    let name = spec.name.clone();
+    let (name, dump) = (spec.name.clone(), spec.dump.clone());
     thread::Builder::new()
         .name(format!("out {name}"))
         .spawn(move || {
-            let reason = read_stdout(&live, &name, &ready, BufReader::new(stdout));
+            let reason = read_stdout(&live, (&name, &dump), &ready, BufReader::new(stdout));
             let _ = live.events.send(Event::closed(reason));
         })?;
     Ok(())
 }
 
 /// Reads until the end or until something that is no protocol; says why it stopped.
-fn read_stdout(live: &Live, name: &str, ready: &str, mut stdout: impl BufRead) -> String {
+fn read_stdout(
+    live: &Live,
+    (name, dump): (&str, &Dump),
+    ready: &str,
+    mut stdout: impl BufRead,
+) -> String {
     let mut text = Vec::new();
     let mut first = true;
     let mut stray = 0;
@@ -201,6 +207,7 @@ fn read_stdout(live: &Live, name: &str, ready: &str, mut stdout: impl BufRead) -
             Err(_) if text.trim_ascii_start().first() != Some(&b'{') => {
                 stray += 1;
                 if stray <= STRAY_TOLD {
+                    dump.keep(name, live.pid, &text);
                     tracing::warn!(
                         child = name,
                         pid = live.pid,
@@ -211,9 +218,12 @@ fn read_stdout(live: &Live, name: &str, ready: &str, mut stdout: impl BufRead) -
             }
             // Nobody can tell which request this was the answer to: none may wait for it.
             Err(error) => {
+                let kept = dump.keep(name, live.pid, &text);
+                let kept = kept.map(|file| format!(", whole in {}", file.display()));
                 return format!(
-                    "it said something that is no answer ({error}): {:?}",
-                    shown()
+                    "it said something that is no answer ({error}): {:?}{}",
+                    shown(),
+                    kept.unwrap_or_default()
                 );
             }
         }

@@ -16,11 +16,12 @@ use crate::{
     wire::Response,
 };
 use crossbeam_channel::{Sender, bounded, select_biased};
-use damocles_types::Level;
+use damocles_types::{Level, SectorSize};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -67,6 +68,8 @@ pub struct ChildView {
     pub name: String,
     pub phase: Phase,
     pub restarts: u64,
+    /// Where its bad answers are kept.
+    pub dump: Option<PathBuf>,
 }
 
 /// One stage as an operator sees it.
@@ -235,7 +238,7 @@ impl Pool {
 
     fn run_text<T: Task, E: From<ProcessorError>>(
         &self,
-        make: impl FnOnce() -> Result<Box<RawValue>, E>,
+        make: impl FnOnce() -> Result<(Box<RawValue>, Option<SectorSize>), E>,
         cancel: &Cancel,
         observer: &mut dyn FnMut(Note),
     ) -> Result<Outcome<T::Output>, E> {
@@ -249,12 +252,12 @@ impl Pool {
             .get(&stage)
             .and_then(|children| children.get(start.child))
             .ok_or(ProcessorError::NoStage { stage })?;
-        let task = make()?;
+        let (task, size) = make()?;
 
         let mut started = Instant::now();
         let mut started_at = SystemTime::now();
         let mut ran_in = 0;
-        let answer = child.run(&task, cancel, &mut |heard| {
+        let answer = child.run(&task, size, cancel, &mut |heard| {
             observer(match heard {
                 Heard::Started { pid } => {
                     ran_in = pid;
@@ -276,7 +279,12 @@ impl Pool {
             observer(Note::Kernel(kernel.clone()));
         }
         Ok(Outcome {
-            output: output(stage, answer)?,
+            output: output(stage, answer).map_err(|(error, said)| {
+                if let Some(said) = said {
+                    child.dump().keep(child.name(), ran_in, said.as_bytes());
+                }
+                error
+            })?,
             queued_at,
             started_at,
             ended_at: SystemTime::now(),
@@ -388,6 +396,21 @@ impl Pool {
         }
     }
 
+    /// Keeps the bad answers of a child in a directory, or (none) no more. The child by its name, or by the
+    /// id of its present process; false: there is no such child.
+    pub fn dump(&self, child: &str, dir: Option<PathBuf>) -> bool {
+        let pid = child.parse::<u32>().ok();
+        let mut children = self.0.children.values().flatten();
+        let found = children.find(|known| {
+            let lives = matches!(known.phase(), Phase::Up { pid: now } if Some(now) == pid);
+            known.name() == child || lives
+        });
+        if let Some(found) = found {
+            found.dump().set(dir);
+        }
+        found.is_some()
+    }
+
     /// The stages and their children, for lists.
     pub fn view(&self) -> Vec<StageView> {
         let counts: Vec<(usize, u32)> = {
@@ -410,6 +433,7 @@ impl Pool {
                         name: child.name().to_owned(),
                         phase: child.phase(),
                         restarts: child.restarts(),
+                        dump: child.dump().dir(),
                     })
                     .collect(),
             })
@@ -430,30 +454,37 @@ fn not_done(stage: Stage, child: &str, error: ChildError) -> ProcessorError {
     }
 }
 
+/// The output, or why there is none; with what was said, where that is no answer to the task.
 fn output<T: serde::de::DeserializeOwned>(
     stage: Stage,
     answer: Response,
-) -> Result<T, ProcessorError> {
+) -> Result<T, (ProcessorError, Option<String>)> {
     if let Some(message) = answer.err_msg {
-        return Err(ProcessorError::Task {
+        let error = ProcessorError::Task {
             stage,
             message,
             level: answer.err_level.unwrap_or(Level::Permanent),
             hint: answer.hint,
-        });
+        };
+        return Err((error, None));
     }
     let bad = |reason: String| ProcessorError::BadOutput { stage, reason };
-    let text = answer
-        .output
-        .ok_or_else(|| bad("neither an output nor an error".to_owned()))?;
-    serde_json::from_str(text.get()).map_err(|error| bad(error.to_string()))
+    let Some(text) = answer.output else {
+        let reason = "neither an output nor an error".to_owned();
+        return Err((bad(reason), Some("null".to_owned())));
+    };
+    serde_json::from_str(text.get())
+        .map_err(|error| (bad(error.to_string()), Some(text.get().to_owned())))
 }
 
-fn text_of<T: Task>(task: &T) -> Result<Box<RawValue>, ProcessorError> {
-    serde_json::value::to_raw_value(task).map_err(|error| ProcessorError::BadOutput {
-        stage: T::STAGE,
-        reason: format!("the task has no JSON form: {error}"),
-    })
+/// The task as the child reads it, and the size of its sector.
+fn text_of<T: Task>(task: &T) -> Result<(Box<RawValue>, Option<SectorSize>), ProcessorError> {
+    let text =
+        serde_json::value::to_raw_value(task).map_err(|error| ProcessorError::BadOutput {
+            stage: T::STAGE,
+            reason: format!("the task has no JSON form: {error}"),
+        })?;
+    Ok((text, task.sector_size()))
 }
 
 fn not_startable(name: &str, error: ChildError) -> ProcessorError {

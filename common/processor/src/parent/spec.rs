@@ -7,7 +7,8 @@ use crate::{
     parent::{
         cancel::Cancel,
         child::Kill,
-        limits::Limits,
+        dump::Dump,
+        limits::{Limits, LimitsBySize},
         placement::{self, Environment},
         slots::ChildSlots,
     },
@@ -77,7 +78,9 @@ pub struct ChildSpec {
     pub on_demand: Option<Duration>,
     /// Its cgroup, removed after its end.
     pub cgroup: Option<String>,
-    pub limits: Limits,
+    pub limits: LimitsBySize,
+    /// Where its bad answers are kept, over all of its processes.
+    pub dump: Dump,
     pub(super) kill: Kill,
 }
 
@@ -98,7 +101,8 @@ impl ChildSpec {
             auto_restart: true,
             on_demand: None,
             cgroup: None,
-            limits: Limits::default(),
+            limits: LimitsBySize::default(),
+            dump: Dump::default(),
             kill: Kill::default(),
         }
     }
@@ -127,7 +131,8 @@ pub(super) fn plan(
         [] => (&fallback[..], Some(options.idle)),
         children => (children, None),
     };
-    let of_all = config.stages.get(&stage).map(|s| &s.envs);
+    let stage_config = config.stages.get(&stage);
+    let of_all = stage_config.map(|s| &s.envs);
     let pid = std::process::id();
     let one = |(index, child): (usize, &ChildConfig)| {
         let name = format!("{stage}-{index}");
@@ -136,6 +141,10 @@ pub(super) fn plan(
             let set = child.envs.entry(name.clone());
             set.or_insert_with(|| value.clone());
         }
+        let limits = LimitsBySize::of(|size| Limits {
+            longest: child.longest(stage, stage_config, size),
+            silent: child.silence(stage, stage_config, size),
+        });
         let args = child
             .args
             .clone()
@@ -155,10 +164,8 @@ pub(super) fn plan(
             auto_restart: child.auto_restart,
             on_demand,
             cgroup: placement::cgroup_name(&child, stage.name(), pid, index),
-            limits: Limits {
-                longest: child.longest,
-                silent: child.silence(stage),
-            },
+            limits,
+            dump: Dump::default(),
             kill: Kill::default(),
         };
         let slots = ChildSlots {
@@ -209,7 +216,8 @@ pub(super) fn daemon_spec(daemon: &ChildConfig, index: usize, options: &StartOpt
         auto_restart: daemon.auto_restart,
         on_demand: None,
         cgroup: placement::cgroup_name(daemon, "sealing_daemon", pid, index),
-        limits: Limits::default(),
+        limits: LimitsBySize::default(),
+        dump: Dump::default(),
         kill: Kill::default(),
     }
 }

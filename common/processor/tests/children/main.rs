@@ -130,6 +130,61 @@ fn a_child_that_dies_or_talks_nonsense_fails_its_tasks_for_now_and_is_replaced()
 }
 
 #[test]
+fn what_is_no_answer_is_kept_whole_while_somebody_wants_it() {
+    let fake = Fake::new();
+    let kept = tempfile::tempdir().unwrap();
+    let pool = fake.pool(|_| ()).unwrap();
+    let files = || {
+        let mut said: Vec<String> = kept
+            .path()
+            .read_dir()
+            .unwrap()
+            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        said.sort();
+        said
+    };
+    fake.tell("c2.once", "answer 7");
+    run(&pool).unwrap_err();
+    assert!(files().is_empty(), "nobody has asked for it");
+    assert!(!pool.dump("c2-9", Some(kept.path().to_owned())));
+    assert!(pool.dump("c2-0", Some(kept.path().to_owned())));
+    let told = &pool.view()[0].children[0].dump;
+    assert_eq!(told.as_deref(), Some(kept.path()));
+    fake.tell("c2.once", "answer 7");
+    run(&pool).unwrap_err();
+    assert_eq!(files(), ["7"]);
+    fake.tell("c2.once", "garbage");
+    let error = run(&pool).unwrap_err().to_string();
+    let place = kept.path().display().to_string();
+    assert!(error.contains(&place), "where it is whole: {error}");
+    assert_eq!(files(), ["7", "{Segmentation fault\n"]);
+    // its successor as well, by the id of its process
+    run(&pool).unwrap();
+    let pid = pid_of(&pool).unwrap();
+    fake.tell("c2.once", "stray");
+    run(&pool).unwrap();
+    assert_eq!(files().len(), 3);
+    assert!(pool.dump(&pid.to_string(), None));
+    fake.tell("c2.once", "answer 7");
+    run(&pool).unwrap_err();
+    assert_eq!(files().len(), 3);
+}
+
+#[test]
+fn a_stage_has_a_limit_of_its_own() {
+    let fake = Fake::new();
+    let pool = fake
+        .pool(|c| c["limitation"] = serde_json::json!({"longest": {"c2": "1ms"}}))
+        .unwrap();
+    fake.tell("c2.once", "silent");
+    let error = run(&pool).unwrap_err();
+    assert!(error.to_string().contains("longer than 1 ms"), "{error}");
+    let hint = error.failure().unwrap().hint.unwrap();
+    assert!(hint.contains("limitation.longest.c2"), "{hint}");
+}
+
+#[test]
 fn a_child_that_talks_nonsense_and_reads_nothing_fails_its_task() {
     let fake = Fake::new();
     let script = "echo c2 processor ready; head -c 1 >/dev/null; echo '{nonsense'; exec sleep 600";
