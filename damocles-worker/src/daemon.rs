@@ -387,8 +387,7 @@ fn check_plan(loaded: &Loaded, file: &Path) -> Result<(), Fatal> {
 fn programs(config: &Config) -> std::io::Result<Programs> {
     let own = std::env::current_exe()?;
     Ok(Programs {
-        // our own program has no such stage yet
-        synthetic: config.processors.is_foreign(Stage::SynthProof, &own),
+        synthetic: resources::synthetic(config),
         foreign_pc2: config.processors.is_foreign(Stage::Pc2, &own),
     })
 }

@@ -38,7 +38,7 @@ pub fn longest(stage: Stage, size: SectorSize) -> Option<Duration> {
         // the chain's deadline does, and whoever asks ends them by it
         Stage::WindowPost | Stage::WinningPost => return None,
         // making parameters takes what it takes; readers have limits of their own
-        Stage::MakeParams | Stage::ReadSectors => return None,
+        Stage::MakeParams | Stage::ReadSectors | Stage::Aggregate => return None,
     };
     Some(scaled(hours, size))
 }
@@ -60,7 +60,8 @@ pub const fn tells(stage: Stage) -> bool {
         | Stage::WindowPost
         | Stage::WinningPost
         | Stage::MakeParams
-        | Stage::ReadSectors => false,
+        | Stage::ReadSectors
+        | Stage::Aggregate => false,
     }
 }
 

@@ -117,10 +117,10 @@ pub fn threads(
     loaded.config.threads.iter().map(of).collect()
 }
 
-/// Whether synthetic proofs are made: by a program that the configuration names.
+/// Whether synthetic proofs are made: where the configuration says what makes them.
 pub fn synthetic(config: &Config) -> bool {
     let stage = config.processors.stages.get(&Stage::SynthProof);
-    stage.is_some_and(|stage| stage.children.iter().any(|child| child.bin.is_some()))
+    stage.is_some_and(|stage| !stage.children.is_empty())
 }
 
 #[cfg(test)]

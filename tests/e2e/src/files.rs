@@ -57,6 +57,15 @@ impl Files {
         }
     }
 
+    /// Sectors with synthetic proofs, and the stage that makes them behind a gate.
+    pub fn synthetic() -> Self {
+        Self {
+            manager: config("manager.synthetic.cfg"),
+            worker: config("worker.synthetic.toml"),
+            ..Self::gated()
+        }
+    }
+
     /// Two threads with PC2 and C2 behind gates, two miners, and a chain that is not the house's.
     pub fn elsewhere() -> Self {
         Self {

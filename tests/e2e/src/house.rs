@@ -87,7 +87,14 @@ impl House {
     /// is how many sector numbers the manager may hand out. Its processes carry the mark that
     /// this process carries, or one of their own.
     pub fn new(home: &Path, files: Files, sectors: u64) -> Result<Self> {
-        for dir in ["logs", "persist", "threads", "gates/pc2", "gates/c2"] {
+        for dir in [
+            "logs",
+            "persist",
+            "threads",
+            "gates/pc2",
+            "gates/c2",
+            "gates/synth_proof",
+        ] {
             fs::create_dir_all(home.join(dir))
                 .with_context(|| format!("{} cannot be made", home.join(dir).display()))?;
         }

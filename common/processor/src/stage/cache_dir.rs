@@ -12,12 +12,14 @@ pub(super) const TREE_D: &str = "sc-02-data-tree-d.dat";
 const LAYER: &str = "sc-02-data-layer-";
 const TREE_C: &str = "sc-02-data-tree-c";
 const TREE_R: &str = "sc-02-data-tree-r-last";
-const SYNTHETIC: &str = "syn-porep-vanilla-proofs.dat";
+pub(super) const SYNTHETIC: &str = "syn-porep-vanilla-proofs.dat";
 
 /// What PC1 knows about its layers.
 pub(super) const PC1_MARK: &str = ".pc1.json";
 /// What PC2 knows about its trees and the sealed file.
 pub(super) const PC2_MARK: &str = ".pc2.json";
+/// Whose answers the synthetic proofs are, once they have been tried.
+pub(super) const SYNTHETIC_MARK: &str = ".synthetic.json";
 /// Upstream's sign that a PC2 was interrupted.
 pub const PC2_RUNNING: &str = ".pc2_running";
 const LOCK: &str = ".lock";
@@ -84,11 +86,22 @@ pub fn clear_trees(dir: &Path) -> io::Result<()> {
     sync(dir)
 }
 
-/// Removes the layers and the marks of PC1 and PC2: the next PC1 starts from nothing. For
+/// Removes the layers, the answers out of them, and the marks: the next PC1 starts from nothing. For
 /// a sector whose ticket has expired.
 pub fn clear_layers(dir: &Path) -> io::Result<()> {
     let mut gone = layers(dir)?;
-    gone.extend([PC1_MARK, PC2_MARK].map(str::to_owned));
+    gone.extend([PC1_MARK, PC2_MARK, SYNTHETIC_MARK, SYNTHETIC].map(str::to_owned));
+    remove(dir, &gone)?;
+    sync(dir)
+}
+
+/// Removes what C1 needs no more once there are synthetic proofs: layers, tree-c, tree-d. The
+/// marks of PC1 and PC2 go with what they are of. Safe to run again.
+pub(super) fn clear_what_synthetic_proofs_replace(dir: &Path) -> io::Result<()> {
+    let gone = names(
+        dir,
+        &[LAYER, "sc-02-data-tree-d", TREE_C, PC1_MARK, PC2_MARK],
+    )?;
     remove(dir, &gone)?;
     sync(dir)
 }
@@ -103,6 +116,7 @@ pub fn clear_cache(dir: &Path) -> io::Result<()> {
             "sc-02-data-tree-d",
             TREE_C,
             SYNTHETIC,
+            SYNTHETIC_MARK,
             PC1_MARK,
             PC2_MARK,
             PC2_RUNNING,

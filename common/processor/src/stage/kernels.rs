@@ -37,7 +37,7 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
         Stage::Pc2 | Stage::SnapEncode => hashes(cpu),
         Stage::Transfer => ("—".to_owned(), "it copies files", &[][..]),
         Stage::ReadSectors => ("—".to_owned(), "it reads files", &[][..]),
-        Stage::SynthProof | Stage::Unseal => (
+        Stage::Unseal => (
             "—".to_owned(),
             "this version has no program for it",
             &[][..],
@@ -47,7 +47,7 @@ fn of(stage: Stage, cpu: Cpu) -> StageKernel {
         | Stage::WindowPost
         | Stage::WinningPost
         | Stage::MakeParams => proofs(cpu),
-        Stage::C1 | Stage::Aggregate => (
+        Stage::C1 | Stage::SynthProof | Stage::Aggregate => (
             "filecoin-proofs".to_owned(),
             "there is no kernel of ours for it yet",
             &[][..],

@@ -28,6 +28,7 @@ mod snap_encode;
 mod snap_own;
 mod snap_prove;
 mod source;
+mod synth;
 #[cfg(test)]
 mod test_sectors;
 mod tree_d;
@@ -94,8 +95,9 @@ fn dispatch(
         Stage::ReadSectors => run(task, read_sectors::run),
         Stage::Aggregate => run(task, |t| aggregate::run(&t, context)),
         Stage::SnapProve => run(task, |t| snap_prove::run(t, context)),
-        // Their tasks are defined; the work comes with the plans that need it.
-        Stage::SynthProof | Stage::Unseal => Err(TaskError::permanent(format!(
+        Stage::SynthProof => run(task, |t| synth::run(&t, context)),
+        // Its task is defined; the work comes with the plan that needs it.
+        Stage::Unseal => Err(TaskError::permanent(format!(
             "this version has no program for {stage}"
         ))
         .hint(format!("name one in [[processors.{stage}]]"))),

@@ -4,6 +4,7 @@
 mod sector;
 mod c2;
 mod aggregate;
+mod synth;
 
 use damocles_processor::{
     Cancel, Note, Opaque, Pool, RawProcessors,

@@ -2,9 +2,9 @@
 
 use damocles_processor::{
     Cancel, Opaque, Pool, Processors, Stage, StartOptions, prover_id,
-    task::{AddPieces, C1, Pc1, Pc2, Pc2Output, Piece, PieceFile},
+    task::{AddPieces, C1, Pc1, Pc2, Pc2Output, Piece, PieceFile, SynthProof},
 };
-use damocles_types::{PaddedSize, PieceInfo, SealProof, SectorSize};
+use damocles_types::{PaddedSize, PieceInfo, SealProof, SectorSize, proof::SealVersion};
 use std::{fs, path::PathBuf};
 
 pub(crate) const PROOF: SealProof = SealProof::interactive(SectorSize::KiB2);
@@ -15,6 +15,7 @@ pub(crate) struct Sector {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) pool: Pool,
     pub(crate) number: u64,
+    pub(crate) proof: SealProof,
 }
 
 pub(crate) fn start(processors: &Processors) -> Pool {
@@ -28,6 +29,19 @@ impl Sector {
             dir: tempfile::tempdir().unwrap(),
             pool: start(&Processors::default()),
             number,
+            proof: PROOF,
+        }
+    }
+
+    /// One whose challenges are answered beforehand.
+    pub(crate) fn synthetic(number: u64) -> Self {
+        let proof = SealProof {
+            version: SealVersion::V1_1Synthetic,
+            ..PROOF
+        };
+        Self {
+            proof,
+            ..Self::new(number)
         }
     }
 
@@ -44,7 +58,7 @@ impl Sector {
 
     pub(crate) fn add_pieces(&self, pieces: Vec<Piece>) -> Vec<PieceInfo> {
         self.run(&AddPieces {
-            seal_proof_type: PROOF,
+            seal_proof_type: self.proof,
             pieces,
             staged_filepath: self.path("staged"),
         })
@@ -64,7 +78,7 @@ impl Sector {
 
     pub(crate) fn pc1(&self, ticket: u8, piece_infos: &[PieceInfo]) -> Pc1 {
         Pc1 {
-            registered_proof: PROOF,
+            registered_proof: self.proof,
             cache_path: self.path("cache"),
             in_path: self.path("staged"),
             out_path: self.path("sealed"),
@@ -91,13 +105,31 @@ impl Sector {
         piece_infos: &[PieceInfo],
     ) -> C1 {
         C1 {
-            registered_proof: PROOF,
+            registered_proof: self.proof,
             cache_path: self.path("cache"),
             sealed_file: self.path("sealed"),
             prover_id: prover_id(MINER),
             sector_id: self.number,
             ticket: [ticket; 32],
             seed: [7; 32],
+            pre_commit_output,
+            piece_infos: piece_infos.to_vec(),
+        }
+    }
+
+    pub(crate) fn synth_proof(
+        &self,
+        ticket: u8,
+        pre_commit_output: Pc2Output,
+        piece_infos: &[PieceInfo],
+    ) -> SynthProof {
+        SynthProof {
+            registered_proof: self.proof,
+            cache_path: self.path("cache"),
+            sealed_file: self.path("sealed"),
+            prover_id: prover_id(MINER),
+            sector_id: self.number,
+            ticket: [ticket; 32],
             pre_commit_output,
             piece_infos: piece_infos.to_vec(),
         }

@@ -5,7 +5,7 @@
 use crate::{
     document::Output,
     event::Event,
-    plans::{Step, Stop, steps::verify},
+    plans::{Step, Stop},
     stores::SectorPaths,
 };
 use damocles_processor::{
@@ -88,8 +88,7 @@ fn repair(step: &mut Step<'_>, paths: &SectorPaths) -> Result<(), Stop> {
 }
 
 pub fn synthetic(step: &mut Step<'_>) -> Result<Event, Stop> {
-    // before the layers go that it answers from
-    verify::once(step)?;
+    // the stage tries what it makes before the layers go: no look of `verify_after_pc2` is needed
     let (allocated, paths) = (step.allocated()?, step.paths()?);
     let phases = &step.document()?.phases;
     let ticket = phases.ticket.ok_or_else(|| Stop::lacking("the ticket"))?;

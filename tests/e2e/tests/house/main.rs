@@ -5,6 +5,7 @@ mod mounts;
 mod road;
 
 mod kill_worker;
+mod synthetic;
 mod kill_manager;
 mod lost_manager;
 mod branches;
