@@ -1,6 +1,6 @@
 //! Entry point of damocles-manager: parse, run, exit code.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use damocles_daemon::{build, exit, log, runtime};
 use damocles_manager::{
     cli::{self, Cli, Command, DaemonCommand},
@@ -24,6 +24,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             println!("{}", build::version());
             Ok(())
         }
+        Command::Completions(args) => args.run(Cli::command()),
+        Command::Man(args) => args.run(Cli::command()),
         Command::Processor { stage, kernel } => daemon::processor(&stage, kernel),
         Command::Daemon(DaemonCommand::Init) => cli::init(&cli::home(cli.home.as_deref())?),
         Command::Daemon(DaemonCommand::Run(args)) => {

@@ -20,6 +20,7 @@ pub mod tls;
 pub mod http;
 pub mod metrics;
 pub mod pages;
+pub mod shell;
 pub mod patience;
 pub mod database;
 pub mod auth;

@@ -1,5 +1,6 @@
 //! What monitoring reads: `/metrics` (Prometheus text), `/healthcheck` (the process answers)
-//! and `/readiness` (it can do its work, or what it waits for).
+//! and `/readiness` (it can do its work, or what it waits for); the two also as `/healthz` and
+//! `/readyz`, as clusters call them.
 
 use axum::{
     Json, Router,
@@ -122,20 +123,23 @@ impl Metrics {
     }
 }
 
-/// Routes `/metrics`, `/healthcheck` and `/readiness`.
+/// Routes `/metrics`, `/healthcheck`, `/readiness`, `/healthz` and `/readyz`.
 pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
     Router::new()
         .route("/metrics", get(text))
         .with_state(metrics)
-        .route(
-            "/healthcheck",
-            get(|| async { Json(json!({"status": "OK"})) }),
-        )
+        .route("/healthcheck", get(alive))
+        .route("/healthz", get(alive))
         .merge(
             Router::new()
                 .route("/readiness", get(ready))
+                .route("/readyz", get(ready))
                 .with_state(readiness),
         )
+}
+
+async fn alive() -> impl IntoResponse {
+    Json(json!({"status": "OK"}))
 }
 
 async fn text(State(metrics): State<Metrics>) -> impl IntoResponse {
@@ -156,7 +160,9 @@ async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::{body::Body, extract::Request};
     use prometheus_client::metrics::counter::Counter;
+    use tower::Service as _;
 
     #[tokio::test]
     async fn a_registered_counter_is_rendered_and_readiness_changes() {
@@ -175,6 +181,30 @@ mod tests {
         readiness.ready();
         readiness.until_ready().await;
         assert_eq!(readiness.reason(), None);
+    }
+
+    #[tokio::test]
+    async fn clusters_find_the_same_under_their_own_names() {
+        let readiness = Readiness::waiting("the node");
+        let mut routes = router(Metrics::new("damocles"), readiness.clone());
+        let mut status = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            routes.call(request).await.unwrap().status()
+        };
+        for path in ["/healthcheck", "/healthz", "/metrics"] {
+            assert_eq!(status(path).await, StatusCode::OK, "{path}");
+        }
+        for path in ["/readiness", "/readyz"] {
+            assert_eq!(
+                status(path).await,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{path}"
+            );
+        }
+        readiness.ready();
+        for path in ["/readiness", "/readyz"] {
+            assert_eq!(status(path).await, StatusCode::OK, "{path}");
+        }
     }
 
     #[test]

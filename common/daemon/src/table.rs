@@ -102,16 +102,24 @@ fn fit(cell: &str, width: usize) -> String {
 
 /// Columns of the terminal that stdout is; None: it is a file or a pipe, which take any width.
 pub fn terminal_width() -> Option<usize> {
+    terminal_size().map(|(columns, _)| columns)
+}
+
+/// Columns and lines of it.
+pub fn terminal_size() -> Option<(usize, usize)> {
     if !std::io::stdout().is_terminal() {
         return None;
     }
-    let told = std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok());
-    Some(told.or_else(asked).unwrap_or(80))
+    let told = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let asked = asked();
+    let columns = told("COLUMNS").or(asked.map(|(columns, _)| columns));
+    let lines = told("LINES").or(asked.map(|(_, lines)| lines));
+    Some((columns.unwrap_or(80), lines.unwrap_or(24)))
 }
 
 /// What the terminal itself says.
 #[expect(unsafe_code, reason = "the terminal's size has no safe call in std")]
-fn asked() -> Option<usize> {
+fn asked() -> Option<(usize, usize)> {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
@@ -120,7 +128,8 @@ fn asked() -> Option<usize> {
     };
     // SAFETY: TIOCGWINSZ writes one winsize, and `size` is one that lives through the call.
     let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (answer == 0 && size.ws_col > 0).then(|| usize::from(size.ws_col))
+    let told = answer == 0 && size.ws_col > 0 && size.ws_row > 0;
+    told.then(|| (usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use damocles_daemon::{
     exit::{Exit, Fatal},
     log::LogArgs,
     net::Listen,
-    pages,
+    pages, shell,
 };
 use damocles_processor::KernelChoice;
 pub use db::DbArgs;
@@ -70,6 +70,16 @@ pub enum Command {
     Config(ConfigArgs),
     /// Back up, check and move the database
     Db(DbArgs),
+    /// Print what a shell reads to complete the command line
+    #[command(after_help = "\
+Example:
+  damocles-manager completions bash > /etc/bash_completion.d/damocles-manager")]
+    Completions(shell::CompletionsArgs),
+    /// Write the manual pages of all commands
+    #[command(after_help = "\
+Example:
+  damocles-manager man /usr/local/share/man/man1 && man damocles-manager-util-info")]
+    Man(shell::ManArgs),
     /// Print the version
     Version,
     /// Compute one stage for a parent process, by lines on stdin and stdout
@@ -319,6 +329,8 @@ mod tests {
             "damocles-manager db backup /x --api 127.0.0.1:1789 --json",
             "damocles-manager db restore /x --json",
             "damocles-manager db check --mend --no-stores --json",
+            "damocles-manager completions zsh",
+            "damocles-manager man /tmp/man1",
             "damocles-manager version",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
