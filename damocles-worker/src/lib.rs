@@ -4,6 +4,7 @@
 
 pub mod stores;
 pub mod hardware;
+pub mod pipeline;
 pub mod endpoint;
 pub mod managers;
 pub mod connection;

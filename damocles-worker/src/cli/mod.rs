@@ -10,11 +10,12 @@ mod params;
 mod plan;
 mod processor;
 mod say;
+mod sealcalc;
 mod store;
 mod worker;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use damocles_daemon::{build, exit, log, pages};
+use damocles_daemon::{build, exit, log, pages, shell};
 use say::say;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -55,6 +56,8 @@ enum Command {
     Worker(worker::Args),
     /// Proof parameters: make, fetch, check
     Params(params::Args),
+    /// How many sectors a machine seals, from stage times and how many run at once
+    Sealcalc(sealcalc::Args),
     /// Make files that several sectors share
     Generator(generator::Args),
     /// What computes each stage on this machine's CPU, and why
@@ -63,6 +66,16 @@ enum Command {
     Bench(bench::Args),
     /// Compute one stage for a daemon, over stdin and stdout (started by the daemon itself)
     Processor(processor::Args),
+    /// Print what a shell reads to complete the command line
+    #[command(after_help = "\
+Example:
+  damocles-worker completions bash > /etc/bash_completion.d/damocles-worker")]
+    Completions(shell::CompletionsArgs),
+    /// Write the manual pages of all commands
+    #[command(after_help = "\
+Example:
+  damocles-worker man /usr/local/share/man/man1 && man damocles-worker-plan-check")]
+    Man(shell::ManArgs),
     /// Show the version
     Version,
 }
@@ -114,11 +127,14 @@ fn run(args: Args) -> anyhow::Result<()> {
             log::init(&args.log, "warn")?;
             generator::run(&generator)
         }
+        Command::Sealcalc(args) => sealcalc::run(&args),
         Command::Kernels(kernels) => kernels::run(&kernels),
         Command::Bench(bench) => {
             log::init(&args.log, "warn")?;
             bench::run(&bench)
         }
+        Command::Completions(args) => args.run(Args::command()),
+        Command::Man(args) => args.run(Args::command()),
         Command::Version => say(format_args!("damocles-worker {}", build::version())),
     }
 }
