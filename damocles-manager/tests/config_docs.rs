@@ -138,9 +138,12 @@ fn rpc_page() -> String {
     ));
     for (name, declared) in &all {
         let permission = match name.as_str() {
-            "VenusWorker.WorkerPause" | "VenusWorker.WorkerResume" | "VenusWorker.WorkerDrain" => {
-                "write"
-            }
+            "VenusWorker.WorkerPause"
+            | "VenusWorker.WorkerResume"
+            | "VenusWorker.WorkerAbort"
+            | "VenusWorker.WorkerKill"
+            | "VenusWorker.WorkerDrain"
+            | "VenusWorker.WorkerDump" => "write",
             _ => "read",
         };
         if name.starts_with("VenusWorker.") {

@@ -146,6 +146,10 @@ struct Inner {
     standing: Standing,
     entrances: Vec<Entrance>,
     resume_at: Option<State>,
+    /// Why the sector is given up.
+    reason: Option<String>,
+    /// The next wait, or the one that is on, ends at once.
+    nudged: bool,
     /// Calls off the task that the thread waits for.
     cancel: Option<Cancel>,
 }
@@ -164,6 +168,8 @@ impl Default for Control {
                 standing: Standing::Working,
                 entrances: Vec::new(),
                 resume_at: None,
+                reason: None,
+                nudged: false,
                 cancel: None,
             }),
             changed: Condvar::new(),
@@ -208,11 +214,40 @@ impl Control {
         Ok(action)
     }
 
+    /// A person gives the paused sector up, and says why.
+    pub fn abort(&self, reason: String) -> Result<Action, Refused> {
+        let mut inner = self.inner.lock();
+        let to = Command::ResumeAt(State::Aborted);
+        let action = decide(inner.standing, to, &inner.entrances)?;
+        (inner.standing, inner.resume_at) = (Standing::Working, Some(State::Aborted));
+        inner.reason = Some(reason);
+        drop(inner);
+        self.changed.notify_all();
+        Ok(action)
+    }
+
+    /// What the person said who let the thread go on.
+    pub fn take_reason(&self) -> Option<String> {
+        self.inner.lock().reason.take()
+    }
+
     /// The daemon stops; for good.
     pub fn stop(&self) {
         let mut inner = self.inner.lock();
         inner.standing = Standing::Stopping;
         inner.call_off();
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Something has changed that a waiting thread should look at. `leave_off`: what it stands in a
+    /// queue for is not wanted any more; a running computation goes on.
+    pub fn nudge(&self, leave_off: bool) {
+        let mut inner = self.inner.lock();
+        inner.nudged = true;
+        if leave_off {
+            inner.call_off();
+        }
         drop(inner);
         self.changed.notify_all();
     }
@@ -226,13 +261,16 @@ impl Control {
         self.inner.lock().interrupt()
     }
 
-    /// Waits, unless interrupted.
+    /// Waits, unless interrupted. A nudge ends it early.
     pub fn wait(&self, duration: Duration) -> Result<(), Interrupt> {
         let until = Instant::now() + duration.min(LONGEST_WAIT);
         let mut inner = self.inner.lock();
         loop {
             if let Some(interrupt) = inner.interrupt() {
                 return Err(interrupt);
+            }
+            if std::mem::take(&mut inner.nudged) {
+                return Ok(());
             }
             if self.changed.wait_until(&mut inner, until).timed_out() {
                 return inner.interrupt().map_or(Ok(()), Err);
@@ -284,7 +322,7 @@ impl Control {
             (Standing::Stopping, _) => {}
         }
         inner.entrances = entrances;
-        inner.resume_at = None;
+        (inner.resume_at, inner.reason) = (None, None);
         self.changed
             .wait_while(&mut inner, |i| i.standing == Standing::Paused);
         match inner.standing {
@@ -409,6 +447,43 @@ mod tests {
         assert_eq!(first, Err(Interrupt::Pause));
         assert_eq!(resumed, Ok(Some(State::Allocated)));
         assert_eq!(control.standing(), Standing::Working);
+    }
+
+    #[test]
+    fn only_a_paused_sector_is_given_up_and_its_reason_is_for_that_pause() {
+        let control = Control::default();
+        assert_eq!(control.abort("x".into()), Err(Refused::NotPaused));
+        assert_eq!(control.take_reason(), None);
+        let control = Arc::new(control);
+        let paused = Arc::clone(&control);
+        let entrances = vec![Entrance {
+            state: State::Aborted,
+            closed: None,
+        }];
+        let thread = thread::spawn(move || paused.stay_paused(Because::Failed, entrances));
+        let begun = Instant::now();
+        while control.standing() != Standing::Paused {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            thread::yield_now();
+        }
+        let to = Action::Continue(Some(State::Aborted));
+        assert_eq!(control.abort("its disk fails".into()), Ok(to));
+        assert_eq!(thread.join().unwrap(), Ok(Some(State::Aborted)));
+        assert_eq!(control.take_reason().as_deref(), Some("its disk fails"));
+        assert_eq!(control.take_reason(), None);
+    }
+
+    #[test]
+    fn a_nudge_ends_one_wait_also_one_that_begins_later() {
+        let control = Control::default();
+        let cancel = control.cancel();
+        control.nudge(false);
+        assert_eq!(control.wait(Duration::from_secs(600)), Ok(()));
+        assert!(!cancel.is_cancelled());
+        assert_eq!(control.wait(Duration::ZERO), Ok(()));
+        control.nudge(true);
+        assert!(cancel.is_cancelled(), "what it stands in a queue for");
+        assert_eq!(control.interrupt(), None, "it goes on");
     }
 
     #[test]

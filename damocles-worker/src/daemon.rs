@@ -4,6 +4,8 @@
 use crate::{
     config::{self, Attached, Config, Loaded, MainFile, Profile, ThreadConfig, WantedProfile},
     control::Control,
+    disks::Disks,
+    figures::Figures,
     greeting::Greeter,
     hardware::{Hardware, Roots},
     manager::{CallError, Manager},
@@ -165,13 +167,22 @@ async fn serve(config: Config, main: Arc<MainFile>, reload: Reload) -> anyhow::R
     };
     let readiness = Readiness::waiting("the manager");
     let registry = Metrics::new("damocles_worker");
-    metrics::register(
-        &registry,
-        seats.iter().map(|s| Arc::clone(&s.board)).collect(),
-    );
+
+    let drain = drain_of(&seats);
+    let disks = Disks::new(&config, &attached);
+    let figures = Figures::default();
+    let sources = metrics::Sources {
+        boards: seats.iter().map(|s| Arc::clone(&s.board)).collect(),
+        drain: drain.clone(),
+        figures: figures.clone(),
+        calls: manager.calls().clone(),
+        pool: Some(pool.clone()),
+        disks: Some(disks.clone()),
+    };
+    metrics::register(&registry, sources);
 
     let mut services = Services::new(stop.clone());
-    let stop_watchdog = stop.clone();
+    let (stop_watchdog, stop_disks) = (stop.clone(), stop.clone());
     let monitoring = router(registry, readiness.clone());
     if let Some(listen_on) = config.metrics {
         let (listener, address) = listen(listen_on, "[metrics] http_listen").await?;
@@ -181,10 +192,11 @@ async fn serve(config: Config, main: Arc<MainFile>, reload: Reload) -> anyhow::R
             serve_http(listener, monitoring.clone(), stop.clone()),
         );
     }
-    let drain = Drain::default();
     let worker_rpc = WorkerRpc {
         seats: Arc::clone(&seats),
         drain: drain.clone(),
+        pool: Some(pool.clone()),
+        disks: Some(disks.clone()),
     };
     tracing::info!(%address, "RPC");
     let routes = rpc::router(worker_rpc, guard, monitoring);
@@ -215,6 +227,7 @@ async fn serve(config: Config, main: Arc<MainFile>, reload: Reload) -> anyhow::R
             clock: Arc::new(SystemClock),
             static_trees: config.processors.static_tree_d.clone(),
             programs: programs(&config)?,
+            figures,
         },
         seats,
         readiness,
@@ -223,6 +236,10 @@ async fn serve(config: Config, main: Arc<MainFile>, reload: Reload) -> anyhow::R
         stop,
     };
     services.spawn("sealing", sealing.run());
+    services.spawn("disks", async move {
+        disks.watch(stop_disks).await;
+        Ok(())
+    });
     services.spawn("watchdog", systemd::watchdog(stop_watchdog));
     systemd::ready();
     let result = services.run(LONGEST_STOP).await;
@@ -262,6 +279,19 @@ async fn serve_http(
 ) -> anyhow::Result<()> {
     http::serve(listener, routes, stop).await;
     Ok(())
+}
+
+/// As it was ordered before a restart.
+fn drain_of(seats: &[Seat]) -> Drain {
+    let databases = seats.iter().filter_map(|seat| seat.board.database());
+    let drain = Drain::found(&databases.collect::<Vec<_>>());
+    if let Some(to) = drain.to() {
+        tracing::warn!(
+            hint = "`damocles-worker worker undrain` ends it",
+            "this worker drains, as it did before the restart: no sector is begun, those in work go on to: {to}"
+        );
+    }
+    drain
 }
 
 /// The databases of all sealing threads as one: what fails there stops its thread only, and is

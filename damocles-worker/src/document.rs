@@ -80,6 +80,9 @@ pub struct Phases {
     /// A precommit with this ticket was handed to the manager.
     #[serde(default)]
     pub precommit_sent: bool,
+    /// It is being handed in: whether the manager has it is not known before it answers.
+    #[serde(default)]
+    pub precommit_asked: bool,
     /// The precommit failed on chain: ask for a new message.
     pub pc2_re_submit: bool,
     pub persist_instance: Option<String>,
@@ -172,7 +175,7 @@ impl Document {
             | S::Unsealed => false,
         };
         // a document of an older version has only its state
-        by_state || self.phases.precommit_sent
+        by_state || self.phases.precommit_sent || self.phases.precommit_asked
     }
 
     /// Whether the finding is there; the large ones lie beside the document.

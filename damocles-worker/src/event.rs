@@ -98,6 +98,7 @@ impl Event {
             Self::SubmitPC => {
                 phases.pc2_re_submit = false;
                 phases.precommit_sent = true;
+                phases.precommit_asked = false;
             }
             Self::ReSubmitPC => {
                 phases.pc2_re_submit = true;
@@ -113,7 +114,7 @@ impl Event {
                 phases.pc2 = None;
                 phases.verified = false;
                 // the chain takes none with that ticket any more
-                phases.precommit_sent = false;
+                (phases.precommit_sent, phases.precommit_asked) = (false, false);
                 // the manager may hold the precommit with the old ticket
                 phases.pc2_re_submit = true;
                 outputs.drop.push(Output::Pc1);

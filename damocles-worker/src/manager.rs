@@ -8,6 +8,7 @@ use crate::{
     config::Profile,
     connection::{Client, Speaker},
     endpoint::ManagerAddr,
+    figures::Calls,
 };
 use damocles_api::{
     caller::Caller,
@@ -84,6 +85,24 @@ pub enum CallError {
     Stopping,
 }
 
+impl CallError {
+    /// In a word, for counting.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::SectorOver(_) => "sector_over",
+            Self::SectorUnknown(_) => "sector_unknown",
+            Self::NotOwner(_) => "not_owner",
+            Self::NotNow { .. } => "not_now",
+            Self::Unsupported(_) => "unsupported",
+            Self::Denied { .. } => "denied",
+            Self::Failed { .. } => "failed",
+            Self::Away { .. } => "away",
+            Self::Garbled { .. } => "garbled",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 /// The manager; clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Manager {
@@ -103,6 +122,7 @@ struct Shared {
     /// Cleared when the manager answers that it has no timelines, until it was away: then it
     /// may be another one.
     keeps_timelines: AtomicBool,
+    calls: Calls,
     /// Who answered last, and when; forgotten whenever a call got no answer.
     identity: Mutex<Option<(Instant, Option<ManagerIdentity>)>>,
 }
@@ -129,6 +149,7 @@ impl Manager {
                 runtime,
                 stop,
                 keeps_timelines: AtomicBool::new(true),
+                calls: Calls::default(),
                 identity: Mutex::new(None),
             }),
         })
@@ -184,11 +205,17 @@ impl Manager {
         }
     }
 
+    /// What was asked, how often and how long, over all that speak to the manager.
+    pub fn calls(&self) -> &Calls {
+        &self.shared.calls
+    }
+
     async fn answer<T>(
         &self,
         method: &'static str,
         call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, CallError> {
+        let begun = Instant::now();
         let timeout = self.shared.connection.timeout;
         let managers = &self.shared.connection.addr;
         let answer = match tokio::time::timeout(timeout, call(&self.rpc)).await {
@@ -202,6 +229,8 @@ impl Manager {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.classify(method, error)),
         };
+        let kind = answer.as_ref().err().map(CallError::kind);
+        self.shared.calls.ended(method, begun.elapsed(), kind);
         if let Err(CallError::Away { .. } | CallError::Garbled { .. }) = answer {
             self.forget_identity();
             self.shared.keeps_timelines.store(true, Ordering::Relaxed);

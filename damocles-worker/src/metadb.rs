@@ -8,6 +8,7 @@
 
 use crate::{
     document::{Document, Output, VERSION},
+    draining::Order,
     stores::{Database, SealingStore, Seen, StoreError, look},
 };
 use damocles_api::{
@@ -42,6 +43,8 @@ const LAST: &[u8] = b"last";
 const REQUEST: &[u8] = b"request";
 /// Key of the ended attempts of sectors before this one that the manager has not heard of.
 const FORMER: &[u8] = b"former";
+/// Key of the last order to drain, or to work again.
+const ORDER: &[u8] = b"order";
 /// Of so many sectors before this one at most; a manager that takes news of none of them for
 /// longer has other things to learn.
 const MOST_FORMER: usize = 16;
@@ -372,6 +375,25 @@ impl MetaDb {
                     Ok(new.id.clone())
                 }
             }
+        })
+    }
+
+    /// The last order to drain, or to work again.
+    pub fn order(&self) -> Result<Option<Order>, MetaError> {
+        self.records.read(|t| Ok(t.get_json(SECTOR, ORDER)?))
+    }
+
+    /// Writes an order down; an older one than that which is there changes nothing.
+    pub fn give_order(&self, order: &Order) -> Result<(), MetaError> {
+        self.records.transact(Synced, |t| {
+            let known = t.get(SECTOR, ORDER)?;
+            if known
+                .json::<Order>()?
+                .is_none_or(|known| known.at <= order.at)
+            {
+                t.put_json(&known, order)?;
+            }
+            Ok(())
         })
     }
 

@@ -4,11 +4,10 @@
 //! Upstream's `WorkerSetEnv` and `WorkerRemoveEnv` are not offered: they would let a caller
 //! change the environment of every later child.
 
-use crate::{
-    control::{Command, Control, Refused, Standing},
-    threads::drain::Drain,
-    view::Board,
-};
+mod methods;
+
+pub use methods::{Seat, WorkerRpc};
+
 use axum::{
     Router,
     body::to_bytes,
@@ -16,27 +15,17 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use damocles_api::{
-    code::{NOT_PERMITTED, error},
-    timeline::TimelineEntry,
-    worker::{ThreadInfo, WorkerServer},
-};
+use damocles_api::{code::NOT_PERMITTED, worker::WorkerServer};
 use damocles_daemon::{
     auth::{Denied, Guard, Permission, Permissions},
-    build,
     http::Caller,
 };
-use damocles_flow::State as SectorState;
 use damocles_types::shown;
 use jsonrpsee::{
     Methods,
-    core::{RpcResult, async_trait},
-    types::{
-        ErrorObjectOwned,
-        error::{
-            INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE, INVALID_REQUEST_CODE, METHOD_NOT_FOUND_CODE,
-            OVERSIZED_RESPONSE_CODE, PARSE_ERROR_CODE,
-        },
+    types::error::{
+        INVALID_PARAMS_CODE, INVALID_REQUEST_CODE, METHOD_NOT_FOUND_CODE, OVERSIZED_RESPONSE_CODE,
+        PARSE_ERROR_CODE,
     },
 };
 use serde::{
@@ -49,11 +38,16 @@ use tokio::sync::Semaphore;
 
 /// Every method: how many parameters it takes, and what a caller must be allowed. What is not
 /// listed here is not served.
-const METHODS: [(&str, RangeInclusive<usize>, Permission); 6] = [
+const METHODS: [(&str, RangeInclusive<usize>, Permission); 11] = [
     ("VenusWorker.WorkerList", 0..=0, Permission::Read),
     ("VenusWorker.WorkerPause", 1..=1, Permission::Write),
     ("VenusWorker.WorkerResume", 1..=2, Permission::Write),
-    ("VenusWorker.WorkerDrain", 1..=1, Permission::Write),
+    ("VenusWorker.WorkerAbort", 2..=2, Permission::Write),
+    ("VenusWorker.WorkerKill", 1..=1, Permission::Write),
+    ("VenusWorker.WorkerDrain", 1..=2, Permission::Write),
+    ("VenusWorker.WorkerProcessors", 0..=0, Permission::Read),
+    ("VenusWorker.WorkerDisks", 0..=0, Permission::Read),
+    ("VenusWorker.WorkerDump", 1..=2, Permission::Write),
     ("VenusWorker.WorkerVersion", 0..=0, Permission::Read),
     ("VenusWorker.WorkerTimeline", 1..=1, Permission::Read),
 ];
@@ -66,107 +60,6 @@ const LONGEST_BATCH: usize = 50;
 const LARGEST_ANSWER: usize = 8 << 20;
 /// Callers without a token who are answered at a time.
 const STRANGERS: usize = 8;
-
-/// A sealing thread as operators reach it.
-#[derive(Clone, Debug)]
-pub struct Seat {
-    pub control: Arc<Control>,
-    pub board: Arc<Board>,
-}
-
-impl Seat {
-    /// The thread as lists show it.
-    pub fn info(&self) -> ThreadInfo {
-        ThreadInfo {
-            pause_asked: self.control.standing() == Standing::PauseAsked,
-            ..self.board.info()
-        }
-    }
-}
-
-/// The methods.
-#[derive(Clone, Debug)]
-pub struct WorkerRpc {
-    pub seats: Arc<Vec<Seat>>,
-    pub drain: Drain,
-}
-
-impl WorkerRpc {
-    /// By the index that the list shows: the position in the config file.
-    fn seat(&self, index: u64) -> Result<&Seat, ErrorObjectOwned> {
-        let found = self.seats.iter().find(|s| s.board.index() as u64 == index);
-        found.ok_or_else(|| {
-            let last = self.seats.last().map_or(0, |s| s.board.index());
-            error(
-                INVALID_PARAMS_CODE,
-                format!("thread #{index} not found; there are #0 to #{last}"),
-            )
-        })
-    }
-}
-
-#[async_trait]
-impl WorkerServer for WorkerRpc {
-    async fn worker_list(&self) -> RpcResult<Vec<ThreadInfo>> {
-        Ok(self.seats.iter().map(Seat::info).collect())
-    }
-
-    async fn worker_pause(&self, index: u64) -> RpcResult<bool> {
-        let asked = self.seat(index)?.control.command(Command::Pause);
-        tracing::info!(index, "asked to pause: {}", told(&asked));
-        Ok(asked.is_ok())
-    }
-
-    async fn worker_resume(&self, index: u64, state: Option<String>) -> RpcResult<bool> {
-        let seat = self.seat(index)?;
-        let command = match state.as_deref().filter(|s| !s.is_empty()) {
-            None => Command::Resume,
-            Some(name) => Command::ResumeAt(name.parse::<SectorState>().map_err(|_| {
-                error(
-                    INVALID_PARAMS_CODE,
-                    format!("{name:?} is not a state; write for example PC1Done or Aborted"),
-                )
-            })?),
-        };
-        let asked = seat.control.command(command);
-        tracing::info!(index, state, "asked to resume: {}", told(&asked));
-        match asked {
-            Ok(_) => Ok(true),
-            // what upstream says with a bare false
-            Err(Refused::NotPaused | Refused::Stopping) => Ok(false),
-            Err(refused) => Err(error(INVALID_PARAMS_CODE, refused)),
-        }
-    }
-
-    async fn worker_drain(&self, on: bool) -> RpcResult<Vec<ThreadInfo>> {
-        if self.drain.set(on) {
-            let word = if on { "draining" } else { "draining no more" };
-            tracing::info!("asked for: {word}");
-        }
-        let sectors = self.seats.iter().map(Seat::info);
-        Ok(sectors.filter(|thread| thread.job_id.is_some()).collect())
-    }
-
-    async fn worker_version(&self) -> RpcResult<String> {
-        Ok(build::version())
-    }
-
-    async fn worker_timeline(&self, index: u64) -> RpcResult<Vec<TimelineEntry>> {
-        let Some(meta) = self.seat(index)?.board.database() else {
-            return Ok(Vec::new());
-        };
-        let read = tokio::task::spawn_blocking(move || meta.timeline()).await;
-        let failed = |e: &dyn fmt::Display| error(INTERNAL_ERROR_CODE, e);
-        read.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
-    }
-}
-
-fn told<T>(asked: &Result<T, Refused>) -> String {
-    match asked {
-        Ok(_) => "done".to_owned(),
-        Err(refused) => refused.to_string(),
-    }
-}
 
 #[derive(Clone)]
 struct Door {
@@ -371,7 +264,7 @@ fn count(params: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ThreadPlan;
+    use crate::{config::ThreadPlan, threads::drain::Drain, view::Board};
     use damocles_daemon::auth::Secret;
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
@@ -385,6 +278,8 @@ mod tests {
         let rpc = WorkerRpc {
             seats: Arc::clone(&seats),
             drain: Drain::default(),
+            pool: None,
+            disks: None,
         };
         (rpc.into_rpc().into(), seats)
     }
@@ -456,6 +351,8 @@ mod tests {
         let rpc = WorkerRpc {
             seats: Arc::clone(&seats),
             drain: Drain::default(),
+            pool: None,
+            disks: None,
         };
         let secret = Secret::new(&[1; 32]);
         let guard = Guard::new(secret.clone(), Vec::new());
@@ -496,6 +393,10 @@ mod tests {
         let commands = [
             request("WorkerPause", json!([0])),
             request("WorkerResume", json!([0, "Aborted"])),
+            request("WorkerAbort", json!([0, "x"])),
+            request("WorkerKill", json!([0])),
+            request("WorkerDrain", json!([true])),
+            request("WorkerDump", json!(["pc1-0", "/tmp"])),
         ];
         for token in [None, Some(read.as_str())] {
             let (_, list) = it
@@ -511,7 +412,7 @@ mod tests {
                 assert_eq!(refused["error"]["code"], NOT_PERMITTED, "{refused}");
             }
             let (_, batch) = it.post("8.8.8.8", token, json!(commands).to_string()).await;
-            for n in [0, 1] {
+            for n in 0..commands.len() {
                 assert_eq!(batch[n]["error"]["code"], NOT_PERMITTED, "{batch}");
             }
         }
@@ -582,6 +483,31 @@ mod tests {
             assert_eq!((status, nothing), (StatusCode::OK, Value::Null));
         }
         assert_eq!(it.seats[0].control.interrupt(), None);
+    }
+
+    #[tokio::test]
+    async fn a_drain_goes_somewhere_that_there_is_and_a_dump_into_a_directory() {
+        let (methods, _) = methods();
+        let all = Permissions::all();
+        let error = async |method, params| {
+            let answer = ask(&methods, all, method, params).await;
+            let message = answer["error"]["message"].as_str().unwrap_or_default();
+            (answer["error"]["code"].clone(), message.to_owned())
+        };
+        let (code, why) = error("WorkerDrain", json!([true, "soon"])).await;
+        assert_eq!(code, INVALID_PARAMS_CODE);
+        assert!(why.contains("precommit"), "{why}");
+        assert_eq!(
+            ask(&methods, all, "WorkerDrain", json!([true, "ticket"])).await["result"],
+            json!([])
+        );
+        for dir in ["relative", "/no/such/directory"] {
+            let (code, why) = error("WorkerDump", json!(["pc1-0", dir])).await;
+            assert_eq!(code, INVALID_PARAMS_CODE);
+            assert!(why.contains("directory"), "{why}");
+        }
+        let (_, why) = error("WorkerDump", json!(["pc9-0", null])).await;
+        assert!(why.contains("not found"), "{why}");
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! What `worker list` shows: each thread writes here what it does, anybody reads. No thread
 //! waits for a reader.
 
-use crate::{config::ThreadPlan, document::Document, metadb::MetaDb};
+use crate::{
+    config::ThreadPlan,
+    document::Document,
+    draining::{DrainTo, Fate, fate},
+    metadb::MetaDb,
+};
 use damocles_api::{
-    worker::{Progress, ThreadInfo, ThreadState},
+    worker::{Draining, Progress, ThreadInfo, ThreadState},
     workers::WorkerSummary,
 };
 use damocles_flow::{State, seal::stage_label};
@@ -21,6 +26,8 @@ pub enum Doing {
     Idle,
     /// For what, in words.
     Waiting(String),
+    /// With its sector until the worker drains no more; in words.
+    Standing(String),
     /// Which process computes, if one does.
     Running(Option<u32>),
     Paused,
@@ -32,6 +39,7 @@ struct Inner {
     plan: String,
     sector: Option<SectorId>,
     state: Option<State>,
+    document: Option<Document>,
     doing: Doing,
     since: Instant,
     /// What is waited for and since when, over the questions in between.
@@ -61,6 +69,7 @@ impl Board {
                 plan: plan.to_string(),
                 sector: None,
                 state: None,
+                document: None,
                 doing: Doing::Idle,
                 since: Instant::now(),
                 waits: None,
@@ -98,7 +107,7 @@ impl Board {
             }
             // a question between two waits
             Doing::Running(None) => now,
-            Doing::Idle | Doing::Running(Some(_)) | Doing::Paused => {
+            Doing::Idle | Doing::Standing(_) | Doing::Running(Some(_)) | Doing::Paused => {
                 inner.waits = None;
                 now
             }
@@ -128,6 +137,41 @@ impl Board {
             inner.waits = None;
         }
         inner.state = state;
+        inner.document = document.cloned();
+    }
+
+    /// The process that computes for it, if one does.
+    pub fn computes_in(&self) -> Option<u32> {
+        match self.inner.lock().doing {
+            Doing::Running(pid) => pid,
+            Doing::Idle | Doing::Waiting(_) | Doing::Standing(_) | Doing::Paused => None,
+        }
+    }
+
+    /// The same sector as it has been written down meanwhile.
+    pub fn document(&self, document: &Document) {
+        self.inner.lock().document = Some(document.clone());
+    }
+
+    /// What becomes of its sector when the worker drains.
+    pub fn fate(&self, to: DrainTo) -> Option<Fate> {
+        self.inner.lock().document.as_ref().map(|d| fate(to, d))
+    }
+
+    /// The same in words, for lists. `now`: milliseconds since the Unix epoch.
+    pub fn draining(&self, to: DrainTo, now: u64) -> Option<Draining> {
+        let inner = self.inner.lock();
+        let document = inner.document.as_ref()?;
+        let fate = fate(to, document);
+        let paused = inner.doing == Doing::Paused;
+        let mut words = fate.words(document, now);
+        if paused && fate != Fate::Stands {
+            words.push_str("; but it is paused: resume it");
+        }
+        Some(Draining {
+            stands: fate == Fate::Stands && (paused || matches!(inner.doing, Doing::Standing(_))),
+            fate: words,
+        })
     }
 
     pub fn error(&self, failure: Option<Failure>) {
@@ -164,7 +208,9 @@ impl Board {
         let elapsed = inner.since.elapsed().as_secs();
         let (thread_state, waiting_for) = match &inner.doing {
             Doing::Idle => (ThreadState::Idle, inner.idle_reason.clone()),
-            Doing::Waiting(what) => (ThreadState::Waiting { elapsed }, Some(what.clone())),
+            Doing::Waiting(what) | Doing::Standing(what) => {
+                (ThreadState::Waiting { elapsed }, Some(what.clone()))
+            }
             Doing::Running(pid) => {
                 let proc = pid.map(|pid| format!("ext(pid: {pid})"));
                 (ThreadState::Running { elapsed, proc }, None)
@@ -184,6 +230,7 @@ impl Board {
             hint: inner.last_error.as_ref().and_then(|f| f.hint.clone()),
             // the one whom an operator commands knows
             pause_asked: false,
+            draining: None,
             progress: inner.progress.as_ref().map(|(text, at)| Progress {
                 text: text.clone(),
                 ago: at.elapsed().as_secs(),
@@ -207,7 +254,7 @@ pub fn summary<'a>(boards: impl IntoIterator<Item = &'a Board>) -> WorkerSummary
         sum.errors += u32::from(inner.last_error.is_some());
         let class = match (&inner.doing, inner.sector) {
             (Doing::Paused, _) => &mut sum.paused,
-            (Doing::Waiting(_), _) => &mut sum.waiting,
+            (Doing::Waiting(_) | Doing::Standing(_), _) => &mut sum.waiting,
             (Doing::Idle | Doing::Running(_), None) => &mut sum.empty,
             // with a sector, and nothing of it runs: it waits for its turn
             (Doing::Idle, Some(_)) => &mut sum.waiting,

@@ -2,7 +2,7 @@
 
 use crate::{
     timeline::{Ending, TimelineEntry},
-    worker::{Progress, ThreadInfo, ThreadState},
+    worker::{ChildInfo, Draining, Progress, StageInfo, ThreadInfo, ThreadState},
 };
 use damocles_types::shown_lines;
 
@@ -18,6 +18,34 @@ pub const THREADS: [&str; 9] = [
 pub const TIMELINE: [&str; 8] = [
     "#", "state", "stage", "waited", "ran", "by", "kernel", "outcome",
 ];
+
+/// Headings of a worker's processors.
+pub const CHILDREN: [&str; 8] = [
+    "stage", "waiting", "running", "child", "phase", "pid", "restarts", "problem",
+];
+
+/// A stage's rows under [`CHILDREN`]: one for each child.
+pub fn children(stage: &StageInfo) -> Vec<[String; 8]> {
+    let row = |child: &ChildInfo| {
+        let problem = child.reason.clone().or_else(|| {
+            let kept = child.dump.as_ref();
+            kept.map(|dir| format!("bad answers are kept in {dir}"))
+        });
+        [
+            stage.stage.clone(),
+            stage.waiting.to_string(),
+            stage.running.to_string(),
+            child.name.clone(),
+            child.phase.clone(),
+            child
+                .pid
+                .map_or_else(|| NOTHING.to_owned(), |pid| pid.to_string()),
+            child.restarts.to_string(),
+            or_nothing(problem.as_ref()),
+        ]
+    };
+    stage.children.iter().map(row).collect()
+}
 
 /// `850ms`, `42.1s`, `5m20s`, `2h07m`, `3d04h`.
 pub fn span(ms: u64) -> String {
@@ -55,6 +83,14 @@ pub fn thread(info: &ThreadInfo) -> [String; 9] {
     }
     if let Some(Progress { text, ago }) = &info.progress {
         doing.push_str(&format!("; {text} ({} ago)", span(ago * 1_000)));
+    }
+    // one that has come there says so as what it waits for
+    if let Some(Draining {
+        fate,
+        stands: false,
+    }) = &info.draining
+    {
+        doing.push_str(&format!("; draining: {fate}"));
     }
     [
         info.index.to_string(),
@@ -155,6 +191,7 @@ mod tests {
             hint: Some("look".into()),
             pause_asked: false,
             progress: None,
+            draining: None,
         };
         assert_eq!(
             thread(&info).join("|"),
@@ -182,6 +219,15 @@ mod tests {
             thread(&info)[6],
             "running, pauses when the step ends: ext(pid: 7); layer 3 of 11 (5s ago)"
         );
+        (info.pause_asked, info.progress) = (false, None);
+        info.draining = Some(Draining {
+            fate: "goes on to PC2Done".into(),
+            stands: false,
+        });
+        assert_eq!(
+            thread(&info)[6],
+            "running: ext(pid: 7); draining: goes on to PC2Done"
+        );
     }
 
     #[test]
@@ -199,6 +245,7 @@ mod tests {
             hint: None,
             pause_asked: false,
             progress: None,
+            draining: None,
         };
         assert_eq!(problem(&info).unwrap(), "#3: gone\n  | #4: fine\\u{1b}[2J");
     }

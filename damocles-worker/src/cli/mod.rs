@@ -12,6 +12,7 @@ mod processor;
 mod say;
 mod sealcalc;
 mod store;
+mod top;
 mod worker;
 
 use clap::{CommandFactory, Parser, Subcommand};

@@ -1,13 +1,14 @@
 //! `worker …`: a running worker, asked and commanded through its RPC.
 
-use crate::{config, manager::rejected_status};
+use super::top;
+use crate::{config, draining::DrainTo, manager::rejected_status};
 use clap::Subcommand;
 use damocles_api::{
     WORKER_DEFAULT_PORT,
     code::NOT_PERMITTED,
     show,
     timeline::TimelineEntry,
-    worker::{ThreadInfo, ThreadState, WorkerClient},
+    worker::{StageInfo, ThreadInfo, ThreadState, WorkerClient},
 };
 use damocles_daemon::{
     clock::{Clock, SystemClock},
@@ -34,6 +35,7 @@ Examples:
   damocles-worker worker resume -i 0 --state TreeDBuilt   seal the same sector anew, with a fresh ticket (until its precommit was sent)
   damocles-worker worker resume --all                     every paused thread goes on where it stopped
   damocles-worker worker drain --wait                     take nothing new, and return when all sectors are done
+  damocles-worker worker drain --to ticket --wait         the same, but sectors without a ticket stand where they would draw one
   damocles-worker worker resume -i 0 --state Aborted      give the sector up; what is on chain or in a persist store stays there
   damocles-worker worker timeline -i 0                    how long each stage took and waited")]
 pub(super) struct Args {
@@ -79,19 +81,70 @@ enum Command {
         #[arg(short, long, value_name = "STATE", value_parser = state, conflicts_with = "all")]
         state: Option<State>,
     },
-    /// Begin no new sector; those in work are taken to their end
+    /// Give the sector of a paused thread up; what is on chain or in a persist store stays there
+    #[command(after_help = "\
+Example:
+  damocles-worker worker pause -i 0 && damocles-worker worker abort -i 0 --reason 'its disk fails'")]
+    Abort {
+        /// Number of the thread, as `worker list` shows it
+        #[arg(short, long, value_name = "N")]
+        index: u64,
+        /// Why; the manager keeps it with the sector
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// End the process that computes for a thread, with whatever else runs in it; the stage is tried again
+    #[command(after_help = "\
+Example, to stop a stage that runs and not begin it again:
+  damocles-worker worker pause -i 0 && damocles-worker worker kill -i 0")]
+    Kill(Index),
+    /// Begin no new sector; those in work are taken to a point, or to their end
     #[command(after_help = "\
 Example, before a host is switched off:
   damocles-worker worker drain --wait && systemctl stop damocles-worker
 
-A worker that is started anew drains no more.")]
+A sector whose precommit may be on chain goes on to its end wherever the others stop: without
+its proof the precommit expires, and the deposit is lost. The answer says of each sector what
+becomes of it. A worker drains until `undrain`, also when it was started anew meanwhile.")]
     Drain {
-        /// Return when the last sector has come to its end, and say meanwhile what is left
+        /// How far: `step` (to the end of the step that runs), `ticket` (to where a ticket would be
+        /// drawn; sectors that have one go on to their end), `precommit` (to where the precommit would be
+        /// handed in; the ticket ages meanwhile), `end`
+        #[arg(long, value_name = "POINT", default_value = "end", value_parser = drain_to)]
+        to: DrainTo,
+        /// Return when the last sector has come there, and say meanwhile what is left
         #[arg(long)]
         wait: bool,
     },
     /// Begin sectors again
     Undrain,
+    /// Follow the worker on one screen: threads, processors, disks
+    #[command(after_help = "\
+Examples:
+  damocles-worker worker top                   until Ctrl-C
+  damocles-worker worker top --once --json")]
+    Top(top::Args),
+    /// Show the child processes that compute, and what waits for them
+    Processors,
+    /// Keep what a child says that is no answer, in files of a directory
+    #[command(
+        visible_alias = "enable_dump",
+        after_help = "\
+Example, for a program that talks nonsense:
+  damocles-worker worker enable-dump --child pc1-0 --dump-dir /var/tmp/dump
+
+It holds for the child's successors, until `disable-dump` or the worker's restart; at most 100 files."
+    )]
+    EnableDump {
+        #[command(flatten)]
+        child: WhichChild,
+        /// Directory on the worker's host, by its whole path
+        #[arg(long, visible_alias = "dump_dir", value_name = "DIR")]
+        dump_dir: String,
+    },
+    /// Keep it no more
+    #[command(visible_alias = "disable_dump")]
+    DisableDump(WhichChild),
     /// Show how long each step of a thread's sector took and waited
     Timeline(Index),
 }
@@ -114,6 +167,24 @@ struct Which {
     all: bool,
 }
 
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct WhichChild {
+    /// Name of the child, as `worker processors` shows it
+    #[arg(long, value_name = "NAME")]
+    child: Option<String>,
+    /// Id of its present process
+    #[arg(long, visible_alias = "child_pid", value_name = "PID")]
+    child_pid: Option<u32>,
+}
+
+impl WhichChild {
+    fn name(&self) -> String {
+        let pid = self.child_pid.map(|pid| pid.to_string());
+        self.child.clone().or(pid).unwrap_or_default()
+    }
+}
+
 /// A state of the sealing plan, by its name.
 fn state(name: &str) -> Result<State, String> {
     let known: Vec<State> = State::iter()
@@ -129,6 +200,13 @@ fn state(name: &str) -> Result<State, String> {
         })
 }
 
+fn drain_to(name: &str) -> Result<DrainTo, String> {
+    name.parse().map_err(|_| {
+        let names: Vec<String> = DrainTo::iter().map(|to| to.to_string()).collect();
+        format!("a drain goes to {}", names.join(", "))
+    })
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let host = host(args)?;
     let client = client(&host, args)?;
@@ -136,7 +214,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let whom = format!("the worker at {host}");
-    let told = runtime.block_on(patience::told(&whom, ask(&client, args)));
+    let told = match &args.command {
+        // it has the screen for itself, and says there what it waits for
+        Command::Top(_) => runtime.block_on(ask(&client, args)),
+        _ => runtime.block_on(patience::told(&whom, ask(&client, args))),
+    };
     match told {
         Ok(()) => Ok(()),
         Err(Told::Call(error)) => Err(call_fatal(&host, error).into()),
@@ -188,10 +270,54 @@ async fn ask(client: &HttpClient, args: &Args) -> Result<(), Told> {
             Some(index) => resume(client, args, index, *state).await?,
             None => resume_all(client, args).await?,
         },
-        Command::Drain { wait } => drain(client, args, *wait).await?,
+        Command::Abort { index, reason } => {
+            let given_up = client.worker_abort(*index, reason.clone()).await?;
+            if !given_up {
+                return Err(not_paused(*index));
+            }
+            print(args.json, &given_up, || {
+                format!("the sector of thread #{index} is given up")
+            })?;
+        }
+        Command::Kill(Index { index }) => {
+            let killed = client.worker_kill(*index).await?;
+            if !killed {
+                let text = format!("nothing computes for thread #{index}");
+                let hint = "see `damocles-worker worker list`";
+                return Err(Told::Fatal(Fatal::new(Exit::Refused, text).hint(hint)));
+            }
+            print(args.json, &killed, || {
+                format!("what computed for thread #{index} is killed")
+            })?;
+        }
+        Command::Drain { to, wait } => drain(client, args, *to, *wait).await?,
         Command::Undrain => {
-            let left = client.worker_drain(false).await?;
+            let left = client.worker_drain(false, None).await?;
             print(args.json, &left, || "sectors are begun again".to_owned())?;
+        }
+        Command::Top(top) => {
+            let host = host(args).map_err(Told::Fatal)?;
+            top::run(client, &host, top, args.json).await??;
+        }
+        Command::Processors => {
+            let stages = client.worker_processors().await?;
+            print(args.json, &stages, || {
+                processors_table(&stages, terminal_width())
+            })?;
+        }
+        Command::EnableDump { child, dump_dir } => {
+            let child = child.name();
+            let kept = client.worker_dump(child.clone(), Some(dump_dir.clone()));
+            print(args.json, &kept.await?, || {
+                format!("bad answers of {child} are kept in {dump_dir}")
+            })?;
+        }
+        Command::DisableDump(child) => {
+            let child = child.name();
+            let kept = client.worker_dump(child.clone(), None);
+            print(args.json, &kept.await?, || {
+                format!("bad answers of {child} are kept no more")
+            })?;
         }
         Command::Timeline(Index { index }) => {
             let entries = client.worker_timeline(*index).await?;
@@ -213,15 +339,19 @@ async fn resume(
     let name = state.map(|s| s.to_string());
     let resumed = client.worker_resume(index, name).await?;
     if !resumed {
-        let text = format!("thread #{index} is not paused, so there is nothing to resume");
-        let hint = format!("pause it first: damocles-worker worker pause -i {index}");
-        return Err(Told::Fatal(Fatal::new(Exit::Refused, text).hint(hint)));
+        return Err(not_paused(index));
     }
     print(args.json, &resumed, || match state {
         Some(state) => format!("thread #{index} goes on from {state}"),
         None => format!("thread #{index} goes on"),
     })?;
     Ok(())
+}
+
+fn not_paused(index: u64) -> Told {
+    let text = format!("thread #{index} is not paused, so there is nothing to resume");
+    let hint = format!("pause it first: damocles-worker worker pause -i {index}");
+    Told::Fatal(Fatal::new(Exit::Refused, text).hint(hint))
 }
 
 /// With `--json` the numbers of those that go on.
@@ -248,32 +378,41 @@ async fn resume_all(client: &HttpClient, args: &Args) -> Result<(), Told> {
 const DRAIN_LOOK: Duration = Duration::from_secs(2);
 
 /// What is left is said once for each change of it.
-async fn drain(client: &HttpClient, args: &Args, wait: bool) -> Result<(), Told> {
-    let mut left = client.worker_drain(true).await?;
+async fn drain(client: &HttpClient, args: &Args, to: DrainTo, wait: bool) -> Result<(), Told> {
+    let order = || client.worker_drain(true, Some(to.to_string()));
+    let mut sectors = order().await?;
     let mut said = String::new();
-    while wait && !left.is_empty() {
-        let now = in_work(&left);
+    while wait && !sectors.iter().all(has_come) {
+        let now = in_work(&sectors);
         if now != said && !args.json {
             super::say(&now)?;
             said = now;
         }
         tokio::time::sleep(DRAIN_LOOK).await;
-        left = client.worker_drain(true).await?;
+        sectors = order().await?;
     }
-    print(args.json, &left, || match left.is_empty() {
-        true => "drained: no sector is in work, and none is begun".to_owned(),
-        false => in_work(&left),
-    })?;
+    print(args.json, &sectors, || in_work(&sectors))?;
     Ok(())
 }
 
-fn in_work(left: &[ThreadInfo]) -> String {
-    let one = |thread: &ThreadInfo| {
-        let sector = thread.job_id.as_deref().unwrap_or_default();
-        format!("#{} {sector} {}", thread.index, thread.job_state)
+/// Whether nothing of its sector runs before the drain ends.
+fn has_come(thread: &ThreadInfo) -> bool {
+    thread.draining.as_ref().is_some_and(|d| d.stands)
+}
+
+fn in_work(sectors: &[ThreadInfo]) -> String {
+    let mut text = match (sectors.is_empty(), sectors.iter().all(has_come)) {
+        (true, _) => return "drained: no sector is in work, and none is begun".to_owned(),
+        (false, true) => "drained: nothing runs, and no sector is begun; these stand:".to_owned(),
+        (false, false) => "draining; in work still:".to_owned(),
     };
-    let all: Vec<String> = left.iter().map(one).collect();
-    format!("draining; in work still: {}", all.join(", "))
+    for thread in sectors {
+        let sector = thread.job_id.as_deref().unwrap_or_default();
+        let state = &thread.job_state;
+        let fate = thread.draining.as_ref().map_or("", |d| d.fate.as_str());
+        text.push_str(&format!("\n  #{} {sector} in {state} {fate}", thread.index));
+    }
+    text
 }
 
 fn print<T: serde::Serialize>(
@@ -364,6 +503,14 @@ fn list_table(threads: &[ThreadInfo], width: Option<usize>) -> String {
     text.trim_end().to_owned()
 }
 
+fn processors_table(stages: &[StageInfo], width: Option<usize>) -> String {
+    let mut table = Table::new(&show::CHILDREN, &["problem"]);
+    for row in stages.iter().flat_map(show::children) {
+        table.add_row(row);
+    }
+    table.render(width).trim_end().to_owned()
+}
+
 fn timeline_table(entries: &[TimelineEntry], now: u64, width: Option<usize>) -> String {
     if entries.is_empty() {
         return "no sector has been worked on here yet".to_owned();
@@ -411,6 +558,7 @@ mod tests {
             hint: Some("look".into()),
             pause_asked: false,
             progress: None,
+            draining: None,
         }];
         let text = list_table(&threads, Some(100));
         let lines: Vec<&str> = text.lines().collect();

@@ -5,6 +5,7 @@ use crate::{
     config::Sealing,
     control::{Control, Interrupt},
     document::{Document, Output},
+    figures::Figures,
     giving_up::{Who, stranger},
     manager::{CallError, Manager},
     metadb::MetaDb,
@@ -29,6 +30,8 @@ pub struct World {
     /// Ready-made tree-d files of sectors without data.
     pub static_trees: BTreeMap<SectorSize, PathBuf>,
     pub programs: Programs,
+    /// What happens is counted here.
+    pub figures: Figures,
 }
 
 /// What the configured programs can do and what they leave to us.
@@ -116,6 +119,11 @@ impl From<ProcessorError> for Undone {
 impl Step<'_> {
     pub fn document(&self) -> Result<&Document, Stop> {
         self.document.ok_or_else(|| Stop::lacking("everything"))
+    }
+
+    /// The document as it is on disk now, the step's own changes included.
+    pub fn latest(&self) -> Result<&Document, Stop> {
+        self.amended.as_ref().map_or_else(|| self.document(), Ok)
     }
 
     pub fn allocated(&self) -> Result<AllocatedSector, Stop> {

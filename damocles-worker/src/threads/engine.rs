@@ -13,6 +13,7 @@ use crate::{
     config::HotFile,
     control::{Because, Interrupt},
     document::Document,
+    draining::{Fate, fate},
     event::Event,
     plans::{self, Heard, Step, Stop},
     view::Doing,
@@ -125,12 +126,6 @@ impl Engine {
         }
         let mut idle = 0;
         loop {
-            // a sector that was begun is taken to its end
-            if course.document.is_none() && self.drain.is_on() {
-                self.board.idle(DRAINING);
-                self.rest(desk.settings.sealing.recover_interval);
-                return Ok(Round::Idle);
-            }
             let _sector = course.document.as_ref().map(named);
             match self.control.interrupt() {
                 None => {}
@@ -139,6 +134,21 @@ impl Engine {
                     self.pause_here(desk, Because::Asked, course.document.as_mut())?;
                     return Ok(Round::Again);
                 }
+            }
+            match self.drain.to().zip(Some(course.document.as_ref())) {
+                Some((_, None)) => {
+                    self.board.idle(DRAINING);
+                    self.rest(desk.settings.sealing.recover_interval);
+                    return Ok(Round::Idle);
+                }
+                Some((to, Some(document))) if fate(to, document) == Fate::Stands => {
+                    let words = Fate::Stands.words(document, self.world.clock.now_ms());
+                    let standing = Doing::Standing(format!("draining: {words}"));
+                    self.board.doing(standing);
+                    self.rest(desk.settings.sealing.recover_interval);
+                    continue;
+                }
+                Some((_, Some(_))) | None => {}
             }
             let after = match self.drop_noted(desk, &mut course)? {
                 Some(after) => after,
@@ -191,6 +201,9 @@ impl Engine {
                 Ok(After::Idle)
             }
             Err(Stop::NotNow(failure)) => {
+                if course.waits != failure.message {
+                    self.world.figures.not_now(&entry);
+                }
                 course.open = Some(entry);
                 self.wait_for(desk, course, failure);
                 Ok(After::On)

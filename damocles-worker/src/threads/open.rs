@@ -63,6 +63,7 @@ impl Engine {
             None => MetaDb::at(&self.config.location, LIMIT)?,
         };
         meta.close_interrupted()?;
+        self.drain.meet(&meta)?;
         Ok((store, meta))
     }
 }

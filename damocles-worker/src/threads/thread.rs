@@ -235,6 +235,9 @@ impl Engine {
         let drop = moved.rewind(to);
         if to == State::Aborted {
             let mut reason = "given up by the operator".to_owned();
+            if let Some(said) = self.control.take_reason() {
+                reason.push_str(&format!(" ({said})"));
+            }
             if let Some(remains) = document.remains() {
                 reason.push_str(&format!("; {remains}"));
             }

@@ -68,6 +68,7 @@ impl Engine {
             Err(error) => return self.stand(desk, course, error.failure()),
         };
         self.probe(Point::AfterCommit { state, event: ev })?;
+        self.world.figures.done(&entry);
         let took = span(entry.ran_ms());
         tracing::info!(sector = %new.sector(), event = %ev, took, "{state} -> {next}");
         course.said = None;
@@ -127,6 +128,8 @@ impl Engine {
         if let Err(error) = desk.meta.commit(current, &with) {
             return self.stand(desk, course, error.failure());
         }
+        let figures = &self.world.figures;
+        figures.failed(&entry, failure.level, temporary);
         self.reports.due(self.config.index);
         if temporary {
             self.log_failure(&failure);

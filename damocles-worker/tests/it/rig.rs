@@ -11,6 +11,7 @@ use damocles_types::SectorId;
 use damocles_worker::{
     config::{self, MainFile, ThreadPlan},
     control::{Control, Standing},
+    figures::Figures,
     manager::{Connection, Manager},
     managers::Managers,
     metadb::{MetaDb, SCHEMA},
@@ -30,7 +31,7 @@ use std::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-const STAGES: [Stage; 8] = [
+pub(crate) const STAGES: [Stage; 8] = [
     Stage::AddPieces,
     Stage::TreeD,
     Stage::Pc1,
@@ -78,22 +79,35 @@ pub(crate) fn write_document(location: &Path, bytes: &[u8]) {
 
 /// A pool whose children obey files in `dir`.
 pub(crate) fn pool(dir: &Path, more: &str) -> Pool {
-    let mut toml = String::new();
-    for stage in STAGES {
-        toml.push_str(&format!(
-            "[[{stage}]]\nbin = {:?}\nargs = [\"processor\", \"{stage}\"]\nstable_wait = \"60s\"\nenvs = {{ {} = {:?} }}\n",
-            fake_processor().display().to_string(),
-            fake::DIR_ENV,
-            dir.display().to_string(),
-        ));
-    }
-    let raw: RawProcessors = toml::from_str(&format!("{toml}{more}")).unwrap();
+    let raw: RawProcessors = toml::from_str(&format!("{}{more}", children(dir, ""))).unwrap();
     let processors: Processors = raw.check().unwrap();
     let options = StartOptions {
         idle: NEVER,
         ..StartOptions::of(fake_processor())
     };
     Pool::start(&STAGES, &processors, &options).unwrap()
+}
+
+/// One fake child for each stage, as a configuration has them below `prefix`.
+pub(crate) fn children(dir: &Path, prefix: &str) -> String {
+    let mut toml = String::new();
+    for stage in STAGES {
+        toml.push_str(&format!(
+            "[[{prefix}{stage}]]\nbin = {:?}\nargs = [\"processor\", \"{stage}\"]\nstable_wait = \"60s\"\nenvs = {{ {} = {:?} }}\n",
+            fake_processor().display().to_string(),
+            fake::DIR_ENV,
+            dir.display().to_string(),
+        ));
+    }
+    toml
+}
+
+/// How often children began a task of the stage, by the log in their directory.
+pub(crate) fn runs(dir: &Path, stage: Stage) -> usize {
+    let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+    log.lines()
+        .filter(|line| line.starts_with(&format!("{stage} ")) && line.ends_with(" start"))
+        .count()
 }
 
 pub(crate) struct Rig {
@@ -107,6 +121,7 @@ pub(crate) struct Rig {
     /// The thread's database, when it is not to be the one of its store.
     pub(crate) meta: Option<MetaDb>,
     pub(crate) drain: Drain,
+    pub(crate) figures: Figures,
 }
 
 pub(crate) struct Running {
@@ -192,6 +207,7 @@ impl Rig {
             programs: Programs::default(),
             meta: None,
             drain: Drain::default(),
+            figures: Figures::default(),
         }
     }
 
@@ -206,10 +222,7 @@ impl Rig {
 
     /// How often children began a task of the stage.
     pub(crate) fn runs(&self, stage: Stage) -> usize {
-        let log = fs::read_to_string(self.orders.join("log")).unwrap_or_default();
-        log.lines()
-            .filter(|line| line.starts_with(&format!("{stage} ")) && line.ends_with(" start"))
-            .count()
+        runs(&self.orders, stage)
     }
 
     pub(crate) fn location(&self) -> PathBuf {
@@ -283,6 +296,7 @@ impl Rig {
                 clock: Arc::new(SystemClock),
                 static_trees: Default::default(),
                 programs: self.programs,
+                figures: self.figures.clone(),
             },
             reports: reports.clone(),
             control: Arc::clone(&control),

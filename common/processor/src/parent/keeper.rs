@@ -172,6 +172,20 @@ impl Child {
         self.shared.state.lock().restarts
     }
 
+    /// Ends the process, with all that runs in it; another one is started then. False: there is none,
+    /// or another one by now.
+    pub fn kill(&self, pid: u32, reason: &str) -> bool {
+        let live = self.shared.state.lock().live.clone();
+        let Some(live) = live.filter(|live| live.pid == pid) else {
+            return false;
+        };
+        let death = Death {
+            reason: reason.to_owned(),
+            hint: None,
+        };
+        live.events.send(Event::Kill(death)).is_ok()
+    }
+
     /// Where its bad answers are kept.
     pub fn dump(&self) -> &Dump {
         &self.shared.spec.dump

@@ -396,6 +396,13 @@ impl Pool {
         }
     }
 
+    /// Ends the child with that process and all that runs in it: its tasks fail for now, and another
+    /// process takes their place. False: no child has it.
+    pub fn kill(&self, pid: u32, reason: &str) -> bool {
+        let mut children = self.0.children.values().flatten();
+        children.any(|child| child.kill(pid, reason))
+    }
+
     /// Keeps the bad answers of a child in a directory, or (none) no more. The child by its name, or by the
     /// id of its present process; false: there is no such child.
     pub fn dump(&self, child: &str, dir: Option<PathBuf>) -> bool {

@@ -172,6 +172,24 @@ fn what_is_no_answer_is_kept_whole_while_somebody_wants_it() {
 }
 
 #[test]
+fn a_child_is_killed_by_the_id_of_its_process_and_its_task_fails_for_now() {
+    let fake = Fake::new();
+    let pool = fake.pool(|_| ()).unwrap();
+    fake.tell("c2.once", "silent");
+    let running = pool.clone();
+    let task = std::thread::spawn(move || run(&running));
+    until("a task at work", || fake.log().contains("start"));
+    let pid = pid_of(&pool).unwrap();
+    assert!(!pool.kill(pid + 1_000_000, "somebody said so"));
+    assert!(pool.kill(pid, "somebody said so"));
+    let error = task.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("somebody said so"), "{error}");
+    assert_eq!(error.failure().unwrap().level, Level::Temporary);
+    assert!(!alive(pid));
+    run(&pool).unwrap();
+}
+
+#[test]
 fn a_stage_has_a_limit_of_its_own() {
     let fake = Fake::new();
     let pool = fake
