@@ -6,6 +6,7 @@ mod ends;
 mod engine;
 mod fake_manager;
 mod fake_profiles;
+mod midway;
 mod orders;
 mod program;
 mod restart;
