@@ -90,7 +90,12 @@ impl Picture {
         let waiting = count(|t| matches!(t.thread_state, ThreadState::Waiting { .. }));
         let paused = count(|t| matches!(t.thread_state, ThreadState::Paused { .. }));
         let wrong = count(|t| t.last_error.is_some());
-        let drains = match count(|t| t.draining.is_some()) {
+        // one without a sector says so as what it waits for
+        let drains = count(|t| {
+            let idles = t.waiting_for.as_deref().unwrap_or_default();
+            t.draining.is_some() || idles.starts_with("draining")
+        });
+        let drains = match drains {
             0 => "",
             _ => "; draining",
         };

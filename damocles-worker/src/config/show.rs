@@ -419,3 +419,52 @@ pub fn json(settings: &[Setting]) -> serde_json::Value {
     };
     settings.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{kept_profiles, load},
+        stores::SealingStore,
+    };
+    use std::fs;
+
+    #[test]
+    fn limits_are_told_with_where_they_come_from_and_the_file_says_the_same_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("hdd")).unwrap();
+        SealingStore::init(&dir.path().join("t0")).unwrap();
+        let place = dir.path().display();
+        let file = dir.path().join("worker.toml");
+        let text = format!(
+            "[sector_manager]\nrpc_client.addr = \"http://m:1\"\n\
+             [[attached]]\nlocation = \"{place}/hdd\"\n\
+             [[sealing_thread]]\nlocation = \"{place}/t0\"\n\
+             sealing.allowed_sizes = [\"2KiB\", \"32GiB\"]\n\
+             [processors.limitation.longest]\npc1 = \"30h\"\n\
+             [[processors.c2]]\nlongest = \"0s\"\n[[processors.c2]]\n"
+        );
+        fs::write(&file, text).unwrap();
+        let shown = settings(&load(&file, &kept_profiles).unwrap());
+        let of = |path: &str| {
+            let found = shown.iter().find(|s| s.path() == path);
+            found.map(|s| (s.value.to_string(), s.origin.clone()))
+        };
+        for (path, value, origin) in [
+            ("processors.limitation.longest.pc1", "30h", Origin::File(9)),
+            ("processors.limitation.silent.pc1", "4h", Origin::Default),
+            ("processors.limitation.longest.pc2", "1day", Origin::Default),
+            ("processors.c2[0].longest", "0s", Origin::File(11)),
+            ("processors.c2[1].longest", "1day", Origin::Default),
+        ] {
+            let told = of(path);
+            assert_eq!(told, Some((format!("\"{value}\""), origin)), "{path}");
+        }
+        assert_eq!(of("processors.limitation.longest.window_post"), None);
+        assert_eq!(of("processors.c2[0].silent"), None);
+        // each table stands once, or it were no TOML
+        let again: Table = toml(&shown).parse().unwrap();
+        let longest = &again["processors"]["limitation"]["longest"];
+        assert_eq!(longest["pc1"].as_str(), Some("30h"));
+    }
+}

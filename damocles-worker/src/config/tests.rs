@@ -217,7 +217,7 @@ fn all_faults_at_once_with_line_and_nearest_key() {
         ":9: sealing_thread[0].sealing.enable_deal: unknown key; did you mean \"enable_deals\"?",
         ":11: worker.ping_interval: must be longer than nothing",
         ":12: worker.rpc_server.host: \"here\" is not an IP address",
-        ":13: processors.limitation.concurrent.pc3: \"pc3\" is not a stage",
+        ":14: processors.limitation.concurrent.pc3: \"pc3\" is not a stage",
         "sealing_thread[1].location: is missing",
         "sealing.allowed_sizes[0]: \"3KiB\" is not a sector size",
     ] {

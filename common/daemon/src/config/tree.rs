@@ -136,6 +136,10 @@ impl<'d> At<'_, 'd> {
                     .iter()
                     .map(|(key, node)| (key.get_ref().as_ref(), key.span(), node))
                     .collect::<Vec<_>>();
+                // keys that people choose have their lines, too
+                for (key, span, _) in &entries {
+                    self.reader.place(span, &join(&self.path, key));
+                }
                 visitor.visit_map(Entries::new(self.reader, self.path, entries))
             }
         };
