@@ -106,10 +106,9 @@ impl Event {
             }
             Self::CheckPC => phases.precommits_failed = 0,
             Self::TicketExpired => {
-                // one that grew old before PC1 began has cost nothing
-                if document.state != State::TicketAssigned {
-                    phases.precommits_failed += 1;
-                }
+                // one that was found too old before a message was made has cost none
+                let messaged = matches!(document.state, State::PC2Done | State::PCSubmitted);
+                phases.precommits_failed += u32::from(messaged);
                 phases.ticket = None;
                 phases.pc2 = None;
                 phases.verified = false;

@@ -13,7 +13,7 @@ use crate::{
 use damocles_api::{
     caller::Caller,
     code,
-    damocles::{DamoclesClient, ManagerIdentity, SectorFate},
+    damocles::{DamoclesClient, ManagerIdentity, SectorFate, TicketLeft},
     profiles::DamoclesProfilesClient,
     sealer::SealerClient,
     sector::{
@@ -283,6 +283,12 @@ impl Manager {
     /// What the manager's record says of a sector; none from one that has no such question.
     pub fn sector_fate(&self, sector: SectorId) -> Result<Option<SectorFate>, CallError> {
         offered(self.call("SectorFate", async |rpc| rpc.sector_fate(sector).await))
+    }
+
+    /// What is left of the ticket that the sector was given; none where the manager does not tell.
+    pub fn ticket_left(&self, sector: SectorId) -> Result<Option<TicketLeft>, CallError> {
+        let left = offered(self.call("TicketLeft", async |rpc| rpc.ticket_left(sector).await));
+        Ok(left?.flatten())
     }
 
     fn classify(&self, method: &'static str, error: ClientError) -> CallError {

@@ -76,6 +76,18 @@ pub struct SectorFate {
     pub fence: u64,
 }
 
+/// What is left of a sector's ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TicketLeft {
+    /// The epoch from which it was drawn.
+    pub epoch: Epoch,
+    /// Epochs in which a precommit with it may still land; none any more when this is not above 0.
+    pub epochs: Epoch,
+    /// The same in seconds, as this chain's blocks come.
+    pub seconds: u64,
+}
+
 /// A role of a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -104,6 +116,10 @@ pub trait Damocles {
     /// What became of a sector, as far as the manager's own record tells.
     #[method(name = "SectorFate")]
     async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate>;
+
+    /// How long a precommit with the ticket that the sector was given last may still land. None: it has none.
+    #[method(name = "TicketLeft")]
+    async fn ticket_left(&self, sector: SectorId) -> RpcResult<Option<TicketLeft>>;
 
     /// A person gives a sector up. What of it is on chain stays there.
     #[method(name = "AbortSector")]

@@ -45,6 +45,7 @@ impl Table for Seal {
             S::PC1Done => &[
                 (Ev::PC2, S::PC2Done),
                 (Ev::PC2NeedSyntheticProof, S::SyntheticPoRepNeeded),
+                (Ev::TicketExpired, S::TreeDBuilt),
                 (Abort, S::Aborted),
             ],
             S::SyntheticPoRepNeeded => &[(Ev::SyntheticPoRep, S::PC2Done), (Abort, S::Aborted)],

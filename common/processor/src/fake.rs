@@ -5,7 +5,7 @@
 //! * `<stage>.start`: `mute` (no ready line), `wrong` (another line), `exit` (ends at once),
 //!   `late <file>` (ready only when that file exists);
 //! * `<stage>.once` is obeyed by one task and taken away, `<stage>` by every task:
-//!   `error <text>`, `temporary <text>`, `garbage`, `stray` (prints a line that is no protocol
+//!   `error <text>`, `temporary <text>`, `half` (of PC1: ends when a layer is made), `garbage`, `stray` (prints a line that is no protocol
 //!   and goes on), `die`, `silent`, `panic`,
 //!   `answer <json>`, `wait <file>` (works on when that file exists), `note <text>`,
 //!   `kernel <name>` (says that this computed the task);
@@ -104,6 +104,11 @@ fn obey(
         "error" => return Err(TaskError::permanent(rest)),
         "temporary" => return Err(TaskError::temporary(rest)),
         "panic" => panic!("told to panic"),
+        "half" => {
+            let task: Pc1 = take(task)?;
+            make(&task.cache_path.join("sc-02-data-layer-1.dat"), 32)?;
+            std::process::abort();
+        }
         "stray" => stdout
             .write_all(b"a library prints\n")
             .map_err(TaskError::temporary)?,

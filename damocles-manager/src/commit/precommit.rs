@@ -19,6 +19,7 @@ use crate::{
     policy::MinerPolicy,
 };
 use damocles_api::{
+    damocles::TicketLeft,
     reason::Reason,
     sector::{AllocatedSector, PreCommitOnChainInfo},
     submit::{SubmitResp, SubmitResult},
@@ -28,6 +29,7 @@ use damocles_node::{SectorPreCommitInfo, TipSet, TipSetKey};
 use damocles_types::{Epoch, SectorId};
 use fil_actor_miner_state::v18::{self as actor, CompactCommD, PreCommitSectorBatchParams2};
 use fvm_shared::econ::TokenAmount;
+use std::time::Duration;
 
 /// Whether a ticket may still be used. Pure.
 ///
@@ -50,7 +52,38 @@ pub(super) fn ticket_age(head: Epoch, ticket: Epoch) -> Result<Check, CommitErro
     })
 }
 
+/// What is left of a ticket, with blocks that come so often. Pure.
+///
+/// # Errors
+/// [`CommitError::Behind`], as above.
+fn left(head: Epoch, ticket: Epoch, delay: Duration) -> Result<TicketLeft, CommitError> {
+    let age = head.saturating_sub(ticket);
+    if age < 0 {
+        return Err(CommitError::Behind { head, ticket });
+    }
+    let epochs = TICKET_LIFE - age;
+    let blocks = u32::try_from(epochs.max(0)).unwrap_or(u32::MAX);
+    Ok(TicketLeft {
+        epoch: ticket,
+        epochs,
+        seconds: delay.saturating_mul(blocks).as_secs(),
+    })
+}
+
 impl Commit {
+    /// How long the sector's ticket may still be used.
+    ///
+    /// # Errors
+    /// [`CommitError::NoSector`]; [`CommitError::Behind`], and whatever keeps the chain from being
+    /// asked.
+    pub async fn ticket_left(&self, sector: SectorId) -> Result<Option<TicketLeft>, CommitError> {
+        let Some(ticket) = self.online(sector).await?.ticket else {
+            return Ok(None);
+        };
+        let (head, delay) = (self.chain.head().await?, self.facts.block_delay().await?);
+        left(head.height, ticket.epoch, delay).map(Some)
+    }
+
     /// Takes CommR, CommD and ticket of a sector. `reset`: a new message is wanted, because
     /// the one before failed; while that one lives, nothing else is sent.
     ///

@@ -3,7 +3,7 @@
 use super::{caller, error::ToRpc, rooms::Rooms};
 use crate::{db::Db, post, sealing::SealingError};
 use damocles_api::{
-    damocles::{DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate},
+    damocles::{DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate, TicketLeft},
     post::WindowPostRecord,
     timeline::TimelineEntry,
 };
@@ -32,6 +32,11 @@ impl DamoclesServer for Rooms {
 
     async fn sector_fate(&self, sector: SectorId) -> RpcResult<SectorFate> {
         self.sealing.fate(sector).await.map_err(ToRpc::to_operator)
+    }
+
+    async fn ticket_left(&self, sector: SectorId) -> RpcResult<Option<TicketLeft>> {
+        let left = self.called().commit.ticket_left(sector).await;
+        self.settle(sector, left).await
     }
 
     async fn abort_sector(&self, sector: SectorId, reason: String) -> RpcResult<SectorFate> {

@@ -69,6 +69,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.Identity", 0, Read),
     method("Damocles.Roles", 0, Read),
     method("Damocles.SectorFate", 1, Read),
+    method("Damocles.TicketLeft", 1, Read),
     method("Damocles.AbortSector", 2, Admin),
     method("Damocles.HandOverSector", 1, Admin),
     method("Damocles.WorkerLeaves", 1, Write),

@@ -3,7 +3,9 @@
 use damocles_api::{
     caller::{CALLER_HEADER, Caller},
     code,
-    damocles::{AbortedBy, DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate},
+    damocles::{
+        AbortedBy, DamoclesServer, ManagerIdentity, MessageView, RoleView, SectorFate, TicketLeft,
+    },
     post::WindowPostRecord,
     profiles::DamoclesProfilesServer,
     sealer::SealerServer,
@@ -62,6 +64,9 @@ pub(crate) struct Script {
     pub(crate) poll_until_reset: BTreeMap<&'static str, PollStateResp>,
     /// The seed is kept back.
     pub(crate) no_seed: bool,
+    /// The first ticket has expired after so many questions for it.
+    pub(crate) ticket_lasts: Option<u64>,
+    pub(crate) ticket_questions: u64,
     /// The kind of sectors that it gives, whatever was asked for.
     pub(crate) kind: Option<SealProof>,
     /// It has lost all sectors.
@@ -470,6 +475,20 @@ impl DamoclesServer for Fake {
             abort_reason: String::new(),
             owner: None,
             fence: 0,
+        }))
+    }
+
+    async fn ticket_left(&self, _: SectorId) -> RpcResult<Option<TicketLeft>> {
+        let mut script = self.ours()?;
+        script.ticket_questions += 1;
+        let expired = script.tickets < 2
+            && script
+                .ticket_lasts
+                .is_some_and(|n| script.ticket_questions > n);
+        Ok(Some(TicketLeft {
+            epoch: 5,
+            epochs: if expired { 0 } else { 2000 },
+            seconds: if expired { 0 } else { 60_000 },
         }))
     }
 

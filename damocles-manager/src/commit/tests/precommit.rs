@@ -154,6 +154,33 @@ async fn repeated_and_restarted_submissions_make_one_message() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_ticket_follows_the_head() {
+    let house = House::new(|_| {});
+    let id = house.sector();
+    assert_eq!(house.commit.ticket_left(id).await.unwrap(), None);
+    let head = house.rig.chain.head().await.unwrap().height;
+    let life =
+        fil_actors_shared::v18::runtime::policy_constants::MAX_PRE_COMMIT_RANDOMNESS_LOOKBACK;
+    let delay = house.commit.facts.block_delay().await.unwrap().as_secs();
+    for (epoch, epochs) in [
+        (head - 900, life - 900),
+        (head - life, 0),
+        (head - life - 5, -5),
+    ] {
+        let ticket = house.ticket(epoch).await;
+        let db = &house.rig.db;
+        db.change_online(id, Durability::Synced, |record| {
+            record.ticket = Some(ticket);
+            Ok::<_, crate::db::DbError>(())
+        })
+        .unwrap();
+        let left = house.commit.ticket_left(id).await.unwrap().unwrap();
+        assert_eq!((left.epoch, left.epochs), (epoch, epochs));
+        assert_eq!(left.seconds, epochs.max(0) as u64 * delay);
+    }
+}
+
+#[tokio::test]
 async fn submissions_that_can_never_be_taken_are_rejected_with_a_reason() {
     let house = House::new(|_| {});
     let good = house.info().await;

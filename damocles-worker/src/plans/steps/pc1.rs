@@ -1,6 +1,7 @@
 //! PC1: the layers. The cache directory is kept over interruptions: the stage goes on after
 //! the last finished layer of the same ticket. A ticket that grew old while the sector waited
-//! for its turn is drawn anew when the turn has come, before anything is built upon it.
+//! for its turn is drawn anew when the turn has come, before anything is built upon it; one with which
+//! no precommit could land any more, also after that.
 
 use crate::{
     document::Document,
@@ -8,14 +9,19 @@ use crate::{
     metadb::{MetaDb, Transition},
     plans::{
         Step, Stop, World,
-        steps::tree_d,
+        steps::{ticket::spent, tree_d},
         stop::{call_failed, database_failed},
     },
     stores::sealing::TREE_D,
 };
 use damocles_processor::{prover_id, stage, task::Pc1};
 use damocles_types::{Classify, Ticket};
-use std::{cell::RefCell, fs::File, path::Path, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fs::File,
+    path::Path,
+    time::Duration,
+};
 
 /// From this age on a ticket is not begun with. The chain takes a ticket for about a day
 /// (its MaxPreCommitRandomnessLookback, which no node tells), and PC1 and PC2 take their hours
@@ -45,13 +51,18 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
         Stop::Failed(failure.hint("resume the thread from PieceAdded to build tree-d again"))
     })?;
     let (world, meta, document) = (step.world, step.meta, step.document()?.clone());
-    let amended = RefCell::new(None);
+    let (amended, spent) = (RefCell::new(None), Cell::new(false));
     let output = step.compute_with(|| {
-        let ticket = match renewed(world, meta, &document, &paths.cache)? {
-            None => ticket,
-            Some((ticket, document)) => {
-                amended.replace(Some(document));
+        let ticket = match look(world, meta, &document, &paths.cache)? {
+            Look::GoOn => ticket,
+            Look::Renewed(ticket, document) => {
+                amended.replace(Some(*document));
                 ticket
+            }
+            Look::Spent(why) => {
+                tracing::warn!("{why}: the layers are made anew, with another ticket");
+                spent.set(true);
+                return Err(Stop::Idle(why));
             }
         };
         // PC1's programs look for the file that they are to fill, as the library does
@@ -71,23 +82,33 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     });
     // however it ended: that is what is written down now
     step.amended = amended.into_inner();
+    if spent.get() {
+        return Ok(Event::TicketExpired);
+    }
     Ok(Event::PC1(output?))
 }
 
-/// Another ticket in place of one that is too old to begin with, written down before it is
-/// used (a run that is interrupted must find its layers again). None: go on with what there is.
-fn renewed(
-    world: &World,
-    meta: &MetaDb,
-    document: &Document,
-    cache: &Path,
-) -> Result<Option<(Ticket, Document)>, Stop> {
+/// What is to be done with the ticket, when the turn has come.
+enum Look {
+    GoOn,
+    /// Nothing was built upon the one before, and this one is written down (a run that is
+    /// interrupted must find its layers again).
+    Renewed(Ticket, Box<Document>),
+    /// There are layers, and the chain would not take what comes of them.
+    Spent(String),
+}
+
+fn look(world: &World, meta: &MetaDb, document: &Document, cache: &Path) -> Result<Look, Stop> {
     let now = world.clock.now_ms();
     let begun = stage::has_layers(cache)
         .crit("looking for finished layers")
         .map_err(Stop::Failed)?;
-    if begun || !is_stale(document.phases.ticket_at, now) {
-        return Ok(None);
+    let spent = spent(world, document);
+    match (begun, spent) {
+        (true, Some(why)) => return Ok(Look::Spent(why)),
+        (true, None) => return Ok(Look::GoOn),
+        (false, None) if !is_stale(document.phases.ticket_at, now) => return Ok(Look::GoOn),
+        (false, Some(_) | None) => {}
     }
     let sector = document.sector();
     world.same_manager(Some(document))?;
@@ -98,7 +119,7 @@ fn renewed(
     meta.commit(&document, &Transition::default())
         .map_err(database_failed)?;
     tracing::info!(%sector, epoch = ticket.epoch, "the ticket had grown old and was drawn anew");
-    Ok(Some((ticket, document)))
+    Ok(Look::Renewed(ticket, Box::new(document)))
 }
 
 /// Of a ticket without a time nobody knows how old it is.

@@ -5,7 +5,7 @@
 use crate::{
     document::Output,
     event::Event,
-    plans::{Step, Stop},
+    plans::{Step, Stop, steps::ticket::spent},
     stores::SectorPaths,
 };
 use damocles_processor::{
@@ -14,7 +14,7 @@ use damocles_processor::{
     task::{Pc2, SynthProof, Transfer, TransferEnd, TransferRoute},
 };
 use damocles_types::{Classify, Failure};
-use std::{collections::BTreeMap, path::Path};
+use std::{cell::Cell, collections::BTreeMap, path::Path};
 
 pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     let (allocated, paths) = (step.allocated()?, step.paths()?);
@@ -23,7 +23,13 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     if foreign {
         repair(step, &paths)?;
     }
+    let (world, document, old) = (step.world, step.document()?.clone(), Cell::new(false));
     let output = step.compute_with(|| {
+        if let Some(why) = spent(world, &document) {
+            tracing::warn!("{why}: the layers are made anew, with another ticket");
+            old.set(true);
+            return Err(Stop::Idle(why));
+        }
         if foreign {
             // before the program touches anything, and in upstream's own way
             write_whole(&paths.cache.join(stage::PC2_RUNNING), b"")
@@ -36,7 +42,11 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
             sealed_file: paths.sealed,
             staged_file: Some(paths.staged),
         })
-    })?;
+    });
+    if old.get() {
+        return Ok(Event::TicketExpired);
+    }
+    let output = output?;
     if output.registered_proof != allocated.proof_type {
         return Err(Stop::Failed(
             Failure::permanent(format!(

@@ -187,6 +187,7 @@ mod tests {
                 hint: Some("free some".into()),
                 pause_asked: false,
                 progress: None,
+                draining: None,
             }),
             chain: OnChain::default(),
         }
