@@ -148,14 +148,15 @@ mod tests {
     use clap::{Arg, ValueEnum};
 
     fn program() -> Command {
-        let inner = Command::new("inner")
+        let named = |name: &'static str| <clap::Command>::new(name);
+        let inner = named("inner")
             .about("Does it")
             .arg(Arg::new("fast").long("fast").help("Sooner"))
             .after_help("Examples:\n  prog outer inner --fast   now\n.so /etc/passwd\n'q \\n");
-        Command::new("prog")
+        named("prog")
             .after_help(format!("Examples:\n  prog outer\n\n{}", Exit::table()))
-            .subcommand(Command::new("outer").about("Around").subcommand(inner))
-            .subcommand(Command::new("secret").hide(true))
+            .subcommand(named("outer").about("Around").subcommand(inner))
+            .subcommand(named("secret").hide(true))
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod road;
 
 mod kill_worker;
 mod synthetic;
+mod old_ticket;
 mod kill_manager;
 mod lost_manager;
 mod branches;
