@@ -21,12 +21,6 @@ use crate::{change::Change, transaction::Stored};
 use std::collections::VecDeque;
 use uuid::Uuid;
 
-/// How a statement with some commits ended on the way.
-struct Flight {
-    ends: Vec<Flown>,
-    name: Uuid,
-}
-
 impl Server {
     /// Sees whether all is still as it was seen, and if so writes the changes.
     pub(super) fn commit(&self, seen: Seen, changes: Vec<Change>) -> Landing {
@@ -49,10 +43,9 @@ impl Server {
             });
             let wishes = [wish].into_iter().chain(others).collect();
             let (ends, then) = self.apply_all(connection, wishes);
-            let name = connection.name;
-            ((companions, Flight { ends, name }), then)
+            ((companions, ends, connection.name), then)
         });
-        let (companions, flight) = match gone {
+        let (companions, ends, name) = match gone {
             Ok(gone) => gone,
             // what there is not for this one there is for nobody
             Err(fault) => {
@@ -61,7 +54,7 @@ impl Server {
             }
         };
         drop(lead);
-        let mut landings = self.landings(flight).into_iter();
+        let mut landings = self.landings(ends, name).into_iter();
         let own = landings.next();
         companions.tell(landings);
         own.unwrap_or(Landing::Not(Fault::Conflict))
@@ -120,17 +113,18 @@ impl Server {
         }
     }
 
-    /// What became of them; where the connection was lost meanwhile, the database is asked.
-    fn landings(&self, flight: Flight) -> Vec<Landing> {
+    /// What became of them; where the connection of that name was lost meanwhile, the database is
+    /// asked.
+    fn landings(&self, ends: Vec<Flown>, name: Uuid) -> Vec<Landing> {
         let mut asked = None;
-        let ends = flight.ends.into_iter();
+        let ends = ends.into_iter();
         ends.map(|end| match end {
             Flown::Applied(_) => Landing::Applied,
             Flown::Not(fault) => Landing::Not(fault),
             // there is one such statement at most: the connection is gone with it
             Flown::Open { number, reason } => asked
                 .get_or_insert_with(
-                    || match confirm(&self.pool, &self.sql, flight.name, number) {
+                    || match confirm(&self.pool, &self.sql, name, number) {
                         Outcome::Applied => Landing::Applied,
                         Outcome::Not => Landing::Not(Fault::Lost(reason)),
                         Outcome::Unknown => Landing::Unknown { reason },
