@@ -530,7 +530,10 @@ impl Task for MakeParams {
     type Output = bool;
 
     fn sector_size(&self) -> Option<SectorSize> {
-        Some(self.sector_size)
+        match self {
+            Self::Circuit { sector_size, .. } => Some(*sector_size),
+            Self::ReferenceString { .. } => None,
+        }
     }
 }
 

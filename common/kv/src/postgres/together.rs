@@ -123,13 +123,11 @@ impl Server {
             Flown::Not(fault) => Landing::Not(fault),
             // there is one such statement at most: the connection is gone with it
             Flown::Open { number, reason } => asked
-                .get_or_insert_with(
-                    || match confirm(&self.pool, &self.sql, name, number) {
-                        Outcome::Applied => Landing::Applied,
-                        Outcome::Not => Landing::Not(Fault::Lost(reason)),
-                        Outcome::Unknown => Landing::Unknown { reason },
-                    },
-                )
+                .get_or_insert_with(|| match confirm(&self.pool, &self.sql, name, number) {
+                    Outcome::Applied => Landing::Applied,
+                    Outcome::Not => Landing::Not(Fault::Lost(reason)),
+                    Outcome::Unknown => Landing::Unknown { reason },
+                })
                 .clone(),
         })
         .collect()
