@@ -20,7 +20,7 @@ use super::{
     wish::Wish,
 };
 use crate::{Table, change::Change};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How it is written, and by which commit of which connection.
 pub(super) struct Writes {
@@ -103,24 +103,31 @@ fn conditions(question: &mut Question, sql: &Sql, seen: &[&Seen]) -> Vec<String>
 /// Keys and their values.
 type Puts = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 
+/// In the order of their keys, so that statements which write the same rows do not wait for each
+/// other in a circle.
 fn puts(wishes: &[Wish]) -> BTreeMap<Table, Puts> {
-    let mut puts: BTreeMap<_, (Vec<_>, Vec<_>)> = BTreeMap::new();
+    let mut puts: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for change in wishes.iter().flat_map(|wish| &wish.changes) {
         if let Change::Put(table, key, value) = change {
-            let (keys, values) = puts.entry(*table).or_default();
-            keys.push(key.clone());
-            values.push(value.clone());
+            let of_table = puts.entry(*table).or_default();
+            of_table.insert(key.clone(), value.clone());
         }
     }
-    puts
+    let tables = puts.into_iter();
+    tables
+        .map(|(t, all)| (t, all.into_iter().unzip()))
+        .collect()
 }
 
 fn deletes(wishes: &[Wish]) -> BTreeMap<Table, Vec<Vec<u8>>> {
-    let mut deletes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut deletes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for change in wishes.iter().flat_map(|wish| &wish.changes) {
         if let Change::Delete(table, key) = change {
-            deletes.entry(*table).or_default().push(key.clone());
+            deletes.entry(*table).or_default().insert(key.clone());
         }
     }
-    deletes
+    let tables = deletes.into_iter();
+    tables
+        .map(|(t, all)| (t, all.into_iter().collect()))
+        .collect()
 }
