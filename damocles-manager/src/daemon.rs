@@ -175,7 +175,11 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             head: head.clone(),
             messages: messages.clone(),
             stores: stores.clone(),
-            prover: Arc::new(PoolProver::new(prover_pool(config.proving.kernel).await?)),
+            prover: Arc::new(PoolProver::new(
+                prover_pool(config.proving.kernel).await?,
+                // its child starts with the first try
+                prover_pool(config.proving.kernel).await?,
+            )),
             proving: config.proving.clone(),
             by: roles.holder().to_owned(),
         })

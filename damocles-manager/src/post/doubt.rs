@@ -9,7 +9,7 @@ use crate::{
     post::{
         context::Context,
         prover::ProveError,
-        schedule::{doubt_again, doubt_at, hangs},
+        schedule::{doubt_again, doubt_at, fits, hangs},
         sectors::{Sorted, look_until},
     },
 };
@@ -48,6 +48,11 @@ impl Context {
             }
             // heads jump where the node was away
             let now = self.height().unwrap_or(doubt).max(doubt);
+            // to end it would end the others with it
+            if self.parts.prover.proofs_share_a_process() {
+                doubt = doubt_again(began, now);
+                continue;
+            }
             // a proof that comes meanwhile covers all of them
             let mut looked = sorted.clone();
             let until = look_until(record.key.open, record.close, now);
@@ -55,7 +60,8 @@ impl Context {
                 output = &mut proving => return output.map(Answer::Says),
                 () = self.read(proof_type, seed, &mut looked, until) => {}
             }
-            if looked.found.len() < sorted.found.len() {
+            let now = self.height().unwrap_or(now).max(now);
+            if looked.found.len() < sorted.found.len() && fits(now, record.close, usual) {
                 tracing::warn!(
                     miner = self.actor,
                     deadline = record.deadline,

@@ -12,7 +12,7 @@ use crate::{
         context::Context,
         doubt::Answer,
         prover::Claim,
-        schedule::{usual, wait_until},
+        schedule::{longest, usual, wait_until},
         sectors::{Found, Sorted, look_until, window_type},
     },
 };
@@ -53,7 +53,7 @@ impl Context {
             return self.store(&mut record).await;
         }
         let wanted = BitField::union(due.iter().map(|(_, sectors)| sectors));
-        let until = look_until(record.key.open, record.close, head.height);
+        let until = self.time_to_look(&record, head);
         let seed = challenge.as_field_element();
         let mut sorted = self.sort(&wanted, proof_type.size(), head, until).await?;
         if self.policy().post.strict_check {
@@ -78,8 +78,8 @@ impl Context {
             }
             let task = task(miner, proof_type, seed, &replicas);
             let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
-            let usual = self.proving_time(&record).await?;
-            let doubts = (usual, !hung);
+            let lately = self.lately().await?;
+            let doubts = (usual(lately, record.partitions.len()), !hung);
             let output = match self.answer(task, &record, doubts, &mut sorted).await {
                 Ok(Answer::Says(output)) => output,
                 Ok(Answer::Held) => {
@@ -93,6 +93,7 @@ impl Context {
                 Err(error) => {
                     // its words name no sector; each by itself tells more
                     let known = sorted.found.len();
+                    let until = self.time_to_look(&record, head);
                     self.read(proof_type, seed, &mut sorted, until).await;
                     if sorted.found.len() == known {
                         return Err(error.into());
@@ -107,6 +108,7 @@ impl Context {
                     let why = "the prover names faulty sectors that it was not asked to prove";
                     return Err(StepError::NotNow(why.to_owned()));
                 }
+                let until = self.time_to_look(&record, head);
                 self.reasons(named, proof_type, seed, &mut sorted, until)
                     .await;
                 self.patience(&record, &mut sorted).await?;
@@ -194,11 +196,8 @@ impl Context {
     /// from then on its sectors count as bad.
     async fn patience(&self, record: &PostRecord, sorted: &mut Sorted) -> Result<(), StepError> {
         if let Some((number, why)) = sorted.away.iter().next() {
-            let until = wait_until(
-                record.key.open,
-                record.close,
-                self.proving_time(record).await?,
-            );
+            let proving = longest(self.lately().await?, record.partitions.len());
+            let until = wait_until(record.key.open, record.close, proving);
             if self.height().is_some_and(|head| head < until) {
                 return Err(StepError::NotNow(format!(
                     "{} of its sectors cannot be looked at (sector {number}: {why}); waiting for them until epoch {until}",
@@ -210,8 +209,14 @@ impl Context {
         Ok(())
     }
 
-    /// Epochs that such a proof of this miner took lately.
-    async fn proving_time(&self, record: &PostRecord) -> Result<Option<Epoch>, StepError> {
+    /// Until when a look at sectors may take that begins now.
+    fn time_to_look(&self, record: &PostRecord, head: &Head) -> Epoch {
+        let now = self.height().unwrap_or(head.height);
+        look_until(record.key.open, record.close, now)
+    }
+
+    /// What proofs of this miner took lately: partitions and epochs.
+    async fn lately(&self) -> Result<Vec<(usize, Epoch)>, StepError> {
         let miner = self.actor;
         let lately = self
             .parts
@@ -219,8 +224,7 @@ impl Context {
             .call(move |db| db.recent_posts(miner, LATELY))
             .await?;
         let took = |r: &PostRecord| Some((r.partitions.len(), r.proving_epochs?));
-        let took = lately.iter().filter_map(took);
-        Ok(usual(took, record.partitions.len()))
+        Ok(lately.iter().filter_map(took).collect())
     }
 
     pub(super) fn height(&self) -> Option<Epoch> {

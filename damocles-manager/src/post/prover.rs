@@ -10,7 +10,13 @@ use damocles_processor::{
     verify::verify_window_post,
 };
 use damocles_types::{ActorId, Base64, Commitment, PoStProof, Randomness, SectorNumber};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 /// Why there is no proof. Everything is tried again as long as the deadline is open.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,17 @@ pub trait Prover: Send + Sync + 'static {
     /// that hangs would hold its place for ever.
     async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError>;
 
+    /// The same for a try that nothing depends on. It is in no real proof's way, and its end ends
+    /// none.
+    async fn prove_for_a_try(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+        self.prove(task).await
+    }
+
+    /// Whether several proofs are in one process now: who ends one of them, ends all.
+    fn proofs_share_a_process(&self) -> bool {
+        false
+    }
+
     /// Reads of each sector of a store what a proof would, each by itself, and names those that
     /// cannot be proven. Dropping the future leaves the readers alone: each ends at its limit.
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError>;
@@ -65,19 +82,51 @@ pub trait Prover: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct PoolProver {
     pool: Pool,
+    tries: Pool,
+    /// Proofs that the pool is at, or that wait in it.
+    proofs: Arc<AtomicUsize>,
 }
 
 impl PoolProver {
-    /// `pool` must have both stages.
-    pub fn new(pool: Pool) -> Self {
-        Self { pool }
+    /// `pool` must have both stages, and `tries` that which proves; they may be one.
+    pub fn new(pool: Pool, tries: Pool) -> Self {
+        Self {
+            pool,
+            tries,
+            proofs: Arc::default(),
+        }
+    }
+}
+
+/// A proof, while it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(proofs: &Arc<AtomicUsize>) -> Self {
+        proofs.fetch_add(1, Ordering::SeqCst);
+        Self(proofs.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 #[async_trait]
 impl Prover for PoolProver {
     async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+        let _counted = Counted::new(&self.proofs);
         Ok(compute::run(&self.pool, task, Cancel::killing()).await?)
+    }
+
+    async fn prove_for_a_try(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+        Ok(compute::run(&self.tries, task, Cancel::killing()).await?)
+    }
+
+    fn proofs_share_a_process(&self) -> bool {
+        self.proofs.load(Ordering::SeqCst) > 1
     }
 
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {

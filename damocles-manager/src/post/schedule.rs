@@ -118,25 +118,55 @@ pub(super) fn wait_until(open: Epoch, close: Epoch, proving: Option<Epoch>) -> E
     let Some(proving) = proving else {
         return open;
     };
-    // the pause before an attempt, and the message's way
-    let margin = ((close - open) / 5).max(2);
+    let margin = margin(close - open);
     let needed = proving.max(1).saturating_mul(2).saturating_add(margin);
     close.saturating_sub(needed).max(open)
 }
 
-/// Epochs that a proof of so many partitions takes, from what proofs took lately (partitions and
-/// epochs): three of four took no longer. One that hung for a while says nothing of the others; of
-/// two or three the longest counts. A proof of fewer partitions counts as often as they go into it.
-pub(super) fn usual(
+/// The pause before an attempt, and the message's way.
+fn margin(window: Epoch) -> Epoch {
+    (window / 5).max(2)
+}
+
+/// Whether a proof that is begun now comes in time, if it takes as long as one usually does. Where
+/// nobody knows, half of what there was is left.
+pub(super) fn fits(now: Epoch, close: Epoch, usual: Option<Epoch>) -> bool {
+    usual.is_none_or(|usual| now.saturating_add(usual).saturating_add(2) < close)
+}
+
+/// Epochs that such a proof takes at most, from what proofs took lately: the longest but one, since
+/// one that hung for a while says nothing of the others.
+pub(super) fn longest(
     lately: impl IntoIterator<Item = (usize, Epoch)>,
     partitions: usize,
 ) -> Option<Epoch> {
+    let epochs = as_long_as(lately, partitions);
+    let at = epochs
+        .len()
+        .checked_sub(if epochs.len() > 2 { 2 } else { 1 })?;
+    epochs.get(at).copied()
+}
+
+/// What a proof of so many partitions would have taken each time, the shortest first. One of fewer
+/// partitions counts as often as they go into it.
+fn as_long_as(lately: impl IntoIterator<Item = (usize, Epoch)>, partitions: usize) -> Vec<Epoch> {
     let alike = |(proven, epochs): (usize, Epoch)| {
         let parts = partitions.div_ceil(proven.max(1)).max(1);
         epochs.saturating_mul(Epoch::try_from(parts).unwrap_or(Epoch::MAX))
     };
     let mut epochs: Vec<_> = lately.into_iter().map(alike).collect();
     epochs.sort_unstable();
+    epochs
+}
+
+/// Epochs that a proof of so many partitions takes, from what proofs took lately (partitions and
+/// epochs): three of four took no longer. Of two or three the
+/// longest counts.
+pub(super) fn usual(
+    lately: impl IntoIterator<Item = (usize, Epoch)>,
+    partitions: usize,
+) -> Option<Epoch> {
+    let epochs = as_long_as(lately, partitions);
     // the highest quarter, without what is left over, is passed over
     let at = epochs.len().checked_sub(1 + epochs.len() / 4)?;
     epochs.get(at).copied()

@@ -25,6 +25,35 @@ fn one_proof_that_hung_says_nothing_of_how_long_the_next_one_takes() {
 }
 
 #[test]
+fn stores_are_waited_for_as_long_as_a_slow_proof_leaves_room() {
+    for (lately, epochs) in [
+        (&[][..], None),
+        (&[(1, 9)], Some(9)),
+        (&[(1, 40), (1, 9)], Some(40)),
+        // one that hung is passed over, and those that are slow every day are not
+        (&[(1, 9), (1, 60), (1, 8)], Some(9)),
+        (
+            &[(1, 9), (1, 9), (1, 9), (1, 45), (1, 9), (1, 45)],
+            Some(45),
+        ),
+    ] {
+        assert_eq!(longest(lately.iter().copied(), 1), epochs, "{lately:?}");
+    }
+}
+
+#[test]
+fn a_proof_is_begun_anew_only_where_it_comes_in_time() {
+    for (now, usual, comes) in [
+        (107, Some(15), false),
+        (102, Some(15), true),
+        (103, Some(15), false),
+        (107, None, true),
+    ] {
+        assert_eq!(fits(now, 120, usual), comes, "{now} {usual:?}");
+    }
+}
+
+#[test]
 fn a_prover_is_doubted_while_there_is_time_to_prove_again() {
     // of the mainnet: proving begins ten epochs before the opening
     for (began, close, usual, at) in [

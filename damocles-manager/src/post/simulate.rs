@@ -186,7 +186,7 @@ impl Context {
             let replicas: BTreeMap<SectorNumber, &Found> =
                 sorted.found.iter().map(|(n, found)| (*n, found)).collect();
             let asked = task(miner, proof_type, seed, &replicas);
-            let output = match self.parts.prover.prove(asked).await {
+            let output = match self.parts.prover.prove_for_a_try(asked).await {
                 Ok(output) => output,
                 Err(failed) => {
                     error = Some(failed.to_string());

@@ -162,6 +162,7 @@ impl Stores {
             files.push(layout::needed_sealed(sector, Some(size), replica));
             self.present(&store, limit).await?;
             let flaws = store.disk.inspect(files, links, limit).await?;
+            unreadable(&store, &flaws)?;
             Ok(flaws.is_empty().then(|| store.policy.name.clone()))
         });
         let (mut found, mut silent) = (None, None);

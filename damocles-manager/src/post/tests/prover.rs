@@ -8,7 +8,10 @@ use damocles_processor::{
 };
 use damocles_types::{Base64, Commitment, SectorNumber};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::atomic::{AtomicBool, Ordering},
+};
 use tokio::sync::Notify;
 
 /// What the prover does with the next task.
@@ -41,6 +44,8 @@ pub(super) struct FakeProver {
     pub(super) hanging: Notify,
     /// Tells a slow one to go on.
     pub(super) go_on: Notify,
+    /// Whether another proof is in the same process.
+    pub(super) shared: AtomicBool,
 }
 
 const LIE: &[u8] = b"lie";
@@ -99,6 +104,10 @@ impl Prover for FakeProver {
                 faults: vec![],
             }),
         }
+    }
+
+    fn proofs_share_a_process(&self) -> bool {
+        self.shared.load(Ordering::SeqCst)
     }
 
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {

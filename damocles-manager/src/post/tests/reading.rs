@@ -1,6 +1,7 @@
 //! Sectors that cannot be read: each costs itself only, whoever finds it.
 
 use super::*;
+use std::sync::atomic::Ordering;
 
 /// Sectors 1 to 8 in one partition of one store.
 async fn house() -> House {
@@ -189,6 +190,29 @@ async fn a_prover_that_is_slow_for_no_sector_is_left_at_its_work() {
     };
     tokio::join!(poster.settle(start), others);
     assert_eq!(house.proven(), [without(&[])]);
+    assert!(house.one().skipped.is_empty());
+}
+
+#[tokio::test]
+async fn a_prover_that_proves_for_others_too_is_not_ended_for_one() {
+    let mut house = house().await;
+    house.policy.post.strict_check = false;
+    house.prover.shared.store(true, Ordering::SeqCst);
+    unread(&house, 7, "reading it has not ended within 10s", false);
+    house.order(Order::Slow);
+    let mut poster = house.start();
+    let start = house.tell(START);
+    let others = async {
+        house.prover.hanging.notified().await;
+        for height in START + 1..90 {
+            house.tell(height);
+            tokio::task::yield_now().await;
+        }
+        house.prover.go_on.notify_one();
+    };
+    tokio::join!(poster.settle(start), others);
+    assert_eq!(house.proven(), [without(&[])]);
+    assert!(house.prover.reads.lock().is_empty());
     assert!(house.one().skipped.is_empty());
 }
 
