@@ -90,20 +90,10 @@ pub(super) enum Way {
     Perhaps,
 }
 
-/// Whether an aggregate comes into question. `hurried`: a deadline is so near that none may be waited
-/// for.
-pub(super) fn way(
-    sectors: u64,
-    policy: &AggregatePolicy,
-    base_fee: &TokenAmount,
-    hurried: bool,
-) -> Way {
+/// Whether an aggregate comes into question.
+pub(super) fn way(sectors: u64, policy: &AggregatePolicy, base_fee: &TokenAmount) -> Way {
     if policy.when == Aggregate::Never || sectors < FEWEST_AGGREGATED {
         return Way::Singly(None);
-    }
-    if hurried {
-        let why = "singly: a deadline is too near to wait for an aggregate";
-        return Way::Singly(Some(why.to_owned()));
     }
     if *base_fee < policy.above_base_fee {
         return Way::Singly(Some(format!(

@@ -32,22 +32,19 @@ fn what_comes_into_question() {
         above_base_fee: nano(above),
     };
     use Aggregate::{Always, Auto, Never};
-    for (sectors, policy, base_fee, hurried, perhaps, said) in [
-        (0, of(Auto, 0), 1, false, false, false),
-        (3, of(Auto, 0), 1, false, false, false),
-        (3, of(Always, 0), 1, false, false, false),
-        (4, of(Auto, 0), 1, false, true, false),
-        (4, of(Always, 0), 1, false, true, false),
-        (900, of(Never, 0), 1, false, false, false),
-        (4, of(Auto, 2), 1, false, false, true),
-        (4, of(Always, 2), 1, false, false, true),
-        (4, of(Auto, 2), 2, false, true, false),
-        (3, of(Auto, 2), 1, false, false, false),
-        (4, of(Auto, 0), 1, true, false, true),
-        (4, of(Always, 0), 1, true, false, true),
-        (3, of(Auto, 0), 1, true, false, false),
+    for (sectors, policy, base_fee, perhaps, said) in [
+        (0, of(Auto, 0), 1, false, false),
+        (3, of(Auto, 0), 1, false, false),
+        (3, of(Always, 0), 1, false, false),
+        (4, of(Auto, 0), 1, true, false),
+        (4, of(Always, 0), 1, true, false),
+        (900, of(Never, 0), 1, false, false),
+        (4, of(Auto, 2), 1, false, true),
+        (4, of(Always, 2), 1, false, true),
+        (4, of(Auto, 2), 2, true, false),
+        (3, of(Auto, 2), 1, false, false),
     ] {
-        let way = way(sectors, &policy, &nano(base_fee), hurried);
+        let way = way(sectors, &policy, &nano(base_fee));
         let got = match way {
             Way::Perhaps => (true, false),
             Way::Singly(why) => (false, why.is_some()),

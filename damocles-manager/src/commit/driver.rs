@@ -197,7 +197,12 @@ impl Commit {
                 ))
                 | Err(CommitError::NoSector(id)) => {
                     let before = batch.len();
-                    batch.retain(|record| record.id != id);
+                    // some of them may be in messages by now, which the records here do not know
+                    let only = Some(miner.actor);
+                    let ready = self.db.call(move |db| db.ready(kind, only)).await?;
+                    let asked = |record: &SectorRecord| batch.iter().any(|r| r.id == record.id);
+                    let still = |record: &SectorRecord| record.id != id && asked(record);
+                    batch = ready.into_iter().filter(still).collect();
                     if batch.is_empty() || batch.len() == before {
                         return Ok(());
                     }

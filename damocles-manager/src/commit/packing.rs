@@ -30,7 +30,7 @@ use damocles_processor::{
     footprint::{FEWEST_AGGREGATED, MOST_AGGREGATED},
     task::{self, AggregateOutput, ProvenSector},
 };
-use damocles_types::{Base64, Epoch, SealProof};
+use damocles_types::{Base64, Epoch, SealProof, SectorId};
 use fvm_ipld_encoding::RawBytes;
 use fvm_shared::{address::Address, econ::TokenAmount};
 use std::time::Duration;
@@ -38,10 +38,13 @@ use std::time::Duration;
 const KIND: Commitment = Commitment::Proof;
 /// Tries at an aggregate before its proofs go singly.
 const TRIES: u32 = 3;
-/// Between two of them.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Between two of them: memory that others use now is free again after some minutes.
+const PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Time for all of them: some minutes are usual for the largest.
 const LONGEST: Duration = Duration::from_secs(45 * 60);
+
+/// Messages with single proofs, and the gas of each, where the node tells.
+type Singles = Vec<(Vec<Part<ProofPart>>, Option<i64>)>;
 
 /// What all messages of a batch have in common.
 struct Work<'a> {
@@ -54,8 +57,10 @@ struct Work<'a> {
 
 /// What became of an aggregate.
 enum Outcome {
-    /// It goes; what is said of it.
-    Goes(Aggregated, String),
+    /// It goes; what is said of it, and the head on which it was tried.
+    Goes(Aggregated, String, TipSet),
+    /// It would go, and not now; why.
+    NotNow(String),
     /// The proofs of these sectors are wrong.
     Wrong(Vec<u64>),
     /// Singly is cheaper; the sentence about it.
@@ -69,15 +74,17 @@ impl Work<'_> {
         &self.miner.prove.batch.aggregate
     }
 
-    /// Until the first deadline of the batch.
-    fn epochs_left(&self) -> Epoch {
-        let head = self.head.height;
-        let each = self
-            .batch
-            .iter()
-            .map(|record| deadline::to_go(record, KIND, head));
-        each.min()
-            .map_or(Epoch::MAX, |first| first.saturating_sub(head))
+    /// Until when a sector is to go, whatever it costs.
+    fn to_go(&self, sector: SectorId) -> Epoch {
+        let record = self.batch.iter().find(|record| record.id == sector);
+        record.map_or(Epoch::MAX, |r| deadline::to_go(r, KIND, self.head.height))
+    }
+
+    /// Until the first deadline of these.
+    fn epochs_left(&self, parts: &[Part<ProofPart>]) -> Epoch {
+        let each = parts.iter().map(|part| self.to_go(part.sector));
+        let first = each.min().unwrap_or(Epoch::MAX);
+        first.saturating_sub(self.head.height)
     }
 
     fn intent(
@@ -169,32 +176,56 @@ impl Commit {
             proof: first.proof_type,
         };
         prove::in_order(&mut parts);
-        let mut messages = Vec::new();
-        for some in parts.chunks(batch::cap(KIND, work.proof)) {
-            let singly = |parts| work.intent(parts, None, None);
-            messages.push(self.only_sound(KIND, some.to_vec(), &singly).await?);
+        // what hurries goes by itself, and takes nobody along
+        let soon = self.epochs(2 * LONGEST).await?;
+        let hurries =
+            |part: &mut Part<ProofPart>| work.epochs_left(std::slice::from_ref(part)) < soon;
+        let near: Vec<_> = parts.extract_if(.., hurries).collect();
+        if !near.is_empty() {
+            let (near, _) = self.sound(&work, near).await?;
+            let why = "singly: a deadline is too near to wait for an aggregate";
+            let note = (work.policy().when != Aggregate::Never).then(|| why.to_owned());
+            self.send_singly(&work, near, note).await?;
         }
-        let good: Vec<_> = messages.iter().flat_map(|(some, _)| some.clone()).collect();
+        let (mut good, messages) = self.sound(&work, parts).await?;
+        if good.is_empty() {
+            return Ok(());
+        }
         if let Way::Singly(note) = self.way(&work, good.len()).await? {
             return self.send_singly(&work, good, note).await;
         }
         let (singly, waiting) = (self.measured(&work, messages).await?, work.waiting(&good)?);
         let sizes = aggregate::sizes(&waiting, work.policy(), singly);
-        if sizes.is_empty() {
+        let Some(size) = sizes.first() else {
             let note = singly.map(|gas| {
                 let (gas, expected) = (gas / 1_000_000, waiting.expected(gas) / 1_000_000);
                 format!("singly: {gas}M gas, and an aggregate would take about {expected}M")
             });
             return self.send_singly(&work, good, note).await;
+        };
+        // one at a time, of those whose deadlines come first: it takes so long that by then the
+        // others are looked at anew
+        good.sort_by_key(|part| (work.to_go(part.sector), part.sector.number));
+        good.truncate(*size);
+        prove::in_order(&mut good);
+        let share = singly.map(|gas| share(gas, good.len(), waiting.sectors));
+        self.send_aggregated(&work, good, share).await
+    }
+
+    /// Those of the proofs that the chain takes singly, in their order, and the messages in which it
+    /// does, with their gas.
+    async fn sound(
+        &self,
+        work: &Work<'_>,
+        parts: Vec<Part<ProofPart>>,
+    ) -> Result<(Vec<Part<ProofPart>>, Singles), CommitError> {
+        let mut messages = Vec::new();
+        for some in parts.chunks(batch::cap(KIND, work.proof)) {
+            let singly = |parts| work.intent(parts, None, None);
+            messages.push(self.only_sound(KIND, some.to_vec(), &singly).await?);
         }
-        let mut rest = good;
-        for size in sizes {
-            let later = rest.split_off(size.min(rest.len()));
-            let now = std::mem::replace(&mut rest, later);
-            let share = singly.map(|gas| share(gas, now.len(), waiting.sectors));
-            self.send_aggregated(&work, now, share).await?;
-        }
-        Ok(())
+        let good = messages.iter().flat_map(|(some, _)| some.clone()).collect();
+        Ok((good, messages))
     }
 
     /// Whether an aggregate is to be thought of.
@@ -204,8 +235,7 @@ impl Commit {
         };
         let zero = TokenAmount::default();
         let base_fee = work.head.base_fee().unwrap_or(&zero);
-        let hurried = work.epochs_left() < self.epochs(2 * LONGEST).await?;
-        let way = aggregate::way(sectors as u64, work.policy(), base_fee, hurried);
+        let way = aggregate::way(sectors as u64, work.policy(), base_fee);
         Ok(match (way, aggregator.ready()) {
             (Way::Perhaps, Err(why)) => {
                 tracing::info!(miner = work.miner.actor, why, "proofs are not aggregated");
@@ -225,7 +255,7 @@ impl Commit {
     async fn measured(
         &self,
         work: &Work<'_>,
-        messages: Vec<(Vec<Part<ProofPart>>, Option<i64>)>,
+        messages: Singles,
     ) -> Result<Option<i64>, CommitError> {
         let mut all = 0_i64;
         for (some, gas) in messages {
@@ -266,9 +296,18 @@ impl Commit {
     ) -> Result<(), CommitError> {
         while parts.len() as u64 >= FEWEST_AGGREGATED {
             match self.aggregated(work, &parts, singly).await? {
-                Outcome::Goes(made, note) => {
-                    let intent = work.intent(parts, Some(&made), Some(note))?;
-                    return self.want(KIND, work.miner, intent, work.head).await;
+                Outcome::Goes(made, note, head) => {
+                    // deadlines are those of now
+                    let now = Work {
+                        head: &head,
+                        ..*work
+                    };
+                    let intent = now.intent(parts, Some(&made), Some(note))?;
+                    return self.want(KIND, work.miner, intent, &head).await;
+                }
+                Outcome::NotNow(why) => {
+                    self.note(KIND, &work.records(&parts), &why).await;
+                    return Ok(());
                 }
                 Outcome::Wrong(wrong) => {
                     let before = parts.len();
@@ -297,6 +336,8 @@ impl Commit {
                         "proofs go singly, for no aggregate came about"
                     );
                     let note = Some(format!("singly, for no aggregate came about: {why}"));
+                    // what was tried before may be another one's by now
+                    let (parts, _) = self.sound(work, parts).await?;
                     return self.send_singly(work, parts, note).await;
                 }
             }
@@ -336,6 +377,9 @@ impl Commit {
         // the chain went on meanwhile
         let head = self.chain.head().await?;
         let base_fee = head.base_fee().cloned().unwrap_or_default();
+        if let Some(why) = self.too_dear(work, parts, &base_fee).await? {
+            return Ok(Outcome::NotNow(why));
+        }
         let version = self.chain.network_version(&head.cids).await?;
         let network_fee = aggregate::network_fee(version, sectors, &base_fee);
         let made = Aggregated {
@@ -366,10 +410,28 @@ impl Commit {
             base_fee,
         };
         Ok(if costs.aggregate_goes(work.policy().when) {
-            Outcome::Goes(made, format!("aggregated: {costs}"))
+            Outcome::Goes(made, format!("aggregated: {costs}"), head)
         } else {
             Outcome::Dearer(costs.to_string())
         })
+    }
+
+    /// Why these do not go at this base fee, which has risen meanwhile.
+    async fn too_dear(
+        &self,
+        work: &Work<'_>,
+        parts: &[Part<ProofPart>],
+        base_fee: &TokenAmount,
+    ) -> Result<Option<String>, CommitError> {
+        let policy = &work.miner.prove.batch;
+        if policy.max_base_fee.is_zero() || *base_fee <= policy.max_base_fee {
+            return Ok(None);
+        }
+        let slack = self.epochs(policy.slack + LONGEST).await?;
+        let limit = &policy.max_base_fee;
+        Ok((work.epochs_left(parts) > slack).then(|| {
+            format!("the base fee rose to {base_fee} FIL while an aggregate was made, above MaxBaseFee ({limit} FIL)")
+        }))
     }
 
     /// Has the child make it, several times if that may help.

@@ -333,6 +333,22 @@ async fn what_must_go_now_waits_for_no_aggregate() {
     assert!(note.contains("a deadline is too near"), "{note}");
 }
 
+#[tokio::test]
+async fn one_that_must_go_now_takes_nobody_along() {
+    let packs = Arc::new(Packs::default());
+    let house = house(&packs, Aggregate::Always, DEAR, 1);
+    let early = house.proven(1).await;
+    house.rig.advance(2000);
+    let later = house.proven(4).await;
+    let first = house.rig.db.online(early[0]).unwrap().seed.unwrap().epoch + 30 * 2880;
+    let height = house.rig.chain.edit().height;
+    house.rig.advance(first - 60 - height);
+    house.push().await;
+    let note = house.singly(&early);
+    assert!(note.contains("a deadline is too near"), "{note}");
+    house.aggregated(&later);
+}
+
 /// A sector that the chain refuses, and one whose proof turns out wrong, go alone; the others
 /// together.
 #[tokio::test]
