@@ -33,9 +33,14 @@ impl Drain {
     /// written down nowhere, and nothing has changed.
     pub fn order<'a>(
         &self,
-        order: Order,
+        mut order: Order,
         databases: impl IntoIterator<Item = &'a MetaDb>,
     ) -> Result<(), MetaError> {
+        let mut known = self.0.lock();
+        // the last word holds, also where the clock was put back or two came at a time
+        if let Some(before) = *known {
+            order.at = order.at.max(before.at.saturating_add(1));
+        }
         let mut failed = None;
         let mut written = false;
         for meta in databases {
@@ -50,7 +55,7 @@ impl Drain {
             Some(error) => tracing::warn!("one thread could not write down the order: {error}"),
             None => {}
         }
-        *self.0.lock() = Some(order);
+        *known = Some(order);
         Ok(())
     }
 

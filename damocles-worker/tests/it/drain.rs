@@ -142,6 +142,11 @@ fn a_worker_that_was_killed_while_it_drained_goes_on_draining() {
     meta.give_order(&Order { to: None, at: 0 }).unwrap();
     rig.drain.meet(&meta).unwrap();
     assert_eq!(rig.drain.to(), Some(DrainTo::End));
+    // the last word holds, also over the next start, where the clock was put back meanwhile
+    let back = Order { to: None, at: 1 };
+    rig.drain.order(back, [&meta]).unwrap();
+    assert_eq!(rig.drain.to(), None);
+    assert_eq!(Drain::found([&meta]).to(), None);
     drop(meta);
     running.stop();
 }

@@ -34,10 +34,13 @@ pub(super) fn spent(world: &World, document: &Document) -> Option<String> {
     // whoever is away, or another manager, says nothing of it; nobody is waited for
     let told = world.same_manager(Some(document)).ok();
     let left = told.and_then(|_| world.manager.ticket_left(document.sector()).ok());
+    // a manager whose records are older than the sector's speaks of another ticket
+    let ours = document.phases.ticket.as_ref().map(|ticket| ticket.epoch);
+    let left = left.flatten().filter(|left| Some(left.epoch) == ours);
     let size = document.allocated.proof_type.size;
     let drawn = document.phases.ticket_at;
     let age = drawn.map(|at| world.clock.now_ms().saturating_sub(at));
-    too_old(left.flatten(), age, size)
+    too_old(left, age, size)
 }
 
 /// What PC2 and the precommit's way into a block take at least.
