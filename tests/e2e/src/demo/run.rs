@@ -27,9 +27,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// window.
 const BLOCK: Duration = Duration::from_millis(500);
 const FAST_BLOCK: Duration = Duration::from_millis(50);
-/// Epochs before a window opens, in which blocks come at the usual pace: what is to be proven is
-/// known by then, and a look at a busy house takes a while.
-const NEAR: Epoch = 20;
+/// Epochs before a window opens, in which blocks come at the usual pace: a look at a busy house takes
+/// a while, in which time runs on.
+const NEAR: Epoch = 30;
 /// No sector stands in one place for longer than this, or the demo has failed.
 const STALL: Duration = Duration::from_secs(600);
 
@@ -149,10 +149,9 @@ impl Demo<'_> {
             self.house.check_alive()?;
             match self.look().await {
                 Ok(deadline) => {
-                    unanswered = None;
                     let rows: Vec<_> = self.sectors.iter().map(|s| s.row(&deadline)).collect();
                     self.screen.show(deadline.current_epoch, &rows);
-                    self.pace(&deadline).await?;
+                    unanswered = self.pace(&deadline).await.err();
                     let now: Vec<_> = rows
                         .iter()
                         .map(|row| (row.sector, row.stage.clone()))
@@ -163,7 +162,11 @@ impl Demo<'_> {
                     }
                 }
                 // a busy machine answers late; for how long is bounded below
-                Err(error) => unanswered = Some(error),
+                Err(error) => {
+                    // nobody knows how near a window is
+                    let _ = self.blocks(false).await;
+                    unanswered = Some(error);
+                }
             }
             if let Some((id, trouble)) = self
                 .sectors
@@ -197,7 +200,12 @@ impl Demo<'_> {
     async fn pace(&mut self, deadline: &DeadlineInfo) -> Result<()> {
         let all = self.sectors.len() as u64 == self.options.sectors;
         let rests = self.sectors.iter().filter_map(|s| s.rests_for(deadline));
-        let fast = all && rests.min().is_some_and(|epochs| epochs > NEAR);
+        self.blocks(all && rests.min().is_some_and(|epochs| epochs > NEAR))
+            .await
+    }
+
+    /// Lets blocks come fast, or at the usual pace.
+    async fn blocks(&mut self, fast: bool) -> Result<()> {
         if fast == self.fast {
             return Ok(());
         }
