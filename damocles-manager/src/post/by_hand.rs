@@ -3,7 +3,11 @@
 //! message.
 
 use super::ask::{AskError, Asked};
-use crate::{db::recoveries::RecoveryRecord, model::MessageKind, post::faults};
+use crate::{
+    db::{record::MessageRecord, recoveries::RecoveryRecord},
+    model::MessageKind,
+    post::faults,
+};
 use damocles_api::proving::{OrderedView, RecoveryView};
 use damocles_flow::recovery::RecoveryState;
 use damocles_types::{ActorId, SectorNumber};
@@ -104,8 +108,19 @@ impl Asked {
             )
             .await
             .map_err(|e| failed(&e))?;
-        let id = message.id;
-        self.db.call(move |db| db.want(message)).await?;
+        // asked once more, as when an answer was lost, it is the same message
+        let stored = self.db.call(move |db| {
+            let open = db.open_messages_of(message.from)?;
+            let asked = |m: &&MessageRecord| {
+                (m.kind, m.miner, &m.params) == (message.kind, message.miner, &message.params)
+            };
+            if let Some(known) = open.iter().find(asked) {
+                return Ok(known.id);
+            }
+            let id = message.id;
+            db.want(message).map(|_| id)
+        });
+        let id = stored.await?;
         context.parts.messages.wake();
         Ok(OrderedView {
             message: id.to_string(),

@@ -185,6 +185,8 @@ async fn partitions_are_dissolved_by_one_message() {
     house.tell(125);
     let asked = house.asked();
     let view = asked.compact(MINER, 1, &[0, 2]).await.unwrap();
+    let again = asked.compact(MINER, 1, &[0, 2]).await.unwrap();
+    assert_eq!(again.message, view.message);
     let [message] = &house.messages()[..] else {
         panic!("{:?}", house.messages())
     };
