@@ -228,117 +228,161 @@ section! {
     }
 }
 
-section! {
+/// The keys about fees, which stand in several sections.
+pub(super) struct Fees {
+    pub(super) gas_over_estimation: f64,
+    pub(super) gas_over_premium: f64,
+    pub(super) gas_fee_cap: Fil,
+    /// The older name of the same.
+    pub(super) max_fee_cap: Fil,
+    pub(super) max_fee: Fil,
+    pub(super) max_fee_per_day: Fil,
+}
+
+/// What a section says of single messages.
+pub(super) struct SendKeys {
+    pub(super) sender: Option<AddressText>,
+    pub(super) senders: Vec<AddressText>,
+    pub(super) send_fund: bool,
+    pub(super) fees: Fees,
+}
+
+/// What a section says of batches, of whatever kind.
+pub(super) struct BatchKeys {
+    pub(super) threshold: Option<u64>,
+    pub(super) max_wait: GoDuration,
+    pub(super) check_interval: GoDuration,
+    pub(super) max_base_fee: Fil,
+    pub(super) slack: GoDuration,
+    pub(super) fees: Fees,
+}
+
+/// Those of a section.
+macro_rules! fees {
+    ($section:expr) => {
+        Fees {
+            gas_over_estimation: $section.gas_over_estimation,
+            gas_over_premium: $section.gas_over_premium,
+            gas_fee_cap: $section.gas_fee_cap,
+            max_fee_cap: $section.max_fee_cap,
+            max_fee: $section.max_fee,
+            max_fee_per_day: $section.max_fee_per_day,
+        }
+    };
+}
+
+/// The sections of a kind of commitment: the same keys, and `more` of its batches.
+macro_rules! commitments {
+    (
+        $(#[doc = $doc:literal])* $send:ident;
+        $(#[doc = $batch_doc:literal])* $batch:ident;
+        $(#[doc = $threshold:literal])* threshold;
+        $($more:tt)*
+    ) => {
+        section! {
+            $(#[doc = $doc])*
+            pub(super) struct $send {
+                /// Sending address; the miner's worker address when neither this nor `Senders` is set.
+                "Sender" sender: Option<AddressText> = None;
+                /// Sending addresses; the one that may sign and has most funds is taken.
+                "Senders" senders: Vec<AddressText> = vec![];
+                /// Whether deposit or pledge travels with the message, rather than being taken from the miner's balance.
+                "SendFund" send_fund: bool = true;
+                /// Factor on the estimated gas limit; 0: the node's own.
+                "GasOverEstimation" gas_over_estimation: f64 = 1.2;
+                /// Factor on the estimated premium; 0: as estimated.
+                "GasOverPremium" gas_over_premium: f64 = 0.0;
+                /// Highest price per unit of gas; empty: as estimated.
+                "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
+                /// Older name of `GasFeeCap`, used when that is empty or zero.
+                "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+                /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+                "MaxFee" max_fee: Fil = Fil::default();
+                /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
+                "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
+                "Batch" batch: $batch = $batch::default();
+            }
+        }
+
+        impl $send {
+            pub(super) fn keys(self) -> (SendKeys, $batch) {
+                let keys = SendKeys {
+                    sender: self.sender,
+                    senders: self.senders,
+                    send_fund: self.send_fund,
+                    fees: fees!(self),
+                };
+                (keys, self.batch)
+            }
+        }
+
+        section! {
+            $(#[doc = $batch_doc])*
+            pub(super) struct $batch {
+                $(#[doc = $threshold])*
+                "Threshold" threshold: Option<u64> = None;
+                /// The oldest one waits no longer than this.
+                "MaxWait" max_wait: GoDuration = GoDuration::secs(3600);
+                /// How often waiting sectors are looked at.
+                "CheckInterval" check_interval: GoDuration = GoDuration::secs(60);
+                /// While the base fee is higher than this, only sectors go whose deadline is near. Empty or zero: they go whatever it is. New.
+                "MaxBaseFee" max_base_fee: Fil = Fil::default();
+                /// A sector whose deadline (of its ticket, for a precommit; 30 days after its precommit, for a proof; the start of its deals) is so near goes at once, whatever the base fee and however few there are; a quarter of the time that it has at most. New.
+                "Slack" slack: GoDuration = GoDuration::secs(3 * 3600);
+                $($more)*
+                /// Factor on the estimated gas limit; 0: the node's own.
+                "GasOverEstimation" gas_over_estimation: f64 = 1.2;
+                /// Factor on the estimated premium; 0: as estimated.
+                "GasOverPremium" gas_over_premium: f64 = 0.0;
+                /// Highest price per unit of gas; empty: as estimated.
+                "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
+                /// Older name of `GasFeeCap`, used when that is empty or zero.
+                "MaxFeeCap" max_fee_cap: Fil = Fil::default();
+                /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
+                "MaxFee" max_fee: Fil = Fil::default();
+                /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
+                "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
+            }
+        }
+
+        impl $batch {
+            pub(super) fn keys(self) -> BatchKeys {
+                BatchKeys {
+                    threshold: self.threshold,
+                    max_wait: self.max_wait,
+                    check_interval: self.check_interval,
+                    max_base_fee: self.max_base_fee,
+                    slack: self.slack,
+                    fees: fees!(self),
+                }
+            }
+        }
+    };
+}
+
+commitments! {
     /// Precommits.
-    pub(super) struct Send {
-        /// Sending address; the miner's worker address when neither this nor `Senders` is set.
-        "Sender" sender: Option<AddressText> = None;
-        /// Sending addresses; the one that may sign and has most funds is taken.
-        "Senders" senders: Vec<AddressText> = vec![];
-        /// Whether deposit or pledge travels with the message, rather than being taken from the miner's balance.
-        "SendFund" send_fund: bool = true;
-        /// Factor on the estimated gas limit; 0: the node's own.
-        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
-        /// Factor on the estimated premium; 0: as estimated.
-        "GasOverPremium" gas_over_premium: f64 = 0.0;
-        /// Highest price per unit of gas; empty: as estimated.
-        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
-        /// Older name of `GasFeeCap`, used when that is empty or zero.
-        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
-        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
-        "MaxFee" max_fee: Fil = Fil::default();
-        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
-        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
-        "Batch" batch: Batch = Batch::default();
-    }
-}
-
-section! {
+    Send;
     /// Precommits that go in one message.
-    pub(super) struct Batch {
-        /// So many go at once; 1: each goes alone, without waiting. When left out: 2.
-        "Threshold" threshold: Option<u64> = None;
-        /// The oldest one waits no longer than this.
-        "MaxWait" max_wait: GoDuration = GoDuration::secs(3600);
-        /// How often waiting sectors are looked at.
-        "CheckInterval" check_interval: GoDuration = GoDuration::secs(60);
-        /// While the base fee is higher than this, only sectors go whose deadline is near. Empty or zero: they go whatever it is. New.
-        "MaxBaseFee" max_base_fee: Fil = Fil::default();
-        /// A sector whose deadline (of its ticket, for a precommit; 30 days after its precommit, for a proof; the start of its deals) is so near goes at once, whatever the base fee and however few there are; a quarter of the time that it has at most. New.
-        "Slack" slack: GoDuration = GoDuration::secs(3 * 3600);
-        /// Factor on the estimated gas limit; 0: the node's own.
-        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
-        /// Factor on the estimated premium; 0: as estimated.
-        "GasOverPremium" gas_over_premium: f64 = 0.0;
-        /// Highest price per unit of gas; empty: as estimated.
-        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
-        /// Older name of `GasFeeCap`, used when that is empty or zero.
-        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
-        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
-        "MaxFee" max_fee: Fil = Fil::default();
-        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
-        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
-    }
+    Batch;
+    /// So many go at once; 1: each goes alone, without waiting. When left out: 2.
+    threshold;
 }
 
-section! {
+commitments! {
     /// Proofs: the same keys as precommits have, and more in `Batch`.
-    pub(super) struct Prove {
-        /// Sending address; the miner's worker address when neither this nor `Senders` is set.
-        "Sender" sender: Option<AddressText> = None;
-        /// Sending addresses; the one that may sign and has most funds is taken.
-        "Senders" senders: Vec<AddressText> = vec![];
-        /// Whether deposit or pledge travels with the message, rather than being taken from the miner's balance.
-        "SendFund" send_fund: bool = true;
-        /// Factor on the estimated gas limit; 0: the node's own.
-        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
-        /// Factor on the estimated premium; 0: as estimated.
-        "GasOverPremium" gas_over_premium: f64 = 0.0;
-        /// Highest price per unit of gas; empty: as estimated.
-        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
-        /// Older name of `GasFeeCap`, used when that is empty or zero.
-        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
-        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
-        "MaxFee" max_fee: Fil = Fil::default();
-        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
-        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
-        "Batch" batch: ProveBatch = ProveBatch::default();
-    }
-}
-
-section! {
+    Prove;
     /// Proofs that go in one message, or several.
-    pub(super) struct ProveBatch {
-        /// So many go at once; 1: each goes alone, without waiting. When left out: 4.
-        "Threshold" threshold: Option<u64> = None;
-        /// The oldest one waits no longer than this.
-        "MaxWait" max_wait: GoDuration = GoDuration::secs(3600);
-        /// How often waiting sectors are looked at.
-        "CheckInterval" check_interval: GoDuration = GoDuration::secs(60);
-        /// While the base fee is higher than this, only sectors go whose deadline is near. Empty or zero: they go whatever it is. New.
-        "MaxBaseFee" max_base_fee: Fil = Fil::default();
-        /// A sector whose deadline (of its ticket, for a precommit; 30 days after its precommit, for a proof; the start of its deals) is so near goes at once, whatever the base fee and however few there are; a quarter of the time that it has at most. New.
-        "Slack" slack: GoDuration = GoDuration::secs(3 * 3600);
-        /// Whether the proofs of a batch go as one aggregate (SnarkPack; 4 to 819 sectors) instead of singly: `"auto"`, where it
-        /// costs less at the base fee of now, both tried on the chain's state; `"always"`, wherever it can be made, as upstream
-        /// does; `"never"`. Made in a child process, with the parameters' `v28-fil-inner-product-v1.srs`; where that is missing, or
-        /// the chain refuses the aggregate, they go singly. New.
-        "Aggregate" aggregate: String = "auto".into();
-        /// While the base fee is lower than this, proofs go singly. Empty or zero: whatever it is. (Upstream has retired this key.)
-        "BatchCommitAboveBaseFee" batch_commit_above_base_fee: Fil = Fil::default();
-        /// Factor on the estimated gas limit; 0: the node's own.
-        "GasOverEstimation" gas_over_estimation: f64 = 1.2;
-        /// Factor on the estimated premium; 0: as estimated.
-        "GasOverPremium" gas_over_premium: f64 = 0.0;
-        /// Highest price per unit of gas; empty: as estimated.
-        "GasFeeCap" gas_fee_cap: Fil = Fil::nano(5);
-        /// Older name of `GasFeeCap`, used when that is empty or zero.
-        "MaxFeeCap" max_fee_cap: Fil = Fil::default();
-        /// What a message may cost in all when it is made dearer because no block takes it: `GasFeeCap` is the price with which it begins, and this is used only when its deadline is near. Empty or zero: it is made no dearer than `GasFeeCap`. New.
-        "MaxFee" max_fee: Fil = Fil::default();
-        /// When the messages of this kind that ran within a day (UTC) have cost so much, the next ones wait for the next day, and none is made dearer. Empty or zero: no limit. New.
-        "MaxFeePerDay" max_fee_per_day: Fil = Fil::default();
-    }
+    ProveBatch;
+    /// So many go at once; 1: each goes alone, without waiting. When left out: 4.
+    threshold;
+    /// Whether the proofs of a batch go as one aggregate (SnarkPack; 4 to 819 sectors) instead of singly: `"auto"`, where it
+    /// costs less at the base fee of now, both tried on the chain's state; `"always"`, wherever it can be made, as upstream
+    /// does; `"never"`. Made in a child process, with the parameters' `v28-fil-inner-product-v1.srs`; where that is missing, or
+    /// the chain refuses the aggregate, they go singly. New.
+    "Aggregate" aggregate: String = "auto".into();
+    /// While the base fee is lower than this, proofs go singly. Empty or zero: whatever it is. (Upstream has retired this key.)
+    "BatchCommitAboveBaseFee" batch_commit_above_base_fee: Fil = Fil::default();
 }
 
 section! {

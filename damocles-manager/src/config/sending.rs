@@ -1,9 +1,6 @@
 //! How the messages of a miner are sent: senders, fees and batches, checked.
 
-use super::{
-    fil::{AddressText, Fil},
-    raw,
-};
+use super::{fil::AddressText, raw};
 use crate::policy::{Aggregate, AggregatePolicy, BatchPolicy, FeePolicy, PostPolicy, SendPolicy};
 use damocles_daemon::config::Report;
 use damocles_types::Epoch;
@@ -20,7 +17,9 @@ pub(super) const PROVE_THRESHOLD: usize = 4;
 const LONGEST_PRE_WAIT: Duration = Duration::from_secs(14 * 3600);
 
 pub(super) fn pre_commits(report: &mut Report, at: &str, raw: raw::Send) -> SendPolicy {
-    let policy = send(report, at, raw, PRE_THRESHOLD);
+    let (keys, batch) = raw.keys();
+    let own = (PRE_THRESHOLD, AggregatePolicy::never());
+    let policy = send(report, at, keys, batch.keys(), own);
     if policy.batch.threshold > 1 && policy.batch.max_wait > LONGEST_PRE_WAIT {
         report.notice(
             &format!("{at}.Batch.MaxWait"),
@@ -31,160 +30,72 @@ pub(super) fn pre_commits(report: &mut Report, at: &str, raw: raw::Send) -> Send
 }
 
 pub(super) fn proofs(report: &mut Report, at: &str, raw: raw::Prove) -> SendPolicy {
-    let raw::Prove {
-        sender,
-        senders,
-        send_fund,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        max_fee,
-        max_fee_per_day,
-        batch,
-    } = raw;
-    let (batch, aggregate) = proof_batch(report, &format!("{at}.Batch"), batch);
-    let all = raw::Send {
-        sender,
-        senders,
-        send_fund,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        max_fee,
-        max_fee_per_day,
-        batch,
-    };
-    let mut policy = send(report, at, all, PROVE_THRESHOLD);
-    policy.batch.aggregate = aggregate;
-    policy
+    let (keys, batch) = raw.keys();
+    let own = (PROVE_THRESHOLD, aggregate(report, at, &batch));
+    send(report, at, keys, batch.keys(), own)
 }
 
-/// What a batch of proofs has in common with one of precommits, and whether it is aggregated.
-fn proof_batch(
-    report: &mut Report,
-    at: &str,
-    raw: raw::ProveBatch,
-) -> (raw::Batch, AggregatePolicy) {
-    let raw::ProveBatch {
-        threshold,
-        max_wait,
-        check_interval,
-        max_base_fee,
-        slack,
-        aggregate,
-        batch_commit_above_base_fee,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        max_fee,
-        max_fee_per_day,
-    } = raw;
-    let when = match aggregate.to_ascii_lowercase().as_str() {
+fn aggregate(report: &mut Report, at: &str, batch: &raw::ProveBatch) -> AggregatePolicy {
+    let when = match batch.aggregate.to_ascii_lowercase().as_str() {
         "auto" => Aggregate::Auto,
         "always" => Aggregate::Always,
         "never" => Aggregate::Never,
         _ => {
+            let said = &batch.aggregate;
             report.fault(
-                &format!("{at}.Aggregate"),
-                format!("{aggregate:?} is not known; write \"auto\", \"always\" or \"never\""),
+                &format!("{at}.Batch.Aggregate"),
+                format!("{said:?} is not known; write \"auto\", \"always\" or \"never\""),
             );
             Aggregate::default()
         }
     };
-    let batch = raw::Batch {
-        threshold,
-        max_wait,
-        check_interval,
-        max_base_fee,
-        slack,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        max_fee,
-        max_fee_per_day,
-    };
-    let policy = AggregatePolicy {
+    let above = batch.batch_commit_above_base_fee.0.clone();
+    AggregatePolicy {
         when,
-        above_base_fee: batch_commit_above_base_fee.0.unwrap_or_default(),
-    };
-    (batch, policy)
-}
-
-fn send(report: &mut Report, at: &str, raw: raw::Send, threshold: usize) -> SendPolicy {
-    let raw::Send {
-        sender,
-        senders,
-        send_fund,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        max_fee,
-        max_fee_per_day,
-        batch,
-    } = raw;
-    SendPolicy {
-        senders: addresses(sender, senders),
-        send_fund,
-        fee: fee(
-            report,
-            at,
-            Fees {
-                gas_over_estimation,
-                gas_over_premium,
-                gas_fee_cap,
-                max_fee_cap,
-                max_fee,
-                max_fee_per_day,
-            },
-        ),
-        batch: batch_policy(report, &format!("{at}.Batch"), batch, threshold),
+        above_base_fee: above.unwrap_or_default(),
     }
 }
 
-fn batch_policy(report: &mut Report, at: &str, raw: raw::Batch, default: usize) -> BatchPolicy {
-    let raw::Batch {
-        threshold,
-        max_wait,
-        check_interval,
-        max_base_fee,
-        slack,
-        gas_over_estimation,
-        gas_over_premium,
-        gas_fee_cap,
-        max_fee_cap,
-        max_fee,
-        max_fee_per_day,
-    } = raw;
-    if check_interval.0.is_zero() {
+/// `own`: what the kind has of its own. How many go at once when that is left out, and whether they
+/// are aggregated.
+fn send(
+    report: &mut Report,
+    at: &str,
+    keys: raw::SendKeys,
+    batch: raw::BatchKeys,
+    own: (usize, AggregatePolicy),
+) -> SendPolicy {
+    SendPolicy {
+        senders: addresses(keys.sender, keys.senders),
+        send_fund: keys.send_fund,
+        fee: fee(report, at, keys.fees),
+        batch: batch_policy(report, &format!("{at}.Batch"), batch, own),
+    }
+}
+
+fn batch_policy(
+    report: &mut Report,
+    at: &str,
+    keys: raw::BatchKeys,
+    (threshold, aggregate): (usize, AggregatePolicy),
+) -> BatchPolicy {
+    if keys.check_interval.0.is_zero() {
         report.fault(
             &format!("{at}.CheckInterval"),
             "must be more than 0; write for example \"1m\"",
         );
     }
+    let said = keys.threshold;
     BatchPolicy {
-        threshold: threshold.map_or(default, |n| usize::try_from(n.max(1)).unwrap_or(usize::MAX)),
-        max_wait: max_wait.0,
-        check_interval: check_interval.0,
-        max_base_fee: max_base_fee.0.unwrap_or_default(),
-        slack: slack.0,
-        aggregate: AggregatePolicy::never(),
-        fee: fee(
-            report,
-            at,
-            Fees {
-                gas_over_estimation,
-                gas_over_premium,
-                gas_fee_cap,
-                max_fee_cap,
-                max_fee,
-                max_fee_per_day,
-            },
-        ),
+        threshold: said.map_or(threshold, |n| {
+            usize::try_from(n.max(1)).unwrap_or(usize::MAX)
+        }),
+        max_wait: keys.max_wait.0,
+        check_interval: keys.check_interval.0,
+        max_base_fee: keys.max_base_fee.0.unwrap_or_default(),
+        slack: keys.slack.0,
+        aggregate,
+        fee: fee(report, at, keys.fees),
     }
 }
 
@@ -220,7 +131,7 @@ pub(super) fn post_policy(report: &mut Report, at: &str, raw: raw::PoSt) -> Post
         fee: fee(
             report,
             at,
-            Fees {
+            raw::Fees {
                 gas_over_estimation,
                 gas_over_premium,
                 gas_fee_cap,
@@ -261,18 +172,7 @@ fn addresses(sender: Option<AddressText>, senders: Vec<AddressText>) -> Vec<Addr
     all
 }
 
-/// The keys about fees, which stand in several sections.
-struct Fees {
-    gas_over_estimation: f64,
-    gas_over_premium: f64,
-    gas_fee_cap: Fil,
-    /// The older name of the same.
-    max_fee_cap: Fil,
-    max_fee: Fil,
-    max_fee_per_day: Fil,
-}
-
-fn fee(report: &mut Report, at: &str, keys: Fees) -> FeePolicy {
+fn fee(report: &mut Report, at: &str, keys: raw::Fees) -> FeePolicy {
     let (estimation, premium) = (keys.gas_over_estimation, keys.gas_over_premium);
     if !(estimation == 0.0 || (estimation >= 1.0 && estimation.is_finite())) {
         report.fault(
