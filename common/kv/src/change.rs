@@ -17,3 +17,11 @@ pub(crate) enum Change {
     Put(Table, Vec<u8>, Vec<u8>),
     Delete(Table, Vec<u8>),
 }
+
+impl Change {
+    /// The record that is changed.
+    pub(crate) fn place(&self) -> (Table, &[u8]) {
+        let (Self::Put(table, key, _) | Self::Delete(table, key)) = self;
+        (*table, key)
+    }
+}

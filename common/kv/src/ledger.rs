@@ -4,7 +4,7 @@
 use crate::{
     Durability,
     change::Change,
-    recent::{Footprint, Place, Recent},
+    recent::{Footprint, Recent},
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -125,7 +125,8 @@ impl Ledger {
         // the line may have moved, when the database was opened anew
         let at = line.last + 1;
         line.last = at;
-        let keys = commit.changes.iter().map(Change::place).collect();
+        let places = commit.changes.iter().map(Change::place);
+        let keys = places.map(|(table, key)| (table, key.to_vec())).collect();
         line.recent.note(at, keys, commit.durability);
         if commit.durability == Durability::Synced {
             self.owed.fetch_max(at, Ordering::AcqRel);
@@ -182,12 +183,5 @@ impl Drop for Running<'_> {
                 running.remove(&self.began);
             }
         }
-    }
-}
-
-impl Change {
-    fn place(&self) -> Place {
-        let (Self::Put(table, key, _) | Self::Delete(table, key)) = self;
-        (*table, key.clone())
     }
 }

@@ -65,10 +65,8 @@ impl Server {
     }
 
     fn all_known(&self, changes: &[Change]) -> Result<(), KvError> {
-        changes.iter().try_for_each(|change| {
-            let (Change::Put(table, ..) | Change::Delete(table, _)) = change;
-            self.known(*table)
-        })
+        let mut changes = changes.iter();
+        changes.try_for_each(|change| self.known(change.place().0))
     }
 }
 

@@ -59,10 +59,7 @@ impl Wish {
     }
 
     fn written(&self) -> impl Iterator<Item = (Table, &[u8])> {
-        self.changes.iter().map(|change| {
-            let (Change::Put(table, key, _) | Change::Delete(table, key)) = change;
-            (*table, key.as_slice())
-        })
+        self.changes.iter().map(Change::place)
     }
 }
 

@@ -118,9 +118,8 @@ impl State {
     /// Writes the changes as one, with this version. They are with the operating system then, and
     /// not yet on the disk.
     pub(super) fn apply(&self, changes: &[Change], version: Version) -> Result<(), KvError> {
-        let last = match changes.last() {
-            Some(Change::Put(table, ..) | Change::Delete(table, _)) => *table,
-            None => return Ok(()),
+        let Some((last, _)) = changes.last().map(Change::place) else {
+            return Ok(());
         };
         let db = self.writable(last)?;
         let mut out = WriteBatch::default();
