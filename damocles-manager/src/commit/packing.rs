@@ -176,23 +176,21 @@ impl Commit {
             proof: first.proof_type,
         };
         prove::in_order(&mut parts);
-        // what hurries goes by itself, and takes nobody along
-        let soon = self.epochs(2 * LONGEST).await?;
-        let hurries =
-            |part: &mut Part<ProofPart>| work.epochs_left(std::slice::from_ref(part)) < soon;
-        let near: Vec<_> = parts.extract_if(.., hurries).collect();
-        if !near.is_empty() {
-            let (near, _) = self.sound(&work, near).await?;
-            let why = "singly: a deadline is too near to wait for an aggregate";
-            let note = (work.policy().when != Aggregate::Never).then(|| why.to_owned());
-            self.send_singly(&work, near, note).await?;
-        }
-        let (mut good, messages) = self.sound(&work, parts).await?;
-        if good.is_empty() {
-            return Ok(());
-        }
+        let (mut good, mut messages) = self.sound(&work, parts).await?;
         if let Way::Singly(note) = self.way(&work, good.len()).await? {
             return self.send_singly(&work, good, note).await;
+        }
+        // what hurries goes by itself, and takes nobody along
+        let soon = head.height.saturating_add(self.epochs(2 * LONGEST).await?);
+        let hurries = |part: &mut Part<ProofPart>| work.to_go(part.sector) < soon;
+        let near: Vec<_> = good.extract_if(.., hurries).collect();
+        if !near.is_empty() {
+            let why = "singly: a deadline is too near to wait for an aggregate";
+            self.send_singly(&work, near, Some(why.to_owned())).await?;
+            (good, messages) = self.sound(&work, good).await?;
+        }
+        if (good.len() as u64) < FEWEST_AGGREGATED {
+            return self.send_singly(&work, good, None).await;
         }
         let (singly, waiting) = (self.measured(&work, messages).await?, work.waiting(&good)?);
         let sizes = aggregate::sizes(&waiting, work.policy(), singly);

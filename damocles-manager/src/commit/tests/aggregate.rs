@@ -349,6 +349,20 @@ async fn one_that_must_go_now_takes_nobody_along() {
     house.aggregated(&later);
 }
 
+#[tokio::test]
+async fn where_no_aggregate_is_in_question_what_hurries_goes_with_the_others() {
+    let packs = Arc::new(Packs::default());
+    let house = house(&packs, Aggregate::Never, DEAR, 1);
+    let mut all = house.proven(1).await;
+    house.rig.advance(2000);
+    all.extend(house.proven(2).await);
+    let first = house.rig.db.online(all[0]).unwrap().seed.unwrap().epoch + 30 * 2880;
+    let height = house.rig.chain.edit().height;
+    house.rig.advance(first - 60 - height);
+    house.push().await;
+    assert_eq!(house.singly(&all), "");
+}
+
 /// A sector that the chain refuses, and one whose proof turns out wrong, go alone; the others
 /// together.
 #[tokio::test]
