@@ -114,13 +114,13 @@ pub(super) fn sizes(
     if most < FEWEST_AGGREGATED {
         return Vec::new();
     }
+    let parts = split(waiting.sectors, most);
     let worth = match (policy.when, singly) {
         (Aggregate::Never, _) => false,
         (Aggregate::Always, _) => true,
         // what cannot be compared is not begun
         (Aggregate::Auto, None) => false,
         (Aggregate::Auto, Some(singly)) => {
-            let parts = split(waiting.sectors, most);
             let each = waiting.beside(singly);
             let all = parts.iter().map(|n| waiting.aggregated(*n, each));
             all.fold(0, i64::saturating_add) < singly
@@ -129,7 +129,7 @@ pub(super) fn sizes(
     if !worth {
         return Vec::new();
     }
-    let sizes = split(waiting.sectors, most).into_iter();
+    let sizes = parts.into_iter();
     sizes
         .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
         .collect()

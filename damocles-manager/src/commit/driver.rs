@@ -172,13 +172,18 @@ impl Commit {
     /// What the chain asks now. None: the node does not answer, and who sends will hear of that.
     async fn market(&self, kind: Commitment, policy: &BatchPolicy) -> Option<Market> {
         let head = self.chain.head().await.ok()?;
-        let delay = self.facts.block_delay().await.ok()?.as_millis().max(1);
-        let slack = i64::try_from(policy.slack.as_millis() / delay).unwrap_or(Epoch::MAX);
+        let slack = self.epochs(policy.slack).await.ok()?;
         Some(Market {
             head: head.height,
             base_fee: head.base_fee()?.clone(),
             slack: slack.min(expiration::life(kind) / 4),
         })
+    }
+
+    /// So long in epochs of the chain.
+    pub(super) async fn epochs(&self, time: Duration) -> Result<Epoch, CommitError> {
+        let delay = self.facts.block_delay().await?.as_millis().max(1);
+        Ok(Epoch::try_from(time.as_millis() / delay).unwrap_or(Epoch::MAX))
     }
 
     /// Makes one message of these sectors, or of those that can go.

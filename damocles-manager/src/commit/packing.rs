@@ -80,13 +80,6 @@ impl Work<'_> {
         record.map_or(Epoch::MAX, |r| deadline::to_go(r, KIND, self.head.height))
     }
 
-    /// Until the first deadline of these.
-    fn epochs_left(&self, parts: &[Part<ProofPart>]) -> Epoch {
-        let each = parts.iter().map(|part| self.to_go(part.sector));
-        let first = each.min().unwrap_or(Epoch::MAX);
-        first.saturating_sub(self.head.height)
-    }
-
     fn intent(
         &self,
         parts: Vec<Part<ProofPart>>,
@@ -203,7 +196,7 @@ impl Commit {
         };
         // one at a time, of those whose deadlines come first: it takes so long that by then the
         // others are looked at anew
-        good.sort_by_key(|part| (work.to_go(part.sector), part.sector.number));
+        good.sort_by_cached_key(|part| (work.to_go(part.sector), part.sector.number));
         good.truncate(*size);
         prove::in_order(&mut good);
         let share = singly.map(|gas| share(gas, good.len(), waiting.sectors));
@@ -241,12 +234,6 @@ impl Commit {
             }
             (way, _) => way,
         })
-    }
-
-    /// So long in epochs of the chain.
-    async fn epochs(&self, time: Duration) -> Result<Epoch, CommitError> {
-        let delay = self.facts.block_delay().await?.as_millis().max(1);
-        Ok(Epoch::try_from(time.as_millis() / delay).unwrap_or(Epoch::MAX))
     }
 
     /// The gas of messages with single proofs. None: the node does not tell of all.
@@ -427,7 +414,10 @@ impl Commit {
         }
         let slack = self.epochs(policy.slack + LONGEST).await?;
         let limit = &policy.max_base_fee;
-        Ok((work.epochs_left(parts) > slack).then(|| {
+        let sectors: Vec<_> = parts.iter().map(|part| part.sector).collect();
+        let first = deadline::of_message(work.batch, &sectors, KIND, work.head.height);
+        let left = first.map_or(Epoch::MAX, |first| first.saturating_sub(work.head.height));
+        Ok((left > slack).then(|| {
             format!("the base fee rose to {base_fee} FIL while an aggregate was made, above MaxBaseFee ({limit} FIL)")
         }))
     }
