@@ -28,25 +28,27 @@ fn partitions(house: &House, deadline: u64) -> Vec<Vec<u64>> {
     sectors.collect()
 }
 
+/// A deadline that has two, and their sectors.
+fn two_partitions(house: &House) -> (u64, Vec<Vec<u64>>) {
+    (0..6)
+        .map(|index| (index, partitions(house, index)))
+        .find(|(_, there)| there.len() == 2)
+        .expect("a deadline with two partitions")
+}
+
+fn compact(house: &House, deadline: u64, which: &[u64]) -> ExitCode {
+    let params = CompactPartitionsParams {
+        deadline,
+        partitions: bits(which),
+    };
+    house.call(COMPACT, &params).exit_code
+}
+
 #[test]
 fn partitions_are_dissolved_after_the_time_for_disputes_and_not_with_faults() {
     let house = house();
-    let deadline = (0..6)
-        .find(|index| partitions(&house, *index).len() == 2)
-        .expect("a deadline with two partitions");
-    let before = partitions(&house, deadline);
-    let compact = |which: &[u64]| {
-        let partitions = bits(which);
-        house
-            .call(
-                COMPACT,
-                &CompactPartitionsParams {
-                    deadline,
-                    partitions,
-                },
-            )
-            .exit_code
-    };
+    let (deadline, before) = two_partitions(&house);
+    let compact = |which: &[u64]| compact(&house, deadline, which);
     // its window, the window before it, and the time for disputes after it
     let open = loop {
         let info = house.state().proving_deadline(&MINER).unwrap();
@@ -71,18 +73,9 @@ fn partitions_are_dissolved_after_the_time_for_disputes_and_not_with_faults() {
 #[test]
 fn what_lives_in_a_dissolved_partition_moves_behind_the_others() {
     let house = house();
-    let deadline = (0..6)
-        .find(|index| partitions(&house, *index).len() == 2)
-        .expect("a deadline with two partitions");
-    let before = partitions(&house, deadline);
+    let (deadline, before) = two_partitions(&house);
     // nothing was proven yet that could be disputed
-    let compact = |which: &[u64]| {
-        let params = CompactPartitionsParams {
-            deadline,
-            partitions: bits(which),
-        };
-        house.call(COMPACT, &params).exit_code
-    };
+    let compact = |which: &[u64]| compact(&house, deadline, which);
     assert_eq!(compact(&[0]), ExitCode::OK);
     let after = partitions(&house, deadline);
     assert_eq!(after, [before[1].clone(), before[0].clone()]);
