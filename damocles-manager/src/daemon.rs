@@ -42,7 +42,7 @@ use damocles_daemon::{
     tls::Tls,
 };
 use damocles_processor::{
-    KernelChoice, Pool, Processors, Stage, StartOptions, config::StageConfig, stage,
+    KernelChoice, Pool, ProcessorError, Processors, Stage, StartOptions, config::StageConfig, stage,
 };
 use std::{
     collections::BTreeMap,
@@ -175,11 +175,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             head: head.clone(),
             messages: messages.clone(),
             stores: stores.clone(),
-            prover: Arc::new(PoolProver::new(
-                prover_pool(config.proving.kernel).await?,
-                // its child starts with the first try
-                prover_pool(config.proving.kernel).await?,
-            )),
+            prover: Arc::new(prover(config.proving.kernel).await?),
             proving: config.proving.clone(),
             by: roles.holder().to_owned(),
         })
@@ -332,27 +328,44 @@ pub fn processor(name: &str, kernel: KernelChoice) -> anyhow::Result<()> {
     stage::run_processor(stage, kernel.into())
 }
 
-const POSTER_STAGES: [Stage; 2] = [Stage::WindowPost, Stage::ReadSectors];
-
-/// The poster's children: `window_post` and what reads sectors for it, in this executable.
-async fn prover_pool(kernel: KernelChoice) -> anyhow::Result<Pool> {
+/// What starts children of these stages, in this executable.
+fn starter(
+    stages: &'static [Stage],
+    processors: Processors,
+) -> anyhow::Result<impl Fn() -> Result<Pool, ProcessorError> + Send + Sync + 'static> {
     let options =
         StartOptions::own_executable().context("the path of this program is not known")?;
-    let processors = Processors::by_kernel(Stage::WindowPost, kernel);
-    let start = move || Pool::start(&POSTER_STAGES, &processors, &options);
-    let pool = tokio::task::spawn_blocking(start).await?;
+    Ok(move || Pool::start(stages, &processors, &options))
+}
+
+async fn pool(
+    what: &str,
+    stages: &'static [Stage],
+    processors: Processors,
+) -> anyhow::Result<Pool> {
+    let pool = tokio::task::spawn_blocking(starter(stages, processors)?).await?;
     Ok(pool.map_err(|e| {
         Fatal::new(
             Exit::Unexpected,
-            format!("the prover cannot be started: {e}"),
+            format!("the {what} cannot be started: {e}"),
         )
     })?)
 }
 
+/// Who proves WindowPoSts and reads sectors for them; tries have children of their own.
+async fn prover(kernel: KernelChoice) -> anyhow::Result<PoolProver> {
+    let processors = Processors::by_kernel(Stage::WindowPost, kernel);
+    let tries = starter(&[Stage::WindowPost], processors.clone())?;
+    let pool = pool(
+        "prover",
+        &[Stage::WindowPost, Stage::ReadSectors],
+        processors,
+    );
+    Ok(PoolProver::new(pool.await?, tries))
+}
+
 /// The child that aggregates proofs, one batch at a time, started when it is first needed.
 async fn aggregate_pool() -> anyhow::Result<Pool> {
-    let options =
-        StartOptions::own_executable().context("the path of this program is not known")?;
     let one = StageConfig {
         concurrent: Some(NonZeroU32::MIN),
         ..StageConfig::default()
@@ -361,14 +374,7 @@ async fn aggregate_pool() -> anyhow::Result<Pool> {
         stages: BTreeMap::from([(Stage::Aggregate, one)]),
         ..Processors::default()
     };
-    let start = move || Pool::start(&[Stage::Aggregate], &processors, &options);
-    let pool = tokio::task::spawn_blocking(start).await?;
-    Ok(pool.map_err(|e| {
-        Fatal::new(
-            Exit::Unexpected,
-            format!("the aggregator cannot be started: {e}"),
-        )
-    })?)
+    pool("aggregator", &[Stage::Aggregate], processors).await
 }
 
 fn show(path: &Path, config: &Config) {

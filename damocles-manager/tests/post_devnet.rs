@@ -135,7 +135,7 @@ impl House {
             chain: Arc::new(NodeChain::new(&[endpoint]).unwrap()),
             head: watch::channel(None).0,
             stores: presealed(&db, dir.path()).await,
-            prover: Arc::new(PoolProver::new(pool.clone(), pool)),
+            prover: Arc::new(PoolProver::new(pool.clone(), move || Ok(pool.clone()))),
             db,
             node: net.node,
             stop_node,

@@ -17,6 +17,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+use tokio::sync::OnceCell;
 
 /// Why there is no proof. Everything is tried again as long as the deadline is open.
 #[derive(Debug, thiserror::Error)]
@@ -82,19 +83,49 @@ pub trait Prover: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct PoolProver {
     pool: Pool,
-    tries: Pool,
+    tries: Arc<Tries>,
     /// Proofs that the pool is at, or that wait in it.
     proofs: Arc<AtomicUsize>,
 }
 
+/// The children of tries: most managers never make one.
+struct Tries {
+    start: Box<dyn Fn() -> Result<Pool, ProcessorError> + Send + Sync>,
+    pool: OnceCell<Pool>,
+}
+
+impl std::fmt::Debug for Tries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tries").field(&self.pool).finish()
+    }
+}
+
 impl PoolProver {
-    /// `pool` must have both stages, and `tries` that which proves; they may be one.
-    pub fn new(pool: Pool, tries: Pool) -> Self {
+    /// `pool` must have both stages. `tries` starts one with that which proves, when it is first
+    /// needed.
+    pub fn new(
+        pool: Pool,
+        tries: impl Fn() -> Result<Pool, ProcessorError> + Send + Sync + 'static,
+    ) -> Self {
+        let tries = Tries {
+            start: Box::new(tries),
+            pool: OnceCell::new(),
+        };
         Self {
             pool,
-            tries,
+            tries: Arc::new(tries),
             proofs: Arc::default(),
         }
+    }
+
+    async fn tries(&self) -> Result<&Pool, ProveError> {
+        let start = async || {
+            let tries = self.tries.clone();
+            let started = tokio::task::spawn_blocking(move || (tries.start)()).await;
+            let started = started.map_err(|_| ProveError::Lost)?;
+            started.map_err(|error| ComputeError::Processor(error).into())
+        };
+        self.tries.pool.get_or_try_init(start).await
     }
 }
 
@@ -122,7 +153,8 @@ impl Prover for PoolProver {
     }
 
     async fn prove_for_a_try(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
-        Ok(compute::run(&self.tries, task, Cancel::killing()).await?)
+        let tries = self.tries().await?;
+        Ok(compute::run(tries, task, Cancel::killing()).await?)
     }
 
     fn proofs_share_a_process(&self) -> bool {
