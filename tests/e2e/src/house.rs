@@ -82,6 +82,31 @@ pub struct House {
     devnet: RefCell<Vec<String>>,
 }
 
+/// A command of the manager whose home that is.
+pub fn manager_at(home: &Path) -> Result<Command> {
+    let mut command = process::command(Role::Manager.program())?;
+    command.arg("--home").arg(home);
+    Ok(command)
+}
+
+/// Makes a manager's home where there is none.
+pub(crate) fn begin_manager(home: &Path) -> Result<()> {
+    if home.exists() {
+        return Ok(());
+    }
+    let out = manager_at(home)?
+        .args(["daemon", "init"])
+        .output()
+        .context("damocles-manager cannot be started")?;
+    if !out.status.success() {
+        bail!(
+            "damocles-manager daemon init failed: {}",
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
 impl House {
     /// An empty house in the folder `home`, which must be new: nothing runs yet. `sectors`
     /// is how many sector numbers the manager may hand out. Its processes carry the mark that
@@ -197,10 +222,8 @@ impl House {
     pub async fn start_manager(&self) -> Result<()> {
         let home = self.prepare_manager()?;
         forget(&home.join("api"))?;
-        let mut command = process::command(Role::Manager.program())?;
+        let mut command = manager_at(&home)?;
         command
-            .arg("--home")
-            .arg(&home)
             .args(["daemon", "run", "--poster", "--listen"])
             .arg(self.known(&self.manager_address));
         self.start(Role::Manager, command)?;
@@ -217,19 +240,7 @@ impl House {
     /// Its home, begun if there is none, with its config as it is to be at the next start.
     pub fn prepare_manager(&self) -> Result<PathBuf> {
         let home = self.path("manager");
-        if !home.exists() {
-            let mut init = process::command(Role::Manager.program())?;
-            init.arg("--home").arg(&home).args(["daemon", "init"]);
-            let out = init
-                .output()
-                .context("damocles-manager cannot be started")?;
-            if !out.status.success() {
-                bail!(
-                    "damocles-manager daemon init failed: {}",
-                    String::from_utf8_lossy(&out.stderr).trim()
-                );
-            }
-        }
+        begin_manager(&home)?;
         self.render(&self.files.manager, &home.join("sector-manager.cfg"))?;
         Ok(home)
     }
@@ -456,14 +467,8 @@ impl House {
 
     /// A token of the manager's that allows everything.
     pub fn manager_token(&self) -> Result<String> {
-        let mut command = process::command(Role::Manager.program())?;
-        command.arg("--home").arg(self.path("manager")).args([
-            "util",
-            "auth",
-            "create-token",
-            "--perm",
-            "admin",
-        ]);
+        let mut command = manager_at(&self.path("manager"))?;
+        command.args(["util", "auth", "create-token", "--perm", "admin"]);
         let out = command.output()?;
         if !out.status.success() {
             bail!(

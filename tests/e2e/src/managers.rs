@@ -2,8 +2,8 @@
 //! killed and started again as a test likes. The worker knows all of them.
 
 use crate::{
-    house::{House, Role},
-    process::{self, Daemon},
+    house::{House, begin_manager, manager_at},
+    process::Daemon,
     rpc::{self, Rpc},
     wait,
 };
@@ -100,27 +100,14 @@ impl<'a> Managers<'a> {
     pub async fn start(&self, n: usize) -> Result<()> {
         let manager = &self.all[n];
         let home = self.house.path(&manager.name);
-        if !home.exists() {
-            let mut init = process::command(Role::Manager.program())?;
-            init.arg("--home").arg(&home).args(["daemon", "init"]);
-            let out = init
-                .output()
-                .context("damocles-manager cannot be started")?;
-            ensure!(
-                out.status.success(),
-                "damocles-manager daemon init failed: {}",
-                String::from_utf8_lossy(&out.stderr).trim()
-            );
-        }
+        begin_manager(&home)?;
         if let Some(dsn) = self.dsns.get(n) {
             self.house.fill("DSN", dsn);
         }
         self.house
             .render(&self.config, &home.join("sector-manager.cfg"))?;
-        let mut command = process::command(Role::Manager.program())?;
+        let mut command = manager_at(&home)?;
         command
-            .arg("--home")
-            .arg(&home)
             .args(["daemon", "run", "--poster", "--listen"])
             .arg(format!("127.0.0.1:{}", manager.port));
         let daemon = self.house.start_beside(&manager.name, command)?;

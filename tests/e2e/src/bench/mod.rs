@@ -12,7 +12,7 @@ mod report;
 pub use report::Report;
 
 use crate::{
-    house::{Files, House, Role},
+    house::{Files, House, Role, manager_at},
     process, usage,
 };
 use anyhow::{Result, ensure};
@@ -105,12 +105,8 @@ pub async fn measure(dir: &Path, checkout: &Path, wish: &Wish) -> Result<Report>
 }
 
 async fn import(house: &House, lines: &Path) -> Result<()> {
-    let mut command = process::command(Role::Manager.program())?;
-    command
-        .arg("--home")
-        .arg(house.path("manager"))
-        .args(["db", "import"])
-        .arg(lines);
+    let mut command = manager_at(&house.path("manager"))?;
+    command.args(["db", "import"]).arg(lines);
     let said = process::run(command, Duration::from_secs(4 * 3600)).await?;
     ensure!(said.status.success(), "{}{}", said.out, said.err);
     Ok(())

@@ -6,7 +6,7 @@ use crate::road::{A_C2, SOON, until};
 use anyhow::{Context, Result, ensure};
 use damocles_api::deals::{DamoclesDealsClient, DealView};
 use damocles_e2e::{
-    house::{Files, House, MINER, Role},
+    house::{Files, House, MINER, manager_at},
     process, rpc,
     scenario::{Gate, scenario},
 };
@@ -215,8 +215,7 @@ async fn add(house: &House, data: &Data, id: &[&str], place: Option<&str>) -> Re
     let payload = data.bytes.len().to_string();
     house
         .until("the deal to be in the queue", SOON, async || {
-            let mut command = process::command(Role::Manager.program())?;
-            command.arg("--home").arg(house.path("manager"));
+            let mut command = manager_at(&house.path("manager"))?;
             command.args([
                 "util",
                 "deals",

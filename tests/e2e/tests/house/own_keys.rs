@@ -7,7 +7,7 @@ use crate::road::{A_C2, SOON, until};
 use anyhow::{Context, Result, ensure};
 use damocles_api::damocles::DamoclesClient;
 use damocles_e2e::{
-    house::{Files, House, MINER, Role},
+    house::{Files, House, MINER, Role, manager_at},
     node::{PRE_COMMIT, PROVE_COMMIT},
     process,
     scenario::{Gate, scenario},
@@ -86,12 +86,8 @@ async fn move_key(house: &House) -> Result<KeyInfo> {
     let home = house.prepare_manager()?;
     let file = house.path("key.hex");
     fs::write(&file, hex::encode(serde_json::to_vec(&key)?))?;
-    let mut import = process::command(Role::Manager.program())?;
-    import
-        .arg("--home")
-        .arg(home)
-        .args(["util", "wallet", "import"]);
-    import.arg(&file);
+    let mut import = manager_at(&home)?;
+    import.args(["util", "wallet", "import"]).arg(&file);
     let said = process::run(import, SOON).await?;
     ensure!(said.status.success(), "{said:?}");
     ensure!(said.out.trim()[1..] == address[1..], "{said:?}");
@@ -108,9 +104,8 @@ async fn move_key(house: &House) -> Result<KeyInfo> {
 fn nothing_is_told(house: &House, key: &KeyInfo) -> Result<()> {
     house.stop(Role::Worker)?;
     house.stop(Role::Manager)?;
-    let mut export = process::command(Role::Manager.program())?;
+    let mut export = manager_at(&house.path("manager"))?;
     let out = house.path("all.jsonl");
-    export.arg("--home").arg(house.path("manager"));
     export.args(["db", "export", "--out"]).arg(&out);
     let done = export.output()?;
     ensure!(done.status.success(), "{done:?}");

@@ -3,7 +3,7 @@
 use super::blows::Field;
 use crate::road::SOON;
 use anyhow::{Context, Result, ensure};
-use damocles_e2e::{house::Role, process, wait};
+use damocles_e2e::{house::manager_at, process, wait};
 use damocles_types::SectorId;
 use serde_json::Value;
 use std::time::Duration;
@@ -13,8 +13,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// What `damocles-manager util sealer proving …` of the first manager prints as JSON.
 async fn ask(field: &Field<'_>, words: &str) -> Result<Value> {
-    let mut command = process::command(Role::Manager.program())?;
-    command.arg("--home").arg(field.house.path("manager-0"));
+    let mut command = manager_at(&field.house.path("manager-0"))?;
     command.args(["util", "sealer", "proving"]);
     command.args(words.split(' ')).arg("--json");
     let said = process::run(command, LONG).await?;
