@@ -1,5 +1,6 @@
 //! How a command reaches the manager, and what its failures mean to the person who typed it.
 
+use crate::rpc::LONG;
 use clap::Args;
 use damocles_api::{
     MANAGER_DEFAULT_PORT, MANAGER_RPC_PATH,
@@ -22,8 +23,6 @@ use std::{
 };
 
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// For what copies a whole database.
-const LONG_TIME_LIMIT: Duration = Duration::from_secs(24 * 3600);
 const MAX_ANSWER: u32 = 512 << 20;
 
 /// Which manager, and with what right.
@@ -88,7 +87,7 @@ impl Reach {
         home: &Path,
         work: impl AsyncFnOnce(&Manager) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        self.ask_within(LONG_TIME_LIMIT, home, work).await
+        self.ask_within(LONG, home, work).await
     }
 
     async fn ask_within(

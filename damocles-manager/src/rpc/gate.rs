@@ -15,7 +15,7 @@ use damocles_api::{
 use damocles_daemon::{
     audit::Audit,
     auth::{Bearer, Permissions},
-    http::Held,
+    http::{Held, Long},
     metrics::Metrics,
     seldom::Seldom,
 };
@@ -43,8 +43,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// No method waits for anything but the database and the node, and both have shorter limits.
-const LIMIT: Duration = Duration::from_secs(120);
 /// Most characters of a name in the log that a caller has made up.
 const NAME: usize = 80;
 const INVALID_PARAMS: i32 = -32602;
@@ -261,9 +259,12 @@ where
                     return response;
                 }
             };
+            if method.is_long() {
+                Long::allow(request.extensions());
+            }
             let id = request.id.clone();
             let begun = Instant::now();
-            let answered = tokio::time::timeout(LIMIT, async {
+            let answered = tokio::time::timeout(method.limit, async {
                 match large.permit(method).await {
                     None => inner.call(request).await,
                     Some(permit) => {
@@ -276,7 +277,7 @@ where
                 }
             });
             let response = answered.await.unwrap_or_else(|_| {
-                tracing::error!(method = method.name, limit = ?LIMIT, "call gave no answer in time");
+                tracing::error!(method = method.name, limit = ?method.limit, "call gave no answer in time");
                 MethodResponse::error(id, error(INTERNAL, format!("{} gave no answer in time", method.name)))
             });
             let label = Endpoint {
@@ -320,6 +321,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::{super::METHODS, *};
+    use jsonrpsee::types::{Id, ResponsePayload};
 
     #[test]
     fn parameters_are_counted_whatever_they_are() {
@@ -335,6 +337,69 @@ mod tests {
             assert_eq!(count(Some(&raw)).ok(), expected, "{params}");
         }
         assert_eq!(count(None).ok(), Some(0));
+    }
+
+    /// What is behind the gate, when it takes its time.
+    #[derive(Clone, Debug)]
+    struct Takes(Duration);
+
+    impl RpcServiceT for Takes {
+        type MethodResponse = MethodResponse;
+        type NotificationResponse = MethodResponse;
+        type BatchResponse = MethodResponse;
+
+        fn call<'a>(
+            &self,
+            request: Request<'a>,
+        ) -> impl Future<Output = MethodResponse> + Send + 'a {
+            let time = self.0;
+            async move {
+                tokio::time::sleep(time).await;
+                let answer = ResponsePayload::success("done");
+                MethodResponse::response(request.id, answer.into(), usize::MAX)
+            }
+        }
+
+        fn batch<'a>(&self, _: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+            std::future::ready(MethodResponse::notification())
+        }
+
+        fn notification<'a>(
+            &self,
+            _: Notification<'a>,
+        ) -> impl Future<Output = MethodResponse> + Send + 'a {
+            std::future::ready(MethodResponse::notification())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_copies_or_proves_may_take_hours_and_nothing_else() {
+        let gate = Gate {
+            inner: Takes(Duration::from_secs(3 * 3600)),
+            metrics: ApiMetrics::register(&Metrics::new("x")),
+            large: Large::default(),
+            audit: None,
+        };
+        let long = [
+            "Venus.CheckProvable",
+            "Venus.SimulateWdPoSt",
+            "Damocles.BackupDatabase",
+            "Damocles.CheckPartition",
+            "Damocles.SimulateWindowPost",
+            "Damocles.WinningVanilla",
+        ];
+        for method in METHODS {
+            let params = serde_json::json!(vec![0; method.params]).to_string();
+            let params = RawValue::from_string(params).unwrap();
+            let mut request = Request::owned(method.name.to_owned(), Some(params), Id::Number(1));
+            let (allowed, extensions) = (Long::default(), request.extensions_mut());
+            extensions.insert(allowed.clone());
+            extensions.insert(Permissions::all());
+            let response = gate.call(request).await;
+            let expected = long.contains(&method.name);
+            assert_eq!(response.is_success(), expected, "{}", method.name);
+            assert_eq!(allowed.is_allowed(), expected, "{}", method.name);
+        }
     }
 
     #[test]

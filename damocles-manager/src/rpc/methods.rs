@@ -1,7 +1,14 @@
-//! Every method this manager serves: how many parameters it takes, and what a caller must be
-//! allowed. A test compares the list with what is really registered.
+//! Every method this manager serves: how many parameters it takes, what a caller must be allowed,
+//! and how long it may take. A test compares the list with what is really registered.
 
 use damocles_daemon::auth::Permission::{self, Admin, Read, Write};
+use std::time::Duration;
+
+/// Most methods wait for nothing but the database and the node, and both have shorter limits.
+const LIMIT: Duration = Duration::from_secs(120);
+/// For what copies a whole database, reads sectors or proves: the disks and the children behind it
+/// have limits of their own. Commands wait as long for it.
+pub(crate) const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// A served method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,9 +17,24 @@ pub struct Method {
     /// Exact number of positional parameters, as upstream demands it.
     pub params: usize,
     pub permission: Permission,
+    /// An answer that is not there by then is given up.
+    pub limit: Duration,
 }
 
 impl Method {
+    /// The same, which takes as long as a disk or a prover does.
+    const fn long(self) -> Self {
+        Self {
+            limit: LONG,
+            ..self
+        }
+    }
+
+    /// Whether it may take longer than a call usually does.
+    pub(super) fn is_long(&self) -> bool {
+        self.limit > LIMIT
+    }
+
     /// Whether it may change something: then it is noted who called it.
     pub(super) fn changes(&self) -> bool {
         self.permission != Read
@@ -24,6 +46,7 @@ const fn method(name: &'static str, params: usize, permission: Permission) -> Me
         name,
         params,
         permission,
+        limit: LIMIT,
     }
 }
 
@@ -60,9 +83,9 @@ pub const METHODS: &[Method] = &[
     method("Venus.StoreList", 0, Read),
     method("Venus.StoreReleaseReserved", 1, Admin),
     method("Venus.SectorIndexerFind", 2, Read),
-    method("Venus.CheckProvable", 5, Write),
+    method("Venus.CheckProvable", 5, Write).long(),
     // keeps the prover busy
-    method("Venus.SimulateWdPoSt", 6, Write),
+    method("Venus.SimulateWdPoSt", 6, Write).long(),
     method("Venus.ProvingSectorInfo", 1, Read),
     method("Venus.Version", 0, Read),
     // new of ours
@@ -82,7 +105,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.UnknownSectors", 0, Read),
     method("Damocles.AcceptStore", 1, Admin),
     method("Damocles.StoreFaults", 0, Read),
-    method("Damocles.BackupDatabase", 1, Admin),
+    method("Damocles.BackupDatabase", 1, Admin).long(),
     method("Damocles.Accounts", 1, Read),
     method("Damocles.ReportTimeline", 3, Write),
     method("Damocles.Timeline", 1, Read),
@@ -90,10 +113,10 @@ pub const METHODS: &[Method] = &[
     method("Damocles.WindowPosts", 2, Read),
     method("Damocles.Faults", 1, Read),
     method("Damocles.Deadlines", 1, Read),
-    method("Damocles.CheckPartition", 4, Write),
-    method("Damocles.SimulateWindowPost", 5, Write),
+    method("Damocles.CheckPartition", 4, Write).long(),
+    method("Damocles.SimulateWindowPost", 5, Write).long(),
     // names files of the manager's host
-    method("Damocles.WinningVanilla", 3, Admin),
+    method("Damocles.WinningVanilla", 3, Admin).long(),
     method("Damocles.RecoverFaults", 2, Admin),
     method("Damocles.CompactPartitions", 3, Admin),
     method("Damocles.Sectors", 2, Read),

@@ -29,6 +29,7 @@ mod proving;
 mod waiting;
 mod workers;
 
+pub(crate) use methods::LONG;
 pub use methods::{METHODS, Method};
 pub use rooms::{Counts, Rooms};
 pub use server::{Serve, run};

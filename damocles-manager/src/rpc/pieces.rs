@@ -94,7 +94,7 @@ async fn take(pieces: &Pieces, piece: PieceCid, padded: Option<u64>, request: Re
         let why = "Content-Range must be as \"bytes 700-1999/2000\"";
         return said(StatusCode::BAD_REQUEST, why);
     };
-    Long::allow(&request);
+    Long::allow(request.extensions());
     match pieces.receive(piece, part, request.into_body()).await {
         Ok(bytes) => said(StatusCode::CREATED, format!("{piece}: {bytes} bytes")),
         Err(error) => {

@@ -1,7 +1,7 @@
-//! Requests that take as long as they make headway, such as files that are handed in: no limit
-//! holds for the whole, but whoever stops sending is given up.
+//! Requests that take as long as they make headway, such as files that are handed in or a
+//! database that is copied: no limit holds for the whole, but whoever stops sending is given up.
 
-use axum::{extract::Request, http::Extensions};
+use axum::http::Extensions;
 use std::{
     sync::{
         Arc,
@@ -18,17 +18,14 @@ pub struct Long(Arc<AtomicBool>);
 impl Long {
     /// From now on the limits of an ordinary request do not hold for this one. It is for whoever
     /// answers to say, and to say it only of callers whom it lets in.
-    pub fn allow(request: &Request) {
-        Self::allow_by(request.extensions());
-    }
-
-    fn allow_by(extensions: &Extensions) {
-        if let Some(Self(long)) = extensions.get() {
+    pub fn allow(request: &Extensions) {
+        if let Some(Self(long)) = request.get() {
             long.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn is_allowed(&self) -> bool {
+    /// Whether somebody has allowed that.
+    pub fn is_allowed(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
