@@ -1,6 +1,6 @@
 //! A task for a child process, awaited. Computing never happens in this process.
 
-use damocles_processor::{Cancel, Pool, ProcessorError, Task};
+use damocles_processor::{Cancel, Note, Pool, ProcessorError, Task};
 use tokio::sync::oneshot;
 
 /// Why there is no answer.
@@ -29,6 +29,19 @@ impl Drop for CallOff {
 /// # Errors
 /// See [`ComputeError`].
 pub async fn run<T: Task>(pool: &Pool, task: T, cancel: Cancel) -> Result<T::Output, ComputeError> {
+    run_told(pool, task, cancel, || {}).await
+}
+
+/// The same; `begun` is called once a process has the task, which may have to wait for one.
+///
+/// # Errors
+/// See [`ComputeError`].
+pub async fn run_told<T: Task>(
+    pool: &Pool,
+    task: T,
+    cancel: Cancel,
+    begun: impl FnOnce() + Send + 'static,
+) -> Result<T::Output, ComputeError> {
     let pool = pool.clone();
     let guard = CallOff(cancel);
     let cancel = guard.0.clone();
@@ -36,7 +49,14 @@ pub async fn run<T: Task>(pool: &Pool, task: T, cancel: Cancel) -> Result<T::Out
     std::thread::Builder::new()
         .name(T::STAGE.name().to_owned())
         .spawn(move || {
-            let result = pool.run(&task, &cancel, &mut |_| {});
+            let mut begun = Some(begun);
+            let result = pool.run(&task, &cancel, &mut |note| {
+                if matches!(note, Note::Running { .. })
+                    && let Some(begun) = begun.take()
+                {
+                    begun();
+                }
+            });
             let _ = tell.send(result);
         })?;
     let outcome = told.await.map_err(|_| ComputeError::Lost)??;

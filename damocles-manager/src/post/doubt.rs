@@ -2,7 +2,8 @@
 //! found holds it, and with it every other sector of the proof, until the deadline has closed. So
 //! while it goes on, the sectors are read each by itself; what does not answer is taken out, and
 //! the others are proven without. Where all can be read, and it takes far longer than ever, it is
-//! given up once for another one: a device or a driver may hang as well.
+//! given up once for another one: a device or a driver may hang as well. What waits for its turn is
+//! not doubted.
 
 use crate::{
     db::posts::PostRecord,
@@ -15,10 +16,15 @@ use crate::{
 };
 use damocles_processor::task::{WindowPost, WindowPostOutput};
 use damocles_types::Epoch;
+use tokio::sync::oneshot;
 
 /// What came of a task.
 pub(super) enum Answer {
-    Says(WindowPostOutput),
+    /// `epochs`: how long it took, not counting how long it waited for its turn.
+    Says {
+        output: WindowPostOutput,
+        epochs: Option<Epoch>,
+    },
     /// It is given up, as sectors hold it that cannot be read any more.
     Held,
     /// It is given up, as it hangs for no sector.
@@ -37,13 +43,27 @@ impl Context {
         sorted: &mut Sorted,
     ) -> Result<Answer, ProveError> {
         let (proof_type, seed) = (task.proof_type, task.seed);
-        let began = self.height().unwrap_or(record.challenge);
-        let mut doubt = doubt_at(began, record.close, usual);
-        let proving = self.parts.prover.prove(task);
+        let (tell, mut told) = oneshot::channel();
+        let proving = self.parts.prover.prove(task, tell);
         tokio::pin!(proving);
+        let mut since = self.height();
+        let says = |since: Option<Epoch>| {
+            let epochs = since.zip(self.height()).map(|(from, to)| to - from + 1);
+            move |output| Answer::Says { output, epochs }
+        };
+        tokio::select! {
+            _ = &mut told => since = self.height(),
+            output = &mut proving => {
+                // it may have begun and ended between two looks
+                since = told.try_recv().map_or(since, |()| self.height());
+                return output.map(says(since));
+            }
+        }
+        let began = since.unwrap_or(record.challenge);
+        let mut doubt = doubt_at(began, record.close, usual);
         loop {
             tokio::select! {
-                output = &mut proving => return output.map(Answer::Says),
+                output = &mut proving => return output.map(says(since)),
                 () = self.reached(doubt) => {}
             }
             // heads jump where the node was away
@@ -57,7 +77,7 @@ impl Context {
             let mut looked = sorted.clone();
             let until = look_until(record.key.open, record.close, now);
             tokio::select! {
-                output = &mut proving => return output.map(Answer::Says),
+                output = &mut proving => return output.map(says(since)),
                 () = self.read(proof_type, seed, &mut looked, until) => {}
             }
             let now = self.height().unwrap_or(now).max(now);

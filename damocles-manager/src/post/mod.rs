@@ -31,7 +31,7 @@ mod simulate;
 mod view;
 
 pub use ask::{AskError, Asked};
-pub use prover::{Claim, PoolProver, ProveError, Prover};
+pub use prover::{Begun, Claim, PoolProver, ProveError, Prover};
 pub use simulate::Tried;
 pub use view::window_posts;
 

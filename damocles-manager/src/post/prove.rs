@@ -64,8 +64,8 @@ impl Context {
         record.steps.read = self.height();
         advance(&mut record, PostEvent::Start)?;
         self.store(&mut record).await?;
-        let (started, began, mut hung) = (Instant::now(), self.height(), false);
-        let proof = loop {
+        let (started, mut hung) = (Instant::now(), false);
+        let (proof, epochs) = loop {
             let (good, partitions) = batch::split(&due, &sorted.bad);
             let replicas: BTreeMap<SectorNumber, &Found> = good
                 .iter()
@@ -80,8 +80,8 @@ impl Context {
             let replicas = replicas.into_iter().map(|(n, f)| (n, f.comm_r)).collect();
             let lately = self.lately().await?;
             let doubts = (usual(lately, record.partitions.len()), !hung);
-            let output = match self.answer(task, &record, doubts, &mut sorted).await {
-                Ok(Answer::Says(output)) => output,
+            let (output, epochs) = match self.answer(task, &record, doubts, &mut sorted).await {
+                Ok(Answer::Says { output, epochs }) => (output, epochs),
                 Ok(Answer::Held) => {
                     self.patience(&record, &mut sorted).await?;
                     continue;
@@ -117,17 +117,18 @@ impl Context {
             let proof = one_proof(output.proofs)?;
             self.check(miner, proof_type, challenge, &proof, replicas)
                 .await?;
-            break StoredProof {
+            let proof = StoredProof {
                 kind: proof_type.number(),
                 bytes: proof,
                 partitions,
             };
+            break (proof, epochs);
         };
         record.proof = Some(proof);
         record.steps.proven = self.height();
         record.skipped = sorted.bad.into_iter().collect();
         record.proving_ms = u64::try_from(started.elapsed().as_millis()).ok();
-        record.proving_epochs = began.zip(self.height()).map(|(from, to)| to - from + 1);
+        record.proving_epochs = epochs;
         (record.tries, record.retry_at, record.error) = (0, None, None);
         advance(&mut record, PostEvent::Prove)?;
         self.store(&mut record).await?;

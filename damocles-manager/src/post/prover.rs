@@ -17,7 +17,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 /// Why there is no proof. Everything is tried again as long as the deadline is open.
 #[derive(Debug, thiserror::Error)]
@@ -52,18 +52,22 @@ pub struct Claim {
     pub replicas: BTreeMap<SectorNumber, Commitment>,
 }
 
+/// Told once somebody is at a proof: it may have to wait for others first.
+pub type Begun = oneshot::Sender<()>;
+
 /// Proves WindowPoSts and checks them.
 #[async_trait]
 pub trait Prover: Send + Sync + 'static {
     /// Proves all replicas of the task, or names those that cannot be read. Dropping the
     /// future ends the task: nobody wants a proof that comes after its deadline, and a child
     /// that hangs would hold its place for ever.
-    async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError>;
+    async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError>;
 
     /// The same for a try that nothing depends on. It is in no real proof's way, and its end ends
     /// none.
     async fn prove_for_a_try(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
-        self.prove(task).await
+        let (begun, _) = oneshot::channel();
+        self.prove(task, begun).await
     }
 
     /// Whether several proofs are in one process now: who ends one of them, ends all.
@@ -84,7 +88,7 @@ pub trait Prover: Send + Sync + 'static {
 pub struct PoolProver {
     pool: Pool,
     tries: Arc<Tries>,
-    /// Proofs that the pool is at, or that wait in it.
+    /// Proofs that children are at.
     proofs: Arc<AtomicUsize>,
 }
 
@@ -147,9 +151,19 @@ impl Drop for Counted {
 
 #[async_trait]
 impl Prover for PoolProver {
-    async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+    async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError> {
+        let (tell, told) = oneshot::channel();
+        let tell = || _ = tell.send(());
+        let proving = compute::run_told(&self.pool, task, Cancel::killing(), tell);
+        tokio::pin!(proving);
+        tokio::select! {
+            biased;
+            made = &mut proving => return Ok(made?),
+            Ok(()) = told => {}
+        }
         let _counted = Counted::new(&self.proofs);
-        Ok(compute::run(&self.pool, task, Cancel::killing()).await?)
+        _ = begun.send(());
+        Ok(proving.await?)
     }
 
     async fn prove_for_a_try(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {

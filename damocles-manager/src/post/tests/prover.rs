@@ -1,6 +1,6 @@
 //! A prover that does what the test says.
 
-use crate::post::{Claim, ProveError, Prover};
+use crate::post::{Begun, Claim, ProveError, Prover};
 use async_trait::async_trait;
 use damocles_processor::{
     ProcessorError, Stage,
@@ -27,6 +27,8 @@ pub(super) enum Order {
     Hang,
     /// Answers when it is told to go on.
     Slow,
+    /// Has no process for it until it is told to go on; then it answers.
+    Queue,
 }
 
 /// A prover whose proof is the list of what it proves, so that a test can read it.
@@ -72,11 +74,16 @@ fn died(stage: Stage) -> ProveError {
 
 #[async_trait]
 impl Prover for FakeProver {
-    async fn prove(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
+    async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError> {
         self.tasks.lock().push(task.clone());
         let order = self.orders.lock().pop_front();
         let replicas = task.replicas.iter().map(|r| (r.sector_id, r.comm_r));
         let proof = proof_of(task.seed, &replicas.collect());
+        if let Some(Order::Queue) = order {
+            self.hanging.notify_one();
+            self.go_on.notified().await;
+        }
+        _ = begun.send(());
         match order {
             Some(Order::Die) => Err(died(Stage::WindowPost)),
             Some(Order::Fault(faults)) => Ok(WindowPostOutput {
@@ -99,7 +106,7 @@ impl Prover for FakeProver {
                 proofs: vec![Base64(LIE.to_vec())],
                 faults: vec![],
             }),
-            None => Ok(WindowPostOutput {
+            Some(Order::Queue) | None => Ok(WindowPostOutput {
                 proofs: vec![Base64(proof)],
                 faults: vec![],
             }),

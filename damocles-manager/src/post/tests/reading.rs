@@ -216,6 +216,28 @@ async fn a_prover_that_proves_for_others_too_is_not_ended_for_one() {
     assert!(house.one().skipped.is_empty());
 }
 
+#[tokio::test]
+async fn a_proof_that_waits_for_its_turn_is_not_doubted() {
+    let mut house = house().await;
+    house.policy.post.strict_check = false;
+    house.order(Order::Queue);
+    let mut poster = house.start();
+    let start = house.tell(START);
+    let others = async {
+        house.prover.hanging.notified().await;
+        for height in START + 1..90 {
+            house.tell(height);
+            tokio::task::yield_now().await;
+        }
+        house.prover.go_on.notify_one();
+    };
+    tokio::join!(poster.settle(start), others);
+    assert_eq!(house.proven(), [without(&[])]);
+    assert!(house.prover.reads.lock().is_empty());
+    // what others took before it is no measure of what it takes
+    assert_eq!(house.one().proving_epochs, Some(1));
+}
+
 async fn until(mut come: impl FnMut() -> bool) {
     while !come() {
         tokio::task::yield_now().await;
