@@ -26,6 +26,8 @@ pub struct Script {
     pub down: bool,
     /// This method is answered by nobody.
     pub down_for: Option<&'static str>,
+    /// So many answers of a method are lost.
+    pub lost: HashMap<&'static str, usize>,
     /// No head is believed; why.
     pub behind: Option<String>,
     /// What the node says of its genesis and of finality.
@@ -270,7 +272,9 @@ impl ScriptChain {
 
     pub(super) fn up(&self, method: &str) -> Result<MutexGuard<'_, Script>, ChainError> {
         let mut script = self.edit();
-        if script.down || script.down_for == Some(method) {
+        let lost = script.lost.get_mut(method).filter(|left| **left > 0);
+        let lost = lost.map(|left| *left -= 1).is_some();
+        if script.down || script.down_for == Some(method) || lost {
             return Err(ChainError::Unreachable {
                 method: method.into(),
                 reason: "connection refused".into(),

@@ -30,6 +30,21 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Asks once more where the node did not answer. A large batch takes thousands of questions, and one
+/// lost answer among them keeps nobody from going; a node that is away does not answer twice.
+async fn asked<T, A>(ask: impl Fn() -> A) -> Result<T, CommitError>
+where
+    A: Future<Output = Result<T, CommitError>>,
+{
+    match ask().await {
+        Err(CommitError::Chain(ChainError::Unreachable { method, reason })) => {
+            tracing::debug!(method, reason, "asked again");
+            ask().await
+        }
+        told => told,
+    }
+}
+
 /// How often waiting sectors are looked at: as the most eager miner wants.
 fn interval(miners: &[Arc<MinerPolicy>], kind: Commitment) -> Duration {
     let each = miners
@@ -228,7 +243,7 @@ impl Commit {
             Commitment::PreCommit => {
                 let mut parts = Vec::with_capacity(batch.len());
                 for record in batch {
-                    let part = self.pre_commit_part(miner, record, &head).await;
+                    let part = asked(|| self.pre_commit_part(miner, record, &head)).await;
                     parts.extend(self.keep(kind, record, part).await?);
                 }
                 let build = |parts| precommit::message(parts);
@@ -238,7 +253,7 @@ impl Commit {
             Commitment::Proof => {
                 let mut parts = Vec::with_capacity(batch.len());
                 for record in batch {
-                    let part = self.proof_part(miner, record, &head).await;
+                    let part = asked(|| self.proof_part(miner, record, &head)).await;
                     parts.extend(self.keep(kind, record, part).await?);
                 }
                 self.send_proofs(miner, batch, parts, &head).await
@@ -247,7 +262,7 @@ impl Commit {
     }
 
     /// The part, unless the sector is left out, which is noted in its record. What the node
-    /// refuses to say of one sector leaves out that one.
+    /// refuses to say of one sector, or says so that nobody understands it, leaves out that one.
     async fn keep<P>(
         &self,
         kind: Commitment,
@@ -255,9 +270,9 @@ impl Commit {
         part: Result<Result<Part<P>, LeftOut>, CommitError>,
     ) -> Result<Option<Part<P>>, CommitError> {
         let part = match part {
-            Err(CommitError::Chain(error @ ChainError::Refused { .. })) => {
-                Err(LeftOut::NotNow(error.to_string()))
-            }
+            Err(CommitError::Chain(
+                error @ (ChainError::Refused { .. } | ChainError::Malformed { .. }),
+            )) => Err(LeftOut::NotNow(error.to_string())),
             other => other?,
         };
         let now = match part {

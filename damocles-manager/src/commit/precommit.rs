@@ -1,7 +1,7 @@
 //! Precommits: what may be submitted, and the message that carries them.
 
 use crate::{
-    chain::{ChainError, DomainTag, entropy},
+    chain::{DomainTag, entropy},
     commit::{
         Check, Commit, CommitError, again, answer,
         certain::Gone,
@@ -269,17 +269,9 @@ impl Commit {
             unsealed_cid: unsealed,
         };
         let value = if policy.pre.send_fund {
-            let deposit = self
-                .chain
+            self.chain
                 .precommit_deposit(id.miner, &asked, &TipSetKey::HEAD)
-                .await;
-            match deposit {
-                Ok(deposit) => deposit,
-                Err(error @ ChainError::Refused { .. }) => {
-                    return Ok(Err(LeftOut::NotNow(error.to_string())));
-                }
-                Err(error) => return Err(error.into()),
-            }
+                .await?
         } else {
             TokenAmount::default()
         };

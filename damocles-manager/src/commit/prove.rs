@@ -1,7 +1,7 @@
 //! Proofs: what may be submitted, and the message that carries them.
 
 use crate::{
-    chain::{ChainError, DomainTag, entropy},
+    chain::{DomainTag, entropy},
     commit::{
         Check, Commit, CommitError, SealVerdict, Stage, again,
         certain::Gone,
@@ -274,17 +274,8 @@ impl Commit {
         let value = if policy.prove.send_fund {
             let duration = on_chain.info.expiration - head.height;
             let size = record.proof_type.size.bytes();
-            match self
-                .chain
-                .initial_pledge(duration, size, verified, key)
-                .await
-            {
-                Ok(pledge) => missing_pledge(&pledge, &on_chain.pre_commit_deposit),
-                Err(error @ ChainError::Refused { .. }) => {
-                    return Ok(Err(LeftOut::NotNow(error.to_string())));
-                }
-                Err(error) => return Err(error.into()),
-            }
+            let pledge = self.chain.initial_pledge(duration, size, verified, key);
+            missing_pledge(&pledge.await?, &on_chain.pre_commit_deposit)
         } else {
             TokenAmount::default()
         };

@@ -148,23 +148,21 @@ impl Commit {
     ) -> Vec<SectorId> {
         let mut news = Vec::new();
         for record in batch {
-            let Some(Carriage::Ready {
-                since,
-                alone,
-                error,
-            }) = record.carriage(kind)
-            else {
-                continue;
+            let known = match record.carriage(kind) {
+                Some(Carriage::Ready { error, .. }) => error.as_deref() == Some(what),
+                _ => true,
             };
-            if error.as_deref() == Some(what) {
+            if known {
                 continue;
             }
-            let noted = Carriage::Ready {
-                since: *since,
-                alone: *alone,
-                error: Some(what.to_owned()),
-            };
-            self.set(kind, record.id, noted).await;
+            // only that: since the record was read, it may have been settled how it goes
+            let said = what.to_owned();
+            self.change(kind, record.id, move |carriage| {
+                if let Carriage::Ready { error, .. } = carriage {
+                    *error = Some(said.clone());
+                }
+            })
+            .await;
             news.push(record.id);
         }
         news
@@ -172,10 +170,20 @@ impl Commit {
 
     /// Changes how a sector's commitment travels, if it still waits.
     pub(super) async fn set(&self, kind: Commitment, id: SectorId, to: Carriage) {
+        self.change(kind, id, move |carriage| *carriage = to.clone())
+            .await;
+    }
+
+    async fn change(
+        &self,
+        kind: Commitment,
+        id: SectorId,
+        how: impl Fn(&mut Carriage) + Send + 'static,
+    ) {
         let change = move |db: &Db| {
             db.change(id, Durability::Synced, |record| {
                 if let Some(carriage @ Carriage::Ready { .. }) = record.carriage_mut(kind) {
-                    *carriage = to.clone();
+                    how(carriage);
                 }
                 Ok::<_, DbError>(())
             })

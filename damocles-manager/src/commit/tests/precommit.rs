@@ -445,6 +445,22 @@ async fn one_bad_sector_does_not_hold_up_the_batch() {
 }
 
 #[tokio::test]
+async fn a_lost_answer_about_one_sector_holds_up_nobody() {
+    let house = House::new(|m| m.pre.batch.threshold = 2);
+    let ids = [house.sector(), house.sector()];
+    let info = house.info().await;
+    for id in ids {
+        house.submit(id, info, false).await;
+    }
+    let method = "StateSectorPreCommitInfo";
+    house.rig.chain.edit().lost.insert(method, 1);
+    house.push().await;
+    assert_eq!(house.rig.chain.edit().lost[method], 0);
+    assert_eq!(house.messages(ids[0])[0].sectors, ids);
+    assert_eq!(house.messages(ids[1]).len(), 1);
+}
+
+#[tokio::test]
 async fn a_node_that_is_away_delays_and_loses_nothing() {
     let house = House::new(|_| {});
     let id = house.sector();

@@ -95,3 +95,15 @@ async fn dear_blocks_hold_back_whatever_has_time() {
     house.commit.reconcile().await;
     assert_eq!(house.in_message(ids[0]), ids);
 }
+
+/// What a batch ends with may be said of it long after one of its sectors was sent away.
+#[tokio::test]
+async fn what_is_said_of_a_sector_does_not_change_how_it_goes() {
+    let house = House::new(|m| m.pre.batch.threshold = 2);
+    let id = house.submitted().await;
+    let before = house.rig.db.sector(id).unwrap().unwrap();
+    let commit = &house.commit;
+    commit.send_alone(Kind::PreCommit, id, "no".into()).await;
+    commit.note(Kind::PreCommit, &[before], "not now").await;
+    assert_eq!(house.waits(id), Some((true, "not now".into())));
+}
