@@ -96,6 +96,9 @@ pub struct Phases {
     /// The same for the proof.
     #[serde(default)]
     pub proofs_failed: u32,
+    /// Tickets that layers were built upon and that were too old before a message was made.
+    #[serde(default)]
+    pub tickets_spent: u32,
 }
 
 impl Document {
@@ -126,10 +129,15 @@ impl Document {
         deals.into_iter().any(SectorPiece::has_deal)
     }
 
-    /// A person has looked: messages may fail as often as at first. False: none had.
+    /// A person has looked: messages may fail, and tickets grow old, as often as at first. False:
+    /// none had.
     pub fn forgive(&mut self) -> bool {
         let phases = &mut self.phases;
-        let counts = [&mut phases.precommits_failed, &mut phases.proofs_failed];
+        let counts = [
+            &mut phases.precommits_failed,
+            &mut phases.proofs_failed,
+            &mut phases.tickets_spent,
+        ];
         let before: u32 = counts.into_iter().map(std::mem::take).sum();
         before > 0
     }

@@ -104,11 +104,12 @@ impl Event {
                 phases.pc2_re_submit = true;
                 phases.precommits_failed += 1;
             }
-            Self::CheckPC => phases.precommits_failed = 0,
+            Self::CheckPC => (phases.precommits_failed, phases.tickets_spent) = (0, 0),
             Self::TicketExpired => {
                 // one that was found too old before a message was made has cost none
                 let messaged = matches!(document.state, State::PC2Done | State::PCSubmitted);
                 phases.precommits_failed += u32::from(messaged);
+                phases.tickets_spent += u32::from(!messaged);
                 phases.ticket = None;
                 phases.pc2 = None;
                 phases.verified = false;

@@ -377,10 +377,10 @@ async fn resume_all(client: &HttpClient, args: &Args) -> Result<(), Told> {
 /// Between two looks at what is left.
 const DRAIN_LOOK: Duration = Duration::from_secs(2);
 
-/// What is left is said once for each change of it.
+/// What is left is said once for each change of it. It is ordered once: whoever takes the order back
+/// meanwhile is not overruled by one that only waits.
 async fn drain(client: &HttpClient, args: &Args, to: DrainTo, wait: bool) -> Result<(), Told> {
-    let order = || client.worker_drain(true, Some(to.to_string()));
-    let mut sectors = order().await?;
+    let mut sectors = client.worker_drain(true, Some(to.to_string())).await?;
     let mut said = String::new();
     while wait && !sectors.iter().all(has_come) {
         let now = in_work(&sectors);
@@ -389,7 +389,14 @@ async fn drain(client: &HttpClient, args: &Args, to: DrainTo, wait: bool) -> Res
             said = now;
         }
         tokio::time::sleep(DRAIN_LOOK).await;
-        sectors = order().await?;
+        sectors = client.worker_list().await?;
+        sectors.retain(|thread| thread.job_id.is_some());
+        if is_taken_back(&sectors) {
+            let text =
+                "somebody let the worker begin sectors again while this waited for its drain";
+            let hint = "ask who typed `damocles-worker worker undrain`; `worker drain --wait` orders it anew";
+            return Err(Told::Fatal(Fatal::new(Exit::Refused, text).hint(hint)));
+        }
     }
     print(args.json, &sectors, || in_work(&sectors))?;
     Ok(())
@@ -398,6 +405,11 @@ async fn drain(client: &HttpClient, args: &Args, to: DrainTo, wait: bool) -> Res
 /// Whether nothing of its sector runs before the drain ends.
 fn has_come(thread: &ThreadInfo) -> bool {
     thread.draining.as_ref().is_some_and(|d| d.stands)
+}
+
+/// Of each sector in a worker that drains it is said what becomes of it.
+fn is_taken_back(sectors: &[ThreadInfo]) -> bool {
+    sectors.iter().any(|thread| thread.draining.is_none())
 }
 
 fn in_work(sectors: &[ThreadInfo]) -> String {

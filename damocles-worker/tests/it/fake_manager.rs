@@ -66,6 +66,8 @@ pub(crate) struct Script {
     pub(crate) no_seed: bool,
     /// The first ticket has expired after so many questions for it.
     pub(crate) ticket_lasts: Option<u64>,
+    /// And so many more do.
+    pub(crate) more_expire: u64,
     pub(crate) ticket_questions: u64,
     /// The kind of sectors that it gives, whatever was asked for.
     pub(crate) kind: Option<SealProof>,
@@ -310,6 +312,7 @@ impl SealerServer for Fake {
     async fn assign_ticket(&self, _: SectorId) -> RpcResult<Ticket> {
         let mut script = self.script("AssignTicket")?;
         script.tickets += 1;
+        script.ticket_questions = 0;
         Ok(Ticket {
             ticket: Randomness([script.tickets as u8; 32]),
             epoch: 5,
@@ -481,7 +484,7 @@ impl DamoclesServer for Fake {
     async fn ticket_left(&self, _: SectorId) -> RpcResult<Option<TicketLeft>> {
         let mut script = self.ours()?;
         script.ticket_questions += 1;
-        let expired = script.tickets < 2
+        let expired = script.tickets < 2 + script.more_expire
             && script
                 .ticket_lasts
                 .is_some_and(|n| script.ticket_questions > n);

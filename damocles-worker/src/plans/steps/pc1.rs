@@ -9,19 +9,17 @@ use crate::{
     metadb::{MetaDb, Transition},
     plans::{
         Step, Stop, World,
-        steps::{ticket::spent, tree_d},
+        steps::{
+            ticket::{anew, spent},
+            tree_d,
+        },
         stop::{call_failed, database_failed},
     },
     stores::sealing::TREE_D,
 };
 use damocles_processor::{prover_id, stage, task::Pc1};
 use damocles_types::{Classify, Ticket};
-use std::{
-    cell::{Cell, RefCell},
-    fs::File,
-    path::Path,
-    time::Duration,
-};
+use std::{cell::RefCell, fs::File, path::Path, time::Duration};
 
 /// From this age on a ticket is not begun with. The chain takes a ticket for about a day
 /// (its MaxPreCommitRandomnessLookback, which no node tells), and PC1 and PC2 take their hours
@@ -51,7 +49,7 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
         Stop::Failed(failure.hint("resume the thread from PieceAdded to build tree-d again"))
     })?;
     let (world, meta, document) = (step.world, step.meta, step.document()?.clone());
-    let (amended, spent) = (RefCell::new(None), Cell::new(false));
+    let (amended, old) = (RefCell::new(None), RefCell::new(None));
     let output = step.compute_with(|| {
         let ticket = match look(world, meta, &document, &paths.cache)? {
             Look::GoOn => ticket,
@@ -60,8 +58,7 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
                 ticket
             }
             Look::Spent(why) => {
-                tracing::warn!("{why}: the layers are made anew, with another ticket");
-                spent.set(true);
+                old.replace(Some(why.clone()));
                 return Err(Stop::Idle(why));
             }
         };
@@ -82,8 +79,8 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     });
     // however it ended: that is what is written down now
     step.amended = amended.into_inner();
-    if spent.get() {
-        return Ok(Event::TicketExpired);
+    if let Some(why) = old.into_inner() {
+        return anew(step, why);
     }
     Ok(Event::PC1(output?))
 }

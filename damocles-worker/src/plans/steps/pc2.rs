@@ -5,7 +5,10 @@
 use crate::{
     document::Output,
     event::Event,
-    plans::{Step, Stop, steps::ticket::spent},
+    plans::{
+        Step, Stop,
+        steps::ticket::{anew, spent},
+    },
     stores::SectorPaths,
 };
 use damocles_processor::{
@@ -14,7 +17,7 @@ use damocles_processor::{
     task::{Pc2, SynthProof, Transfer, TransferEnd, TransferRoute},
 };
 use damocles_types::{Classify, Failure};
-use std::{cell::Cell, collections::BTreeMap, path::Path};
+use std::{cell::RefCell, collections::BTreeMap, path::Path};
 
 pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     let (allocated, paths) = (step.allocated()?, step.paths()?);
@@ -23,11 +26,10 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
     if foreign {
         repair(step, &paths)?;
     }
-    let (world, document, old) = (step.world, step.document()?.clone(), Cell::new(false));
+    let (world, document, old) = (step.world, step.document()?.clone(), RefCell::new(None));
     let output = step.compute_with(|| {
         if let Some(why) = spent(world, &document) {
-            tracing::warn!("{why}: the layers are made anew, with another ticket");
-            old.set(true);
+            old.replace(Some(why.clone()));
             return Err(Stop::Idle(why));
         }
         if foreign {
@@ -43,8 +45,8 @@ pub fn run(step: &mut Step<'_>) -> Result<Event, Stop> {
             staged_file: Some(paths.staged),
         })
     });
-    if old.get() {
-        return Ok(Event::TicketExpired);
+    if let Some(why) = old.into_inner() {
+        return anew(step, why);
     }
     let output = output?;
     if output.registered_proof != allocated.proof_type {

@@ -8,12 +8,16 @@ use crate::{
     plans::{Step, Stop, World, steps::tree_d::renew},
 };
 use damocles_api::{damocles::TicketLeft, show::span};
-use damocles_types::{Classify, SectorSize};
+use damocles_types::{Classify, Failure, SectorSize};
 use std::time::Duration;
 
 /// For a manager that does not tell how long a ticket lasts (upstream's): the chain takes one for about
 /// a day, and which part of that is left no clock of ours knows better.
 const ABOUT_ITS_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// So many tickets may grow too old under a sector, and its layers be made again; the next one is a
+/// person's.
+const SPENT: u32 = 2;
 
 /// Draws a ticket. Whatever an older ticket left in the cache goes first.
 pub fn assign(step: &mut Step<'_>) -> Result<Event, Stop> {
@@ -41,6 +45,24 @@ pub(super) fn spent(world: &World, document: &Document) -> Option<String> {
     let drawn = document.phases.ticket_at;
     let age = drawn.map(|at| world.clock.now_ms().saturating_sub(at));
     too_old(left, age, size)
+}
+
+/// The way to another ticket from layers that were built upon one that is too old; or to a person
+/// where that happened as often as it may: where PC1 and PC2 take longer than a ticket lasts, or no
+/// precommit is sent for days, it would go on for ever, and all of it is computed for nothing.
+pub(super) fn anew(step: &Step<'_>, why: String) -> Result<Event, Stop> {
+    let spent = step.document()?.phases.tickets_spent;
+    if spent < SPENT {
+        tracing::warn!("{why}: the layers are made anew, with another ticket");
+        return Ok(Event::TicketExpired);
+    }
+    let tries = u64::from(spent) + 1;
+    Err(Stop::Failed(
+        Failure::permanent(format!(
+            "{tries} tickets grew too old before a precommit could be sent; of the last one: {why}"
+        ))
+        .hint("a ticket lasts about a day: see in `worker timeline` how long PC1 and PC2 take and wait, and let fewer sectors be sealed at once; `worker resume` tries it with another ticket"),
+    ))
 }
 
 /// What PC2 and the precommit's way into a block take at least.
