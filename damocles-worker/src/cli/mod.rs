@@ -13,6 +13,7 @@ mod say;
 mod sealcalc;
 mod store;
 mod top;
+mod drain;
 mod worker;
 
 use clap::{CommandFactory, Parser, Subcommand};

@@ -1,6 +1,9 @@
 //! `worker …`: a running worker, asked and commanded through its RPC.
 
-use super::top;
+use super::{
+    drain::{has_come, in_work, is_taken_back},
+    top,
+};
 use crate::{config, draining::DrainTo, manager::rejected_status};
 use clap::Subcommand;
 use damocles_api::{
@@ -400,31 +403,6 @@ async fn drain(client: &HttpClient, args: &Args, to: DrainTo, wait: bool) -> Res
     }
     print(args.json, &sectors, || in_work(&sectors))?;
     Ok(())
-}
-
-/// Whether nothing of its sector runs before the drain ends.
-fn has_come(thread: &ThreadInfo) -> bool {
-    thread.draining.as_ref().is_some_and(|d| d.stands)
-}
-
-/// Of each sector in a worker that drains it is said what becomes of it.
-fn is_taken_back(sectors: &[ThreadInfo]) -> bool {
-    sectors.iter().any(|thread| thread.draining.is_none())
-}
-
-fn in_work(sectors: &[ThreadInfo]) -> String {
-    let mut text = match (sectors.is_empty(), sectors.iter().all(has_come)) {
-        (true, _) => return "drained: no sector is in work, and none is begun".to_owned(),
-        (false, true) => "drained: nothing runs, and no sector is begun; these stand:".to_owned(),
-        (false, false) => "draining; in work still:".to_owned(),
-    };
-    for thread in sectors {
-        let sector = thread.job_id.as_deref().unwrap_or_default();
-        let state = &thread.job_state;
-        let fate = thread.draining.as_ref().map_or("", |d| d.fate.as_str());
-        text.push_str(&format!("\n  #{} {sector} in {state} {fate}", thread.index));
-    }
-    text
 }
 
 fn print<T: serde::Serialize>(

@@ -365,28 +365,6 @@ fn messages_that_fail_are_asked_for_anew() {
 }
 
 #[test]
-fn a_sector_that_outlives_ticket_after_ticket_is_a_persons() {
-    let rig = Rig::new(1);
-    {
-        // PC2 finds every one too old
-        let mut script = rig.manager.script();
-        script.ticket_lasts = Some(1);
-        script.more_expire = 3;
-    }
-    let running = rig.start();
-    running.paused();
-    let why = running.board.info().last_error.unwrap();
-    assert!(why.contains("3 tickets grew too old"), "{why}");
-    assert_eq!((rig.runs(Stage::Pc1), rig.runs(Stage::Pc2)), (3, 0));
-    // a person may try it as often again, and here the next but one does it
-    running.control.command(Command::Resume).unwrap();
-    rig.wait_done(&running, 1);
-    running.stop();
-    assert_eq!(rig.manager.script().tickets, 5);
-    assert_eq!((rig.runs(Stage::Pc1), rig.runs(Stage::Pc2)), (5, 1));
-}
-
-#[test]
 fn an_expired_ticket_and_a_changed_seed_lead_back_instead_of_losing_the_sector() {
     let rig = Rig::new(1);
     {

@@ -515,3 +515,25 @@ fn a_persons_word_that_cannot_be_written_down_is_not_taken_for_leave_to_go_on() 
     running.stop();
     assert_eq!(rig.runs(Stage::C2), 1);
 }
+
+#[test]
+fn a_sector_that_outlives_ticket_after_ticket_is_a_persons() {
+    let rig = Rig::new(1);
+    {
+        // PC2 finds every one too old
+        let mut script = rig.manager.script();
+        script.ticket_lasts = Some(1);
+        script.more_expire = 3;
+    }
+    let running = rig.start();
+    running.paused();
+    let why = running.board.info().last_error.unwrap();
+    assert!(why.contains("3 tickets grew too old"), "{why}");
+    assert_eq!((rig.runs(Stage::Pc1), rig.runs(Stage::Pc2)), (3, 0));
+    // a person may try it as often again, and here the next but one does it
+    running.control.command(Command::Resume).unwrap();
+    rig.wait_done(&running, 1);
+    running.stop();
+    assert_eq!(rig.manager.script().tickets, 5);
+    assert_eq!((rig.runs(Stage::Pc1), rig.runs(Stage::Pc2)), (5, 1));
+}
