@@ -155,7 +155,8 @@ fn genesis_miner(
         limit: u64::MAX,
         used: 0,
     };
-    let mut rt = machine.runtime(tree, miner, SYSTEM, balance.clone(), &mut meter)?;
+    let before = tree.clone();
+    let mut rt = machine.runtime(&before, miner, SYSTEM, balance.clone(), &mut meter)?;
     let mut state = miner::construct(&rt, owner, worker, post, vec![], vec![])?;
     let mut seed = endowment.owner.to_bytes();
     seed.extend_from_slice(b"genesis miner");

@@ -290,13 +290,14 @@ impl Machine<'_> {
     /// A runtime for a miner method.
     pub fn runtime<'s>(
         &'s self,
-        tree: &Tree,
+        tree: &'s Tree,
         id: ActorID,
         caller: ActorID,
         balance: TokenAmount,
         gas: &'s mut GasMeter,
     ) -> anyhow::Result<Runtime<'s>> {
         Ok(Runtime {
+            tree,
             store: self.store,
             policy: self.policy,
             economy: self.economy,
@@ -328,6 +329,9 @@ impl Machine<'_> {
         }
         if let Some(state) = &effects.market {
             tree.put_state(MARKET, state)?;
+        }
+        if let Some((to, paid)) = &effects.paid {
+            tree.transfer(id, *to, paid)?;
         }
         if effects.burn.is_positive() {
             tree.transfer(id, BURNT_FUNDS, &effects.burn)?;
@@ -373,7 +377,7 @@ impl Machine<'_> {
                     params.owner
                 ))
             })?;
-        let worker = worker_account(tree, &params.worker)?;
+        let worker = miner::worker_account(tree, &params.worker)?;
         let id = tree.next_id().map_err(broken)?;
         let robust = robust_address(tree, sender, message.sequence).map_err(broken)?;
         let rt = self
@@ -457,23 +461,6 @@ impl Machine<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// The worker must be an account with a BLS key.
-fn worker_account(tree: &Tree, worker: &Address) -> Result<ActorID, ActorError> {
-    let id = tree.resolve(worker).map_err(broken)?.ok_or_else(|| {
-        ActorError::illegal_argument(format!("unable to resolve address: {worker}"))
-    })?;
-    match tree.account_key(id).map_err(broken)? {
-        Some(key) if key.protocol() == Protocol::BLS => Ok(id),
-        Some(key) => Err(ActorError::illegal_argument(format!(
-            "worker account {worker} must have BLS pubkey, was {}",
-            key.protocol()
-        ))),
-        None => Err(ActorError::illegal_argument(
-            "worker actor type must be an account".into(),
-        )),
     }
 }
 

@@ -9,6 +9,9 @@ mod create;
 mod cron;
 mod data;
 mod faults;
+mod money;
+mod numbers;
+mod owner;
 mod post;
 mod precommit;
 mod prove;
@@ -30,6 +33,7 @@ use serde::de::DeserializeOwned;
 
 pub use create::construct;
 pub use cron::{EARLY_TERMINATIONS, PROVING_DEADLINE, on_cron};
+pub use owner::worker_account;
 pub use prove::activate_genesis_sectors;
 
 use crate::economy::Economy;
@@ -38,6 +42,7 @@ use crate::market;
 use crate::proofs::Verifier;
 use crate::registry;
 use crate::store::Store;
+use crate::tree::Tree;
 
 /// Randomness of the chain on which a message runs.
 pub trait Rand {
@@ -75,6 +80,8 @@ impl GasMeter {
 #[derive(Clone, Debug)]
 pub struct Effects {
     pub burn: TokenAmount,
+    /// What the miner pays to whom.
+    pub paid: Option<(ActorID, TokenAmount)>,
     pub power: PowerPair,
     pub pledge: TokenAmount,
     /// (epoch, event type) of cron calls that the miner asks for.
@@ -90,6 +97,7 @@ impl Default for Effects {
     fn default() -> Self {
         Effects {
             burn: TokenAmount::default(),
+            paid: None,
             power: PowerPair::zero(),
             pledge: TokenAmount::default(),
             cron: Vec::new(),
@@ -110,6 +118,8 @@ pub struct ProvenPartition {
 
 /// Everything that a method sees of the world.
 pub struct Runtime<'a> {
+    /// All actors, before the method.
+    pub tree: &'a Tree,
     pub store: &'a Store,
     pub policy: &'a Policy,
     pub economy: &'a Economy,
@@ -145,11 +155,18 @@ type Outcome = Result<RawBytes, ActorError>;
 pub fn invoke(rt: &mut Runtime<'_>, state: &mut State, method: u64, params: &RawBytes) -> Outcome {
     match method {
         2 => control_addresses(rt, state),
+        3 => owner::change_worker(rt, state, decode(params)?),
         5 => post::submit_windowed_post(rt, state, decode(params)?),
         10 => faults::declare_faults(rt, state, decode(params)?),
         11 => faults::declare_faults_recovered(rt, state, decode(params)?),
+        16 => money::withdraw(rt, state, decode(params)?),
         19 => compact::compact_partitions(rt, state, decode(params)?),
+        20 => numbers::compact(rt, state, decode(params)?),
+        21 => owner::confirm_worker(rt, state),
+        22 => money::repay(rt, state),
+        23 => owner::change_owner(rt, state, decode(params)?),
         28 => precommit::pre_commit_sector_batch2(rt, state, decode(params)?),
+        30 => owner::change_beneficiary(rt, state, decode(params)?),
         34 => prove::prove_commit_sectors3(rt, state, decode(params)?),
         other => Err(ActorError::unhandled_message(format!(
             "invalid method: {other}"
@@ -185,8 +202,15 @@ fn info(rt: &Runtime<'_>, state: &State) -> Result<MinerInfo, ActorError> {
 
 /// Only worker, owner and control addresses may call.
 fn check_caller(rt: &Runtime<'_>, info: &MinerInfo) -> Result<(), ActorError> {
+    let mut allowed = info.control_addresses.clone();
+    allowed.extend([info.worker, info.owner]);
+    only(rt, &allowed)
+}
+
+/// Only these may call.
+fn only(rt: &Runtime<'_>, allowed: &[Address]) -> Result<(), ActorError> {
     let caller = Address::new_id(rt.caller);
-    if info.worker == caller || info.owner == caller || info.control_addresses.contains(&caller) {
+    if allowed.contains(&caller) {
         return Ok(());
     }
     Err(ActorError::forbidden(format!(

@@ -1,6 +1,7 @@
 //! What proven sectors become, tried without the 40 s that a real proof takes: the verifier
 //! here says yes to every proof that does not begin with a zero. Real proofs are tried in
 //! `tests/devnet/tests` and in the scenarios; this module exists in test builds only.
+mod actor;
 mod data;
 
 use std::sync::Arc;
