@@ -8,6 +8,7 @@
 //! waited for, and work begins when the node comes.
 
 use crate::{
+    actor::Actors,
     chain::{Chain, Facts, HeadFollower, NodeChain},
     cli::RunArgs,
     commit::{self, Commit, PoolAggregator, ProofsVerifier},
@@ -196,6 +197,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             served: served.clone(),
             parts: parts.clone(),
         },
+        actors: Actors::new(chain.clone(), served.clone(), messages.clone()),
         reload: reload.clone(),
         counts: Counts::register(&metrics),
     };

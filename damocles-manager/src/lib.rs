@@ -13,6 +13,7 @@ pub mod compute;
 pub mod wallet;
 pub mod overview;
 pub mod messages;
+pub mod actor;
 pub mod storage;
 pub mod pieces;
 pub mod deals;

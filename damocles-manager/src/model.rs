@@ -93,6 +93,8 @@ pub enum MessageKind {
     DeclareRecoveries,
     /// CompactPartitions (method 19).
     CompactPartitions,
+    /// What a person ordered of the miner's actor; its method and its note say what.
+    ActorOrder,
 }
 
 impl MessageKind {
@@ -101,7 +103,10 @@ impl MessageKind {
         match self {
             Self::PreCommit => Some(Commitment::PreCommit),
             Self::ProveCommit => Some(Commitment::Proof),
-            Self::WindowPost | Self::DeclareRecoveries | Self::CompactPartitions => None,
+            Self::WindowPost
+            | Self::DeclareRecoveries
+            | Self::CompactPartitions
+            | Self::ActorOrder => None,
         }
     }
 }

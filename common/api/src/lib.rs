@@ -26,6 +26,7 @@ pub mod damocles_cli;
 pub mod messages;
 pub mod deals;
 pub mod overview;
+pub mod actor;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

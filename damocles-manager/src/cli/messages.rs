@@ -33,7 +33,7 @@ Examples:
         /// Only of this miner, 1000 or t01000
         #[arg(long, value_parser = actor)]
         miner: Option<ActorId>,
-        /// Only PreCommit, ProveCommit, WindowPost, DeclareRecoveries or CompactPartitions
+        /// Only PreCommit, ProveCommit, WindowPost, DeclareRecoveries, CompactPartitions or ActorOrder
         #[arg(long)]
         kind: Option<String>,
         /// At most so many

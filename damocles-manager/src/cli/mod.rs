@@ -14,6 +14,7 @@ mod messages;
 mod posts;
 mod profiles;
 mod proving;
+mod actors;
 mod roles;
 mod sectors;
 mod show;
@@ -187,6 +188,8 @@ enum Sealer {
     /// How sectors are proven
     #[command(subcommand)]
     Proving(posts::Proving),
+    /// A miner's actor: who may act for it, its money, and orders to it
+    Actor(actors::ActorArgs),
 }
 
 /// Where the home is.
@@ -238,6 +241,9 @@ pub async fn util(home: PathBuf, util: Util) -> anyhow::Result<()> {
                 .ask_patiently(&home, async |m| posts::run(m, command).await)
                 .await
         }
+        UtilCommand::Sealer(Sealer::Actor(args)) => {
+            reach.ask(&home, async |m| actors::run(m, args).await).await
+        }
         UtilCommand::Wallet(args) => wallet::run(reach, &home, args).await,
         UtilCommand::Profile(command) => {
             reach
@@ -286,6 +292,21 @@ mod tests {
             "damocles-manager util sealer sectors abort 1000 7 --reason x --really-do-it --json",
             "damocles-manager util sealer sectors hand-over s-t01000-7",
             "damocles-manager util sealer sectors unknown --json",
+            "damocles-manager util sealer actor --miner t01000 balance --json",
+            "damocles-manager util sealer actor --miner f01000 control list",
+            "damocles-manager util sealer actor --miner 1000 control set t0101 t3x --really-do-it",
+            "damocles-manager util sealer actor --miner 1000 control set --really-do-it",
+            "damocles-manager util sealer actor --miner 1000 add-balance t0100 5FIL",
+            "damocles-manager util sealer actor --miner 1000 withdraw",
+            "damocles-manager util sealer actor --miner 1000 withdraw 0.5FIL --beneficiary --json",
+            "damocles-manager util sealer actor --miner 1000 repay-debt --from t0101",
+            "damocles-manager util sealer actor --miner 1000 set-owner t0102 t0100 --really-do-it",
+            "damocles-manager util sealer actor --miner 1000 propose-change-worker t0103",
+            "damocles-manager util sealer actor --miner 1000 confirm-change-worker t0103 --really-do-it",
+            "damocles-manager util sealer actor --miner 1000 compact-allocated --mask-upto-n 500",
+            "damocles-manager util sealer actor --miner 1000 compact-allocated --mask-last-offset 10",
+            "damocles-manager util sealer actor --miner 1000 propose-change-beneficiary t0104 5FIL 90000 --overwrite-pending-change",
+            "damocles-manager util sealer actor --miner 1000 confirm-change-beneficiary --new-beneficiary",
             "damocles-manager util message list --all --kind PreCommit --json",
             "damocles-manager util message show x",
             "damocles-manager util info t01000 --json",

@@ -135,6 +135,17 @@ impl Db {
         })
     }
 
+    /// The same, but for one that says just what another does that is on its way: its id comes back.
+    pub fn want_once(&self, record: MessageRecord) -> Result<MessageId, DbError> {
+        let open = self.open_messages_of(record.from)?;
+        let says = |m: &MessageRecord| (m.kind, m.to, m.method, m.value.clone());
+        let same = |m: &&MessageRecord| says(m) == says(&record) && m.params == record.params;
+        if let Some(known) = open.iter().find(same) {
+            return Ok(known.id);
+        }
+        self.want(record).map(|stored| stored.id)
+    }
+
     /// The message of that id.
     pub fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, DbError> {
         self.read(|t| Ok(seen_message(t, id)?.1))

@@ -34,6 +34,7 @@ mod verdict;
 mod view;
 
 pub use fee::{Estimate, price};
+pub use sender::Holder;
 pub use share::run;
 pub use verdict::{Verdict, of_exit_code};
 
@@ -299,6 +300,17 @@ impl Engine {
         Ok(stored)
     }
 
+    /// The same for what a person ordered: asked once more, as when an answer was lost, while it is
+    /// on its way, it is the same message.
+    ///
+    /// # Errors
+    /// A failing database.
+    pub async fn want_once(&self, record: MessageRecord) -> Result<MessageId, DbError> {
+        let id = self.db.call(move |db| db.want_once(record)).await?;
+        self.wake();
+        Ok(id)
+    }
+
     /// What would become of that message on the state of now.
     ///
     /// # Errors
@@ -338,6 +350,18 @@ impl Engine {
         key: &TipSetKey,
     ) -> Result<Address, EngineError> {
         sender::choose(&*self.chain, self.keys(), miner, senders, key).await
+    }
+
+    /// The key address of an account, and who has the key.
+    ///
+    /// # Errors
+    /// A node that does not answer, or knows no such account.
+    pub async fn holder(
+        &self,
+        account: Address,
+        key: &TipSetKey,
+    ) -> Result<(Address, Holder), ChainError> {
+        sender::holder(&*self.chain, self.keys(), account, key).await
     }
 }
 

@@ -50,6 +50,38 @@ pub(super) async fn choose(
     Ok(chosen)
 }
 
+/// Who has the key of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Our key store, be it open or not.
+    Store,
+    /// The node's wallet.
+    Node,
+    /// The node does not say; it may have it.
+    Perhaps,
+    Nobody,
+}
+
+/// The key address of an account, and who has the key.
+pub(super) async fn holder(
+    chain: &dyn Chain,
+    keys: &Keys,
+    account: Address,
+    key: &TipSetKey,
+) -> Result<(Address, Holder), ChainError> {
+    let address = chain.account_key(account, key).await?;
+    let holder = match keys.signer(&address) {
+        Signer::Store | Signer::Locked(_) => Holder::Store,
+        Signer::Node => match chain.wallet_has(address).await {
+            Ok(true) => Holder::Node,
+            Ok(false) => Holder::Nobody,
+            Err(ChainError::Refused { .. } | ChainError::Denied { .. }) => Holder::Perhaps,
+            Err(error) => return Err(error),
+        },
+    };
+    Ok((address, holder))
+}
+
 /// A candidate's key address with its funds, or why it cannot send.
 async fn candidate(
     chain: &dyn Chain,
@@ -67,19 +99,11 @@ async fn candidate(
         let why = "it is no owner, worker or control address of the miner";
         return Ok(Err(why.to_owned()));
     }
-    let address = chain.account_key(id, key).await?;
-    let has_key = match keys.signer(&address) {
-        Signer::Store | Signer::Locked(_) => true,
-        Signer::Node => match chain.wallet_has(address).await {
-            Ok(has) => has,
-            // a node that does not say so may have it
-            Err(ChainError::Refused { .. } | ChainError::Denied { .. }) => true,
-            Err(error) => return Err(error),
-        },
-    };
-    Ok(match has_key {
-        true => Ok((address, funds)),
-        false => Err("neither the key store nor the node's wallet has its key".to_owned()),
+    Ok(match holder(chain, keys, id, key).await? {
+        (_, Holder::Nobody) => {
+            Err("neither the key store nor the node's wallet has its key".to_owned())
+        }
+        (address, _) => Ok((address, funds)),
     })
 }
 

@@ -3,11 +3,7 @@
 //! message.
 
 use super::ask::{AskError, Asked};
-use crate::{
-    db::{record::MessageRecord, recoveries::RecoveryRecord},
-    model::MessageKind,
-    post::faults,
-};
+use crate::{db::recoveries::RecoveryRecord, model::MessageKind, post::faults};
 use damocles_api::proving::{OrderedView, RecoveryView};
 use damocles_flow::recovery::RecoveryState;
 use damocles_types::{ActorId, SectorNumber};
@@ -108,20 +104,7 @@ impl Asked {
             )
             .await
             .map_err(|e| failed(&e))?;
-        // asked once more, as when an answer was lost, it is the same message
-        let stored = self.db.call(move |db| {
-            let open = db.open_messages_of(message.from)?;
-            let asked = |m: &&MessageRecord| {
-                (m.kind, m.miner, &m.params) == (message.kind, message.miner, &message.params)
-            };
-            if let Some(known) = open.iter().find(asked) {
-                return Ok(known.id);
-            }
-            let id = message.id;
-            db.want(message).map(|_| id)
-        });
-        let id = stored.await?;
-        context.parts.messages.wake();
+        let id = context.parts.messages.want_once(message).await?;
         Ok(OrderedView {
             message: id.to_string(),
             until,

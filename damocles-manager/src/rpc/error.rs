@@ -2,6 +2,7 @@
 //! whole chain of causes for the log.
 
 use crate::{
+    actor::OrderError,
     chain::ChainError,
     commit::CommitError,
     db::{DbError, backup::BackupError},
@@ -125,6 +126,17 @@ impl ToRpc for AskError {
     fn meaning(&self) -> Meaning {
         match self {
             Self::Chain(e) => e.meaning(),
+            Self::Db(e) => e.meaning(),
+            _ => Meaning::Failed,
+        }
+    }
+}
+
+impl ToRpc for OrderError {
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Chain(e) => e.meaning(),
+            Self::Engine(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
             _ => Meaning::Failed,
         }

@@ -9,6 +9,7 @@
 mod discover;
 mod methods;
 mod error;
+mod actor;
 mod caller;
 mod noted;
 mod gate;

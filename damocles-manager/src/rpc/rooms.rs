@@ -2,14 +2,15 @@
 
 use super::{caller, discover};
 use crate::{
-    chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine, post::Asked,
-    reload::Reload, sealing::Sealing, storage::Stores,
+    actor::Actors, chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine,
+    post::Asked, reload::Reload, sealing::Sealing, storage::Stores,
 };
 use damocles_api::{
-    caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
-    deals::DamoclesDealsServer, lists::DamoclesListsServer, messages::DamoclesMessagesServer,
-    overview::DamoclesOverviewServer, profiles::DamoclesProfilesServer,
-    proving::DamoclesProvingServer, sealer::SealerServer, sealer_cli::SealerCliServer,
+    actor::DamoclesActorServer, caller::Caller, damocles::DamoclesServer,
+    damocles_cli::DamoclesCliServer, deals::DamoclesDealsServer, lists::DamoclesListsServer,
+    messages::DamoclesMessagesServer, overview::DamoclesOverviewServer,
+    profiles::DamoclesProfilesServer, proving::DamoclesProvingServer, sealer::SealerServer,
+    sealer_cli::SealerCliServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -31,6 +32,7 @@ pub struct Rooms {
     pub deals: Deals,
     pub chain: Arc<dyn Chain>,
     pub asked: Asked,
+    pub actors: Actors,
     pub reload: Reload,
     pub counts: Counts,
 }
@@ -122,6 +124,7 @@ impl Rooms {
         module.merge(DamoclesOverviewServer::into_rpc(self.clone()))?;
         module.merge(DamoclesProfilesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesProvingServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesActorServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         module.merge(discover::module()?)?;
         Ok(module)

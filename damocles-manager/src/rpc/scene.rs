@@ -2,6 +2,7 @@
 
 use super::{Counts, Rooms};
 use crate::{
+    actor::Actors,
     chain::{Chain, Facts, HeadFollower, script::ScriptChain},
     commit::{Commit, ProofsVerifier},
     db::Db,
@@ -45,6 +46,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         ..store("persist", disk.path())
     };
     let messages = Engine::new(db.clone(), chain.clone(), head);
+    let actors = Actors::new(chain.clone(), served.clone(), messages.clone());
     let metrics = Metrics::new("damocles_manager");
     let stores = Stores::new(db.clone(), vec![store]).unwrap();
     let text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n[[Miners]]\nActor = 1000\n";
@@ -79,6 +81,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
             },
         ),
         messages,
+        actors,
         asked: Asked {
             db: db.clone(),
             chain,
