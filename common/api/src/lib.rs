@@ -27,6 +27,7 @@ pub mod messages;
 pub mod deals;
 pub mod overview;
 pub mod actor;
+pub mod miner;
 
 /// Path on which the manager serves JSON-RPC, over HTTP POST and WebSocket.
 pub const MANAGER_RPC_PATH: &str = "/rpc/v0";

@@ -88,6 +88,12 @@ pub const METHODS: &[Method] = &[
     method("Venus.SimulateWdPoSt", 6, Write).long(),
     method("Venus.ProvingSectorInfo", 1, Read),
     method("Venus.Version", 0, Read),
+    method("Venus.GetInfo", 1, Read),
+    method("Venus.GetMinerConfig", 1, Read),
+    method("Venus.GetTicket", 3, Read),
+    method("Venus.GetSeed", 3, Read),
+    method("Venus.GetWindowPoStChanlleengeRand", 3, Read),
+    method("Venus.GetWindowPoStCommitRand", 2, Read),
     // new of ours
     method("Damocles.Identity", 0, Read),
     method("Damocles.Roles", 0, Read),

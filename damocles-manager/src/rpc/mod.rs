@@ -22,6 +22,7 @@ mod damocles;
 mod damocles_cli;
 mod lists;
 mod messages;
+mod miner;
 mod deals;
 mod pieces;
 mod overview;

@@ -8,7 +8,7 @@ use crate::{
 use damocles_api::{
     actor::DamoclesActorServer, caller::Caller, damocles::DamoclesServer,
     damocles_cli::DamoclesCliServer, deals::DamoclesDealsServer, lists::DamoclesListsServer,
-    messages::DamoclesMessagesServer, overview::DamoclesOverviewServer,
+    messages::DamoclesMessagesServer, miner::MinersServer, overview::DamoclesOverviewServer,
     profiles::DamoclesProfilesServer, proving::DamoclesProvingServer, sealer::SealerServer,
     sealer_cli::SealerCliServer,
 };
@@ -125,6 +125,7 @@ impl Rooms {
         module.merge(DamoclesProfilesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesProvingServer::into_rpc(self.clone()))?;
         module.merge(DamoclesActorServer::into_rpc(self.clone()))?;
+        module.merge(MinersServer::into_rpc(self.clone()))?;
         module.merge(DamoclesCliServer::into_rpc(self))?;
         module.merge(discover::module()?)?;
         Ok(module)

@@ -6,7 +6,7 @@ use crate::{
     sealing::{Sealing, SealingError},
 };
 use damocles_api::sector::{AllocateSectorSpec, AllocatedSector, LONGEST_REQUEST_ID};
-use damocles_node::TipSetKey;
+use damocles_node::{MinerInfo, TipSetKey};
 use damocles_types::proof::SealVersion;
 use damocles_types::{SealProof, SectorNumber, SectorSize};
 use fvm_ipld_bitfield::BitField;
@@ -142,6 +142,25 @@ impl Sealing {
         }
     }
 
+    /// What the chain has of a miner, and the proof type that a new sector of it would have.
+    ///
+    /// # Errors
+    /// A node that does not answer, or tells of a sector size that there is not.
+    pub async fn proof_of_new(
+        &self,
+        miner: &MinerPolicy,
+    ) -> Result<(MinerInfo, SealProof), SealingError> {
+        let head = TipSetKey::HEAD;
+        let info = self.chain.miner_info(miner.actor, &head).await?;
+        let Some(size) = SectorSize::from_bytes(info.sector_size) else {
+            let reason = format!("{} is not a sector size", info.sector_size);
+            let method = "StateMinerInfo".to_owned();
+            return Err(crate::chain::ChainError::Malformed { method, reason }.into());
+        };
+        let version = self.chain.network_version(&head).await?;
+        Ok((info, proof_type(size, &miner.sector, version)))
+    }
+
     /// A sector of this miner; or why it has none.
     async fn allocate_of(
         &self,
@@ -151,14 +170,7 @@ impl Sealing {
     ) -> Result<Result<AllocatedSector, String>, SealingError> {
         let actor = miner.actor;
         let head = TipSetKey::HEAD;
-        let info = self.chain.miner_info(actor, &head).await?;
-        let Some(size) = SectorSize::from_bytes(info.sector_size) else {
-            let reason = format!("{} is not a sector size", info.sector_size);
-            let method = "StateMinerInfo".to_owned();
-            return Err(crate::chain::ChainError::Malformed { method, reason }.into());
-        };
-        let version = self.chain.network_version(&head).await?;
-        let proof = proof_type(size, &miner.sector, version);
+        let proof = self.proof_of_new(miner).await?.1;
         if !(proofs.is_empty() || proofs.contains(&proof)) {
             let why = format!("miner {actor} seals {proof}, which the worker does not take");
             return Ok(Err(why));
