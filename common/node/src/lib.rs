@@ -1,5 +1,6 @@
 //! Wire shapes of the Filecoin node JSON-RPC v1 that Lotus, Forest, Venus and the devnet
-//! share: values and their JSON only. No transport, no client, no opinion about the chain.
+//! share: values and their JSON only. No transport, no client, no opinion about the chain but the
+//! one that whoever makes blocks and whoever checks them must have in common ([`election`]).
 //!
 //! Field types are the chain's own (`Cid`, `Address`, `TokenAmount`, `BitField` …); the
 //! module [`wire`] knows how each is written in JSON. Source of every shape: Lotus
@@ -13,6 +14,9 @@ pub mod wire;
 pub mod key;
 pub mod message;
 pub mod chain;
+mod block;
+pub mod election;
+pub mod mining;
 pub mod miner;
 pub mod deal;
 pub mod network;
@@ -36,6 +40,7 @@ pub use miner::{
     PendingBeneficiaryChange, SectorExpiration, SectorLocation, SectorOnChainInfo,
     SectorPreCommitInfo, SectorPreCommitOnChainInfo,
 };
+pub use mining::{BlockMsg, BlockTemplate, ExtendedSectorInfo, MiningBaseInfo};
 pub use network::{ActiveSync, ActorState, AddrInfo, NetworkParams, ReadState, SyncState, Version};
 pub use wallet::{KeyInfo, KeyType};
 pub use wire::W;

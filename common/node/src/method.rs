@@ -152,6 +152,12 @@ methods! {
     /// Waits when the entry lies in the future.
     STATE_GET_BEACON_ENTRY = "Filecoin.StateGetBeaconEntry" Read ("epoch") -> "BeaconEntry";
 
+    /// What a round of a miner is tried with; `null` where no sector of it could be proven.
+    MINER_GET_BASE_INFO = "Filecoin.MinerGetBaseInfo" Read ("miner", "epoch", "tsk?") -> "Option<MiningBaseInfo>";
+    /// Makes a block and has the miner's worker key sign it; it is sent to nobody.
+    MINER_CREATE_BLOCK = "Filecoin.MinerCreateBlock" Write ("template") -> "BlockMsg";
+    SYNC_SUBMIT_BLOCK = "Filecoin.SyncSubmitBlock" Write ("block") -> "null";
+
     MPOOL_PUSH = "Filecoin.MpoolPush" Write ("message") -> "Cid";
     MPOOL_PUSH_MESSAGE = "Filecoin.MpoolPushMessage" Sign ("message", "spec?") -> "SignedMessage";
     MPOOL_GET_NONCE = "Filecoin.MpoolGetNonce" Read ("address") -> "u64";

@@ -1,5 +1,5 @@
 //! Block headers and tipsets, with the CIDs that any Filecoin node would compute.
-//! One block per tipset here; the types do not rely on it.
+//! The blocks of a tipset stand in the order of their tickets.
 use cid::Cid;
 use fvm_ipld_encoding::strict_bytes;
 use fvm_ipld_encoding::tuple::{Deserialize_tuple, Serialize_tuple};
@@ -10,6 +10,8 @@ use fvm_shared::crypto::signature::Signature;
 use fvm_shared::econ::TokenAmount;
 use fvm_shared::sector::PoStProof;
 use serde::{Deserialize, Serialize};
+
+use crate::message::cbor_cid;
 
 /// VRF output of the block's producer; what ticket randomness is drawn from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
@@ -57,6 +59,22 @@ pub struct BlockHeader {
     pub parent_base_fee: TokenAmount,
 }
 
+impl BlockHeader {
+    /// The block's name on chain.
+    pub fn cid(&self) -> anyhow::Result<Cid> {
+        cbor_cid(self)
+    }
+
+    /// What its producer signs: the header without the signature.
+    pub fn signing_bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let unsigned = BlockHeader {
+            block_sig: None,
+            ..self.clone()
+        };
+        Ok(fvm_ipld_encoding::to_vec(&unsigned)?)
+    }
+}
+
 /// What a block's `messages` CID points to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
 pub struct MessageMeta {
@@ -85,7 +103,7 @@ pub struct Tipset {
 }
 
 impl Tipset {
-    /// The block that randomness is drawn from; with one block, that block.
+    /// The block that randomness is drawn from: the first.
     pub fn min_ticket_block(&self) -> &BlockHeader {
         &self.blocks[0]
     }

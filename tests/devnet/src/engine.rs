@@ -1,6 +1,7 @@
 //! Makes the next tipset: which messages go in, the block's header with its ticket and
 //! beacon entries, and what running it does to the state. Pure with regard to time: the
 //! same chain, pool and seed give the same block.
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -22,17 +23,18 @@ use crate::block::{BlockHeader, ElectionProof, MessageMeta, Ticket, Tipset, Tips
 use crate::chain::{AcceptedPost, Anchor, Chain, ChainRand, Node};
 use crate::economy::Economy;
 use crate::gas;
-use crate::mempool::Mempool;
+use crate::mempool::{Mempool, Pending};
 use crate::message::SignedMessage;
 use crate::orders::{self, Order};
 use crate::policy::NetworkPolicy;
 use crate::proofs::Verifier;
-use crate::randomness::{beacon_entry, beacon_round, ticket_proof};
+use crate::randomness::{beacon_entry, beacon_round, blake2b256, ticket_proof};
+use crate::rounds::Submitted;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::vm::{Applied, Machine};
 
-/// Weight that every block adds to its chain (one producer, so all chains compare by length).
+/// Weight that every tipset adds to its chain, so that chains compare by their length.
 const BLOCK_WEIGHT: u64 = 2560;
 
 /// What does not change while a network runs.
@@ -74,26 +76,73 @@ impl Engine {
             height > parent.tipset.height,
             "a tipset must lie above its parent"
         );
-        let mut tree = Tree::at(&self.store, parent.post_state);
-        let base_fee = parent.next_base_fee.clone();
-        let account = |from: &Address| {
-            let id = tree.resolve(from).ok()??;
-            let actor = tree.actor(id).ok()??;
-            Some((actor.sequence, actor.balance))
-        };
-        let messages = pool.map_or_else(Vec::new, |pool| {
-            pool.lock()
-                .select(&base_fee, self.policy.block_gas_limit, account)
-        });
+        let messages = pool.map_or_else(Vec::new, |pool| self.select(&pool.lock(), parent));
         // a block lists BLS messages before the others, and they run in that order
         let (bls, secp): (Vec<_>, Vec<_>) = messages
             .into_iter()
             .map(|p| (p.cid, p.message))
             .partition(|(_, m)| m.signature.sig_type == SignatureType::BLS);
-        let fork = chain.forks();
-        let tipset = Arc::new(self.tipset(parent, height, fork, &base_fee, &bls, &secp)?);
-        let messages: Vec<_> = bls.into_iter().chain(secp).collect();
+        let tipset = self.tipset(parent, height, chain.forks(), &bls, &secp)?;
+        let messages = bls.into_iter().chain(secp).collect();
+        self.run(chain, parent, tipset, messages, orders)
+    }
 
+    /// Messages of the pool that a block on that tipset may hold, in the order in which they run.
+    pub fn select(&self, pool: &Mempool, parent: &Node) -> Vec<Pending> {
+        let tree = Tree::at(&self.store, parent.post_state);
+        let account = |from: &Address| {
+            let id = tree.resolve(from).ok()??;
+            let actor = tree.actor(id).ok()??;
+            Some((actor.sequence, actor.balance))
+        };
+        pool.select(&parent.next_base_fee, self.policy.block_gas_limit, account)
+    }
+
+    /// The tipset of these blocks of one round, which build on the chain's head.
+    pub fn make_of(
+        &self,
+        chain: &Chain,
+        mut blocks: Vec<Submitted>,
+        orders: &[Order],
+    ) -> anyhow::Result<Made> {
+        let parent = chain.head().context("the chain has no genesis")?;
+        // the block with the lowest ticket leads (Lotus `types.NewTipSet`)
+        blocks.sort_by_cached_key(|block| {
+            let ticket = block.header.ticket.as_ref();
+            let lot = ticket.map(|ticket| blake2b256(&ticket.vrf_proof));
+            (lot, block.cid.to_bytes())
+        });
+        let mut nonces = HashSet::new();
+        let mut messages = Vec::new();
+        for (cid, message) in blocks.iter().flat_map(|block| &block.messages) {
+            // several blocks may name a message, or two of one nonce: the first one runs
+            if nonces.insert((message.message.from, message.message.sequence)) {
+                messages.push((*cid, message.clone()));
+            }
+        }
+        let tipset = Tipset {
+            key: TipsetKey(blocks.iter().map(|block| block.cid).collect()),
+            height: blocks.first().context("no blocks")?.header.height,
+            blocks: blocks.into_iter().map(|block| block.header).collect(),
+        };
+        for block in &tipset.blocks {
+            self.store.put(block)?;
+        }
+        self.run(chain, parent, tipset, messages, orders)
+    }
+
+    /// Runs a tipset on top of its parent.
+    fn run(
+        &self,
+        chain: &Chain,
+        parent: &Node,
+        tipset: Tipset,
+        messages: Vec<(Cid, SignedMessage)>,
+        orders: &[Order],
+    ) -> anyhow::Result<Made> {
+        let (height, tipset) = (tipset.height, Arc::new(tipset));
+        let mut tree = Tree::at(&self.store, parent.post_state);
+        let base_fee = parent.next_base_fee.clone();
         let rand = ChainRand {
             chain,
             anchor: Anchor::Above(&tipset, &parent.tipset),
@@ -228,17 +277,10 @@ impl Engine {
         parent: &Node,
         height: ChainEpoch,
         fork: u64,
-        base_fee: &TokenAmount,
         bls: &[(Cid, SignedMessage)],
         secp: &[(Cid, SignedMessage)],
     ) -> anyhow::Result<Tipset> {
-        for (_, message) in bls {
-            self.store.put(&message.message)?;
-        }
-        for (_, message) in secp {
-            self.store.put(message)?;
-        }
-        let below = &parent.tipset.blocks[0];
+        let below = parent.tipset.min_ticket_block();
         let ticket_below = below.ticket.as_ref().map_or(&[][..], |t| &t.vrf_proof);
         let ticket = ticket_proof(&self.seed, ticket_below, height, fork);
         self.seal_header(BlockHeader {
@@ -251,6 +293,32 @@ impl Engine {
             beacon_entries: (parent.tipset.height + 1..=height)
                 .map(|epoch| beacon_entry(&self.seed, beacon_round(epoch)))
                 .collect(),
+            // Nobody checks it: the node makes it, and its miner's key is the user's.
+            block_sig: None,
+            ..self.header(parent, height, bls, secp)?
+        })
+    }
+
+    /// What of a header on that tipset follows from the chain and the messages; the rest is empty.
+    pub fn header(
+        &self,
+        parent: &Node,
+        height: ChainEpoch,
+        bls: &[(Cid, SignedMessage)],
+        secp: &[(Cid, SignedMessage)],
+    ) -> anyhow::Result<BlockHeader> {
+        for (_, message) in bls {
+            self.store.put(&message.message)?;
+        }
+        for (_, message) in secp {
+            self.store.put(message)?;
+        }
+        let below = parent.tipset.min_ticket_block();
+        Ok(BlockHeader {
+            miner: Address::new_id(self.producer),
+            ticket: None,
+            election_proof: None,
+            beacon_entries: vec![],
             win_post_proof: vec![],
             parents: parent.tipset.key.0.clone(),
             parent_weight: &below.parent_weight + BigInt::from(BLOCK_WEIGHT),
@@ -260,10 +328,9 @@ impl Engine {
             messages: self.message_meta(bls, secp)?,
             bls_aggregate: Some(aggregate(bls)?),
             timestamp: self.genesis_time + height as u64 * self.policy.block_delay_secs,
-            // Nobody checks it: one node makes all blocks and its miner's key is the user's.
             block_sig: None,
             fork_signaling: 0,
-            parent_base_fee: base_fee.clone(),
+            parent_base_fee: parent.next_base_fee.clone(),
         })
     }
 

@@ -55,6 +55,9 @@ pub mod mempool;
 /// Tipsets and what came of them.
 pub mod chain;
 
+/// What miners make of rounds.
+pub mod rounds;
+
 /// Makes tipsets.
 pub mod engine;
 
@@ -75,6 +78,15 @@ pub mod network;
 
 /// What a node tells of the chain.
 pub mod reading;
+
+/// What a miner is told before a round.
+pub mod mining;
+
+/// What a block must be.
+pub mod judge;
+
+/// Blocks of miners.
+pub mod production;
 
 /// Trouble on request.
 pub mod switches;

@@ -15,16 +15,18 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::block::Tipset;
+use crate::block::{Tipset, TipsetKey};
 use crate::chain::Chain;
 use crate::economy::Economy;
 use crate::engine::{Engine, Made};
 use crate::genesis::{self, Endowment, GENESIS_MINER};
 use crate::mempool::Mempool;
+use crate::message::SignedMessage;
 use crate::orders::Orders;
 use crate::policy::{NetworkPolicy, Upgrade, proofs};
 use crate::preseal;
 use crate::proofs::{RealVerifier, Verifier};
+use crate::rounds::Rounds;
 use crate::store::Store;
 
 /// Head changes that a slow subscriber may fall behind before it loses some.
@@ -107,6 +109,8 @@ pub(crate) struct Inner {
     /// Written only by who holds `producing` and `pool`.
     pub(crate) chain: Arc<RwLock<Chain>>,
     pub(crate) pool: Mutex<Mempool>,
+    /// What miners made for the round after the head.
+    pub(crate) rounds: Mutex<Rounds>,
     /// Held while a tipset is made.
     pub(crate) producing: Mutex<()>,
     pub(crate) changes: broadcast::Sender<Arc<Vec<HeadChange>>>,
@@ -195,6 +199,7 @@ impl Network {
                 engine: Arc::new(engine),
                 chain: Arc::new(RwLock::new(chain)),
                 pool: Mutex::new(pool),
+                rounds: Mutex::default(),
                 producing: Mutex::new(()),
                 changes: broadcast::channel(SUBSCRIBER_BACKLOG).0,
                 block_time: watch::channel(block_time).0,
@@ -260,7 +265,8 @@ impl Network {
         Ok(self.head())
     }
 
-    /// Makes one block `rounds` epochs above the head; those between become null rounds.
+    /// Makes a tipset `rounds` epochs above the head, of the blocks that miners sent in for it, or
+    /// else of one of its own; the rounds between become null ones.
     pub fn mine_at(&self, rounds: ChainEpoch) -> anyhow::Result<Arc<Tipset>> {
         let inner = &self.inner;
         let _one_at_a_time = inner.producing.lock();
@@ -269,9 +275,13 @@ impl Network {
         let Made { node, posts } = {
             let chain = inner.chain.read();
             let head = chain.head().context("the chain has no genesis")?;
-            inner
-                .engine
-                .make(&chain, pool, &orders, head.tipset.height + rounds)?
+            let height = head.tipset.height + rounds;
+            let blocks = inner.rounds.lock().of(&head.tipset.key, height);
+            if blocks.is_empty() {
+                inner.engine.make(&chain, pool, &orders, height)?
+            } else {
+                inner.engine.make_of(&chain, blocks, &orders)?
+            }
         };
         let tipset = node.tipset.clone();
         // The pool stays locked until the head has changed, so that nobody sees a nonce that
@@ -283,6 +293,7 @@ impl Network {
         }
         let mut chain = inner.chain.write();
         chain.push(node, posts);
+        inner.rounds.lock().new_head();
         let mut ordered = inner.ordered.lock();
         ordered.data.carried_out(tipset.height);
         if let Some(fee) = &ordered.base_fee {
@@ -302,6 +313,16 @@ impl Network {
 
     pub fn block_time(&self) -> BlockTime {
         *self.inner.block_time.borrow()
+    }
+
+    /// Messages that a block on that tipset may hold; None: the tipset is not known.
+    pub fn select(&self, key: &TipsetKey) -> Option<Vec<SignedMessage>> {
+        let node = self.node(key)?;
+        if self.inner.hold.load(Ordering::Relaxed) {
+            return Some(Vec::new());
+        }
+        let chosen = self.inner.engine.select(&self.inner.pool.lock(), &node);
+        Some(chosen.into_iter().map(|pending| pending.message).collect())
     }
 
     /// While on, blocks hold no messages; the pool still takes them.

@@ -1,4 +1,4 @@
-//! Verification of seal, aggregate and WindowPoSt proofs with the proofs library, as the
+//! Verification of seal, aggregate and PoSt proofs with the proofs library, as the
 //! Filecoin VM does it for the miner actor, and the CommD that pieces imply.
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,8 @@ use fvm_shared::commcid;
 use fvm_shared::piece::{PaddedPieceSize, PieceInfo, zero_piece_commitment};
 use fvm_shared::randomness::Randomness;
 use fvm_shared::sector::{
-    AggregateSealVerifyProofAndInfos, RegisteredSealProof, SealVerifyInfo, WindowPoStVerifyInfo,
+    AggregateSealVerifyProofAndInfos, PoStProof, RegisteredPoStProof, RegisteredSealProof,
+    SealVerifyInfo, SectorNumber, WindowPoStVerifyInfo,
 };
 
 /// What the miner actor asks of the machine that it runs on.
@@ -23,6 +24,18 @@ pub trait Verifier: Send + Sync + std::fmt::Debug {
     fn aggregate(&self, info: &AggregateSealVerifyProofAndInfos) -> bool;
     /// Whether a WindowPoSt holds.
     fn window_post(&self, info: &WindowPoStVerifyInfo) -> bool;
+    /// Whether a WinningPoSt holds.
+    fn winning_post(&self, info: &WinningPost<'_>) -> bool;
+}
+
+/// A WinningPoSt with what it must hold for.
+#[derive(Clone, Copy, Debug)]
+pub struct WinningPost<'a> {
+    pub miner: ActorID,
+    pub randomness: [u8; 32],
+    pub proofs: &'a [PoStProof],
+    /// The challenged sectors with their sealed CIDs.
+    pub sectors: &'a [(SectorNumber, Cid)],
 }
 
 /// The proofs library. Reads verifying keys from the parameter cache.
@@ -40,6 +53,10 @@ impl Verifier for RealVerifier {
 
     fn window_post(&self, info: &WindowPoStVerifyInfo) -> bool {
         verdict("WindowPoSt", || verify_window_post(info))
+    }
+
+    fn winning_post(&self, info: &WinningPost<'_>) -> bool {
+        verdict("WinningPoSt", || verify_winning_post(info))
     }
 }
 
@@ -163,6 +180,44 @@ fn verify_window_post(info: &WindowPoStVerifyInfo) -> anyhow::Result<bool> {
         &proofs,
         &replicas,
         prover_id(info.prover),
+    )
+}
+
+fn verify_winning_post(info: &WinningPost<'_>) -> anyhow::Result<bool> {
+    let first = info.proofs.first().context("no proof given")?;
+    let proof_type: api::RegisteredPoStProof = first.post_proof.try_into().map_err(text)?;
+    let mut replicas = BTreeMap::new();
+    for (number, sealed) in info.sectors {
+        let comm_r = commcid::cid_to_replica_commitment_v1(sealed).map_err(text)?;
+        let replica = api::PublicReplicaInfo::new(proof_type, comm_r);
+        replicas.insert(api::SectorId::from(*number), replica);
+    }
+    let bytes: Vec<u8> = info
+        .proofs
+        .iter()
+        .flat_map(|p| &p.proof_bytes)
+        .copied()
+        .collect();
+    api::post::verify_winning_post(
+        &post_randomness(info.randomness),
+        &bytes,
+        &replicas,
+        prover_id(info.miner),
+    )
+}
+
+/// Which of so many sectors, counted in the order of their numbers, a WinningPoSt is about.
+pub fn winning_sectors(
+    proof: RegisteredPoStProof,
+    miner: ActorID,
+    randomness: [u8; 32],
+    sectors: u64,
+) -> anyhow::Result<Vec<u64>> {
+    api::post::generate_winning_post_sector_challenge(
+        proof.try_into().map_err(text)?,
+        &post_randomness(randomness),
+        sectors,
+        prover_id(miner),
     )
 }
 

@@ -56,6 +56,7 @@ impl Network {
             "the chain has {height} epochs only, {epochs} cannot be lost"
         );
         let lost = chain.take_back(height - epochs);
+        inner.rounds.lock().new_head();
         inner.ordered.lock().data.take_back(height - epochs);
         for (cid, message) in lost.iter().rev().flat_map(|node| &node.messages) {
             if forget_pool {

@@ -20,7 +20,7 @@ use fvm_shared::state::ActorState;
 use parking_lot::RwLock;
 
 use crate::block::{Tipset, TipsetKey};
-use crate::chain::{Anchor, Chain, ChainRand, OtherCall};
+use crate::chain::{Anchor, Chain, ChainRand, Node, OtherCall};
 use crate::economy::overestimate;
 use crate::engine::Engine;
 use crate::miner::{Rand, disputable_proofs};
@@ -118,6 +118,17 @@ impl StateView {
         let tree = Tree::at(&engine.store, tipset.parent_state());
         StateView {
             tipset,
+            engine,
+            chain,
+            tree,
+        }
+    }
+
+    /// The state that a tipset's own messages leave.
+    pub(crate) fn after(engine: Arc<Engine>, chain: Arc<RwLock<Chain>>, node: &Node) -> Self {
+        let tree = Tree::at(&engine.store, node.post_state);
+        StateView {
+            tipset: node.tipset.clone(),
             engine,
             chain,
             tree,

@@ -20,6 +20,7 @@ mod data;
 mod gas;
 mod miner;
 mod mpool;
+mod production;
 mod switch;
 
 pub mod table;

@@ -4,7 +4,7 @@ use damocles_node::{Message, SendSpec, SignedMessage, TipSetKey, W};
 
 use super::call::{Answer, Params, RpcError, answer};
 use super::node::Node;
-use super::{chain, gas, shapes, state};
+use super::{chain, gas, shapes};
 
 pub(super) fn push(node: &Node, params: Params) -> Answer {
     let message: SignedMessage = params.get(0)?;
@@ -59,10 +59,11 @@ pub(super) fn pending(node: &Node, params: Params) -> Answer {
     answer(pending.iter().map(shapes::signed).collect::<Vec<_>>())
 }
 
-/// What a block on that tipset could hold: with one producer, everything that is pending.
+/// What a block on that tipset could hold. The quality of the ticket, by which producers of one
+/// round avoid each other's messages, changes nothing here.
 pub(super) fn select(node: &Node, params: Params) -> Answer {
     let _quality: f64 = params.get(1)?;
-    let _ = state::view(node, &params, 0)?;
-    let pending = node.network.pending();
-    answer(pending.iter().map(shapes::signed).collect::<Vec<_>>())
+    let tipset = chain::load(node, &params.get::<TipSetKey>(0)?)?;
+    let selected = node.network.select(&tipset.key).unwrap_or_default();
+    answer(selected.iter().map(shapes::signed).collect::<Vec<_>>())
 }

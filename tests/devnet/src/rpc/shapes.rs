@@ -4,12 +4,14 @@ use cid::multibase::Base;
 use damocles_node as wire;
 use fil_actor_miner_state::v18 as actor;
 use fvm_shared::receipt::Receipt;
+use fvm_shared::sector::PoStProof;
 
 use super::call::RpcError;
-use crate::block::{BeaconEntry, BlockHeader, Tipset, TipsetKey};
+use crate::block::{BeaconEntry, BlockHeader, ElectionProof, Ticket, Tipset, TipsetKey};
 use crate::chain::Lookup;
 use crate::message::SignedMessage;
 use crate::network::{HeadChange, HeadChangeKind};
+use crate::production::Template;
 use crate::view::{DeadlineView, PowerView};
 
 /// base58btc without the multibase prefix, as peer ids are written.
@@ -66,6 +68,84 @@ pub(super) fn beacon_entry(entry: &BeaconEntry) -> wire::BeaconEntry {
     wire::BeaconEntry {
         round: entry.round,
         data: entry.data.clone(),
+    }
+}
+
+fn to_ticket(ticket: wire::Ticket) -> Ticket {
+    Ticket {
+        vrf_proof: ticket.vrf_proof,
+    }
+}
+
+fn to_election_proof(proof: wire::ElectionProof) -> ElectionProof {
+    ElectionProof {
+        win_count: proof.win_count,
+        vrf_proof: proof.vrf_proof,
+    }
+}
+
+fn to_beacon_entry(entry: wire::BeaconEntry) -> BeaconEntry {
+    BeaconEntry {
+        round: entry.round,
+        data: entry.data,
+    }
+}
+
+fn to_post_proof(proof: wire::PoStProof) -> PoStProof {
+    PoStProof {
+        post_proof: proof.post_proof.into(),
+        proof_bytes: proof.proof_bytes,
+    }
+}
+
+pub(super) fn to_block(block: wire::BlockHeader) -> BlockHeader {
+    BlockHeader {
+        miner: block.miner,
+        ticket: block.ticket.map(to_ticket),
+        election_proof: block.election_proof.map(to_election_proof),
+        beacon_entries: block
+            .beacon_entries
+            .into_iter()
+            .map(to_beacon_entry)
+            .collect(),
+        win_post_proof: block
+            .win_po_st_proof
+            .into_iter()
+            .map(to_post_proof)
+            .collect(),
+        parents: block.parents,
+        parent_weight: block.parent_weight,
+        height: block.height,
+        parent_state_root: block.parent_state_root,
+        parent_message_receipts: block.parent_message_receipts,
+        messages: block.messages,
+        bls_aggregate: block.bls_aggregate,
+        timestamp: block.timestamp,
+        block_sig: block.block_sig,
+        fork_signaling: block.fork_signaling,
+        parent_base_fee: block.parent_base_fee,
+    }
+}
+
+pub(super) fn template(template: wire::BlockTemplate) -> Template {
+    Template {
+        miner: template.miner,
+        parents: key(&template.parents),
+        ticket: template.ticket.map(to_ticket),
+        election_proof: template.eproof.map(to_election_proof),
+        beacon_entries: template
+            .beacon_values
+            .into_iter()
+            .map(to_beacon_entry)
+            .collect(),
+        messages: template.messages.iter().map(to_signed).collect(),
+        height: template.epoch,
+        timestamp: template.timestamp,
+        win_post_proof: template
+            .winning_post_proof
+            .into_iter()
+            .map(to_post_proof)
+            .collect(),
     }
 }
 

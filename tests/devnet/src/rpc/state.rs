@@ -330,7 +330,8 @@ pub(super) fn digest_from_beacon(node: &Node, params: Params) -> Answer {
 pub(super) async fn beacon_entry(node: std::sync::Arc<Node>, params: Params) -> Answer {
     let epoch: ChainEpoch = params.get(0)?;
     let mut changes = node.network.subscribe().changes;
-    while node.network.head().height < epoch {
+    // the entry of a round is there before its block
+    while node.network.head().height + 1 < epoch {
         match changes.recv().await {
             // A lagging receiver only missed heads; the loop looks at the newest.
             Ok(_) | Err(RecvError::Lagged(_)) => {}

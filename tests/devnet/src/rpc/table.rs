@@ -9,7 +9,7 @@ use damocles_node::method::{self, Method};
 
 use super::call::{Answer, Params};
 use super::node::Node;
-use super::{chain, common, data, devnet, gas, miner, mpool, state, switch, wallet};
+use super::{chain, common, data, devnet, gas, miner, mpool, production, state, switch, wallet};
 
 pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -144,6 +144,9 @@ const HANDLERS: &[(&str, Handler)] = {
             method::STATE_GET_BEACON_ENTRY,
             Wait(|n, p| Box::pin(state::beacon_entry(n, p))),
         ),
+        (method::MINER_GET_BASE_INFO, Now(production::base_info)),
+        (method::MINER_CREATE_BLOCK, Now(production::create_block)),
+        (method::SYNC_SUBMIT_BLOCK, Now(production::submit_block)),
         (method::MPOOL_PUSH, Now(mpool::push)),
         (method::MPOOL_PUSH_MESSAGE, Now(mpool::push_message)),
         (method::MPOOL_GET_NONCE, Now(mpool::get_nonce)),

@@ -35,7 +35,7 @@ use crate::genesis::GENESIS_MINER;
 use crate::network::{BlockTime, Network, NetworkConfig};
 use crate::outbox::{PushError, SendSpec};
 use crate::policy::NetworkPolicy;
-use crate::proofs::{Verifier, unsealed_cid};
+use crate::proofs::{Verifier, WinningPost, unsealed_cid};
 use crate::view::StateView;
 
 const MINER: Address = Address::new_id(GENESIS_MINER);
@@ -52,6 +52,9 @@ impl Verifier for YesUnlessZero {
         info.proof.first() != Some(&0)
     }
     fn window_post(&self, info: &WindowPoStVerifyInfo) -> bool {
+        info.proofs[0].proof_bytes.first() != Some(&0)
+    }
+    fn winning_post(&self, info: &WinningPost<'_>) -> bool {
         info.proofs[0].proof_bytes.first() != Some(&0)
     }
 }
