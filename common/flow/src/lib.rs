@@ -1,5 +1,5 @@
 //! State machines as tables that can be printed: the plans of the worker, and in the manager
-//! the life of a chain message, of a WindowPoSt, of a declaration of recoveries and of a deal. Pure data: no
+//! the life of a chain message, of a WindowPoSt, of a declaration of recoveries, of a deal and of a block. Pure data: no
 //! IO, no clock, no policy.
 //!
 //! A table is a function from a state to its edges, an exhaustive `match` without wildcard,
@@ -16,6 +16,7 @@ pub mod message;
 pub mod post;
 pub mod deal;
 pub mod recovery;
+pub mod block;
 
 pub use plan::{IllegalStep, PlanName};
 pub use seal::Finding;

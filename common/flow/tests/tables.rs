@@ -3,6 +3,7 @@
 
 use damocles_flow::{
     Ev, Finding, PlanName, State,
+    block::{BlockEvent, BlockFlow, BlockState},
     deal::{DealEvent, DealFlow, DealState},
     message::{MessageEvent, MessageFlow, MessageState},
     post::{PostEvent, PostFlow, PostState},
@@ -48,6 +49,12 @@ fn tables_are_sound() {
         RecoveryState::Cleared,
         RecoveryState::Passed,
     ]);
+    sound::<BlockFlow>(&[
+        BlockState::Included,
+        BlockState::Orphaned,
+        BlockState::Refused,
+        BlockState::Lost,
+    ]);
 }
 
 #[test]
@@ -82,6 +89,12 @@ fn every_event_is_used_somewhere() {
         .map(|(e, _)| *e)
         .collect();
     assert_eq!(recoveries, RecoveryEvent::iter().collect());
+    let blocks: BTreeSet<_> = BlockFlow::reachable()
+        .iter()
+        .flat_map(|s| BlockFlow::edges(*s))
+        .map(|(e, _)| *e)
+        .collect();
+    assert_eq!(blocks, BlockEvent::iter().collect());
 }
 
 #[test]
@@ -233,6 +246,13 @@ fn names_on_the_wire_are_frozen() {
         recoveries,
         ["Looking", "Declared", "Landed", "Cleared", "Passed"]
     );
+    let blocks: Vec<_> = BlockState::iter().map(|s| s.to_string()).collect();
+    assert_eq!(
+        blocks,
+        [
+            "Won", "Signing", "Signed", "Sent", "Included", "Orphaned", "Refused", "Lost"
+        ]
+    );
 }
 
 fn document_agrees(name: &str, rendered: &str) {
@@ -296,6 +316,15 @@ fn documents_agree_with_the_tables() {
             "One record per miner and opening of a deadline that has faulty sectors. What is declared is stored together \
              with its messages, so that a restart declares nothing twice.",
             RecoveryState::sentence,
+        ),
+    );
+    document_agrees(
+        "block.md",
+        &render::<BlockFlow>(
+            "A block",
+            "One record per miner and epoch in which it won the right to make a block. That a signature is asked for is \
+             stored before it is, and the block before it is sent, so that a stop anywhere makes no second one.",
+            BlockState::sentence,
         ),
     );
 }

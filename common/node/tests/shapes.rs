@@ -333,3 +333,34 @@ fn devnet_records() {
         "Value": "0", "Epoch": 9, "ExitCode": 0, "Sectors": [3],
     }));
 }
+
+#[test]
+fn what_makers_of_blocks_hear_and_say() {
+    let entry = json!({"Round": 5, "Data": "AQ=="});
+    let sector = json!({
+        "SealProof": 8, "SectorNumber": 7, "SectorKey": null, "SealedCID": cid(),
+    });
+    let base = json!({
+        "MinerPower": "34359738368", "NetworkPower": "99999999999999999999",
+        "Sectors": [sector], "WorkerKey": "t0100", "SectorSize": 34_359_738_368_u64,
+        "PrevBeaconEntry": {"Round": 4, "Data": "Ag=="}, "BeaconEntries": [entry],
+        "EligibleForMining": true,
+    });
+    let base: MiningBaseInfo = exact(base);
+    assert_eq!(base.beacon().round, 5);
+    let mut without = serde_json::to_value(&base).unwrap();
+    without["BeaconEntries"] = Value::Null;
+    assert_eq!(exact::<MiningBaseInfo>(without).beacon().round, 4);
+    exact::<BlockTemplate>(json!({
+        "Miner": "t01000", "Parents": [cid()], "Ticket": {"VRFProof": "AQID"},
+        "Eproof": {"WinCount": 1, "VRFProof": "BAUG"}, "BeaconValues": [entry], "Messages": null,
+        "Epoch": 77, "Timestamp": 1744204890,
+        "WinningPoStProof": [{"PoStProof": 3, "ProofBytes": "Ag=="}],
+    }));
+    let block = json!({"Header": block(), "BlsMessages": null, "SecpkMessages": [cid()]});
+    let block: BlockMsg = exact(block);
+    let mut unsigned = block.header.clone();
+    unsigned.block_sig = None;
+    assert_eq!(block.header.signing_bytes(), unsigned.signing_bytes());
+    assert_ne!(block.cid(), unsigned.cid());
+}

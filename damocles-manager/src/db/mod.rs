@@ -27,6 +27,7 @@ mod waiting;
 pub mod workers;
 pub mod posts;
 pub mod recoveries;
+pub mod blocks;
 pub mod roles;
 pub mod stores;
 mod versions;
@@ -107,6 +108,11 @@ pub enum DbError {
         miner: damocles_types::ActorId,
         open: damocles_types::Epoch,
     },
+    #[error("the block of miner {miner} for epoch {height} changed meanwhile")]
+    BlockChanged {
+        miner: damocles_types::ActorId,
+        height: damocles_types::Epoch,
+    },
     #[error(
         "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
     )]
@@ -135,6 +141,7 @@ impl DbError {
             Self::Changed(_)
             | Self::PostChanged { .. }
             | Self::RecoveryChanged { .. }
+            | Self::BlockChanged { .. }
             | Self::Interrupted => true,
             Self::Store(error) => error.is_wait(),
             _ => false,

@@ -63,6 +63,10 @@ pub(crate) const POSTS: Table = Table("posts");
 pub(crate) const POSTS_OPEN: Table = Table("posts-open");
 /// Declarations of recovered sectors. Key: miner, opening epoch of the deadline.
 pub(crate) const RECOVERIES: Table = Table("recoveries");
+/// Blocks that miners won. Key: miner, epoch.
+pub(crate) const BLOCKS: Table = Table("blocks");
+/// What became of miners' other rounds, counted. Key: miner.
+pub(crate) const ROUNDS: Table = Table("block-rounds");
 /// Who has which role: see [`Leases`](damocles_kv::Leases).
 pub(crate) const LEASES: Table = Table("leases");
 pub(crate) const ROLES: Leases = Leases(LEASES);
@@ -104,6 +108,8 @@ pub(crate) const TABLES: &[Table] = &[
     POSTS,
     POSTS_OPEN,
     RECOVERIES,
+    BLOCKS,
+    ROUNDS,
     LEASES,
     LOOKED,
     NETWORK,

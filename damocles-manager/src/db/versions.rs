@@ -55,6 +55,11 @@ pub(crate) const SCHEMA: Schema = Schema {
             what: "what messages cost is summed by day; messages may be replaced and withdrawn; deals wait",
             work: Work::Nothing,
         },
+        // a program of before would make a block beside one that was signed
+        Migration {
+            what: "blocks that miners make are kept",
+            work: Work::Nothing,
+        },
     ],
 };
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod blocks;
 mod contract;
 mod data;
 mod docs;

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::data;
 use crate::support::{Net, transfer};
+use crate::{blocks, data};
 use damocles_node::method::METHODS;
 use serde_json::{Map, Value, json};
 
@@ -149,6 +149,8 @@ async fn calls(net: &Net) -> Vec<(&'static str, Value)> {
         "SealProof": 5, "SectorNumber": 9, "SealedCID": sealed, "SealRandEpoch": 1,
         "DealIDs": null, "Expiration": 1_000_000, "UnsealedCid": null,
     });
+    let (_, template) = blocks::won(net).await;
+    let made = blocks::made(net, &template).await;
     let token = net.token(damocles_node::method::Permission::Read);
     let m = "t01000";
     vec![
@@ -223,6 +225,9 @@ async fn calls(net: &Net) -> Vec<(&'static str, Value)> {
         ("StateGetRandomnessDigestFromTickets", json!([height, []])),
         ("StateGetRandomnessDigestFromBeacon", json!([height, []])),
         ("StateGetBeaconEntry", json!([height])),
+        ("MinerGetBaseInfo", json!([m, height + 1, [block]])),
+        ("MinerCreateBlock", json!([template])),
+        ("SyncSubmitBlock", json!([made])),
         ("MpoolPushMessage", json!([transfer, null])),
         ("MpoolPending", json!([[]])),
         ("MpoolSelect", json!([[], 0.5])),
