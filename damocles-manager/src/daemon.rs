@@ -27,6 +27,7 @@ use crate::{
     state::{self, PROGRAM},
     storage::Stores,
     wallet::{self, Keys},
+    winning,
 };
 use anyhow::Context;
 use damocles_daemon::{
@@ -183,6 +184,28 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     } else {
         None
     };
+    let makes_blocks = args.miner && roles.has(Role::Winning);
+    if makes_blocks {
+        let parts = winning::Parts {
+            db: db.clone(),
+            chain: chain.clone(),
+            node: node.clone(),
+            facts: facts.clone(),
+            head: head.clone(),
+            stores: stores.clone(),
+            prover: Arc::new(block_prover(config.proving.kernel).await?),
+            keys: keys.clone(),
+            by_the_clock: config.max_head_age.is_some(),
+            counts: winning::Counts::register(&metrics),
+            by: roles.holder().to_owned(),
+        };
+        let blocks = winning::run(parts, served.clone(), roles.clone(), stop.clone());
+        services.spawn("blocks", blocks);
+    } else if config.miners.iter().any(|m| m.makes_blocks) {
+        tracing::warn!(
+            "this manager makes no blocks, although [Miners.Proof] Enabled is set: it runs without --miner, or its --roles leave winning out"
+        );
+    }
     let rooms = Rooms {
         db: db.clone(),
         sealing: sealing.clone(),
@@ -364,6 +387,14 @@ async fn prover(kernel: KernelChoice) -> anyhow::Result<PoolProver> {
         processors,
     );
     Ok(PoolProver::new(pool.await?, tries))
+}
+
+/// Who proves for blocks: children of their own, that wait for no WindowPoSt.
+async fn block_prover(kernel: KernelChoice) -> anyhow::Result<winning::PoolProver> {
+    let processors = Processors::by_kernel(Stage::WinningPost, kernel);
+    let stages = &[Stage::WinningPost, Stage::ReadSectors];
+    let pool = pool("prover of blocks", stages, processors);
+    Ok(winning::PoolProver::new(pool.await?))
 }
 
 /// The child that aggregates proofs, one batch at a time, started when it is first needed.

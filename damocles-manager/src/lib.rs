@@ -1,5 +1,5 @@
 //! The manager's rooms, from the ground floor up. A room uses only rooms listed above it;
-//! rooms of the trade (sealing, commit, post) do not know each other: `daemon` wires them.
+//! rooms of the trade (sealing, commit, post, winning) do not know each other: `daemon` wires them.
 
 pub mod model;
 pub mod deal;
@@ -7,6 +7,7 @@ pub mod policy;
 pub mod served;
 pub mod db;
 pub mod roles;
+mod alive;
 pub mod retention;
 pub mod chain;
 pub mod compute;
@@ -20,6 +21,7 @@ pub mod deals;
 pub mod sealing;
 pub mod commit;
 pub mod post;
+pub mod winning;
 pub mod contact;
 pub mod config;
 pub mod reload;

@@ -154,6 +154,8 @@ pub struct MinerPolicy {
     /// Epochs on top of a commitment message before it counts as landed (`[Miners.Commitment] Confidence`).
     pub confidence: Epoch,
     pub post: PostPolicy,
+    /// Whether this manager makes the blocks that the miner wins (`[Miners.Proof] Enabled`).
+    pub makes_blocks: bool,
 }
 
 /// A persist store (`[[Common.PersistStores]]` or a scanned `sectorstore.json`). What a scan found
@@ -381,6 +383,7 @@ pub(crate) mod tests {
                 max_recovered_sectors: 0,
                 max_partitions_per_recovery: 0,
             },
+            makes_blocks: false,
         }
     }
 

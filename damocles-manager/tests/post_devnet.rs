@@ -92,6 +92,7 @@ fn policy() -> MinerPolicy {
             max_recovered_sectors: 0,
             max_partitions_per_recovery: 0,
         },
+        makes_blocks: false,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod store;
 pub mod submit;
 pub mod workers;
 pub mod post;
+pub mod blocks;
 pub mod proving;
 pub mod sealer;
 pub mod sealer_cli;

@@ -7,6 +7,7 @@
 //!               ◄── script.rs  a chain that tests write themselves (script_mail.rs its messages,
 //!                              script_pool.rs what becomes of them,
 //!                              script_answers.rs how it answers, as contract_tests.rs demands)
+//! production.rs  what makers of blocks ask besides
 //! head.rs  follows the head and publishes it; facts.rs  what the node tells once
 //! ```
 //! State reads name the tipset that they look at, so that several of them see one state.
@@ -23,6 +24,7 @@ mod refusal;
 mod endpoint;
 mod node;
 mod nodes;
+mod production;
 mod randomness;
 #[cfg(test)]
 pub mod script;
@@ -39,6 +41,7 @@ pub use endpoint::EndpointError;
 pub use facts::Facts;
 pub use head::{Head, HeadFollower};
 pub use node::NodeChain;
+pub use production::Production;
 pub use randomness::{DomainTag, entropy};
 
 use async_trait::async_trait;

@@ -5,7 +5,7 @@
 
 use crate::{
     chain::{
-        Chain, ChainError, DomainTag, EndpointError,
+        Chain, ChainError, DomainTag, EndpointError, Production,
         endpoint::{Params, Question},
         memory::Memory,
         network::Membership,
@@ -16,13 +16,14 @@ use crate::{
 use async_trait::async_trait;
 use cid::Cid;
 use damocles_node::{
-    ActorState, Allocation, Deadline, DeadlineInfo, MarketDeal, Message, MinerInfo, MinerPower,
-    MsgLookup, NetworkParams, Partition, SectorLocation, SectorOnChainInfo, SectorPreCommitInfo,
-    SectorPreCommitOnChainInfo, SendSpec, SignedMessage, TipSet, TipSetKey, W, method,
+    ActorState, Allocation, BlockMsg, BlockTemplate, Deadline, DeadlineInfo, MarketDeal, Message,
+    MinerInfo, MinerPower, MiningBaseInfo, MsgLookup, NetworkParams, Partition, SectorLocation,
+    SectorOnChainInfo, SectorPreCommitInfo, SectorPreCommitOnChainInfo, SendSpec, SignedMessage,
+    TipSet, TipSetKey, W, method,
 };
 use damocles_types::{ActorId, Base64, Epoch, Randomness, SectorNumber};
 use fvm_ipld_bitfield::BitField;
-use fvm_shared::{address::Address, econ::TokenAmount};
+use fvm_shared::{address::Address, crypto::signature::Signature, econ::TokenAmount};
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -120,7 +121,7 @@ fn of(miner: ActorId) -> Params {
 }
 
 impl NodeChain {
-    async fn tipset(&self, height: Epoch, key: &TipSetKey) -> Result<TipSet, ChainError> {
+    async fn at_height(&self, height: Epoch, key: &TipSetKey) -> Result<TipSet, ChainError> {
         let params = Params::none().add(height).add(key);
         let name = method::CHAIN_GET_TIP_SET_BY_HEIGHT;
         self.nodes.ask(name, params).await
@@ -134,7 +135,7 @@ impl Chain for NodeChain {
     }
 
     async fn tipset_at(&self, height: Epoch, key: &TipSetKey) -> Result<TipSetKey, ChainError> {
-        Ok(self.tipset(height, key).await?.cids)
+        Ok(self.at_height(height, key).await?.cids)
     }
 
     async fn base_fee_below(
@@ -142,7 +143,7 @@ impl Chain for NodeChain {
         height: Epoch,
         key: &TipSetKey,
     ) -> Result<TokenAmount, ChainError> {
-        let before = self.tipset(height - 1, key).await?;
+        let before = self.at_height(height - 1, key).await?;
         let fee = before.base_fee().ok_or_else(|| ChainError::Malformed {
             method: "ChainGetTipSetByHeight".into(),
             reason: "a tipset without blocks".into(),
@@ -486,6 +487,64 @@ impl Chain for NodeChain {
     async fn message(&self, cid: Cid) -> Result<Message, ChainError> {
         let params = Params::none().add(W(cid));
         self.nodes.ask(method::CHAIN_GET_MESSAGE, params).await
+    }
+}
+
+#[async_trait]
+impl Production for NodeChain {
+    async fn tipset(&self, key: &TipSetKey) -> Result<TipSet, ChainError> {
+        let params = Params::none().add(key);
+        self.nodes
+            .ask_wallet(method::CHAIN_GET_TIP_SET, params)
+            .await
+    }
+
+    async fn tipset_at(&self, height: Epoch) -> Result<TipSet, ChainError> {
+        self.at_height(height, &TipSetKey::HEAD).await
+    }
+
+    async fn mining_base(
+        &self,
+        miner: ActorId,
+        round: Epoch,
+        base: &TipSetKey,
+    ) -> Result<Option<MiningBaseInfo>, ChainError> {
+        let params = of(miner).add(round).add(base);
+        self.nodes
+            .ask_wallet(method::MINER_GET_BASE_INFO, params)
+            .await
+    }
+
+    async fn sign(&self, address: Address, bytes: &[u8]) -> Result<Signature, ChainError> {
+        let params = Params::none().add(W(address)).add(Base64(bytes.to_vec()));
+        let signed: W<Signature> = self.nodes.ask_wallet(method::WALLET_SIGN, params).await?;
+        Ok(signed.0)
+    }
+
+    async fn select_messages(
+        &self,
+        base: &TipSetKey,
+        quality: f64,
+    ) -> Result<Vec<SignedMessage>, ChainError> {
+        let params = Params::none().add(base).add(quality);
+        // Go writes an empty slice as null
+        let chosen: Option<Vec<SignedMessage>> =
+            self.nodes.ask_wallet(method::MPOOL_SELECT, params).await?;
+        Ok(chosen.unwrap_or_default())
+    }
+
+    async fn create_block(&self, template: &BlockTemplate) -> Result<BlockMsg, ChainError> {
+        let params = Params::none().add(template);
+        self.nodes
+            .ask_wallet(method::MINER_CREATE_BLOCK, params)
+            .await
+    }
+
+    async fn submit_block(&self, block: &BlockMsg) -> Result<(), ChainError> {
+        let params = Params::none().add(block);
+        self.nodes
+            .ask_wallet(method::SYNC_SUBMIT_BLOCK, params)
+            .await
     }
 }
 

@@ -6,6 +6,9 @@ use fvm_shared::address::Address;
 /// What randomness is drawn for (go-state-types `crypto.DomainSeparationTag`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainTag {
+    TicketProduction,
+    ElectionProofProduction,
+    WinningPoStChallengeSeed,
     WindowedPoStChallengeSeed,
     SealRandomness,
     InteractiveSealChallengeSeed,
@@ -16,6 +19,9 @@ impl DomainTag {
     /// The number on chain.
     pub const fn number(self) -> i64 {
         match self {
+            Self::TicketProduction => 1,
+            Self::ElectionProofProduction => 2,
+            Self::WinningPoStChallengeSeed => 3,
             Self::WindowedPoStChallengeSeed => 4,
             Self::SealRandomness => 5,
             Self::InteractiveSealChallengeSeed => 6,

@@ -3,6 +3,7 @@
 //! `upkeep`'s affair, and running a daemon `daemon`'s.
 
 mod auth;
+mod blocks;
 mod client;
 mod config;
 mod db;
@@ -102,6 +103,7 @@ pub enum DaemonCommand {
     #[command(after_help = "\
 Examples:
   damocles-manager daemon run --poster
+  damocles-manager daemon run --poster --miner            make blocks, too
   damocles-manager daemon run --listen 127.0.0.1:0        any free port; <home>/api tells which
   damocles-manager --home /srv/m1 daemon run --config-check")]
     Run(RunArgs),
@@ -118,8 +120,11 @@ pub struct RunArgs {
     /// Prove the miners' sectors (WindowPoSt)
     #[arg(long)]
     pub poster: bool,
+    /// Make the blocks that the miners win (WinningPoSt)
+    #[arg(long)]
+    pub miner: bool,
     /// What this manager does; of several that share a database each role is one's at a time, and
-    /// the others stand by. `post` also needs --poster
+    /// the others stand by. `post` also needs --poster, `winning` --miner
     #[arg(
         long,
         value_enum,

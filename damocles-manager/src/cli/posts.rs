@@ -1,6 +1,6 @@
 //! `util sealer proving …`.
 
-use super::{client::Manager, proving, sectors::actor, show};
+use super::{blocks, client::Manager, proving, sectors::actor, show};
 use clap::{Args, Subcommand};
 use damocles_api::{
     damocles::DamoclesClient,
@@ -27,6 +27,20 @@ Example:
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Blocks that a miner won, newest first: what became of them, and where the time went
+    ///
+    /// The times are counted from the start of the round: a block is made as soon as it can be, and
+    /// sent at its epoch's time.
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer proving blocks 1000 --json | jq '.Blocks[] | select(.Lost) | .Error'")]
+    Blocks {
+        #[command(flatten)]
+        of: OfMiner,
+        /// At most so many
+        #[arg(long, default_value_t = 48)]
+        limit: u32,
     },
     /// How many sectors a miner has to prove, and how many of them are faulty
     Info(OfMiner),
@@ -153,15 +167,16 @@ Example:
 pub(super) struct OfMiner {
     /// The miner, 1000 or t01000
     #[arg(value_parser = actor)]
-    miner: ActorId,
+    pub(super) miner: ActorId,
     /// As JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<()> {
     match command {
         Proving::Posts { miner, limit, json } => posts(manager, miner, limit, json).await,
+        Proving::Blocks { of, limit } => blocks::run(manager, of, limit).await,
         Proving::Info(of) => info(manager, of).await,
         Proving::Faults(of) => faults(manager, of).await,
         Proving::Deadlines(of) => deadlines(manager, of).await,

@@ -371,6 +371,7 @@ fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> 
         sector,
         commitment,
         post,
+        proof,
         sealing,
     } = raw;
     let actor = actor.filter(|id| *id > 0).unwrap_or_else(|| {
@@ -398,6 +399,7 @@ fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> 
         prove: proofs(report, &format!("{at}.Commitment.Prove"), prove),
         confidence: epochs(report, &format!("{at}.Commitment.Confidence"), confidence),
         post: post_policy(report, &format!("{at}.PoSt"), post),
+        makes_blocks: proof.enabled,
     }
 }
 

@@ -77,7 +77,6 @@ pub(super) const LEGACY: &[Legacy] = &[
     retired("Miners.Commitment.Pre.Batch.BatchCommitAboveBaseFee"),
     ignored("Miners.Commitment.Terminate"),
     ignored("Miners.PoSt.Parallel"),
-    refused("Miners.Proof.Enabled"),
     ignored("Miners.Sealing.RequireActivationSuccessUpdate"),
     ignored("Miners.Sealing.RequireNotificationSuccessUpdate"),
     ignored("Miners.Sealing.SealingSectorDeadlineDelayNi"),

@@ -196,6 +196,7 @@ section! {
         "Sector" sector: Sector = Sector::default();
         "Commitment" commitment: Commitment = Commitment::default();
         "PoSt" post: PoSt = PoSt::default();
+        "Proof" proof: Proof = Proof::default();
         "Sealing" sealing: Sealing = Sealing::default();
     }
 }
@@ -422,6 +423,14 @@ section! {
         "MaxRecoverSectorLimit" max_recovered_sectors: u64 = 0;
         /// Partitions per message that declares sectors recovered; 0: as many as the protocol allows.
         "MaxPartitionsPerRecoveryMessage" max_partitions_per_recovery: u64 = 0;
+    }
+}
+
+section! {
+    /// Blocks (WinningPoSt). Also needs `daemon run --miner`.
+    pub(super) struct Proof {
+        /// Whether this manager makes the blocks that the miner wins, directly on the node whose wallet has the key of the miner's worker. Nobody else may make blocks of this miner: two of one epoch cost it its collateral.
+        "Enabled" enabled: bool = false;
     }
 }
 

@@ -19,7 +19,6 @@ use damocles_flow::{
 use damocles_kv::{Durability, Record, Span, StoreError, Transaction};
 use damocles_node::{BlockMsg, TipSetKey};
 use damocles_types::{ActorId, Epoch};
-use fvm_shared::crypto::signature::Signature;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
@@ -29,9 +28,7 @@ const FORGOTTEN: usize = 1000;
 const LATELY: usize = 100;
 
 /// Why a block that was won did not come about.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString)]
 pub enum Lost {
     /// The challenged sector was not read in time, or not at all.
     SlowRead,
@@ -162,19 +159,21 @@ pub struct Rounds {
     pub expected: f64,
 }
 
-fn faults(other: &BlockRecord, new: &BlockRecord, in_base: &[Signature]) -> Option<&'static str> {
+/// Which consensus fault two blocks of a miner are together, if any (Lotus
+/// `chain/gen/slashfilter`). Pure.
+fn faults(other: &BlockRecord, new: &BlockRecord) -> Option<&'static str> {
     if !other.asked {
         return None;
     }
-    let signed = other.block.as_ref().and_then(|b| b.header.block_sig.as_ref());
-    let is_there = signed.is_some_and(|signature| in_base.contains(signature))
-        || other.cid.is_some_and(|cid| new.parents.0.contains(&cid));
+    let is_there = other.cid.is_some_and(|cid| new.parents.0.contains(&cid));
     if other.height == new.height {
         Some("it has a block of this epoch already (double-fork mining)")
     } else if other.parents == new.parents {
         Some("it has a block on the same parents already (time-offset mining)")
     } else if other.height == new.base && !is_there {
-        Some("it has a block of the epoch of the parents, which is not among them (parent grinding)")
+        Some(
+            "it has a block of the epoch of the parents, which is not among them (parent grinding)",
+        )
     } else {
         None
     }
@@ -212,16 +211,11 @@ impl Db {
     }
 
     /// Stores that a block is to be signed, unless another one of the miner makes it a consensus
-    /// fault. `in_base` are the signatures of the miner's blocks in the tipset that it builds upon.
-    /// Once this has returned the epoch is used up, whatever happens.
+    /// fault. Once this has returned the epoch is used up, whatever happens.
     ///
     /// # Errors
     /// [`DbError::BlockChanged`] when somebody else has written it meanwhile.
-    pub fn may_sign(
-        &self,
-        record: &BlockRecord,
-        in_base: &[Signature],
-    ) -> Result<MaySign, DbError> {
+    pub fn may_sign(&self, record: &BlockRecord) -> Result<MaySign, DbError> {
         self.write(Durability::Synced, |t| {
             // another block of this epoch, or on these parents, lies above the parents; the one of
             // their epoch is the lowest that matters
@@ -231,7 +225,7 @@ impl Db {
                 let Some(other) = seen.json::<BlockRecord>()? else {
                     continue;
                 };
-                if let Some(why) = faults(&other, record, in_base) {
+                if let Some(why) = faults(&other, record) {
                     let with = other.height;
                     return Ok(MaySign::Fault { with, why });
                 }
@@ -254,11 +248,7 @@ impl Db {
     }
 
     /// A miner's blocks, newest first, at most `limit`.
-    pub fn recent_blocks(
-        &self,
-        miner: ActorId,
-        limit: usize,
-    ) -> Result<Vec<BlockRecord>, DbError> {
+    pub fn recent_blocks(&self, miner: ActorId, limit: usize) -> Result<Vec<BlockRecord>, DbError> {
         self.read(|t| {
             let span = Span::prefix(keys::miner(miner)).backwards();
             let mut out = Vec::new();

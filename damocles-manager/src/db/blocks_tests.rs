@@ -16,7 +16,7 @@ fn record(height: Epoch, parents: &[&str], base: Epoch) -> BlockRecord {
 
 /// A block of that name which was signed and, in the end, sent.
 fn signed(db: &Db, height: Epoch, parents: &[&str], base: Epoch, name: &str) -> BlockRecord {
-    let asked = db.may_sign(&record(height, parents, base), &[]).unwrap();
+    let asked = db.may_sign(&record(height, parents, base)).unwrap();
     let MaySign::Yes(asked) = asked else {
         panic!("refused: {asked:?}");
     };
@@ -29,12 +29,32 @@ fn signed(db: &Db, height: Epoch, parents: &[&str], base: Epoch, name: &str) -> 
 #[test]
 fn no_two_blocks_of_a_miner_are_signed_that_would_be_a_consensus_fault() {
     let cases: [(&str, BlockRecord, Option<&str>); 7] = [
-        ("another one of this epoch", record(11, &["c"], 10), Some("double-fork")),
-        ("the same once more", record(11, &["a", "b"], 10), Some("double-fork")),
-        ("the same parents later", record(12, &["a", "b"], 10), Some("time-offset")),
-        ("beside its own block", record(12, &["other"], 11), Some("parent grinding")),
+        (
+            "another one of this epoch",
+            record(11, &["c"], 10),
+            Some("double-fork"),
+        ),
+        (
+            "the same once more",
+            record(11, &["a", "b"], 10),
+            Some("double-fork"),
+        ),
+        (
+            "the same parents later",
+            record(12, &["a", "b"], 10),
+            Some("time-offset"),
+        ),
+        (
+            "beside its own block",
+            record(12, &["other"], 11),
+            Some("parent grinding"),
+        ),
         ("on its own block", record(12, &["mine"], 11), None),
-        ("on its own block and others", record(13, &["other", "mine"], 11), None),
+        (
+            "on its own block and others",
+            record(13, &["other", "mine"], 11),
+            None,
+        ),
         ("on a later tipset", record(14, &["other"], 12), None),
     ];
     for (what, new, fault) in cases {
@@ -46,9 +66,13 @@ fn no_two_blocks_of_a_miner_are_signed_that_would_be_a_consensus_fault() {
             writes: stored.map_or(0, |r| r.writes),
             ..new
         };
-        match (db.may_sign(&new, &[]).unwrap(), fault) {
+        match (db.may_sign(&new).unwrap(), fault) {
             (MaySign::Yes(record), None) => {
-                assert_eq!(db.block(MINER, new.height).unwrap(), Some(*record), "{what}");
+                assert_eq!(
+                    db.block(MINER, new.height).unwrap(),
+                    Some(*record),
+                    "{what}"
+                );
             }
             (MaySign::Fault { with: 11, why }, Some(word)) => assert!(why.contains(word), "{why}"),
             (other, _) => panic!("{what}: {other:?}"),
@@ -67,23 +91,28 @@ fn an_epoch_is_used_up_when_a_signature_may_exist_and_not_before() {
         writes: lost.writes,
         ..record(11, &["b"], 10)
     };
-    let MaySign::Yes(asked) = db.may_sign(&again, &[]).unwrap() else {
+    let MaySign::Yes(asked) = db.may_sign(&again).unwrap() else {
         panic!("nothing was signed");
     };
     // the answer was lost: nobody knows whether there is a block
-    let lost = db.put_block(&asked.step(BlockEvent::Lose).unwrap()).unwrap();
+    let lost = db
+        .put_block(&asked.step(BlockEvent::Lose).unwrap())
+        .unwrap();
     assert!(lost.asked && lost.block.is_none());
     for parents in [["b"], ["c"]] {
         let again = BlockRecord {
             writes: lost.writes,
             ..record(11, &parents, 10)
         };
-        let refused = db.may_sign(&again, &[]).unwrap();
-        assert!(matches!(refused, MaySign::Fault { with: 11, .. }), "{refused:?}");
+        let refused = db.may_sign(&again).unwrap();
+        assert!(
+            matches!(refused, MaySign::Fault { with: 11, .. }),
+            "{refused:?}"
+        );
     }
     // another miner's rounds are its own
     let other = BlockRecord::won(1001, 11, (key(&["b"]), 10));
-    assert!(matches!(db.may_sign(&other, &[]), Ok(MaySign::Yes(_))));
+    assert!(matches!(db.may_sign(&other), Ok(MaySign::Yes(_))));
 }
 
 #[test]
@@ -91,22 +120,32 @@ fn who_has_seen_an_older_record_writes_nothing() {
     let db = Db::in_memory();
     let won = db.put_block(&record(11, &["a"], 10)).unwrap();
     db.put_block(&won).unwrap();
-    let stale = db.may_sign(&won, &[]);
-    assert!(matches!(stale, Err(DbError::BlockChanged { height: 11, .. })));
+    let stale = db.may_sign(&won);
+    assert!(matches!(
+        stale,
+        Err(DbError::BlockChanged { height: 11, .. })
+    ));
 }
 
 #[test]
 fn records_are_listed_newest_first_and_forgotten_and_the_rest_is_counted() {
     let db = Db::in_memory();
     for height in [3, 1, 2] {
-        signed(&db, height, &[&format!("on {height}")], height - 1, &format!("mine {height}"));
+        signed(
+            &db,
+            height,
+            &[&format!("on {height}")],
+            height - 1,
+            &format!("mine {height}"),
+        );
     }
     let heights = |records: Vec<BlockRecord>| records.iter().map(|r| r.height).collect::<Vec<_>>();
     assert_eq!(heights(db.recent_blocks(MINER, 2).unwrap()), [3, 2]);
     let sent = db.block(MINER, 2).unwrap().unwrap();
     let sent = sent.step(BlockEvent::Send).unwrap();
     let sent = db.put_block(&sent).unwrap();
-    db.put_block(&sent.step(BlockEvent::Include).unwrap()).unwrap();
+    db.put_block(&sent.step(BlockEvent::Include).unwrap())
+        .unwrap();
     assert_eq!(heights(db.unfinished_blocks(MINER).unwrap()), [3, 1]);
     db.forget_blocks(MINER, 3).unwrap();
     assert_eq!(heights(db.recent_blocks(MINER, 9).unwrap()), [3]);

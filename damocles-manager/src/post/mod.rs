@@ -13,7 +13,6 @@
 //! where it was. A failure is written into the record and tried again at a later head; before
 //! the deadline closes nothing is given up.
 
-mod alive;
 mod ask;
 mod batch;
 mod by_hand;
@@ -36,6 +35,7 @@ pub use simulate::Tried;
 pub use view::window_posts;
 
 use crate::{
+    alive,
     chain::{Chain, ChainError, Head},
     db::{Db, DbError, posts::PostRecord},
     messages::{Engine, EngineError},
@@ -126,7 +126,7 @@ async fn serve(
         all = policy => all?.iter().find(|m| m.actor == actor).cloned(),
     };
     let Some(miner) = miner else { return Ok(()) };
-    alive::kept_alive(actor, stop.clone(), move || {
+    alive::kept_alive("proving", actor, stop.clone(), move || {
         let (parts, served, miner) = (parts.clone(), served.clone(), miner.clone());
         miner::MinerLoop::new(parts, served, miner).run(stop.clone())
     })

@@ -50,16 +50,19 @@ pub enum Role {
     Messages,
     /// Proves sectors; one manager for each miner.
     Post,
+    /// Makes blocks; one manager for each miner.
+    Winning,
     /// Looks after the persist stores that are mounted here; any number of managers do.
     Stores,
 }
 
 impl Role {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Rpc,
         Self::Commit,
         Self::Messages,
         Self::Post,
+        Self::Winning,
         Self::Stores,
     ];
 }
@@ -71,6 +74,7 @@ impl fmt::Display for Role {
             Self::Commit => "commit",
             Self::Messages => "messages",
             Self::Post => "post",
+            Self::Winning => "winning",
             Self::Stores => "stores",
         })
     }

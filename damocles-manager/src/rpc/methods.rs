@@ -117,6 +117,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.Timeline", 1, Read),
     method("Damocles.SectorMessages", 1, Read),
     method("Damocles.WindowPosts", 2, Read),
+    method("Damocles.Blocks", 2, Read),
     method("Damocles.Faults", 1, Read),
     method("Damocles.Deadlines", 1, Read),
     method("Damocles.CheckPartition", 4, Write).long(),

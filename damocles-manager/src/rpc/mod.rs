@@ -30,6 +30,7 @@ mod profiles;
 mod proving;
 mod waiting;
 mod workers;
+mod blocks;
 
 pub(crate) use methods::LONG;
 pub use methods::{METHODS, Method};
@@ -48,6 +49,7 @@ pub fn metrics_table() -> String {
     gate::ApiMetrics::register(&metrics).touch();
     self::workers::Gauges::register(&metrics).show(&[], 0);
     waiting::MessageGauges::register(&metrics).touch();
+    crate::winning::Counts::register(&metrics).touch();
     damocles_daemon::pages::metrics(&metrics)
 }
 

@@ -6,7 +6,8 @@ use crate::{
     post::Asked, reload::Reload, sealing::Sealing, storage::Stores,
 };
 use damocles_api::{
-    actor::DamoclesActorServer, caller::Caller, damocles::DamoclesServer,
+    actor::DamoclesActorServer, blocks::DamoclesBlocksServer, caller::Caller,
+    damocles::DamoclesServer,
     damocles_cli::DamoclesCliServer, deals::DamoclesDealsServer, lists::DamoclesListsServer,
     messages::DamoclesMessagesServer, miner::MinersServer, overview::DamoclesOverviewServer,
     profiles::DamoclesProfilesServer, proving::DamoclesProvingServer, sealer::SealerServer,
@@ -119,6 +120,7 @@ impl Rooms {
         module.merge(SealerCliServer::into_rpc(self.clone()))?;
         module.merge(DamoclesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesListsServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesBlocksServer::into_rpc(self.clone()))?;
         module.merge(DamoclesMessagesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesDealsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesOverviewServer::into_rpc(self.clone()))?;

@@ -9,7 +9,7 @@ use super::{
 use crate::policy::WalletPolicy;
 use damocles_daemon::metrics::Condition;
 use damocles_node::{Message, SignedMessage};
-use fvm_shared::address::Address;
+use fvm_shared::{address::Address, crypto::signature::Signature};
 use parking_lot::RwLock;
 use std::{
     path::{Path, PathBuf},
@@ -179,6 +179,15 @@ impl Keys {
             message: message.clone(),
             signature,
         })
+    }
+
+    /// Signs bytes with the key of that key address. None: this is not who signs for it, now.
+    pub fn sign_bytes(&self, address: &Address, bytes: &[u8]) -> Option<Signature> {
+        let inner = self.0.as_ref()?;
+        match &*inner.state.read() {
+            State::Open(wallet) => wallet.entry(address)?.key.sign(bytes).ok(),
+            State::Locked { .. } => None,
+        }
     }
 
     /// Tries until `stop` to open a key store that is locked, and says what it waits for;

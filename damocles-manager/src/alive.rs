@@ -10,9 +10,14 @@ use tokio_util::sync::CancellationToken;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Runs a miner's loop, and starts it again when it panics: its records say where it was.
-pub(super) async fn kept_alive<F>(miner: ActorId, stop: CancellationToken, start: impl Fn() -> F)
-where
+/// Runs a miner's loop, and starts it again when it panics: its records say where it was. `what`
+/// says in a few words what it does.
+pub(crate) async fn kept_alive<F>(
+    what: &str,
+    miner: ActorId,
+    stop: CancellationToken,
+    start: impl Fn() -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     let mut pause = FIRST_PAUSE;
@@ -25,7 +30,7 @@ where
             Some(Err(error)) if error.is_panic() && !stop.is_cancelled() => {
                 tracing::error!(
                     miner, %error, again_in = ?pause,
-                    "the WindowPoSt loop of a miner ended badly and is started again; please report this"
+                    "{what} of a miner ended badly and is started again; please report this"
                 );
             }
             _ => return,
@@ -63,7 +68,7 @@ mod tests {
                 stop.cancelled().await;
             }
         };
-        let alive = tokio::spawn(kept_alive(1000, stop.clone(), start));
+        let alive = tokio::spawn(kept_alive("a test", 1000, stop.clone(), start));
         while starts.load(Ordering::Relaxed) < 4 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

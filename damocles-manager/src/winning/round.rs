@@ -1,0 +1,508 @@
+//! One round of one miner, from what the node tells to the block that is sent. What does not go
+//! well is tried again as long as the round lasts; then it is lost.
+
+use super::{Maker, PAUSE, lot, schedule::Round, sectors::NotProvable, sleep_until};
+use crate::{
+    chain::ChainError,
+    db::{
+        Db, DbError,
+        blocks::{BlockRecord, Lost, MaySign, Rounds, Times},
+    },
+    model::unix_ms,
+};
+use damocles_flow::block::{BlockEvent, BlockState};
+use damocles_node::{
+    BlockMsg, BlockTemplate, ElectionProof, MiningBaseInfo, PoStProof, Ticket, TipSet, election,
+};
+use fvm_shared::address::Address;
+use parking_lot::Mutex;
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
+
+/// What a round waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Base,
+    Election,
+    Read,
+    Proof,
+    Messages,
+    Making,
+    Sending,
+}
+
+impl Step {
+    /// Why the block is lost when its time is over then.
+    fn lost(self) -> Lost {
+        match self {
+            Self::Read => Lost::SlowRead,
+            Self::Proof => Lost::SlowProof,
+            Self::Base | Self::Election | Self::Messages | Self::Making | Self::Sending => {
+                Lost::NodeLate
+            }
+        }
+    }
+}
+
+/// How far a round is.
+struct Progress {
+    began: Instant,
+    began_at: u64,
+    now: Mutex<(Step, Times, Option<String>)>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            began_at: unix_ms(),
+            now: Mutex::new((Step::Base, Times::default(), None)),
+        }
+    }
+
+    /// Does it again and again until it is done.
+    async fn insist<T, E: Display, F: Future<Output = Result<T, E>>>(
+        &self,
+        step: Step,
+        what: impl Fn() -> F,
+    ) -> T {
+        self.now.lock().0 = step;
+        loop {
+            match what().await {
+                Ok(done) => {
+                    let mut now = self.now.lock();
+                    let at = u64::try_from(self.began.elapsed().as_millis()).ok();
+                    match step {
+                        Step::Base => now.1.base = at,
+                        Step::Election => now.1.elected = at,
+                        Step::Read => now.1.read = at,
+                        Step::Proof => now.1.proven = at,
+                        Step::Messages => now.1.chosen = at,
+                        Step::Making => now.1.made = at,
+                        Step::Sending => now.1.sent = at,
+                    }
+                    now.2 = None;
+                    return done;
+                }
+                Err(error) => {
+                    tracing::debug!(?step, %error, "a step towards a block failed; it is tried again");
+                    self.now.lock().2 = Some(error.to_string());
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn times(&self) -> Times {
+        self.now.lock().1
+    }
+}
+
+/// How a round ended that nobody broke off.
+enum Ended {
+    NotEligible,
+    NotWon {
+        expected: f64,
+    },
+    /// Its record says how.
+    Won {
+        expected: f64,
+    },
+    /// A block of this epoch may have been signed before.
+    UsedUp,
+}
+
+/// What the node sent in the place of what it was asked for.
+#[derive(Debug, thiserror::Error)]
+enum NotThisBlock {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("the node made another block than it was asked for")]
+    Other,
+    #[error(transparent)]
+    Sign(#[from] super::sign::SignError),
+    #[error("a parent without a ticket")]
+    NoTicket,
+}
+
+impl Maker {
+    /// Tries a round, until it is over.
+    pub(super) async fn round(&self, round: Round) {
+        let progress = Progress::new();
+        let ended = tokio::select! {
+            biased;
+            ended = self.attempt(&round, &progress) => Some(ended),
+            () = self.over(&round) => None,
+        };
+        if let Err(error) = self.ended(&round, ended, &progress).await {
+            tracing::error!(
+                miner = self.actor, height = round.height, %error,
+                "what became of a round could not be stored"
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Returns when nobody waits for the round's block any more.
+    async fn over(&self, round: &Round) {
+        if let Some(cutoff) = round.cutoff {
+            return sleep_until(cutoff).await;
+        }
+        let mut heads = self.parts.head.clone();
+        let passed = |head: &Option<crate::chain::Head>| {
+            head.as_ref()
+                .is_some_and(|head| head.height >= round.height)
+        };
+        if heads.wait_for(passed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn attempt(&self, round: &Round, progress: &Progress) -> Ended {
+        let (miner, height, node) = (self.actor, round.height, &self.parts.node);
+        let key = &round.base.key;
+        let base = progress
+            .insist(Step::Base, || node.mining_base(miner, height, key))
+            .await;
+        let Some(base) = base.filter(|base| base.eligible_for_mining) else {
+            return Ended::NotEligible;
+        };
+        let expected = election::expected_wins(&base.miner_power, &base.network_power);
+        let elect = || self.elect(round, &base);
+        let elected = progress.insist(Step::Election, elect).await;
+        let Some((proof, ticket, parents)) = elected else {
+            return Ended::NotWon { expected };
+        };
+        let Some(record) = self.won(round, &proof, progress).await else {
+            return Ended::UsedUp;
+        };
+        tracing::info!(miner, height, wins = proof.win_count, "a round is won");
+        let winning_post_proof = self.prove(round, &base, progress).await;
+        let quality = lot::quality(&ticket);
+        let select = || node.select_messages(key, quality);
+        let messages = progress.insist(Step::Messages, select).await;
+        let template = BlockTemplate {
+            miner: Address::new_id(miner),
+            parents: parents.cids,
+            ticket: Some(ticket),
+            eproof: Some(proof),
+            beacon_values: base.beacon_entries.clone(),
+            messages,
+            epoch: height,
+            timestamp: round.timestamp,
+            winning_post_proof,
+        };
+        let may = progress
+            .insist(Step::Making, || {
+                let record = record.clone();
+                self.parts.db.call(move |db| db.may_sign(&record))
+            })
+            .await;
+        let record = match may {
+            MaySign::Yes(record) => *record,
+            MaySign::Fault { with, why } => {
+                let why = format!("{why}: see its block of epoch {with}");
+                let lost = || self.lost(record.clone(), Lost::Fault, Some(why.clone()), progress);
+                progress.insist(Step::Making, lost).await;
+                return Ended::Won { expected };
+            }
+        };
+        let make = || self.make(&template, &base);
+        let block = progress.insist(Step::Making, make).await;
+        let signed = BlockRecord {
+            cid: Some(block.cid()),
+            block: Some(block),
+            times: progress.times(),
+            ..record
+        };
+        let store = || self.step(signed.clone(), BlockEvent::Sign);
+        let signed = progress.insist(Step::Making, store).await;
+        sleep_until(round.send_at).await;
+        progress
+            .insist(Step::Sending, || self.send(signed.clone()))
+            .await;
+        Ended::Won { expected }
+    }
+
+    /// Draws the election and, where it is won, the ticket. With the tipset that is built upon.
+    async fn elect(
+        &self,
+        round: &Round,
+        base: &MiningBaseInfo,
+    ) -> Result<Option<(ElectionProof, Ticket, TipSet)>, NotThisBlock> {
+        let (miner, worker) = (self.actor, base.worker_key);
+        let seed = &base.beacon().data;
+        let drawn = lot::election(seed, round.height, miner);
+        let vrf_proof = self.parts.sign(worker, &drawn).await?.bytes;
+        let won = ElectionProof::won(vrf_proof, &base.miner_power, &base.network_power);
+        let Some(proof) = won else {
+            return Ok(None);
+        };
+        let parents = self.parts.node.tipset(&round.base.key).await?;
+        let (_, below) = lot::first(&parents).ok_or(NotThisBlock::NoTicket)?;
+        let drawn = lot::ticket(seed, round.height, miner, below);
+        let vrf_proof = self.parts.sign(worker, &drawn).await?.bytes;
+        Ok(Some((proof, Ticket { vrf_proof }, parents)))
+    }
+
+    /// Writes down that the round is won. None: a block of its epoch may have been signed before.
+    async fn won(
+        &self,
+        round: &Round,
+        proof: &ElectionProof,
+        progress: &Progress,
+    ) -> Option<BlockRecord> {
+        let base = (round.base.key.clone(), round.base.height);
+        let won = BlockRecord {
+            wins: proof.win_count,
+            times: progress.times(),
+            began_at: progress.began_at,
+            by: self.parts.by.clone(),
+            ..BlockRecord::won(self.actor, round.height, base)
+        };
+        let store = || {
+            let won = won.clone();
+            self.parts.db.call(move |db| {
+                let before = db.block(won.miner, won.height)?;
+                if before.as_ref().is_some_and(|before| before.asked) {
+                    return Ok::<_, DbError>(None);
+                }
+                let writes = before.map_or(0, |before| before.writes);
+                db.put_block(&BlockRecord { writes, ..won }).map(Some)
+            })
+        };
+        progress.insist(Step::Election, store).await
+    }
+
+    /// Finds and reads the challenged sectors, and has them proven.
+    async fn prove(
+        &self,
+        round: &Round,
+        base: &MiningBaseInfo,
+        progress: &Progress,
+    ) -> Vec<PoStProof> {
+        let (miner, parts) = (self.actor, &self.parts);
+        let challenge = lot::challenge(&base.beacon().data, round.height, miner);
+        // whatever takes longer is broken off with the round
+        let limit = round.cutoff.map_or(Duration::from_secs(60), |cutoff| {
+            Duration::from_millis(cutoff.saturating_sub(unix_ms()).max(1))
+        });
+        let read = || async {
+            let found = parts.find(miner, &base.sectors, challenge, limit).await?;
+            parts.read(&found, limit).await?;
+            Ok::<_, NotProvable>(found)
+        };
+        let found = progress.insist(Step::Read, read).await;
+        let prove = || parts.prove(&found);
+        let proof = progress.insist(Step::Proof, prove).await;
+        vec![proof]
+    }
+
+    /// Has the block made. The same template gives the same block, so that it may be asked for again.
+    async fn make(
+        &self,
+        template: &BlockTemplate,
+        base: &MiningBaseInfo,
+    ) -> Result<BlockMsg, NotThisBlock> {
+        let mut block = self.parts.node.create_block(template).await?;
+        let header = &block.header;
+        let is_this = header.miner == template.miner
+            && header.height == template.epoch
+            && header.parents == template.parents.0
+            && header.ticket == template.ticket
+            && header.election_proof == template.eproof
+            && header.timestamp == template.timestamp;
+        if !is_this {
+            return Err(NotThisBlock::Other);
+        }
+        if header.block_sig.is_none() {
+            let bytes = header.signing_bytes();
+            let signature = self.parts.sign(base.worker_key, &bytes).await?;
+            block.header.block_sig = Some(signature);
+        }
+        Ok(block)
+    }
+
+    /// Counts the round, and gives its block up if that is not on its way.
+    async fn ended(
+        &self,
+        round: &Round,
+        ended: Option<Ended>,
+        progress: &Progress,
+    ) -> Result<(), DbError> {
+        let (miner, height) = (self.actor, round.height);
+        let (step, times, error) = progress.now.lock().clone();
+        let record = self
+            .parts
+            .db
+            .call(move |db| db.block(miner, height))
+            .await?;
+        let of_this_round = record.filter(|r| r.began_at == progress.began_at);
+        let (outcome, won) = match (&ended, &of_this_round) {
+            (Some(Ended::NotEligible), _) => ("not_eligible", 0.0),
+            (Some(Ended::NotWon { expected }), _) => ("not_won", *expected),
+            (Some(Ended::Won { expected }), _) => ("won", *expected),
+            (Some(Ended::UsedUp), _) => ("used_up", 0.0),
+            (None, Some(_)) => ("won", 0.0),
+            (None, None) => ("late", 0.0),
+        };
+        if outcome == "late" {
+            tracing::warn!(
+                miner,
+                height,
+                error = error.as_deref().unwrap_or("it took too long"),
+                "a round was over before it was known whether it is won"
+            );
+        }
+        if ended.is_none()
+            && let Some(record) = of_this_round
+            && matches!(record.state, BlockState::Won | BlockState::Signing)
+        {
+            let record = BlockRecord { times, ..record };
+            self.lost(record, step.lost(), error, progress).await?;
+        }
+        let count = move |rounds: &mut Rounds| {
+            rounds.expected += won;
+            match outcome {
+                "not_eligible" => rounds.not_eligible += 1,
+                "not_won" => rounds.not_won += 1,
+                "late" => rounds.late += 1,
+                _ => {}
+            }
+        };
+        self.parts.counts.round(miner, outcome);
+        let counted = self
+            .parts
+            .db
+            .call(move |db| db.count_round(miner, height, count));
+        counted.await
+    }
+
+    /// Gives a block up.
+    async fn lost(
+        &self,
+        record: BlockRecord,
+        lost: Lost,
+        error: Option<String>,
+        progress: &Progress,
+    ) -> Result<(), DbError> {
+        let record = BlockRecord {
+            lost: Some(lost),
+            error,
+            times: progress.times(),
+            ..record
+        };
+        self.step(record, BlockEvent::Lose).await.map(drop)
+    }
+}
+
+impl Maker {
+    /// Takes a record along an edge of the table and stores it; says what came of its block.
+    pub(super) async fn step(
+        &self,
+        record: BlockRecord,
+        event: BlockEvent,
+    ) -> Result<BlockRecord, DbError> {
+        let (miner, height, before) = (record.miner, record.height, record.state);
+        let next = BlockRecord {
+            by: self.parts.by.clone(),
+            ..record
+        };
+        let Some(next) = next.step(event) else {
+            tracing::error!(
+                miner,
+                height,
+                "a block does not take {event} in state {before}; please report this"
+            );
+            return Err(DbError::BlockChanged { miner, height });
+        };
+        let stored = self
+            .parts
+            .db
+            .call(move |db: &Db| db.put_block(&next))
+            .await?;
+        self.tell(&stored);
+        Ok(stored)
+    }
+
+    fn tell(&self, record: &BlockRecord) {
+        let BlockRecord { miner, height, .. } = *record;
+        let why = record.error.as_deref().unwrap_or("-");
+        let counts = &self.parts.counts;
+        match record.state {
+            BlockState::Won | BlockState::Signing | BlockState::Signed => return,
+            BlockState::Sent => {
+                tracing::info!(miner, height, times = ?record.times, "a block was sent");
+                return;
+            }
+            BlockState::Included => {
+                tracing::info!(miner, height, wins = record.wins, "a block is in the chain");
+                counts.block(miner, "included");
+            }
+            BlockState::Orphaned => {
+                tracing::warn!(miner, height, times = ?record.times, "the chain went on without a block that was sent");
+                counts.block(miner, "orphaned");
+            }
+            BlockState::Refused => {
+                tracing::error!(miner, height, why, "the node refuses a block");
+                counts.block(miner, "refused");
+            }
+            BlockState::Lost => {
+                let lost = record.lost.map_or("lost", word);
+                tracing::warn!(miner, height, lost, why, times = ?record.times, "a block that was won is lost");
+                counts.block(miner, lost);
+            }
+        }
+        counts.took(miner, &record.times);
+    }
+
+    /// Sends a block that is stored, and stores what the node says to it.
+    ///
+    /// # Errors
+    /// It was not heard, or not yet taken: it may be sent again.
+    pub(super) async fn send(&self, record: BlockRecord) -> Result<(), NotSent> {
+        let Some(block) = &record.block else {
+            return Err(NotSent::Db(DbError::BlockChanged {
+                miner: record.miner,
+                height: record.height,
+            }));
+        };
+        match self.parts.node.submit_block(block).await {
+            Ok(()) => self.step(record, BlockEvent::Send).await?,
+            Err(ChainError::Refused { message, .. }) if !message.contains(TOO_EARLY) => {
+                let refused = BlockRecord {
+                    error: Some(message),
+                    ..record
+                };
+                self.step(refused, BlockEvent::Refuse).await?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(())
+    }
+}
+
+/// What a node says to a block whose time has not come by its own clock (Lotus `ErrTemporal`).
+const TOO_EARLY: &str = "block was from the future";
+
+/// Why a block is not sent yet.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotSent {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// The label of a reason.
+pub(super) fn word(lost: Lost) -> &'static str {
+    match lost {
+        Lost::SlowRead => "slow_read",
+        Lost::SlowProof => "slow_proof",
+        Lost::NodeLate => "node_late",
+        Lost::Stopped => "stopped",
+        Lost::Fault => "fault",
+    }
+}
