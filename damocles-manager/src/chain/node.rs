@@ -499,7 +499,7 @@ impl Production for NodeChain {
             .await
     }
 
-    async fn tipset_at(&self, height: Epoch) -> Result<TipSet, ChainError> {
+    async fn tipset_of_epoch(&self, height: Epoch) -> Result<TipSet, ChainError> {
         self.at_height(height, &TipSetKey::HEAD).await
     }
 

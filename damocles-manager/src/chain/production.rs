@@ -13,7 +13,7 @@ pub trait Production: Send + Sync + std::fmt::Debug + 'static {
     /// The tipset of a key, with its blocks.
     async fn tipset(&self, key: &TipSetKey) -> Result<TipSet, ChainError>;
     /// The tipset at that height of the newest chain; after a null round, the one before it.
-    async fn tipset_at(&self, height: Epoch) -> Result<TipSet, ChainError>;
+    async fn tipset_of_epoch(&self, height: Epoch) -> Result<TipSet, ChainError>;
     /// What the miner tries a round with on top of a tipset. None: no sector of it could be proven.
     async fn mining_base(
         &self,

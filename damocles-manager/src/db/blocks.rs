@@ -165,12 +165,13 @@ fn faults(other: &BlockRecord, new: &BlockRecord) -> Option<&'static str> {
     if !other.asked {
         return None;
     }
-    let is_there = other.cid.is_some_and(|cid| new.parents.0.contains(&cid));
+    // one whose bytes never came here was sent by nobody
+    let left_out = other.cid.is_some_and(|cid| !new.parents.0.contains(&cid));
     if other.height == new.height {
         Some("it has a block of this epoch already (double-fork mining)")
     } else if other.parents == new.parents {
         Some("it has a block on the same parents already (time-offset mining)")
-    } else if other.height == new.base && !is_there {
+    } else if other.height == new.base && left_out {
         Some(
             "it has a block of the epoch of the parents, which is not among them (parent grinding)",
         )

@@ -110,6 +110,9 @@ fn an_epoch_is_used_up_when_a_signature_may_exist_and_not_before() {
             "{refused:?}"
         );
     }
+    // but whoever builds on that epoch leaves out nothing that anybody has
+    let on_it = db.may_sign(&record(12, &["other"], 11));
+    assert!(matches!(on_it, Ok(MaySign::Yes(_))));
     // another miner's rounds are its own
     let other = BlockRecord::won(1001, 11, (key(&["b"]), 10));
     assert!(matches!(db.may_sign(&other), Ok(MaySign::Yes(_))));
@@ -130,7 +133,7 @@ fn who_has_seen_an_older_record_writes_nothing() {
 #[test]
 fn records_are_listed_newest_first_and_forgotten_and_the_rest_is_counted() {
     let db = Db::in_memory();
-    for height in [3, 1, 2] {
+    for height in [30, 10, 20] {
         signed(
             &db,
             height,
@@ -140,15 +143,15 @@ fn records_are_listed_newest_first_and_forgotten_and_the_rest_is_counted() {
         );
     }
     let heights = |records: Vec<BlockRecord>| records.iter().map(|r| r.height).collect::<Vec<_>>();
-    assert_eq!(heights(db.recent_blocks(MINER, 2).unwrap()), [3, 2]);
-    let sent = db.block(MINER, 2).unwrap().unwrap();
+    assert_eq!(heights(db.recent_blocks(MINER, 2).unwrap()), [30, 20]);
+    let sent = db.block(MINER, 20).unwrap().unwrap();
     let sent = sent.step(BlockEvent::Send).unwrap();
     let sent = db.put_block(&sent).unwrap();
     db.put_block(&sent.step(BlockEvent::Include).unwrap())
         .unwrap();
-    assert_eq!(heights(db.unfinished_blocks(MINER).unwrap()), [3, 1]);
-    db.forget_blocks(MINER, 3).unwrap();
-    assert_eq!(heights(db.recent_blocks(MINER, 9).unwrap()), [3]);
+    assert_eq!(heights(db.unfinished_blocks(MINER).unwrap()), [30, 10]);
+    db.forget_blocks(MINER, 30).unwrap();
+    assert_eq!(heights(db.recent_blocks(MINER, 9).unwrap()), [30]);
 
     assert_eq!(db.rounds(MINER).unwrap(), Rounds::default());
     db.count_round(MINER, 7, |r| r.not_won += 1).unwrap();

@@ -78,7 +78,7 @@ impl Maker {
 
     /// Looks whether the chain has the block.
     async fn look(&self, record: BlockRecord) -> Result<(), super::round::NotSent> {
-        let there = self.parts.node.tipset_at(record.height).await?;
+        let there = self.parts.node.tipset_of_epoch(record.height).await?;
         let has_it = record.cid.is_some_and(|cid| there.cids.0.contains(&cid));
         let (event, record) = match (has_it, record.state) {
             (true, _) => (BlockEvent::Include, record),

@@ -167,7 +167,7 @@ impl Production for FakeNode {
         .await
     }
 
-    async fn tipset_at(&self, height: Epoch) -> Result<TipSet, ChainError> {
+    async fn tipset_of_epoch(&self, height: Epoch) -> Result<TipSet, ChainError> {
         self.call("tipset_at", |state| {
             let found = state.chain.range(..=height).next_back();
             Ok(found.unwrap().1.clone())
