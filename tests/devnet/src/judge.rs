@@ -31,14 +31,15 @@ pub enum NotABlock {
     Timestamp { is: u64, should: u64 },
     #[error("minerIsValid failed: miner isn't valid")]
     NoMiner,
-    #[error("parent weight different: {is} (header) != {should} (computed)")]
-    Weight { is: String, should: String },
-    #[error("base fee doesn't match: {is} (header) != {should} (computed)")]
-    BaseFee { is: String, should: String },
-    #[error("parent state root did not match computed state ({is} != {should})")]
-    StateRoot { is: Cid, should: Cid },
-    #[error("parent receipts root did not match computed value ({should} != {is})")]
-    Receipts { is: Cid, should: Cid },
+    /// Of the block's value and the right one.
+    #[error("parent weight different: {0} (header) != {1} (computed)")]
+    Weight(String, String),
+    #[error("base fee doesn't match: {0} (header) != {1} (computed)")]
+    BaseFee(String, String),
+    #[error("parent state root did not match computed state ({0} != {1})")]
+    StateRoot(String, String),
+    #[error("parent receipts root did not match computed value ({1} != {0})")]
+    Receipts(String, String),
     #[error("block is not claiming to be a winner")]
     NoWinner,
     #[error("block's miner is ineligible to mine")]
@@ -169,30 +170,23 @@ impl Network {
                 should: should.timestamp,
             });
         }
-        if block.parent_weight != should.parent_weight {
-            return Err(NotABlock::Weight {
-                is: block.parent_weight.to_string(),
-                should: should.parent_weight.to_string(),
-            });
-        }
-        if block.parent_base_fee != should.parent_base_fee {
-            return Err(NotABlock::BaseFee {
-                is: block.parent_base_fee.atto().to_string(),
-                should: should.parent_base_fee.atto().to_string(),
-            });
-        }
-        if block.parent_state_root != should.parent_state_root {
-            return Err(NotABlock::StateRoot {
-                is: block.parent_state_root,
-                should: should.parent_state_root,
-            });
-        }
-        if block.parent_message_receipts != should.parent_message_receipts {
-            return Err(NotABlock::Receipts {
-                is: block.parent_message_receipts,
-                should: should.parent_message_receipts,
-            });
-        }
+        differs(
+            &block.parent_weight,
+            &should.parent_weight,
+            NotABlock::Weight,
+        )?;
+        let fee = |header: &BlockHeader| header.parent_base_fee.atto().clone();
+        differs(&fee(block), &fee(&should), NotABlock::BaseFee)?;
+        differs(
+            &block.parent_state_root,
+            &should.parent_state_root,
+            NotABlock::StateRoot,
+        )?;
+        differs(
+            &block.parent_message_receipts,
+            &should.parent_message_receipts,
+            NotABlock::Receipts,
+        )?;
         if block.bls_aggregate != should.bls_aggregate {
             let why = "bls aggregate signature was invalid";
             return Err(NotABlock::Messages(why.to_owned()));
@@ -225,6 +219,17 @@ impl Network {
         }
         Ok(())
     }
+}
+
+fn differs<T: PartialEq + ToString>(
+    is: &T,
+    should: &T,
+    fault: fn(String, String) -> NotABlock,
+) -> Result<(), NotABlock> {
+    if is == should {
+        return Ok(());
+    }
+    Err(fault(is.to_string(), should.to_string()))
 }
 
 fn same_entries(is: &[BeaconEntry], should: &[BeaconEntry]) -> Result<(), NotABlock> {
