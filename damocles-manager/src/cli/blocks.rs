@@ -1,20 +1,23 @@
 //! `util sealer proving blocks`.
 
-use super::{client::Manager, posts::OfMiner, show};
+use super::{client::Manager, show};
 use damocles_api::blocks::{BlockView, BlocksView, DamoclesBlocksClient};
 use damocles_daemon::table::Table;
+use damocles_types::ActorId;
 
-pub(super) async fn run(manager: &Manager, of: OfMiner, limit: u32) -> anyhow::Result<()> {
-    let view = manager.rpc.blocks(of.miner, limit).await;
+pub(super) async fn run(
+    manager: &Manager,
+    miner: ActorId,
+    limit: u32,
+    json: bool,
+) -> anyhow::Result<()> {
+    let view = manager.rpc.blocks(miner, limit).await;
     let view = view.map_err(|e| manager.failed(e))?;
-    if of.json {
+    if json {
         return show::json(&view);
     }
     if view.tried == 0 && view.blocks.is_empty() {
-        println!(
-            "no round of miner t0{} was tried by this manager yet",
-            of.miner
-        );
+        println!("no round of miner t0{miner} was tried by this manager yet");
         return Ok(());
     }
     if !view.blocks.is_empty() {

@@ -167,16 +167,16 @@ Example:
 pub(super) struct OfMiner {
     /// The miner, 1000 or t01000
     #[arg(value_parser = actor)]
-    pub(super) miner: ActorId,
+    miner: ActorId,
     /// As JSON
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
 }
 
 pub(super) async fn run(manager: &Manager, command: Proving) -> anyhow::Result<()> {
     match command {
         Proving::Posts { miner, limit, json } => posts(manager, miner, limit, json).await,
-        Proving::Blocks { of, limit } => blocks::run(manager, of, limit).await,
+        Proving::Blocks { of, limit } => blocks::run(manager, of.miner, limit, of.json).await,
         Proving::Info(of) => info(manager, of).await,
         Proving::Faults(of) => faults(manager, of).await,
         Proving::Deadlines(of) => deadlines(manager, of).await,

@@ -1,6 +1,9 @@
 //! What becomes of blocks that are on their way, and of those that a stop left behind.
 
-use super::{Maker, schedule::Timing};
+use super::{
+    maker::{Maker, NotSent},
+    schedule::Timing,
+};
 use crate::{
     db::{
         DbError,
@@ -77,7 +80,7 @@ impl Maker {
     }
 
     /// Looks whether the chain has the block.
-    async fn look(&self, record: BlockRecord) -> Result<(), super::round::NotSent> {
+    async fn look(&self, record: BlockRecord) -> Result<(), NotSent> {
         let there = self.parts.node.tipset_of_epoch(record.height).await?;
         let has_it = record.cid.is_some_and(|cid| there.cids.0.contains(&cid));
         let (event, record) = match (has_it, record.state) {

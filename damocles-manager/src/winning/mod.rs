@@ -16,6 +16,8 @@
 mod counts;
 mod follow;
 mod lot;
+mod maker;
+mod parts;
 mod prover;
 mod round;
 mod schedule;
@@ -25,68 +27,30 @@ mod view;
 mod warm_up;
 
 pub use counts::Counts;
+pub use parts::Parts;
 pub use prover::{PoolProver, ProveError, Prover};
 pub use view::blocks;
 
 use crate::{
     alive,
-    chain::{Chain, Facts, Head, Production},
-    db::Db,
+    chain::ChainError,
+    db::{Db, DbError},
     model::unix_ms,
     roles::{Role, Roles},
     served::{Policies, Served},
-    storage::Stores,
-    wallet::Keys,
 };
 use damocles_types::{ActorId, Epoch};
+use maker::Maker;
+use parts::sleep_until;
 use schedule::{Next, Timing, Tip};
 use std::{
     collections::BTreeSet,
-    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Between two attempts at what a node did not do.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Records of blocks are kept for so long.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// Everything that blocks are made with.
-#[derive(Clone)]
-pub struct Parts {
-    pub db: Db,
-    pub chain: Arc<dyn Chain>,
-    pub node: Arc<dyn Production>,
-    pub facts: Facts,
-    pub head: watch::Receiver<Option<Head>>,
-    pub stores: Stores,
-    pub prover: Arc<dyn Prover>,
-    pub keys: Keys,
-    /// Whether the network's blocks follow the clock; else rounds go by heads alone.
-    pub by_the_clock: bool,
-    pub counts: Counts,
-    /// The name of this process, for the records.
-    pub by: String,
-}
-
-impl Parts {
-    /// The same on a database that writes in a role.
-    fn on(&self, db: Db) -> Self {
-        Self {
-            stores: self.stores.on(db.clone()),
-            db,
-            ..self.clone()
-        }
-    }
-}
-
-impl std::fmt::Debug for Parts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").finish_non_exhaustive()
-    }
-}
 
 /// Makes blocks for all miners whose policy says so, until `stop` is cancelled; each miner by a
 /// loop of its own.
@@ -126,24 +90,7 @@ async fn serve(parts: Parts, actor: ActorId, stop: CancellationToken) -> anyhow:
     Ok(())
 }
 
-/// Makes the blocks of one miner. It keeps nothing that the database cannot tell, but when it
-/// forgot old records last.
-#[derive(Clone)]
-struct Maker {
-    parts: Parts,
-    actor: ActorId,
-    forgot_at: Option<Instant>,
-}
-
 impl Maker {
-    fn new(parts: Parts, actor: ActorId) -> Self {
-        Self {
-            parts,
-            actor,
-            forgot_at: None,
-        }
-    }
-
     /// Runs until `stop`. A round under way is dropped then; its record says where it was.
     async fn run(mut self, stop: CancellationToken) {
         let mut heads = self.parts.head.clone();
@@ -214,13 +161,13 @@ impl Maker {
         })
     }
 
-    async fn timing(&self) -> Result<Timing, crate::chain::ChainError> {
+    async fn timing(&self) -> Result<Timing, ChainError> {
         let delay = self.parts.facts.block_delay().await?;
         Ok(Timing::new(delay, self.parts.by_the_clock))
     }
 
     /// The last round that was tried.
-    async fn last(&self) -> Result<Option<Epoch>, crate::db::DbError> {
+    async fn last(&self) -> Result<Option<Epoch>, DbError> {
         let miner = self.actor;
         let rounds = self.parts.db.call(move |db| db.rounds(miner)).await?;
         Ok((rounds.tried > 0).then_some(rounds.last))
@@ -242,11 +189,6 @@ impl Maker {
             tracing::warn!(miner, %error, "records of old blocks could not be removed");
         }
     }
-}
-
-/// Sleeps until that many milliseconds since 1970 have passed.
-async fn sleep_until(at: u64) {
-    tokio::time::sleep(Duration::from_millis(at.saturating_sub(unix_ms()))).await;
 }
 
 #[cfg(test)]

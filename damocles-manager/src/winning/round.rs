@@ -1,11 +1,18 @@
 //! One round of one miner, from what the node tells to the block that is sent. What does not go
 //! well is tried again as long as the round lasts; then it is lost.
 
-use super::{Maker, PAUSE, lot, schedule::Round, sectors::NotProvable, sleep_until};
+use super::{
+    lot,
+    maker::Maker,
+    parts::{PAUSE, sleep_until},
+    schedule::Round,
+    sectors::NotProvable,
+    sign::SignError,
+};
 use crate::{
     chain::ChainError,
     db::{
-        Db, DbError,
+        DbError,
         blocks::{BlockRecord, Lost, MaySign, Rounds, Times},
     },
     model::unix_ms,
@@ -122,7 +129,7 @@ enum NotThisBlock {
     #[error("the node made another block than it was asked for")]
     Other,
     #[error(transparent)]
-    Sign(#[from] super::sign::SignError),
+    Sign(#[from] SignError),
     #[error("a parent without a ticket")]
     NoTicket,
 }
@@ -395,114 +402,5 @@ impl Maker {
             ..record
         };
         self.step(record, BlockEvent::Lose).await.map(drop)
-    }
-}
-
-impl Maker {
-    /// Takes a record along an edge of the table and stores it; says what came of its block.
-    pub(super) async fn step(
-        &self,
-        record: BlockRecord,
-        event: BlockEvent,
-    ) -> Result<BlockRecord, DbError> {
-        let (miner, height, before) = (record.miner, record.height, record.state);
-        let next = BlockRecord {
-            by: self.parts.by.clone(),
-            ..record
-        };
-        let Some(next) = next.step(event) else {
-            tracing::error!(
-                miner,
-                height,
-                "a block does not take {event} in state {before}; please report this"
-            );
-            return Err(DbError::BlockChanged { miner, height });
-        };
-        let stored = self
-            .parts
-            .db
-            .call(move |db: &Db| db.put_block(&next))
-            .await?;
-        self.tell(&stored);
-        Ok(stored)
-    }
-
-    fn tell(&self, record: &BlockRecord) {
-        let BlockRecord { miner, height, .. } = *record;
-        let why = record.error.as_deref().unwrap_or("-");
-        let counts = &self.parts.counts;
-        match record.state {
-            BlockState::Won | BlockState::Signing | BlockState::Signed => return,
-            BlockState::Sent => {
-                tracing::info!(miner, height, times = ?record.times, "a block was sent");
-                return;
-            }
-            BlockState::Included => {
-                tracing::info!(miner, height, wins = record.wins, "a block is in the chain");
-                counts.block(miner, "included");
-            }
-            BlockState::Orphaned => {
-                tracing::warn!(miner, height, times = ?record.times, "the chain went on without a block that was sent");
-                counts.block(miner, "orphaned");
-            }
-            BlockState::Refused => {
-                tracing::error!(miner, height, why, "the node refuses a block");
-                counts.block(miner, "refused");
-            }
-            BlockState::Lost => {
-                let lost = record.lost.map_or("lost", word);
-                tracing::warn!(miner, height, lost, why, times = ?record.times, "a block that was won is lost");
-                counts.block(miner, lost);
-            }
-        }
-        counts.took(miner, &record.times);
-    }
-
-    /// Sends a block that is stored, and stores what the node says to it.
-    ///
-    /// # Errors
-    /// It was not heard, or not yet taken: it may be sent again.
-    pub(super) async fn send(&self, record: BlockRecord) -> Result<(), NotSent> {
-        let Some(block) = &record.block else {
-            return Err(NotSent::Db(DbError::BlockChanged {
-                miner: record.miner,
-                height: record.height,
-            }));
-        };
-        match self.parts.node.submit_block(block).await {
-            Ok(()) => self.step(record, BlockEvent::Send).await?,
-            Err(ChainError::Refused { message, .. }) if !message.contains(TOO_EARLY) => {
-                let refused = BlockRecord {
-                    error: Some(message),
-                    ..record
-                };
-                self.step(refused, BlockEvent::Refuse).await?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(())
-    }
-}
-
-/// What a node says to a block whose time has not come by its own clock (Lotus `ErrTemporal`).
-const TOO_EARLY: &str = "block was from the future";
-
-/// Why a block is not sent yet.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NotSent {
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-/// The label of a reason.
-pub(super) fn word(lost: Lost) -> &'static str {
-    match lost {
-        Lost::SlowRead => "slow_read",
-        Lost::SlowProof => "slow_proof",
-        Lost::NodeLate => "node_late",
-        Lost::Stopped => "stopped",
-        Lost::Fault => "fault",
     }
 }

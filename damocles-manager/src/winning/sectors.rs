@@ -1,7 +1,7 @@
 //! The sector that a WinningPoSt is about: its files, read before they are proven, so that a slow
 //! disk is told from a slow prover.
 
-use super::Parts;
+use super::{parts::Parts, prover::ProveError};
 use crate::storage::{NotUsable, Replica as Stored, StorageError};
 use damocles_node::{ExtendedSectorInfo, PoStProof};
 use damocles_processor::task::{ReadSectors, Replica, WinningPost};
@@ -9,8 +9,6 @@ use damocles_types::{
     ActorId, Base64, Commitment, PoStProof as ProofType, Randomness, SealProof, SectorId,
 };
 use std::{collections::BTreeMap, time::Duration};
-
-use super::prover::ProveError;
 
 /// Why a sector cannot be proven.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Who signs for a worker: the manager's own key store where it has the key, or the node's wallet.
 
-use super::Parts;
+use super::parts::Parts;
 use crate::{chain::ChainError, wallet::Signer};
 use fvm_shared::{
     address::Address,

@@ -1,7 +1,7 @@
 //! A trial proof at the start: so that the first real one finds a child that has read its
 //! parameters, and so that an operator hears at once how long one takes, or what is missing.
 
-use super::{Parts, sectors::NotProvable};
+use super::{parts::Parts, sectors::NotProvable};
 use crate::chain::{ChainError, Head};
 use damocles_node::ExtendedSectorInfo;
 use damocles_types::{ActorId, Randomness};

@@ -5,11 +5,13 @@ use super::{
     walk::{Lane, Walk},
 };
 use crate::db::{
-    DbError, keys,
+    DbError,
+    blocks::{BlockRecord, Rounds},
+    keys,
     record::WorkerRecord,
     schema::{
-        LEASES, MARKS, NETWORK, NETWORK_KEY, OVER, SCANNED, SECTORS, SPENT, STRAYS, TIMELINES,
-        WORKERS,
+        BLOCKS, LEASES, MARKS, NETWORK, NETWORK_KEY, OVER, ROUNDS, SCANNED, SECTORS, SPENT, STRAYS,
+        TIMELINES, WORKERS,
     },
     spent::Spent,
     stores::{Scanned, SeenMark},
@@ -35,6 +37,10 @@ pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
     each::<Spent>(walk, SPENT, "a day's, a miner's and a kind's", |seen, _| {
         seen.key().len() > 12
     })?;
+    each::<BlockRecord>(walk, BLOCKS, "its miner's and epoch's", |seen, block| {
+        seen.key() == keys::opening(block.miner, block.height)
+    })?;
+    each::<Rounds>(walk, ROUNDS, "a miner's", |seen, _| seen.key().len() == 8)?;
     listed(walk)?;
     each::<WorkerRecord>(walk, WORKERS, "its worker's", |_, _| true)?;
     each::<String>(walk, NETWORK, "the network's", |seen, _| {

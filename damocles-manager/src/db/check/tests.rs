@@ -4,6 +4,7 @@
 use super::*;
 use crate::{
     db::{
+        blocks::BlockRecord,
         deal::DealRecord,
         messages::Watched,
         posts::{PostKey, PostRecord},
@@ -19,6 +20,7 @@ use crate::{
 use damocles_api::{sector::SectorPiece, timeline::TimelineEntry};
 use damocles_flow::{message::MessageEvent, post::PostState};
 use damocles_kv::{Durability, StoreError, Table};
+use damocles_node::TipSetKey;
 use damocles_types::{Commitment as Comm, Randomness, SectorId, SectorSize, Ticket};
 
 const KIND: SealProof = SealProof::interactive(SectorSize::KiB2);
@@ -162,6 +164,10 @@ pub(in crate::db) fn example(db: &Db) {
         partitions: Vec::new(),
     });
     db.put_recovery(&recovery, &[sent]).unwrap();
+    let block = BlockRecord::won(1000, 61, (TipSetKey::HEAD, 60));
+    db.put_block(&block).unwrap();
+    db.count_round(1000, 61, |rounds| rounds.expected += 0.5)
+        .unwrap();
 }
 
 fn window(open: i64) -> PostKey {
@@ -358,6 +364,8 @@ fn what_only_a_person_can_mend_is_told_and_left() {
         LOOKED,
         SPENT,
         DEALS,
+        BLOCKS,
+        ROUNDS,
         NETWORK,
     ] {
         damaged(table);

@@ -5,17 +5,18 @@ mod node;
 
 use super::*;
 use crate::{
-    chain::script::ScriptChain,
+    chain::{Facts, Head, script::ScriptChain},
     db::blocks::{BlockRecord, Lost},
     policy::tests::store,
-    storage::Replica,
+    storage::{Replica, Stores},
+    wallet::Keys,
 };
 use damocles_flow::block::BlockState;
 use damocles_types::{SectorId, SectorSize};
 use node::{FakeNode, Side, signature};
-use std::{collections::BTreeSet, fs};
+use std::{fs, sync::Arc};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 const MINER: ActorId = 1000;
 /// The epoch of the first block that can be made.
