@@ -15,6 +15,8 @@ pub mod submit;
 pub mod workers;
 pub mod post;
 pub mod proving;
+pub mod wdpost;
+pub mod attempts;
 pub mod sealer;
 pub mod sealer_cli;
 pub mod worker;

@@ -27,6 +27,7 @@ mod waiting;
 pub mod workers;
 pub mod posts;
 pub mod recoveries;
+pub mod jobs;
 pub mod roles;
 pub mod stores;
 mod versions;
@@ -107,6 +108,8 @@ pub enum DbError {
         miner: damocles_types::ActorId,
         open: damocles_types::Epoch,
     },
+    #[error("there is no WindowPoSt job {0:?}")]
+    NoJob(String),
     #[error(
         "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
     )]

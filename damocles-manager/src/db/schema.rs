@@ -63,6 +63,12 @@ pub(crate) const POSTS: Table = Table("posts");
 pub(crate) const POSTS_OPEN: Table = Table("posts-open");
 /// Declarations of recovered sectors. Key: miner, opening epoch of the deadline.
 pub(crate) const RECOVERIES: Table = Table("recoveries");
+/// WindowPoSts that workers prove, by their job's id.
+pub(crate) const JOBS: Table = Table("window-post-jobs");
+/// What they prove, by the same.
+pub(crate) const JOB_INPUTS: Table = Table("window-post-job-inputs");
+/// Those of them that are not over. Key: closing epoch, miner, id; no value.
+pub(crate) const JOBS_OPEN: Table = Table("window-post-jobs-open");
 /// Who has which role: see [`Leases`](damocles_kv::Leases).
 pub(crate) const LEASES: Table = Table("leases");
 pub(crate) const ROLES: Leases = Leases(LEASES);
@@ -104,10 +110,14 @@ pub(crate) const TABLES: &[Table] = &[
     POSTS,
     POSTS_OPEN,
     RECOVERIES,
+    JOBS,
+    JOB_INPUTS,
+    JOBS_OPEN,
     LEASES,
     LOOKED,
     NETWORK,
 ];
 
-/// Of what belongs to processes that run: no other database has a use for it.
-pub(crate) const OF_PROCESSES: &[Table] = &[LEASES, LOOKED];
+/// Of what belongs to processes that run: no other database has a use for it. (Who needs a job
+/// again offers it again.)
+pub(crate) const OF_PROCESSES: &[Table] = &[LEASES, LOOKED, JOBS, JOB_INPUTS, JOBS_OPEN];
