@@ -8,15 +8,16 @@
 //! waited for, and work begins when the node comes.
 
 use crate::{
-    chain::{Chain, Facts, HeadFollower, NodeChain},
+    chain::{Chain, Facts, Head, HeadFollower, NodeChain},
     cli::RunArgs,
     commit::{self, Commit, PoolAggregator, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
     deals::Deals,
+    jobs::Jobs,
     messages::{self, Engine},
     pieces::Pieces,
-    post::{self, PoolProver},
+    post::{self, PoolProver, Prover, WorkerProver},
     reload::{self, Reload},
     retention,
     roles::{Role, Roles},
@@ -52,6 +53,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// Threads of the runtime on which callers are answered.
 const RPC_THREADS: usize = 4;
@@ -167,6 +169,16 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             db: db.clone(),
         },
     );
+    let jobs = Jobs::new(
+        db.clone(),
+        head.clone(),
+        config.proving.workers,
+        args.worker_prover,
+        stop.clone(),
+    );
+    if args.worker_prover {
+        services.spawn("window post jobs", jobs.clone().sweep());
+    }
     let poster = args.poster && roles.has(Role::Post);
     let parts = if poster {
         Some(post::Parts {
@@ -175,7 +187,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             head: head.clone(),
             messages: messages.clone(),
             stores: stores.clone(),
-            prover: Arc::new(prover(config.proving.kernel).await?),
+            prover: prover(&config, args.worker_prover.then_some(&jobs), &head).await?,
             proving: config.proving.clone(),
             by: roles.holder().to_owned(),
         })
@@ -196,6 +208,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             served: served.clone(),
             parts: parts.clone(),
         },
+        jobs,
         reload: reload.clone(),
         counts: Counts::register(&metrics),
     };
@@ -352,16 +365,30 @@ async fn pool(
     })?)
 }
 
-/// Who proves WindowPoSts and reads sectors for them; tries have children of their own.
-async fn prover(kernel: KernelChoice) -> anyhow::Result<PoolProver> {
-    let processors = Processors::by_kernel(Stage::WindowPost, kernel);
+/// Who proves WindowPoSts and reads sectors for them; tries have children of their own. `jobs`:
+/// workers prove, and children what workers do not.
+async fn prover(
+    config: &Config,
+    jobs: Option<&Jobs>,
+    head: &watch::Receiver<Option<Head>>,
+) -> anyhow::Result<Arc<dyn Prover>> {
+    let processors = Processors::by_kernel(Stage::WindowPost, config.proving.kernel);
     let tries = starter(&[Stage::WindowPost], processors.clone())?;
     let pool = pool(
         "prover",
         &[Stage::WindowPost, Stage::ReadSectors],
         processors,
     );
-    Ok(PoolProver::new(pool.await?, tries))
+    let here: Arc<dyn Prover> = Arc::new(PoolProver::new(pool.await?, tries));
+    Ok(match jobs {
+        Some(jobs) => Arc::new(WorkerProver::new(
+            jobs.clone(),
+            here,
+            head.clone(),
+            config.proving.clone(),
+        )),
+        None => here,
+    })
 }
 
 /// The child that aggregates proofs, one batch at a time, started when it is first needed.

@@ -16,6 +16,7 @@ pub mod messages;
 pub mod storage;
 pub mod pieces;
 pub mod deals;
+pub mod jobs;
 pub mod sealing;
 pub mod commit;
 pub mod post;

@@ -20,6 +20,7 @@ mod show;
 mod storage;
 mod wallet;
 mod wallet_password;
+mod wdpost;
 mod workers;
 
 use crate::roles::Role;
@@ -101,6 +102,7 @@ pub enum DaemonCommand {
     #[command(after_help = "\
 Examples:
   damocles-manager daemon run --poster
+  damocles-manager daemon run --poster --worker-prover    workers prove, see [Common.Proving.WorkerProver]
   damocles-manager daemon run --listen 127.0.0.1:0        any free port; <home>/api tells which
   damocles-manager --home /srv/m1 daemon run --config-check")]
     Run(RunArgs),
@@ -117,6 +119,9 @@ pub struct RunArgs {
     /// Prove the miners' sectors (WindowPoSt)
     #[arg(long)]
     pub poster: bool,
+    /// Let workers prove (threads of `plan = "wdpost"`), and prove here what none of them does in time
+    #[arg(long)]
+    pub worker_prover: bool,
     /// What this manager does; of several that share a database each role is one's at a time, and
     /// the others stand by. `post` also needs --poster
     #[arg(
@@ -307,6 +312,11 @@ mod tests {
             "damocles-manager util profile assign w1 --none",
             "damocles-manager daemon run --roles rpc,post --poster",
             "damocles-manager util worker remove w1 --json",
+            "damocles-manager util worker wdpost list --all --detail --json",
+            "damocles-manager util worker wdpost reset 0a1b 2c3d --json",
+            "damocles-manager util worker wdpost remove 0a1b --json",
+            "damocles-manager util worker wdpost remove-all --really-do-it",
+            "damocles-manager daemon run --poster --worker-prover",
             "damocles-manager util storage release-reserved 1000 7",
             "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",

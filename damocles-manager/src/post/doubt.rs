@@ -8,7 +8,7 @@ use crate::{
     db::posts::PostRecord,
     post::{
         context::Context,
-        prover::ProveError,
+        prover::{Order, ProveError},
         schedule::{doubt_again, doubt_at, fits, hangs},
         sectors::{Sorted, look_until},
     },
@@ -39,7 +39,20 @@ impl Context {
         let (proof_type, seed) = (task.proof_type, task.seed);
         let began = self.height().unwrap_or(record.challenge);
         let mut doubt = doubt_at(began, record.close, usual);
-        let proving = self.parts.prover.prove(task);
+        let places = task.replicas.iter().filter_map(|replica| {
+            let found = sorted.found.get(&replica.sector_id)?;
+            Some((replica.sector_id, found.place()))
+        });
+        let proving = self.parts.prover.carry_out(Order {
+            deadline: record.deadline,
+            partitions: record.partitions.clone(),
+            open: record.key.open,
+            close: record.close,
+            usual,
+            again: !first,
+            places: places.collect(),
+            task,
+        });
         tokio::pin!(proving);
         loop {
             tokio::select! {

@@ -43,7 +43,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// No method waits for anything but the database and the node, and both have shorter limits.
+/// No method waits for anything but the database, the node and a job to take, and all of them have
+/// shorter limits.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Most characters of a name in the log that a caller has made up.
 const NAME: usize = 80;

@@ -26,6 +26,7 @@ mod pieces;
 mod overview;
 mod profiles;
 mod proving;
+mod wdpost;
 mod waiting;
 mod workers;
 

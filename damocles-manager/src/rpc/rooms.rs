@@ -2,14 +2,15 @@
 
 use super::{caller, discover};
 use crate::{
-    chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine, post::Asked,
+    chain::Chain, commit::Commit, db::Db, deals::Deals, jobs::Jobs, messages::Engine, post::Asked,
     reload::Reload, sealing::Sealing, storage::Stores,
 };
 use damocles_api::{
-    caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
-    deals::DamoclesDealsServer, lists::DamoclesListsServer, messages::DamoclesMessagesServer,
-    overview::DamoclesOverviewServer, profiles::DamoclesProfilesServer,
-    proving::DamoclesProvingServer, sealer::SealerServer, sealer_cli::SealerCliServer,
+    attempts::DamoclesAttemptsServer, caller::Caller, damocles::DamoclesServer,
+    damocles_cli::DamoclesCliServer, deals::DamoclesDealsServer, lists::DamoclesListsServer,
+    messages::DamoclesMessagesServer, overview::DamoclesOverviewServer,
+    profiles::DamoclesProfilesServer, proving::DamoclesProvingServer, sealer::SealerServer,
+    sealer_cli::SealerCliServer, wdpost::WdPoStServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -31,6 +32,7 @@ pub struct Rooms {
     pub deals: Deals,
     pub chain: Arc<dyn Chain>,
     pub asked: Asked,
+    pub jobs: Jobs,
     pub reload: Reload,
     pub counts: Counts,
 }
@@ -115,6 +117,8 @@ impl Rooms {
         let mut module = RpcModule::new(());
         module.merge(SealerServer::into_rpc(self.clone()))?;
         module.merge(SealerCliServer::into_rpc(self.clone()))?;
+        module.merge(WdPoStServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesAttemptsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesListsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesMessagesServer::into_rpc(self.clone()))?;

@@ -6,9 +6,10 @@ use crate::{
     commit::{Commit, ProofsVerifier},
     db::Db,
     deals::Deals,
+    jobs::Jobs,
     messages::Engine,
     policy::{
-        Retention, StorePolicy,
+        Retention, StorePolicy, WorkerProverPolicy,
         tests::{miner, store},
     },
     post::Asked,
@@ -27,6 +28,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Rooms around a scripted chain at height 1000 with miner t01000, and one persist store.
 pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
@@ -44,7 +46,9 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         weight: 0,
         ..store("persist", disk.path())
     };
-    let messages = Engine::new(db.clone(), chain.clone(), head);
+    let messages = Engine::new(db.clone(), chain.clone(), head.clone());
+    let stop = CancellationToken::new();
+    let jobs = Jobs::new(db.clone(), head, WorkerProverPolicy::default(), true, stop);
     let metrics = Metrics::new("damocles_manager");
     let stores = Stores::new(db.clone(), vec![store]).unwrap();
     let text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n[[Miners]]\nActor = 1000\n";
@@ -85,6 +89,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
             served: asked,
             parts: None,
         },
+        jobs,
         counts: Counts::register(&metrics),
     };
     (rooms, metrics, disk, script)

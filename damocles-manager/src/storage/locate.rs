@@ -40,6 +40,8 @@ impl Replica {
 pub struct Located {
     /// Name of the store that the sealed file lies in.
     pub store: String,
+    /// The same of the cache.
+    pub cache_store: String,
     pub sealed_file: PathBuf,
     pub cache_dir: PathBuf,
 }
@@ -238,6 +240,7 @@ impl Stores {
         };
         Ok(Located {
             store: location.sealed.clone(),
+            cache_store: location.cache.clone(),
             sealed_file: root(&location.sealed)?.join(layout::sealed_file(sector, replica)),
             cache_dir: root(&location.cache)?.join(layout::cache_dir(sector, replica)),
         })
