@@ -519,7 +519,7 @@ impl Sealing {
                 .name(format!("sealing-{}", thread.index))
                 .spawn(move || {
                     let _held = held;
-                    prover.run(thread.index, &thread.sealing);
+                    prover.live(thread.index, &thread.sealing);
                 })?;
         }
         for thread in &self.config.threads {

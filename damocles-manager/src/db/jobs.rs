@@ -455,4 +455,4 @@ fn remove(t: &mut Transaction<'_>, id: &str) -> Result<(), DbError> {
 
 #[cfg(test)]
 #[path = "jobs_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use damocles_api::{store::SectorAccessStores, wdpost::WdPoStSector};
 use damocles_types::Base64;
 
-fn offer(id: &str, partitions: &[u64], close: Epoch, store: &str) -> Offer {
+pub(crate) fn offer(id: &str, partitions: &[u64], close: Epoch, store: &str) -> Offer {
     let accesses = SectorAccessStores {
         sealed_file: store.to_owned(),
         cache_dir: store.to_owned(),

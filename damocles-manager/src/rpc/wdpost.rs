@@ -219,3 +219,42 @@ impl DamoclesAttemptsServer for Rooms {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::scene::rooms, *};
+    use crate::{jobs::Jobs, policy::WorkerProverPolicy};
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn where_workers_prove_nothing_the_methods_are_not_there_as_at_upstreams() {
+        let (mut rooms, _, _disk, _chain) = rooms().await;
+        let (_tell, head) = watch::channel(None);
+        let policy = WorkerProverPolicy::default();
+        let stop = CancellationToken::new();
+        rooms.jobs = Jobs::new(rooms.db.clone(), head, policy, false, stop);
+        let asked = rooms.wd_post_allocate_jobs(AllocatePoStSpec::default(), 1, "w".into());
+        let refused = asked.await.unwrap_err();
+        assert_eq!(refused.code(), METHOD_NOT_FOUND_CODE);
+        assert!(refused.message().contains("--worker-prover"), "{refused}");
+        // what was there before a restart can be looked at
+        assert!(rooms.wd_post_all_jobs().await.unwrap().jobs.is_empty());
+    }
+
+    #[test]
+    fn times_are_seconds_and_nothing_is_zero() {
+        let offer = crate::db::jobs::tests::offer("x", &[0], 120, "s");
+        let db = crate::db::Db::in_memory();
+        let mut job = db.offer_job(&offer).unwrap();
+        (job.created_at, job.beaten_at) = (5_999, Some(7_000));
+        let shown = listed(job);
+        assert_eq!((shown.created_at, shown.heartbeat_at), (5, 7));
+        assert_eq!((shown.started_at, shown.finished_at), (0, 0));
+        assert_eq!(
+            (shown.state.as_str(), shown.input.miner_id),
+            ("ready2run", 1000)
+        );
+        assert_eq!((shown.sectors, shown.open, shown.close), (1, 60, 120));
+    }
+}

@@ -7,7 +7,7 @@
 
 use super::{
     drain::DRAINING,
-    prover::Prover,
+    post_job::Prover,
     thread::{After, Course, Desk, Engine, Over},
 };
 use crate::{

@@ -18,7 +18,7 @@ mod transition;
 mod ends;
 mod engine;
 
+pub use post_job::Prover;
 pub use probe::{Point, Probe};
-pub use prover::Prover;
 pub use report::{Reporter, Reports};
 pub use thread::Engine;

@@ -1,19 +1,21 @@
-//! One WindowPoSt: where its sectors lie here, the proof in a child process, a word every few
-//! seconds that it is under way, and the answer, which is kept until the manager has it.
+//! One WindowPoSt, and what a thread that proves is made of: where the sectors lie here, the proof
+//! in a child process, a word every few seconds that it is under way, and the answer, which is kept
+//! until the manager has it.
 
-use super::{prover::Prover, thread::Over};
+use super::thread::Over;
 use crate::{
     config::ThreadPlan,
-    manager::CallError,
+    control::Control,
+    manager::{CallError, Manager},
     stores::AttachedStores,
-    view::{Doing, Task},
+    view::{Board, Doing, Task},
 };
 use damocles_api::{
     attempts::{Attempt, AttemptEnd},
     wdpost::{AllocatedWdPoStJob, WdPoStInput, WdPoStOutput},
 };
 use damocles_processor::{
-    Note, ProcessorError, Stage,
+    Note, Pool, ProcessorError, Stage,
     task::{Replica, WindowPost},
 };
 use damocles_types::{Commitment, Failure, PoStProof, SectorId};
@@ -21,6 +23,7 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
@@ -35,6 +38,16 @@ const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(3);
 /// So often a manager may refuse to hear the answer before it is given up.
 const MOST_REFUSALS: u32 = 5;
+
+/// A thread that proves.
+#[derive(Debug)]
+pub struct Prover {
+    pub manager: Manager,
+    pub pool: Pool,
+    pub attached: Arc<AttachedStores>,
+    pub control: Arc<Control>,
+    pub board: Arc<Board>,
+}
 
 /// A job under way.
 pub(super) struct Job<'a> {

@@ -4,33 +4,27 @@
 //! A pause takes effect between two jobs, and gives back one that waits for its turn; a proof that
 //! is computed is finished first, for a deadline waits for it.
 
-use super::{post_job::Job, thread::Over};
+use super::{
+    post_job::{Job, Prover},
+    thread::Over,
+};
 use crate::{
     config::{Sealing, ThreadPlan},
-    control::{Because, Control, Interrupt},
-    manager::{CallError, Manager, posts::Offered},
-    stores::AttachedStores,
-    view::{Board, Doing},
+    control::{Because, Interrupt},
+    manager::{CallError, posts::Offered},
+    view::Doing,
 };
 use damocles_api::wdpost::AllocatePoStSpec;
-use damocles_processor::{Pool, Stage};
+use damocles_processor::Stage;
 use damocles_types::{Failure, PoStProof, SectorSize};
-use std::{sync::Arc, time::Duration};
+use std::time::{Duration, Instant};
 
 /// So long a manager of ours is waited for at a time; a pause takes effect after that.
 const WAIT: Duration = Duration::from_secs(5);
+/// A manager that stops does not wait; it is not asked without a pause.
+const LEAST: Duration = Duration::from_millis(500);
 /// After a question that failed, no longer is waited than that.
 const LONGEST_REST: Duration = Duration::from_secs(10);
-
-/// A thread that proves.
-#[derive(Debug)]
-pub struct Prover {
-    pub manager: Manager,
-    pub pool: Pool,
-    pub attached: Arc<AttachedStores>,
-    pub control: Arc<Control>,
-    pub board: Arc<Board>,
-}
 
 /// Which jobs a thread takes: of the sizes it is allowed, by both of a size's names.
 fn spec(sealing: &Sealing) -> AllocatePoStSpec {
@@ -45,7 +39,7 @@ fn spec(sealing: &Sealing) -> AllocatePoStSpec {
 
 impl Prover {
     /// The life of a thread without a directory.
-    pub fn run(&self, index: usize, sealing: &Sealing) {
+    pub fn live(&self, index: usize, sealing: &Sealing) {
         let span = tracing::info_span!("thread", index);
         let _entered = span.enter();
         let mut said = None;
@@ -60,6 +54,7 @@ impl Prover {
             Some(Interrupt::Stop) => return Err(Over),
             Some(Interrupt::Pause) => return self.pause(),
         }
+        let asked = Instant::now();
         let offered = self.ready().and_then(|()| {
             self.board.idle("the manager has no WindowPoSt for it");
             let stores = self.attached.iter().map(|store| store.name.clone());
@@ -75,6 +70,7 @@ impl Prover {
                 }
                 match offered {
                     Offered::Job(job) => Job::of(self, *job).work(),
+                    Offered::None if asked.elapsed() < LEAST => self.rest(LEAST),
                     Offered::None => Ok(()),
                     Offered::AskAgain => self.rest(sealing.recover_interval),
                 }

@@ -32,7 +32,7 @@ fn threads_of_plans_of_another_version_wait_and_say_so() {
     };
     until("a sealer beside two that wait", || {
         waits(0, "no sector to give")
-            && waits(1, "a manager that lets workers prove")
+            && waits(1, "the manager has no WindowPoSt for it")
             && waits(2, "\"snapup\" is not in this version")
     });
     let shown = threads(&host);
@@ -51,11 +51,7 @@ fn threads_of_plans_of_another_version_wait_and_say_so() {
             .output()
             .unwrap();
         assert!(done.status.success(), "{done:?}");
-        let state = if command == "pause" {
-            "Paused"
-        } else {
-            "Waiting"
-        };
+        let state = if command == "pause" { "Paused" } else { "Idle" };
         until("its state", || {
             threads(&host)[1]["thread_state"]["state"] == state
         });
