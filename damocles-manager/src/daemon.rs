@@ -9,7 +9,7 @@
 
 use crate::{
     chain::{Chain, Facts, Head, HeadFollower, NodeChain},
-    cli::RunArgs,
+    cli::{self, RunArgs},
     commit::{self, Commit, PoolAggregator, ProofsVerifier},
     config::{self, CONFIG_FILE, Config},
     contact::Contact,
@@ -18,6 +18,7 @@ use crate::{
     messages::{self, Engine},
     pieces::Pieces,
     post::{self, PoolProver, Prover, WorkerProver},
+    proxy::{self, OtherManager},
     reload::{self, Reload},
     retention,
     roles::{Role, Roles},
@@ -126,6 +127,10 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         config.store_scans.clone(),
     )
     .map_err(|e| Fatal::new(Exit::Config, e))?;
+    if let Some(address) = &args.proxy {
+        let rpc = cli::another_manager(address, args.proxy_token.as_deref(), proxy::LIMIT)?;
+        stores.ask_elsewhere(Arc::new(OtherManager::new(rpc, address)));
+    }
     if let Some(file) = wallet::exposed(&config.wallet) {
         tracing::warn!(
             file = %file.display(), hint = "chmod 600, and let it be the manager's user's",

@@ -28,4 +28,5 @@ pub mod rpc;
 pub mod state;
 pub mod upkeep;
 pub mod cli;
+pub mod proxy;
 pub mod daemon;

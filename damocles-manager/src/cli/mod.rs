@@ -36,7 +36,8 @@ use damocles_daemon::{
 };
 use damocles_processor::KernelChoice;
 pub use db::DbArgs;
-use std::path::PathBuf;
+use jsonrpsee::http_client::HttpClient;
+use std::{path::PathBuf, time::Duration};
 
 const ROOT_EXAMPLES: &str = "\
 First steps:
@@ -103,6 +104,7 @@ pub enum DaemonCommand {
 Examples:
   damocles-manager daemon run --poster
   damocles-manager daemon run --poster --worker-prover    workers prove, see [Common.Proving.WorkerProver]
+  damocles-manager daemon run --poster --proxy 10.0.0.1:1789 --roles post,messages,stores    only proves
   damocles-manager daemon run --listen 127.0.0.1:0        any free port; <home>/api tells which
   damocles-manager --home /srv/m1 daemon run --config-check")]
     Run(RunArgs),
@@ -122,6 +124,13 @@ pub struct RunArgs {
     /// Let workers prove (threads of `plan = "wdpost"`), and prove here what none of them does in time
     #[arg(long)]
     pub worker_prover: bool,
+    /// Ask another manager where sectors lie, as a host does that only proves; its address as for
+    /// `util --api`. Stores are this manager's own configuration
+    #[arg(long, value_name = "ADDRESS")]
+    pub proxy: Option<String>,
+    /// A token for that manager that may read
+    #[arg(long, env = "DAMOCLES_MANAGER_TOKEN", hide_env_values = true)]
+    pub proxy_token: Option<String>,
     /// What this manager does; of several that share a database each role is one's at a time, and
     /// the others stand by. `post` also needs --poster
     #[arg(
@@ -192,6 +201,25 @@ enum Sealer {
     /// How sectors are proven
     #[command(subcommand)]
     Proving(posts::Proving),
+}
+
+/// A client for another manager, in whatever form its address was given.
+///
+/// # Errors
+/// [`Exit::Usage`] for what is none.
+pub fn another_manager(
+    address: &str,
+    token: Option<&str>,
+    limit: Duration,
+) -> Result<HttpClient, Fatal> {
+    let url = client::url(address).ok_or_else(|| {
+        Fatal::new(
+            Exit::Usage,
+            format!("{address:?} is not an address of a manager"),
+        )
+        .hint("write for example --proxy 10.0.0.1:1789")
+    })?;
+    client::client(&url, token, None, limit)
 }
 
 /// Where the home is.
@@ -317,6 +345,7 @@ mod tests {
             "damocles-manager util worker wdpost remove 0a1b --json",
             "damocles-manager util worker wdpost remove-all --really-do-it",
             "damocles-manager daemon run --poster --worker-prover",
+            "damocles-manager daemon run --poster --proxy 10.0.0.1:1789 --proxy-token x",
             "damocles-manager util storage release-reserved 1000 7",
             "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Rooms around a scripted chain at height 1000 with miner t01000, and one persist store.
-pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
+pub(crate) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let disk = tempfile::tempdir().unwrap();
     let chain = Arc::new(ScriptChain::at(1000));
     chain.add_miner(1000);

@@ -259,9 +259,11 @@ impl Stores {
         replica: Replica,
         limit: Duration,
     ) -> Result<Result<Located, NotUsable>, StorageError> {
-        let location = match self.location(sector, replica).await? {
-            Some(location) => location,
-            None => match self.seek(sector, size, replica, limit).await? {
+        let location = match self.location(sector, replica).await {
+            Err(StorageError::Unreachable(away)) => return Ok(Err(away.into())),
+            Err(other) => return Err(other),
+            Ok(Some(location)) => location,
+            Ok(None) => match self.seek(sector, size, replica, limit).await? {
                 Sought::Found(location) => location,
                 Sought::Nowhere => return Ok(Err(NotUsable::Unknown)),
                 Sought::Perhaps(away) => return Ok(Err(away.into())),

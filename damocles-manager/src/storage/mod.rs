@@ -11,6 +11,7 @@
 mod attach;
 mod choose;
 mod disk;
+mod index;
 mod layout;
 mod listing;
 mod locate;
@@ -23,6 +24,7 @@ pub use crate::db::stores::{Location, Replica, Reservation};
 pub use attach::{ATTACH_META, Attached};
 pub use choose::Refusal;
 pub use disk::{Flaw, FlawKind, Space, Unreachable};
+pub use index::Index;
 pub use layout::STORE_MARK;
 pub use locate::{Located, NotUsable};
 pub use reserve::Reserve;
@@ -39,7 +41,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
@@ -126,6 +128,8 @@ struct Inner {
     /// Held for reading while a record is written that names a store which is there, and for
     /// writing from the look for such records to the replacement that goes by it.
     named: Arc<RwLock<()>>,
+    /// Another manager that knows where sectors lie.
+    elsewhere: OnceLock<Arc<dyn Index>>,
 }
 
 fn no_name_twice(policies: &[StorePolicy]) -> Result<(), StorageError> {
@@ -248,6 +252,7 @@ impl Stores {
             chance: Mutex::new(chance),
             reserving: tokio::sync::Mutex::default(),
             named: Arc::default(),
+            elsewhere: OnceLock::new(),
         };
         Ok(Self(Arc::new(inner), db))
     }
@@ -279,16 +284,18 @@ impl Stores {
         Ok(self.1.call(verb).await?)
     }
 
-    /// The stores that a replica lies in, by the index.
+    /// The stores that a replica lies in, by the index: this manager's, or that of another one.
     ///
     /// # Errors
-    /// A failing database.
+    /// A failing database; [`StorageError::Unreachable`] when the other one does not answer, and did
+    /// not say before.
     pub async fn location(
         &self,
         sector: SectorId,
         replica: Replica,
     ) -> Result<Option<Location>, StorageError> {
-        self.db(move |db| db.location(sector, replica)).await
+        let known = self.db(move |db| db.location(sector, replica)).await?;
+        self.told(sector, replica, known).await
     }
 
     /// Notes where replicas lie, if those stores are still there.
