@@ -11,7 +11,7 @@ use crate::{
     chain::{Chain, Facts, Head, HeadFollower, NodeChain},
     cli::{self, RunArgs},
     commit::{self, Commit, PoolAggregator, ProofsVerifier},
-    config::{self, CONFIG_FILE, Config},
+    config::{self, CONFIG_FILE, Config, ExtProvers},
     contact::Contact,
     deals::Deals,
     jobs::Jobs,
@@ -71,6 +71,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     });
     let path = conf_dir.join(CONFIG_FILE);
     let config = config::check_file(&path)?;
+    let programs = ext_provers(&conf_dir, args.ext_prover)?;
     if args.config_check {
         show(&path, &config);
         println!("# home {}, listening on {}", home.display(), args.listen);
@@ -79,6 +80,9 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(version = build::version(), home = %home.display(), config = %path.display(), "starting");
     for line in config.warnings() {
         tracing::warn!("{line}");
+    }
+    for line in &programs.notices {
+        tracing::warn!("{}: {line}", config::EXT_PROVER_FILE);
     }
     if config.left_to_messager {
         return Err(Fatal::new(
@@ -192,7 +196,13 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             head: head.clone(),
             messages: messages.clone(),
             stores: stores.clone(),
-            prover: prover(&config, args.worker_prover.then_some(&jobs), &head).await?,
+            prover: prover(
+                &config,
+                programs,
+                args.worker_prover.then_some(&jobs),
+                &head,
+            )
+            .await?,
             proving: config.proving.clone(),
             by: roles.holder().to_owned(),
         })
@@ -370,14 +380,27 @@ async fn pool(
     })?)
 }
 
+/// The programs that prove, where they are wanted.
+fn ext_provers(conf_dir: &Path, wanted: bool) -> Result<ExtProvers, Fatal> {
+    match wanted {
+        true => config::ext_provers(&conf_dir.join(config::EXT_PROVER_FILE)),
+        false => Ok(ExtProvers::default()),
+    }
+}
+
 /// Who proves WindowPoSts and reads sectors for them; tries have children of their own. `jobs`:
-/// workers prove, and children what workers do not.
+/// workers prove, and children what workers do not; `programs`: which children.
 async fn prover(
     config: &Config,
+    programs: ExtProvers,
     jobs: Option<&Jobs>,
     head: &watch::Receiver<Option<Head>>,
 ) -> anyhow::Result<Arc<dyn Prover>> {
-    let processors = Processors::by_kernel(Stage::WindowPost, config.proving.kernel);
+    let mut processors = Processors::by_kernel(Stage::WindowPost, config.proving.kernel);
+    if !programs.window.is_empty() {
+        let stage = processors.stages.entry(Stage::WindowPost).or_default();
+        stage.children = programs.window;
+    }
     let tries = starter(&[Stage::WindowPost], processors.clone())?;
     let pool = pool(
         "prover",

@@ -65,7 +65,7 @@ impl Index for OtherManager {
         match asked {
             Ok(found) => {
                 self.answers(None);
-                Ok(found.found.then(|| Location {
+                Ok(found.found.then_some(Location {
                     sector,
                     replica,
                     sealed: found.instance.sealed_file,
@@ -101,7 +101,10 @@ mod tests {
             sealed: "persist".into(),
             cache: "persist".into(),
         };
-        rooms.db.put_locations(&[location.clone()]).unwrap();
+        rooms
+            .db
+            .put_locations(std::slice::from_ref(&location))
+            .unwrap();
         let mut module = RpcModule::new(());
         module.merge(SealerCliServer::into_rpc(rooms)).unwrap();
         let server = Server::builder().build("127.0.0.1:0").await.unwrap();

@@ -124,6 +124,9 @@ pub struct RunArgs {
     /// Let workers prove (threads of `plan = "wdpost"`), and prove here what none of them does in time
     #[arg(long)]
     pub worker_prover: bool,
+    /// Prove with the programs of `ext-prover.cfg` beside the configuration file
+    #[arg(long)]
+    pub ext_prover: bool,
     /// Ask another manager where sectors lie, as a host does that only proves; its address as for
     /// `util --api`. Stores are this manager's own configuration
     #[arg(long, value_name = "ADDRESS")]
@@ -345,6 +348,7 @@ mod tests {
             "damocles-manager util worker wdpost remove 0a1b --json",
             "damocles-manager util worker wdpost remove-all --really-do-it",
             "damocles-manager daemon run --poster --worker-prover",
+            "damocles-manager daemon run --poster --ext-prover",
             "damocles-manager daemon run --poster --proxy 10.0.0.1:1789 --proxy-token x",
             "damocles-manager util storage release-reserved 1000 7",
             "damocles-manager util storage accept hdd1",

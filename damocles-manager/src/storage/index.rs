@@ -2,23 +2,9 @@
 //! seals, and so does not know where sectors lie. What it was told is remembered, and holds while
 //! the other one does not answer.
 
-use crate::storage::{Location, Replica, StorageError, Stores, disk::Unreachable};
-use async_trait::async_trait;
+use crate::storage::{Index, Location, Replica, StorageError, Stores, disk::Unreachable};
 use damocles_types::SectorId;
-use std::{fmt, sync::Arc};
-
-/// Where another manager has replicas.
-#[async_trait]
-pub trait Index: fmt::Debug + Send + Sync + 'static {
-    /// The stores that a replica lies in; none: it does not know it.
-    ///
-    /// # Errors
-    /// It does not answer; why.
-    async fn find(&self, sector: SectorId, replica: Replica) -> Result<Option<Location>, String>;
-
-    /// Who it is.
-    fn address(&self) -> &str;
-}
+use std::sync::Arc;
 
 impl Stores {
     /// From now on another manager is asked where a replica lies. Once.
@@ -27,13 +13,17 @@ impl Stores {
         let _ = self.0.elsewhere.set(index);
     }
 
-    /// What another manager says of a replica, if one is to be asked; else what is `known` here.
-    pub(super) async fn told(
+    /// The stores that a replica lies in, by the index: this manager's, or that of another one.
+    ///
+    /// # Errors
+    /// A failing database; [`StorageError::Unreachable`] when the other one does not answer, and did
+    /// not say before.
+    pub async fn location(
         &self,
         sector: SectorId,
         replica: Replica,
-        known: Option<Location>,
     ) -> Result<Option<Location>, StorageError> {
+        let known = self.db(move |db| db.location(sector, replica)).await?;
         let Some(index) = self.0.elsewhere.get() else {
             return Ok(known);
         };
@@ -65,6 +55,7 @@ impl Stores {
 mod tests {
     use super::*;
     use crate::storage::tests::{House, SIZE, sector};
+    use async_trait::async_trait;
     use parking_lot::Mutex;
     use std::time::Duration;
 

@@ -24,7 +24,6 @@ pub use crate::db::stores::{Location, Replica, Reservation};
 pub use attach::{ATTACH_META, Attached};
 pub use choose::Refusal;
 pub use disk::{Flaw, FlawKind, Space, Unreachable};
-pub use index::Index;
 pub use layout::STORE_MARK;
 pub use locate::{Located, NotUsable};
 pub use reserve::Reserve;
@@ -33,6 +32,7 @@ use crate::{
     db::{Db, DbError},
     policy::StorePolicy,
 };
+use async_trait::async_trait;
 use damocles_api::store::StoreBasicInfo;
 use damocles_types::SectorId;
 use disk::Disk;
@@ -40,11 +40,25 @@ use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Instant,
 };
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+
+/// Where another manager has replicas.
+#[async_trait]
+pub trait Index: fmt::Debug + Send + Sync + 'static {
+    /// The stores that a replica lies in; none: it does not know it.
+    ///
+    /// # Errors
+    /// It does not answer; why.
+    async fn find(&self, sector: SectorId, replica: Replica) -> Result<Option<Location>, String>;
+
+    /// Who it is.
+    fn address(&self) -> &str;
+}
 
 /// Why something about stores could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -282,20 +296,6 @@ impl Stores {
         verb: impl FnOnce(&Db) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StorageError> {
         Ok(self.1.call(verb).await?)
-    }
-
-    /// The stores that a replica lies in, by the index: this manager's, or that of another one.
-    ///
-    /// # Errors
-    /// A failing database; [`StorageError::Unreachable`] when the other one does not answer, and did
-    /// not say before.
-    pub async fn location(
-        &self,
-        sector: SectorId,
-        replica: Replica,
-    ) -> Result<Option<Location>, StorageError> {
-        let known = self.db(move |db| db.location(sector, replica)).await?;
-        self.told(sector, replica, known).await
     }
 
     /// Notes where replicas lie, if those stores are still there.

@@ -1,12 +1,13 @@
 //! Workers prove: the one that is at a WindowPoSt is killed in the middle, another one takes over,
-//! and the deadline is met by one message.
+//! and the deadline is met by one message. And a manager that only proves, by a program of its own
+//! and for another one that seals.
 
 use crate::{mounts, road::SOON};
 use anyhow::{Context, Result, ensure};
-use damocles_api::{damocles::DamoclesClient, wdpost::WdPoStClient};
+use damocles_api::{damocles::DamoclesClient, sealer_cli::SealerCliClient, wdpost::WdPoStClient};
 use damocles_e2e::{
     house::{Files, House, MINER, Role, manager_at},
-    process,
+    process, rpc,
     scenario::{Gate, scenario},
 };
 use damocles_types::SectorId;
@@ -70,6 +71,79 @@ fn a_killed_workers_windowpost_is_proven_by_another_in_the_same_window() {
         second.stop(Duration::from_secs(30))?;
         Ok(())
     });
+}
+
+#[test]
+fn a_manager_that_only_proves_asks_the_one_that_seals() {
+    let limit = Duration::from_secs(600);
+    scenario("proxy", Files::posters(), 0, limit, async |house| {
+        let opens = chain(house).await?;
+        // the one that seals, and has found what lies in the store
+        house.manager_with(&["--roles", "rpc,commit,messages,stores"]);
+        house.start_manager().await?;
+        let manager = house.manager()?;
+        for number in 0..SECTORS {
+            let sector = SectorId::new(MINER, number);
+            let found = house.until("the sealing manager's index", SOON, async || {
+                let kind = "normal".to_owned();
+                let found = manager.typed().sector_indexer_find(kind, sector).await?;
+                Ok(found.found.then_some(()))
+            });
+            found.await?;
+        }
+        let mut poster = start_poster(house)?;
+        let node = house.node()?;
+        let landed = house.until("a WindowPoSt on chain", SOON, async || {
+            let sent = node.all_messages(MINER, SUBMIT).await?;
+            Ok((!sent.is_empty()).then_some(sent))
+        });
+        let sent = landed.await?;
+        ensure!(
+            sent.len() == 1 && sent[0].exit_code == 0 && sent[0].epoch >= opens,
+            "one message in its window: {sent:#?}"
+        );
+        let proven = node.posts(MINER).await?;
+        ensure!(
+            proven.len() == 1 && proven[0].sectors.len() as u64 == SECTORS,
+            "with every sector: {proven:#?}"
+        );
+        let page = rpc::get(&house.manager_address()?, "/metrics").await?.1;
+        let asked = page.lines().find(|line| {
+            line.contains("duration_ms_count") && line.contains("Venus.SectorIndexerFind")
+        });
+        let asked = asked.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        ensure!(
+            asked.is_some_and(|asked| asked > SECTORS),
+            "the poster asked as well: {asked:?}"
+        );
+        poster.stop(Duration::from_secs(30))?;
+        Ok(())
+    });
+}
+
+/// A manager with a home of its own that proves by a program, and asks where sectors lie.
+fn start_poster(house: &House) -> Result<process::Daemon> {
+    let home = house.path("poster");
+    let init = manager_at(&home)?.args(["daemon", "init"]).output()?;
+    ensure!(init.status.success(), "{init:?}");
+    let sealing = fs::read_to_string(house.path("manager/sector-manager.cfg"))?;
+    let ours: Vec<_> = sealing
+        .lines()
+        .filter(|l| !l.contains("damocles.attach"))
+        .collect();
+    fs::write(home.join("sector-manager.cfg"), ours.join("\n"))?;
+    let prover = process::program(Role::Worker.program())?;
+    let programs = format!(
+        "[[WdPost]]\nBin = {:?}\nArgs = [\"processor\", \"window_post\"]\nReadyTimeoutSecs = 60\n",
+        prover.display().to_string()
+    );
+    fs::write(home.join("ext-prover.cfg"), programs)?;
+    let mut command = manager_at(&home)?;
+    command
+        .args(["daemon", "run", "--listen", "127.0.0.1:0", "--poster"])
+        .args(["--ext-prover", "--roles", "post,messages,stores"])
+        .args(["--proxy", &house.manager_address()?]);
+    house.start_beside("poster", command)
 }
 
 /// A chain whose miner has sectors in a store, shortly before their window; when that opens.
