@@ -9,15 +9,17 @@
 
 use crate::{
     actor::Actors,
-    chain::{Chain, Facts, HeadFollower, NodeChain},
-    cli::RunArgs,
+    chain::{Chain, Facts, Head, HeadFollower, NodeChain},
+    cli::{self, RunArgs},
     commit::{self, Commit, PoolAggregator, ProofsVerifier},
-    config::{self, CONFIG_FILE, Config},
+    config::{self, CONFIG_FILE, Config, ExtProvers},
     contact::Contact,
     deals::Deals,
+    jobs::Jobs,
     messages::{self, Engine},
     pieces::Pieces,
-    post::{self, PoolProver},
+    post::{self, PoolProver, Prover, WorkerProver},
+    proxy::{self, OtherManager},
     reload::{self, Reload},
     retention,
     roles::{Role, Roles},
@@ -54,6 +56,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// Threads of the runtime on which callers are answered.
 const RPC_THREADS: usize = 4;
@@ -70,6 +73,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     });
     let path = conf_dir.join(CONFIG_FILE);
     let config = config::check_file(&path)?;
+    let programs = ext_provers(&conf_dir, args.ext_prover)?;
     if args.config_check {
         show(&path, &config);
         println!("# home {}, listening on {}", home.display(), args.listen);
@@ -78,6 +82,9 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(version = build::version(), home = %home.display(), config = %path.display(), "starting");
     for line in config.warnings() {
         tracing::warn!("{line}");
+    }
+    for line in &programs.notices {
+        tracing::warn!("{}: {line}", config::EXT_PROVER_FILE);
     }
     if config.left_to_messager {
         return Err(Fatal::new(
@@ -126,6 +133,10 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         config.store_scans.clone(),
     )
     .map_err(|e| Fatal::new(Exit::Config, e))?;
+    if let Some(address) = &args.proxy {
+        let rpc = cli::another_manager(address, args.proxy_token.as_deref(), proxy::LIMIT)?;
+        stores.ask_elsewhere(Arc::new(OtherManager::new(rpc, address)));
+    }
     if let Some(file) = wallet::exposed(&config.wallet) {
         tracing::warn!(
             file = %file.display(), hint = "chmod 600, and let it be the manager's user's",
@@ -169,6 +180,16 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             db: db.clone(),
         },
     );
+    let jobs = Jobs::new(
+        db.clone(),
+        head.clone(),
+        config.proving.workers,
+        args.worker_prover,
+        stop.clone(),
+    );
+    if args.worker_prover {
+        services.spawn("window post jobs", jobs.clone().sweep());
+    }
     let poster = args.poster && roles.has(Role::Post);
     let parts = if poster {
         Some(post::Parts {
@@ -177,7 +198,13 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             head: head.clone(),
             messages: messages.clone(),
             stores: stores.clone(),
-            prover: Arc::new(prover(config.proving.kernel).await?),
+            prover: prover(
+                &config,
+                programs,
+                args.worker_prover.then_some(&jobs),
+                &head,
+            )
+            .await?,
             proving: config.proving.clone(),
             by: roles.holder().to_owned(),
         })
@@ -221,6 +248,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             parts: parts.clone(),
         },
         actors: Actors::new(chain.clone(), served.clone(), messages.clone()),
+        jobs,
         reload: reload.clone(),
         counts: Counts::register(&metrics),
     };
@@ -377,16 +405,43 @@ async fn pool(
     })?)
 }
 
-/// Who proves WindowPoSts and reads sectors for them; tries have children of their own.
-async fn prover(kernel: KernelChoice) -> anyhow::Result<PoolProver> {
-    let processors = Processors::by_kernel(Stage::WindowPost, kernel);
+/// The programs that prove, where they are wanted.
+fn ext_provers(conf_dir: &Path, wanted: bool) -> Result<ExtProvers, Fatal> {
+    match wanted {
+        true => config::ext_provers(&conf_dir.join(config::EXT_PROVER_FILE)),
+        false => Ok(ExtProvers::default()),
+    }
+}
+
+/// Who proves WindowPoSts and reads sectors for them; tries have children of their own. `jobs`:
+/// workers prove, and children what workers do not; `programs`: which children.
+async fn prover(
+    config: &Config,
+    programs: ExtProvers,
+    jobs: Option<&Jobs>,
+    head: &watch::Receiver<Option<Head>>,
+) -> anyhow::Result<Arc<dyn Prover>> {
+    let mut processors = Processors::by_kernel(Stage::WindowPost, config.proving.kernel);
+    if !programs.window.is_empty() {
+        let stage = processors.stages.entry(Stage::WindowPost).or_default();
+        stage.children = programs.window;
+    }
     let tries = starter(&[Stage::WindowPost], processors.clone())?;
     let pool = pool(
         "prover",
         &[Stage::WindowPost, Stage::ReadSectors],
         processors,
     );
-    Ok(PoolProver::new(pool.await?, tries))
+    let here: Arc<dyn Prover> = Arc::new(PoolProver::new(pool.await?, tries));
+    Ok(match jobs {
+        Some(jobs) => Arc::new(WorkerProver::new(
+            jobs.clone(),
+            here,
+            head.clone(),
+            config.proving.clone(),
+        )),
+        None => here,
+    })
 }
 
 /// Who proves for blocks: children of their own, that wait for no WindowPoSt.

@@ -198,6 +198,31 @@ pub struct ProvingPolicy {
     pub single_check_timeout: Duration,
     pub partition_check_timeout: Duration,
     pub kernel: KernelChoice,
+    pub workers: WorkerProverPolicy,
+}
+
+/// WindowPoSts that workers prove (`[Common.Proving.WorkerProver]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerProverPolicy {
+    /// Attempts that fail before no other worker is given a job.
+    pub max_tries: u32,
+    /// A worker that says nothing for so long has a job no more.
+    pub heartbeat_timeout: Duration,
+    /// Jobs that are over are forgotten so long after they were begun.
+    pub job_lifetime: Duration,
+    /// What no worker proves in time is proven by a child as well.
+    pub here_too: bool,
+}
+
+impl Default for WorkerProverPolicy {
+    fn default() -> Self {
+        Self {
+            max_tries: 2,
+            heartbeat_timeout: Duration::from_secs(15),
+            job_lifetime: Duration::from_secs(25 * 3600),
+            here_too: true,
+        }
+    }
 }
 
 impl Default for ProvingPolicy {
@@ -207,6 +232,7 @@ impl Default for ProvingPolicy {
             single_check_timeout: Duration::from_secs(600),
             partition_check_timeout: Duration::from_secs(1200),
             kernel: KernelChoice::Auto,
+            workers: WorkerProverPolicy::default(),
         }
     }
 }

@@ -75,6 +75,27 @@ fn a_missing_file_points_to_init_which_overwrites_nothing() {
 }
 
 #[test]
+fn programs_that_prove_are_checked_before_anything_is_started() {
+    let home = Home::good(NOWHERE, 1000);
+    let run = || {
+        home.run(&[
+            "daemon",
+            "run",
+            "--poster",
+            "--ext-prover",
+            "--config-check",
+        ])
+    };
+    refused(verdict(&run()), 3, "there is no", "[[WdPost]]");
+    let file = home.path().join("ext-prover.cfg");
+    fs::write(&file, "[[WdPost]]\nConcurent = 2\n").unwrap();
+    let said = verdict(&run());
+    refused(said, 3, "did you mean \"Concurrent\"?", "");
+    fs::write(&file, "[[WdPost]]\n").unwrap();
+    assert!(run().status.success());
+}
+
+#[test]
 fn a_good_file_is_shown_and_nothing_is_started() {
     let home = Home::good("aaa.bbb.ccc:/ip4/127.0.0.1/tcp/9/http", 1000);
     let output = home.run(&["daemon", "run", "--config-check"]);

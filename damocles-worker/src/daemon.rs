@@ -2,7 +2,9 @@
 //! worker is made of, in the order in which it comes up.
 
 use crate::{
-    config::{self, Attached, Config, Loaded, MainFile, Profile, ThreadConfig, WantedProfile},
+    config::{
+        self, Attached, Config, Loaded, MainFile, Profile, ThreadConfig, ThreadPlan, WantedProfile,
+    },
     control::Control,
     disks::Disks,
     figures::Figures,
@@ -19,7 +21,7 @@ use crate::{
     resources,
     rpc::{self, Seat, WorkerRpc},
     stores::{AttachedStores, StoreError, look},
-    threads::{Engine, Reporter, Reports, drain::Drain, run_placeless},
+    threads::{Engine, Prover, Reporter, Reports, drain::Drain},
     view::{Board, Doing},
 };
 use damocles_daemon::{
@@ -40,7 +42,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// Stages of the plans that this version has.
+/// Stages of the plans that seal.
 const STAGES: [Stage; 8] = [
     Stage::AddPieces,
     Stage::TreeD,
@@ -422,14 +424,26 @@ fn programs(config: &Config) -> std::io::Result<Programs> {
     })
 }
 
+/// The stages that a worker of this configuration may need.
+fn stages(config: &Config) -> Vec<Stage> {
+    let placed = config.threads.iter().map(|thread| thread.settings.plan);
+    let mut plans = placed.chain(config.placeless.iter().map(|thread| thread.plan));
+    let configured = &config.processors.stages;
+    let proves = plans.any(ThreadPlan::proves) || configured.contains_key(&Stage::WindowPost);
+    let mut stages = STAGES.to_vec();
+    stages.extend(proves.then_some(Stage::WindowPost));
+    stages
+}
+
 /// Starts the children; each may take its time. None: a stop came first, and those that were
 /// begun have ended again.
 async fn start_pool(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Pool>> {
     let processors = config.processors.clone();
+    let stages = stages(config);
     let options = StartOptions::own_executable()?;
     let unwanted = options.stop.clone();
     let mut starting =
-        tokio::task::spawn_blocking(move || Pool::start(&STAGES, &processors, &options));
+        tokio::task::spawn_blocking(move || Pool::start(&stages, &processors, &options));
     let started = tokio::select! {
         started = &mut starting => started?,
         () = stop.cancelled() => {
@@ -494,11 +508,18 @@ impl Sealing {
                 continue;
             };
             let (thread, held) = (thread.clone(), ended.clone());
+            let prover = Prover {
+                manager: manager.for_another(&identity.name)?,
+                pool: self.world.pool.clone(),
+                attached: Arc::clone(&self.world.attached),
+                control,
+                board,
+            };
             std::thread::Builder::new()
                 .name(format!("sealing-{}", thread.index))
                 .spawn(move || {
                     let _held = held;
-                    run_placeless(&thread, &control, &board);
+                    prover.live(thread.index, &thread.sealing);
                 })?;
         }
         for thread in &self.config.threads {

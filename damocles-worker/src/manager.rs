@@ -2,6 +2,8 @@
 //! has a time-out and ends at once when the worker stops. What an error means for a sector is
 //! said here, once.
 
+pub mod posts;
+
 pub use crate::connection::Connection;
 
 use crate::{

@@ -19,6 +19,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// What a thread works at that has no sector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// As the manager calls it.
+    pub id: String,
+    /// The words of upstream's workers.
+    pub state: &'static str,
+    pub stage: &'static str,
+}
+
 /// What a thread is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doing {
@@ -38,6 +48,7 @@ struct Inner {
     /// In words: the thread's, or that of its sector.
     plan: String,
     sector: Option<SectorId>,
+    task: Option<Task>,
     state: Option<State>,
     document: Option<Document>,
     doing: Doing,
@@ -50,6 +61,28 @@ struct Inner {
     idle_reason: Option<String>,
     last_error: Option<Failure>,
     meta: Option<MetaDb>,
+}
+
+impl Inner {
+    fn has_work(&self) -> bool {
+        self.sector.is_some() || self.task.is_some()
+    }
+
+    fn job_id(&self) -> Option<String> {
+        let task = || self.task.as_ref().map(|task| task.id.clone());
+        self.sector.map(|s| s.to_string()).or_else(task)
+    }
+
+    fn job_state(&self) -> String {
+        let task = || self.task.as_ref().map(|task| task.state.to_owned());
+        let state = self.state.map(|s| s.to_string());
+        state.or_else(task).unwrap_or_default()
+    }
+
+    fn job_stage(&self) -> Option<String> {
+        let task = || self.task.as_ref().map(|task| task.stage.to_owned());
+        self.state.map(|s| stage_label(s).to_owned()).or_else(task)
+    }
 }
 
 /// The board of one thread.
@@ -68,6 +101,7 @@ impl Board {
             inner: Mutex::new(Inner {
                 plan: plan.to_string(),
                 sector: None,
+                task: None,
                 state: None,
                 document: None,
                 doing: Doing::Idle,
@@ -132,12 +166,20 @@ impl Board {
         let mut inner = self.inner.lock();
         inner.plan = document.map_or_else(|| plan.to_string(), |d| d.plan.to_string());
         inner.sector = document.map(Document::sector);
+        inner.task = None;
         let state = document.map(|d| d.state);
         if inner.state != state {
             inner.waits = None;
         }
         inner.state = state;
         inner.document = document.cloned();
+    }
+
+    /// What it works at that is no sector. Another one begins by being asked for.
+    pub fn job(&self, plan: ThreadPlan, task: Option<Task>) {
+        let mut inner = self.inner.lock();
+        (inner.sector, inner.state, inner.document) = (None, None, None);
+        (inner.plan, inner.task) = (plan.to_string(), task);
     }
 
     /// The process that computes for it, if one does.
@@ -220,11 +262,11 @@ impl Board {
         ThreadInfo {
             location: self.location(),
             plan: inner.plan.clone(),
-            job_id: inner.sector.map(|s| s.to_string()),
+            job_id: inner.job_id(),
             index: self.index as u64,
             thread_state,
-            job_state: inner.state.map(|s| s.to_string()).unwrap_or_default(),
-            job_stage: inner.state.map(|s| stage_label(s).to_owned()),
+            job_state: inner.job_state(),
+            job_stage: inner.job_stage(),
             last_error: inner.last_error.as_ref().map(ToString::to_string),
             waiting_for,
             hint: inner.last_error.as_ref().and_then(|f| f.hint.clone()),
@@ -252,13 +294,13 @@ pub fn summary<'a>(boards: impl IntoIterator<Item = &'a Board>) -> WorkerSummary
         let inner = board.inner.lock();
         sum.threads += 1;
         sum.errors += u32::from(inner.last_error.is_some());
-        let class = match (&inner.doing, inner.sector) {
+        let class = match (&inner.doing, inner.has_work()) {
             (Doing::Paused, _) => &mut sum.paused,
             (Doing::Waiting(_) | Doing::Standing(_), _) => &mut sum.waiting,
-            (Doing::Idle | Doing::Running(_), None) => &mut sum.empty,
+            (Doing::Idle | Doing::Running(_), false) => &mut sum.empty,
             // with a sector, and nothing of it runs: it waits for its turn
-            (Doing::Idle, Some(_)) => &mut sum.waiting,
-            (Doing::Running(_), Some(_)) => &mut sum.running,
+            (Doing::Idle, true) => &mut sum.waiting,
+            (Doing::Running(_), true) => &mut sum.running,
         };
         *class += 1;
     }

@@ -16,6 +16,8 @@ pub mod workers;
 pub mod post;
 pub mod blocks;
 pub mod proving;
+pub mod wdpost;
+pub mod attempts;
 pub mod sealer;
 pub mod sealer_cli;
 pub mod worker;

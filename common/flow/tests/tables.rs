@@ -5,6 +5,7 @@ use damocles_flow::{
     Ev, Finding, PlanName, State,
     block::{BlockEvent, BlockFlow, BlockState},
     deal::{DealEvent, DealFlow, DealState},
+    job::{JobEvent, JobFlow, JobState},
     message::{MessageEvent, MessageFlow, MessageState},
     post::{PostEvent, PostFlow, PostState},
     recovery::{RecoveryEvent, RecoveryFlow, RecoveryState},
@@ -43,6 +44,7 @@ fn tables_are_sound() {
         MessageState::Rejected,
     ]);
     sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);
+    sound::<JobFlow>(&[JobState::Over]);
     sound::<DealFlow>(&[DealState::Cancelled, DealState::Expired]);
     sound::<RecoveryFlow>(&[
         RecoveryState::Landed,
@@ -77,6 +79,12 @@ fn every_event_is_used_somewhere() {
         .map(|(e, _)| *e)
         .collect();
     assert_eq!(posts, PostEvent::iter().collect());
+    let jobs: BTreeSet<_> = JobFlow::reachable()
+        .iter()
+        .flat_map(|s| JobFlow::edges(*s))
+        .map(|(e, _)| *e)
+        .collect();
+    assert_eq!(jobs, JobEvent::iter().collect());
     let deals: BTreeSet<_> = DealFlow::reachable()
         .iter()
         .flat_map(|s| DealFlow::edges(*s))
@@ -236,6 +244,8 @@ fn names_on_the_wire_are_frozen() {
             "Expired"
         ]
     );
+    let jobs: Vec<_> = JobState::iter().map(|s| s.to_string()).collect();
+    assert_eq!(jobs, ["Ready", "Running", "Finished", "Failed", "Over"]);
     let deals: Vec<_> = DealState::iter().map(|s| s.to_string()).collect();
     assert_eq!(
         deals,
@@ -298,6 +308,15 @@ fn documents_agree_with_the_tables() {
             "One record per miner, opening of a deadline, and batch of partitions that one message proves. Every step is \
              stored before the next one begins, so that a restart in the middle of a window goes on where it was.",
             PostState::sentence,
+        ),
+    );
+    document_agrees(
+        "job.md",
+        &render::<JobFlow>(
+            "A WindowPoSt that a worker proves",
+            "One record for everything that a proof covers, where workers prove. It is stored before anybody is told of \
+             it, so that a restart of the manager or of a worker goes on where it was.",
+            JobState::sentence,
         ),
     );
     document_agrees(

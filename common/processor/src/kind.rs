@@ -71,6 +71,12 @@ impl Stage {
         }
     }
 
+    /// Whether a deadline of the chain waits for it: where it wants the same locks as other stages,
+    /// it goes before them.
+    pub const fn is_urgent(self) -> bool {
+        matches!(self, Self::WindowPost | Self::WinningPost)
+    }
+
     /// The first line that a child of this stage prints when it can take work.
     pub fn ready_line(self) -> String {
         ready_line(self.name())

@@ -200,8 +200,9 @@ section! {
         /// Directory on a fast local disk, made by `damocles-worker store sealing-init -l DIR`: where it is missing,
         /// its disk may be missing, and the thread waits for it. Required.
         "location" location: Option<PathBuf> = None;
-        /// What it does: `sealer` when left out. A thread of another plan (snapup, rebuild, unseal, wdpost, niporep) waits until
-        /// a version of the worker has it, and says so. (wdpost needs no location.)
+        /// What it does: `sealer` when left out. One of `wdpost` proves WindowPoSts for a manager that runs with `--worker-prover`,
+        /// of sectors in the `[[attached]]` stores, and needs no location. A thread of another plan (snapup, rebuild, unseal, niporep)
+        /// waits until a version of the worker has it, and says so.
         "plan" plan: Option<String> = None;
         /// New: these threads come after the profile's, and not in their place.
         "extend" extend: bool = false;

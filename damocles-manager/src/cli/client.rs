@@ -156,7 +156,7 @@ pub(super) fn client(
 }
 
 /// The RPC address in whatever form it was given.
-fn url(address: &str) -> Option<String> {
+pub(super) fn url(address: &str) -> Option<String> {
     let encrypted = ["https://", "wss://"]
         .iter()
         .any(|s| address.starts_with(s))

@@ -22,6 +22,7 @@ mod show;
 mod storage;
 mod wallet;
 mod wallet_password;
+mod wdpost;
 mod workers;
 
 use crate::roles::Role;
@@ -37,7 +38,8 @@ use damocles_daemon::{
 };
 use damocles_processor::KernelChoice;
 pub use db::DbArgs;
-use std::path::PathBuf;
+use jsonrpsee::http_client::HttpClient;
+use std::{path::PathBuf, time::Duration};
 
 const ROOT_EXAMPLES: &str = "\
 First steps:
@@ -104,6 +106,8 @@ pub enum DaemonCommand {
 Examples:
   damocles-manager daemon run --poster
   damocles-manager daemon run --poster --miner            make blocks, too
+  damocles-manager daemon run --poster --worker-prover    workers prove, see [Common.Proving.WorkerProver]
+  damocles-manager daemon run --poster --proxy 10.0.0.1:1789 --roles post,messages,stores    only proves
   damocles-manager daemon run --listen 127.0.0.1:0        any free port; <home>/api tells which
   damocles-manager --home /srv/m1 daemon run --config-check")]
     Run(RunArgs),
@@ -123,6 +127,19 @@ pub struct RunArgs {
     /// Make the blocks that the miners win (WinningPoSt)
     #[arg(long)]
     pub miner: bool,
+    /// Let workers prove (threads of `plan = "wdpost"`), and prove here what none of them does in time
+    #[arg(long)]
+    pub worker_prover: bool,
+    /// Prove with the programs of `ext-prover.cfg` beside the configuration file
+    #[arg(long)]
+    pub ext_prover: bool,
+    /// Ask another manager where sectors lie, as a host does that only proves; its address as for
+    /// `util --api`. Stores are this manager's own configuration
+    #[arg(long, value_name = "ADDRESS")]
+    pub proxy: Option<String>,
+    /// A token for that manager that may read
+    #[arg(long, env = "DAMOCLES_MANAGER_TOKEN", hide_env_values = true)]
+    pub proxy_token: Option<String>,
     /// What this manager does; of several that share a database each role is one's at a time, and
     /// the others stand by. `post` also needs --poster, `winning` --miner
     #[arg(
@@ -195,6 +212,25 @@ enum Sealer {
     Proving(posts::Proving),
     /// A miner's actor: who may act for it, its money, and orders to it
     Actor(actors::ActorArgs),
+}
+
+/// A client for another manager, in whatever form its address was given.
+///
+/// # Errors
+/// [`Exit::Usage`] for what is none.
+pub fn another_manager(
+    address: &str,
+    token: Option<&str>,
+    limit: Duration,
+) -> Result<HttpClient, Fatal> {
+    let url = client::url(address).ok_or_else(|| {
+        Fatal::new(
+            Exit::Usage,
+            format!("{address:?} is not an address of a manager"),
+        )
+        .hint("write for example --proxy 10.0.0.1:1789")
+    })?;
+    client::client(&url, token, None, limit)
 }
 
 /// Where the home is.
@@ -333,6 +369,13 @@ mod tests {
             "damocles-manager util profile assign w1 --none",
             "damocles-manager daemon run --roles rpc,post --poster",
             "damocles-manager util worker remove w1 --json",
+            "damocles-manager util worker wdpost list --all --detail --json",
+            "damocles-manager util worker wdpost reset 0a1b 2c3d --json",
+            "damocles-manager util worker wdpost remove 0a1b --json",
+            "damocles-manager util worker wdpost remove-all --really-do-it",
+            "damocles-manager daemon run --poster --worker-prover",
+            "damocles-manager daemon run --poster --ext-prover",
+            "damocles-manager daemon run --poster --proxy 10.0.0.1:1789 --proxy-token x",
             "damocles-manager util storage release-reserved 1000 7",
             "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",

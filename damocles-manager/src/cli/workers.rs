@@ -2,7 +2,7 @@
 
 use super::{
     client::{self, Manager},
-    show,
+    show, wdpost,
 };
 use clap::Subcommand;
 use damocles_api::{
@@ -41,6 +41,9 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// WindowPoSts that workers prove
+    #[command(subcommand)]
+    Wdpost(wdpost::WdPost),
     /// Take a worker that is gone from the list; its sectors stay its own
     #[command(after_help = "\
 Example:
@@ -64,6 +67,7 @@ pub(super) async fn run(manager: &Manager, command: Worker) -> anyhow::Result<()
             list(manager, limit, json).await
         }
         Worker::Info { name, json } => info(manager, &name, json).await,
+        Worker::Wdpost(command) => wdpost::run(manager, command).await,
         Worker::Remove { name, json } => remove(manager, name, json).await,
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::policy::{
     DatabasePlace, MinerPolicy, NodeEndpoint, PieceStorePolicy, ProvingPolicy, Retention,
-    SectorPolicy, StorePolicy, WalletPolicy, without_secrets,
+    SectorPolicy, StorePolicy, WalletPolicy, WorkerProverPolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse, parse_file},
@@ -29,6 +29,8 @@ use std::{
 
 /// What "no limit" means for a time-out: nobody waits for ever.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// No worker that says every three seconds that it lives is taken for silent within this time.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -332,7 +334,9 @@ fn proving_policy(report: &mut Report, proving: raw::Proving) -> ProvingPolicy {
         single_check_timeout,
         partition_check_timeout,
         kernel,
+        worker_prover,
     } = proving;
+    let workers = worker_prover_policy(report, &worker_prover);
     let kernel = kernel.parse().unwrap_or_else(|error: UnknownKernel| {
         report.fault("Common.Proving.Kernel", error.to_string());
         KernelChoice::default()
@@ -346,6 +350,32 @@ fn proving_policy(report: &mut Report, proving: raw::Proving) -> ProvingPolicy {
         single_check_timeout: limit(single_check_timeout.0),
         partition_check_timeout: limit(partition_check_timeout.0),
         kernel,
+        workers,
+    }
+}
+
+fn worker_prover_policy(report: &mut Report, raw: &raw::WorkerProver) -> WorkerProverPolicy {
+    let raw::WorkerProver {
+        job_max_try,
+        heartbeat_timeout,
+        job_lifetime,
+        prove_here_too,
+    } = raw;
+    // our workers say that they live every three seconds, as upstream's do
+    if heartbeat_timeout.0 < SHORTEST_SILENCE {
+        report.fault(
+            "Common.Proving.WorkerProver.HeartbeatTimeout",
+            format!(
+                "must be {} s or more: a worker says every three seconds that it lives",
+                SHORTEST_SILENCE.as_secs()
+            ),
+        );
+    }
+    WorkerProverPolicy {
+        max_tries: (*job_max_try).max(1),
+        heartbeat_timeout: heartbeat_timeout.0,
+        job_lifetime: job_lifetime.0,
+        here_too: *prove_here_too,
     }
 }
 

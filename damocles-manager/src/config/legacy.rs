@@ -56,7 +56,6 @@ pub(super) const LEGACY: &[Legacy] = &[
     ignored("Common.MongoKVStore.DatabaseName"),
     ignored("Common.DB.Mongo"),
     ignored("Common.DB.Plugin"),
-    ignored("Common.Proving.WorkerProver"),
     ignored("Miners.Sector.Verbose"),
     refused("Miners.SnapUp.Enabled"),
     ignored("Miners.SnapUp.Sender"),

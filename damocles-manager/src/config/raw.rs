@@ -165,6 +165,21 @@ section! {
         "PartitionCheckTimeout" partition_check_timeout: GoDuration = GoDuration::secs(1200);
         /// What computes the WindowPoSts of `daemon run --poster`: `"auto"`, our own prover where there is one, or `"filecoin-proofs"`, the library always. New; upstream has no such key.
         "Kernel" kernel: String = "auto".into();
+        "WorkerProver" worker_prover: WorkerProver = WorkerProver::default();
+    }
+}
+
+section! {
+    /// WindowPoSts that workers prove (threads of `plan = "wdpost"`), where the daemon runs with `--worker-prover`.
+    pub(super) struct WorkerProver {
+        /// So many attempts at a job fail before no other worker is given it; it is proven here then, or a person resets it. A worker that falls silent has not failed.
+        "JobMaxTry" job_max_try: u32 = 2;
+        /// A job whose worker has said nothing for so long is given to another one.
+        "HeartbeatTimeout" heartbeat_timeout: GoDuration = GoDuration::secs(15);
+        /// Jobs that are over are forgotten so long after they were begun.
+        "JobLifetime" job_lifetime: GoDuration = GoDuration::secs(25 * 3600);
+        /// A job that no worker has taken for a minute while none is at work, that has failed `JobMaxTry` times, or whose proof would come too late, is proven by a child process of this manager as well: the first proof counts. When off, only workers prove, as upstream's. New.
+        "ProveHereToo" prove_here_too: bool = true;
     }
 }
 

@@ -140,6 +140,19 @@ pub(crate) fn opening(of: ActorId, open: Epoch) -> Vec<u8> {
     key
 }
 
+/// Key of a job that is not over, under the close of its deadline.
+pub(crate) fn open_job(close: Epoch, of: ActorId, id: &str) -> Vec<u8> {
+    let mut key = epoch(close).to_vec();
+    key.extend(miner(of));
+    key.extend(id.as_bytes());
+    key
+}
+
+/// Reads the id of what [`open_job`] wrote.
+pub(crate) fn read_open_job(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(16..)?).ok()
+}
+
 /// An epoch in the order of numbers, negative ones first.
 pub(crate) const fn epoch(epoch: Epoch) -> [u8; 8] {
     (epoch.cast_unsigned() ^ (1 << 63)).to_be_bytes()

@@ -28,6 +28,7 @@ pub mod workers;
 pub mod posts;
 pub mod recoveries;
 pub mod blocks;
+pub mod jobs;
 pub mod roles;
 pub mod stores;
 mod versions;
@@ -113,6 +114,8 @@ pub enum DbError {
         miner: damocles_types::ActorId,
         height: damocles_types::Epoch,
     },
+    #[error("there is no WindowPoSt job {0:?}")]
+    NoJob(String),
     #[error(
         "more workers called than are remembered; take those that are gone from the list with `damocles-manager util worker remove`"
     )]

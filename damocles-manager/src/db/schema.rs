@@ -67,6 +67,12 @@ pub(crate) const RECOVERIES: Table = Table("recoveries");
 pub(crate) const BLOCKS: Table = Table("blocks");
 /// What became of miners' other rounds, counted. Key: miner.
 pub(crate) const ROUNDS: Table = Table("block-rounds");
+/// WindowPoSts that workers prove, by their job's id.
+pub(crate) const JOBS: Table = Table("window-post-jobs");
+/// What they prove, by the same.
+pub(crate) const JOB_INPUTS: Table = Table("window-post-job-inputs");
+/// Those of them that are not over. Key: closing epoch, miner, id; no value.
+pub(crate) const JOBS_OPEN: Table = Table("window-post-jobs-open");
 /// Who has which role: see [`Leases`](damocles_kv::Leases).
 pub(crate) const LEASES: Table = Table("leases");
 pub(crate) const ROLES: Leases = Leases(LEASES);
@@ -110,10 +116,14 @@ pub(crate) const TABLES: &[Table] = &[
     RECOVERIES,
     BLOCKS,
     ROUNDS,
+    JOBS,
+    JOB_INPUTS,
+    JOBS_OPEN,
     LEASES,
     LOOKED,
     NETWORK,
 ];
 
-/// Of what belongs to processes that run: no other database has a use for it.
-pub(crate) const OF_PROCESSES: &[Table] = &[LEASES, LOOKED];
+/// Of what belongs to processes that run: no other database has a use for it. (Who needs a job
+/// again offers it again.)
+pub(crate) const OF_PROCESSES: &[Table] = &[LEASES, LOOKED, JOBS, JOB_INPUTS, JOBS_OPEN];

@@ -9,7 +9,7 @@ use crate::{
     db::posts::PostRecord,
     post::{
         context::Context,
-        prover::ProveError,
+        prover::{Order, ProveError},
         schedule::{doubt_again, doubt_at, fits, hangs},
         sectors::{Sorted, look_until},
     },
@@ -43,8 +43,22 @@ impl Context {
         sorted: &mut Sorted,
     ) -> Result<Answer, ProveError> {
         let (proof_type, seed) = (task.proof_type, task.seed);
+        let places = task.replicas.iter().filter_map(|replica| {
+            let found = sorted.found.get(&replica.sector_id)?;
+            Some((replica.sector_id, found.place()))
+        });
+        let order = Order {
+            deadline: record.deadline,
+            partitions: record.partitions.clone(),
+            open: record.key.open,
+            close: record.close,
+            usual,
+            again: !first,
+            places: places.collect(),
+            task,
+        };
         let (tell, mut told) = oneshot::channel();
-        let proving = self.parts.prover.prove(task, tell);
+        let proving = self.parts.prover.carry_out(order, tell);
         tokio::pin!(proving);
         let mut since = self.height();
         let says = |since: Option<Epoch>| {

@@ -21,6 +21,7 @@ mod doubt;
 mod faults;
 mod miner;
 mod prove;
+mod placement;
 mod prover;
 mod recover;
 mod schedule;
@@ -28,11 +29,13 @@ mod sectors;
 mod send;
 mod simulate;
 mod view;
+mod workers;
 
 pub use ask::{AskError, Asked};
-pub use prover::{Begun, Claim, PoolProver, ProveError, Prover};
+pub use prover::{Begun, Claim, Order, Place, PoolProver, ProveError, Prover};
 pub use simulate::Tried;
 pub use view::window_posts;
+pub use workers::WorkerProver;
 
 use crate::{
     alive,

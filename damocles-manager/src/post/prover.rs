@@ -1,15 +1,18 @@
 //! Who computes a WindowPoSt, and the check of what comes back. Proving happens in child
-//! processes (later also on worker machines, or in programs of others); only verification,
-//! a matter of milliseconds, runs in this process.
+//! processes, or on worker machines (`workers`); only verification, a matter of milliseconds,
+//! runs in this process.
 
-use crate::compute::{self, ComputeError};
+use crate::{
+    compute::{self, ComputeError},
+    db::DbError,
+};
 use async_trait::async_trait;
 use damocles_processor::{
     Cancel, Pool, ProcessorError,
     task::{ReadSectors, ReadSectorsOutput, WindowPost, WindowPostOutput},
     verify::verify_window_post,
 };
-use damocles_types::{ActorId, Base64, Commitment, PoStProof, Randomness, SectorNumber};
+use damocles_types::{ActorId, Base64, Commitment, Epoch, PoStProof, Randomness, SectorNumber};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -28,6 +31,10 @@ pub enum ProveError {
     Lost,
     #[error("the proof cannot be checked: {0}")]
     Verify(String),
+    #[error(transparent)]
+    Job(#[from] DbError),
+    #[error("no worker proves it: {0}")]
+    Workers(String),
 }
 
 impl ProveError {
@@ -55,6 +62,32 @@ pub struct Claim {
 /// Told once somebody is at a proof: it may have to wait for others first.
 pub type Begun = oneshot::Sender<()>;
 
+/// Where the files of a sector lie, for whoever reads them on another host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Names of stores.
+    pub sealed: String,
+    pub cache: String,
+    /// It is the upgraded replica.
+    pub upgrade: bool,
+}
+
+/// A WindowPoSt that is to be proven, and what for.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub task: WindowPost,
+    pub deadline: u64,
+    pub partitions: Vec<u64>,
+    pub open: Epoch,
+    /// First epoch in which no proof is taken any more.
+    pub close: Epoch,
+    /// Epochs that such a proof takes, if that is known.
+    pub usual: Option<Epoch>,
+    /// The one before it was given up, as it hung for no sector.
+    pub again: bool,
+    pub places: BTreeMap<SectorNumber, Place>,
+}
+
 /// Proves WindowPoSts and checks them.
 #[async_trait]
 pub trait Prover: Send + Sync + 'static {
@@ -62,6 +95,11 @@ pub trait Prover: Send + Sync + 'static {
     /// future ends the task: nobody wants a proof that comes after its deadline, and a child
     /// that hangs would hold its place for ever.
     async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError>;
+
+    /// The same of an order, of which others may want to know more than the task.
+    async fn carry_out(&self, order: Order, begun: Begun) -> Result<WindowPostOutput, ProveError> {
+        self.prove(order.task, begun).await
+    }
 
     /// The same for a try that nothing depends on. It is in no real proof's way, and its end ends
     /// none.

@@ -124,7 +124,7 @@ pub(super) fn wait_until(open: Epoch, close: Epoch, proving: Option<Epoch>) -> E
 }
 
 /// The pause before an attempt, and the message's way.
-fn margin(window: Epoch) -> Epoch {
+pub(super) fn margin(window: Epoch) -> Epoch {
     (window / 5).max(2)
 }
 

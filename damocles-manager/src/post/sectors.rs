@@ -4,7 +4,7 @@
 
 use crate::{
     chain::Head,
-    post::{StepError, context::Context},
+    post::{StepError, context::Context, prover::Place},
     storage::{Located, NotUsable, Replica},
 };
 use damocles_node::{MinerInfo, SectorOnChainInfo};
@@ -25,10 +25,19 @@ pub(super) const NOT_LOOKED_AT: &str = "its files were not looked at in time";
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) comm_r: Commitment,
+    upgrade: bool,
     files: Located,
 }
 
 impl Found {
+    pub(super) fn place(&self) -> Place {
+        Place {
+            sealed: self.files.store.clone(),
+            cache: self.files.cache_store.clone(),
+            upgrade: self.upgrade,
+        }
+    }
+
     pub(super) fn replica(&self, sector_id: SectorNumber) -> ProverReplica {
         ProverReplica {
             sector_id,
@@ -149,7 +158,13 @@ impl Context {
             .stores
             .provable(sector, size, replica, limit)
             .await?;
-        Ok(files.map(|files| Found { comm_r, files }))
+        let upgrade = replica == Replica::Upgrade;
+        let found = |files| Found {
+            comm_r,
+            upgrade,
+            files,
+        };
+        Ok(files.map(found))
     }
 
     /// Which of these sectors could be proven; with `strict` what some challenge asks for is read of

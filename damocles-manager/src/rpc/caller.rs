@@ -39,6 +39,12 @@ pub(super) fn is_bound() -> bool {
     CALLING.try_with(|c| c.bound.is_some()).unwrap_or_default()
 }
 
+/// The only worker for which the caller may speak, if its token is that worker's.
+pub(super) fn bound_to() -> Option<String> {
+    let bound = CALLING.try_with(|c| c.bound.clone()).unwrap_or_default();
+    bound.map(|worker| worker.to_string())
+}
+
 /// Refuses a call whose parameters name another worker than the one whose token it shows.
 pub(super) fn may_speak_for(worker: &str) -> Result<(), ErrorObjectOwned> {
     let bound = CALLING.try_with(|c| c.bound.clone()).unwrap_or_default();

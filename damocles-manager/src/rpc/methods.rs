@@ -69,7 +69,14 @@ pub const METHODS: &[Method] = &[
     method("Venus.WorkerPing", 1, Write),
     method("Venus.StoreReserveSpace", 3, Write),
     method("Venus.StoreBasicInfo", 1, Read),
+    // what workers call that prove WindowPoSts
+    method("Venus.WdPoStAllocateJobs", 3, Write),
+    method("Venus.WdPoStHeartbeatJobs", 2, Write),
+    method("Venus.WdPoStFinishJob", 3, Write),
     // what operators call
+    method("Venus.WdPoStResetJob", 1, Admin),
+    method("Venus.WdPoStRemoveJob", 1, Admin),
+    method("Venus.WdPoStAllJobs", 0, Read),
     method("Venus.ListSectors", 2, Read),
     method("Venus.FindSector", 2, Read),
     method("Venus.FindSectorInAllStates", 1, Read),
@@ -102,6 +109,9 @@ pub const METHODS: &[Method] = &[
     method("Damocles.AbortSector", 2, Admin),
     method("Damocles.HandOverSector", 1, Admin),
     method("Damocles.WorkerLeaves", 1, Write),
+    method("Damocles.TakeWindowPosts", 1, Write),
+    method("Damocles.WindowPostsLive", 2, Write),
+    method("Damocles.WindowPostEnded", 3, Write),
     method("Damocles.Configuration", 0, Admin),
     // a profile may hold what is secret to a fleet, so whoever only looks does not get it
     method("Damocles.WorkerProfile", 2, Write),

@@ -92,6 +92,7 @@ fn config(miner: &MinerPolicy) -> Value {
         prove,
         confidence,
         post,
+        makes_blocks,
     } = miner;
     let of_post = json!({
         "Sender": null,
@@ -120,6 +121,7 @@ fn config(miner: &MinerPolicy) -> Value {
             "Prove": sending(prove),
         },
         "PoSt": with_fee(of_post, &post.fee),
+        "Proof": {"Enabled": makes_blocks},
         "Sealing": {
             "SealingEpochDuration": sector.sealing_epochs,
             "RequireActivationSuccess": sector.require_activation_success,

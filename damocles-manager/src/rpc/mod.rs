@@ -28,6 +28,7 @@ mod pieces;
 mod overview;
 mod profiles;
 mod proving;
+mod wdpost;
 mod waiting;
 mod workers;
 mod blocks;

@@ -18,7 +18,13 @@ use std::{fmt, net::SocketAddr, time::SystemTime};
 
 /// Calls that come from every worker all the time, and change nothing but when it was heard of.
 /// They are noted only when they are refused.
-const HEARTBEATS: [&str; 1] = ["Venus.WorkerPing"];
+const HEARTBEATS: [&str; 5] = [
+    "Venus.WorkerPing",
+    "Venus.WdPoStAllocateJobs",
+    "Venus.WdPoStHeartbeatJobs",
+    "Damocles.TakeWindowPosts",
+    "Damocles.WindowPostsLive",
+];
 /// An answer above this many bytes is not searched for what was made.
 const SMALL: usize = 16 << 10;
 

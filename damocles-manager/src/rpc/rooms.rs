@@ -2,16 +2,16 @@
 
 use super::{caller, discover};
 use crate::{
-    actor::Actors, chain::Chain, commit::Commit, db::Db, deals::Deals, messages::Engine,
-    post::Asked, reload::Reload, sealing::Sealing, storage::Stores,
+    actor::Actors, chain::Chain, commit::Commit, db::Db, deals::Deals, jobs::Jobs,
+    messages::Engine, post::Asked, reload::Reload, sealing::Sealing, storage::Stores,
 };
 use damocles_api::{
-    actor::DamoclesActorServer, blocks::DamoclesBlocksServer, caller::Caller,
-    damocles::DamoclesServer,
-    damocles_cli::DamoclesCliServer, deals::DamoclesDealsServer, lists::DamoclesListsServer,
-    messages::DamoclesMessagesServer, miner::MinersServer, overview::DamoclesOverviewServer,
-    profiles::DamoclesProfilesServer, proving::DamoclesProvingServer, sealer::SealerServer,
-    sealer_cli::SealerCliServer,
+    actor::DamoclesActorServer, attempts::DamoclesAttemptsServer, blocks::DamoclesBlocksServer,
+    caller::Caller, damocles::DamoclesServer, damocles_cli::DamoclesCliServer,
+    deals::DamoclesDealsServer, lists::DamoclesListsServer, messages::DamoclesMessagesServer,
+    miner::MinersServer, overview::DamoclesOverviewServer, profiles::DamoclesProfilesServer,
+    proving::DamoclesProvingServer, sealer::SealerServer, sealer_cli::SealerCliServer,
+    wdpost::WdPoStServer,
 };
 use damocles_daemon::metrics::Metrics;
 use damocles_types::ActorId;
@@ -34,6 +34,7 @@ pub struct Rooms {
     pub chain: Arc<dyn Chain>,
     pub asked: Asked,
     pub actors: Actors,
+    pub jobs: Jobs,
     pub reload: Reload,
     pub counts: Counts,
 }
@@ -118,6 +119,8 @@ impl Rooms {
         let mut module = RpcModule::new(());
         module.merge(SealerServer::into_rpc(self.clone()))?;
         module.merge(SealerCliServer::into_rpc(self.clone()))?;
+        module.merge(WdPoStServer::into_rpc(self.clone()))?;
+        module.merge(DamoclesAttemptsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesServer::into_rpc(self.clone()))?;
         module.merge(DamoclesListsServer::into_rpc(self.clone()))?;
         module.merge(DamoclesBlocksServer::into_rpc(self.clone()))?;

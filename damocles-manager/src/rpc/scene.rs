@@ -7,9 +7,10 @@ use crate::{
     commit::{Commit, ProofsVerifier},
     db::Db,
     deals::Deals,
+    jobs::Jobs,
     messages::Engine,
     policy::{
-        Retention, StorePolicy,
+        Retention, StorePolicy, WorkerProverPolicy,
         tests::{miner, store},
     },
     post::Asked,
@@ -28,9 +29,10 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Rooms around a scripted chain at height 1000 with miner t01000, and one persist store.
-pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
+pub(crate) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
     let disk = tempfile::tempdir().unwrap();
     let chain = Arc::new(ScriptChain::at(1000));
     chain.add_miner(1000);
@@ -45,8 +47,10 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         weight: 0,
         ..store("persist", disk.path())
     };
-    let messages = Engine::new(db.clone(), chain.clone(), head);
+    let messages = Engine::new(db.clone(), chain.clone(), head.clone());
     let actors = Actors::new(chain.clone(), served.clone(), messages.clone());
+    let stop = CancellationToken::new();
+    let jobs = Jobs::new(db.clone(), head, WorkerProverPolicy::default(), true, stop);
     let metrics = Metrics::new("damocles_manager");
     let stores = Stores::new(db.clone(), vec![store]).unwrap();
     let text = "[Common.API]\nChain = \"http://127.0.0.1:9\"\n[[Miners]]\nActor = 1000\n";
@@ -88,6 +92,7 @@ pub(super) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
             served: asked,
             parts: None,
         },
+        jobs,
         counts: Counts::register(&metrics),
     };
     (rooms, metrics, disk, script)

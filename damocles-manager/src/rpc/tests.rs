@@ -361,7 +361,6 @@ async fn the_envelope_is_upstreams() {
         ("AssignTicket", SECTOR, -32602),
         ("AssignTicket", r#"["s-t01000-1"]"#, -32602),
         ("AllocateSectorsBatch", "[{},1]", -32601),
-        ("WdPoStAllJobs", "[]", -32601),
     ] {
         assert_eq!(
             it.call(method, params).await["error"]["code"],

@@ -28,6 +28,7 @@ struct It {
     secret: Secret,
     audit: Audit,
     home: TempDir,
+    db: crate::db::Db,
     _disk: TempDir,
     _stop: DropGuard,
 }
@@ -41,6 +42,7 @@ async fn serve() -> It {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
+    let db = rooms.db.clone();
     let serve = Serve {
         pieces: crate::pieces::Pieces::new(rooms.db.clone(), Vec::new(), None),
         methods: rooms.methods().unwrap().into(),
@@ -56,6 +58,7 @@ async fn serve() -> It {
         secret,
         audit,
         home,
+        db,
         _disk: disk,
         _stop: stop.drop_guard(),
     }
@@ -185,6 +188,53 @@ async fn a_workers_own_token_speaks_for_no_other_and_ends_no_others_sector() {
         !log.contains(&own) && !log.contains(&any),
         "no token is in it"
     );
+}
+
+#[tokio::test]
+async fn a_workers_own_token_takes_and_ends_no_others_windowpost() {
+    let it = serve().await;
+    let offer = crate::db::jobs::tests::offer("x", &[0], 2000, "persist");
+    it.db.offer_job(&offer).unwrap();
+    let (_, own) = it.token(Some("w1"));
+    let (_, any) = it.token(None);
+    let (mine, theirs) = (it.client(&own, None), it.client(&any, None));
+    let take = |worker: &str| rpc_params![json!({}), 1, worker];
+    let method = "Venus.WdPoStAllocateJobs";
+    assert_eq!(code(mine.request(method, take("w2")).await), 11403);
+    let jobs: Value = theirs.request(method, take("w2")).await.unwrap();
+    assert_eq!(jobs[0]["Id"], "x");
+    assert_eq!(
+        jobs[0]["Input"]["Sectors"][0]["Accesses"]["SealedFile"],
+        "persist"
+    );
+    // upstream's words for the end do not say whose they are; the token does
+    let output = json!({"proofs": [[1, 2, 3]], "faults": []});
+    let end = || rpc_params!["x", &output, ""];
+    let method = "Venus.WdPoStFinishJob";
+    assert_eq!(code(mine.request(method, end()).await), 0);
+    let state = || it.db.job("x").unwrap().unwrap().state.to_string();
+    assert_eq!(state(), "Running", "it is w2's");
+    let attempt = json!({"Id": "x", "Attempt": 1});
+    let ours = rpc_params!["w2", &attempt, json!({"Failed": "mine"})];
+    let ended = mine.request("Damocles.WindowPostEnded", ours).await;
+    assert_eq!(code(ended), 11403);
+    assert_eq!(code(theirs.request(method, end()).await), 0);
+    assert_eq!(state(), "Finished");
+    let all: Value = theirs
+        .request("Venus.WdPoStAllJobs", rpc_params![])
+        .await
+        .unwrap();
+    let job = &all["Jobs"][0];
+    assert_eq!(
+        (&job["State"], &job["TryNum"]),
+        (&json!("finished"), &json!(1))
+    );
+    assert_eq!(job["WorkerName"], "w2");
+    // to reset and to remove is for those who may everything
+    for method in ["Venus.WdPoStResetJob", "Venus.WdPoStRemoveJob"] {
+        let done = theirs.request(method, rpc_params!["x"]).await;
+        assert_eq!(code(done), 11403, "{method}");
+    }
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ impl Replica {
 pub struct Located {
     /// Name of the store that the sealed file lies in.
     pub store: String,
+    /// The same of the cache.
+    pub cache_store: String,
     pub sealed_file: PathBuf,
     pub cache_dir: PathBuf,
 }
@@ -238,6 +240,7 @@ impl Stores {
         };
         Ok(Located {
             store: location.sealed.clone(),
+            cache_store: location.cache.clone(),
             sealed_file: root(&location.sealed)?.join(layout::sealed_file(sector, replica)),
             cache_dir: root(&location.cache)?.join(layout::cache_dir(sector, replica)),
         })
@@ -256,9 +259,11 @@ impl Stores {
         replica: Replica,
         limit: Duration,
     ) -> Result<Result<Located, NotUsable>, StorageError> {
-        let location = match self.location(sector, replica).await? {
-            Some(location) => location,
-            None => match self.seek(sector, size, replica, limit).await? {
+        let location = match self.location(sector, replica).await {
+            Err(StorageError::Unreachable(away)) => return Ok(Err(away.into())),
+            Err(other) => return Err(other),
+            Ok(Some(location)) => location,
+            Ok(None) => match self.seek(sector, size, replica, limit).await? {
                 Sought::Found(location) => location,
                 Sought::Nowhere => return Ok(Err(NotUsable::Unknown)),
                 Sought::Perhaps(away) => return Ok(Err(away.into())),

@@ -11,6 +11,7 @@
 mod attach;
 mod choose;
 mod disk;
+mod index;
 mod layout;
 mod listing;
 mod locate;
@@ -31,6 +32,7 @@ use crate::{
     db::{Db, DbError},
     policy::StorePolicy,
 };
+use async_trait::async_trait;
 use damocles_api::store::StoreBasicInfo;
 use damocles_types::SectorId;
 use disk::Disk;
@@ -38,11 +40,25 @@ use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+
+/// Where another manager has replicas.
+#[async_trait]
+pub trait Index: fmt::Debug + Send + Sync + 'static {
+    /// The stores that a replica lies in; none: it does not know it.
+    ///
+    /// # Errors
+    /// It does not answer; why.
+    async fn find(&self, sector: SectorId, replica: Replica) -> Result<Option<Location>, String>;
+
+    /// Who it is.
+    fn address(&self) -> &str;
+}
 
 /// Why something about stores could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +142,8 @@ struct Inner {
     /// Held for reading while a record is written that names a store which is there, and for
     /// writing from the look for such records to the replacement that goes by it.
     named: Arc<RwLock<()>>,
+    /// Another manager that knows where sectors lie.
+    elsewhere: OnceLock<Arc<dyn Index>>,
 }
 
 fn no_name_twice(policies: &[StorePolicy]) -> Result<(), StorageError> {
@@ -248,6 +266,7 @@ impl Stores {
             chance: Mutex::new(chance),
             reserving: tokio::sync::Mutex::default(),
             named: Arc::default(),
+            elsewhere: OnceLock::new(),
         };
         Ok(Self(Arc::new(inner), db))
     }
@@ -277,18 +296,6 @@ impl Stores {
         verb: impl FnOnce(&Db) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StorageError> {
         Ok(self.1.call(verb).await?)
-    }
-
-    /// The stores that a replica lies in, by the index.
-    ///
-    /// # Errors
-    /// A failing database.
-    pub async fn location(
-        &self,
-        sector: SectorId,
-        replica: Replica,
-    ) -> Result<Option<Location>, StorageError> {
-        self.db(move |db| db.location(sector, replica)).await
     }
 
     /// Notes where replicas lie, if those stores are still there.

@@ -39,7 +39,13 @@ pub enum ThreadPlan {
 }
 
 impl ThreadPlan {
-    /// The plan that carries it out. None: this version has none, and the thread waits.
+    /// Whether it proves WindowPoSts for the manager, and seals nothing.
+    pub fn proves(self) -> bool {
+        self == Self::WdPost
+    }
+
+    /// The plan that takes its sectors from state to state. None: it has no sectors, or this version
+    /// has none, and the thread waits.
     pub fn runs(self) -> Option<PlanName> {
         match self {
             Self::Sealer => Some(PlanName::Sealer),
@@ -54,7 +60,7 @@ impl ThreadPlan {
 
     /// Whether it works without a directory.
     fn needs_no_location(self) -> bool {
-        self == Self::WdPost
+        self.proves()
     }
 }
 
@@ -64,6 +70,7 @@ pub struct PlacelessThread {
     /// Position in the file.
     pub index: usize,
     pub plan: ThreadPlan,
+    pub sealing: Sealing,
 }
 
 /// All of them.
@@ -137,7 +144,7 @@ pub(super) fn check_threads(
         let plan_key = format!("{key}.plan");
         let own_key = format!("{key}.sealing");
         let named = check_plan(plan.as_deref(), &plan_key, report);
-        if named.runs().is_none() {
+        if named.runs().is_none() && !named.proves() {
             report.notice(
                 &plan_key,
                 format!("means that sealing thread {index} waits: {}", named.waits()),
@@ -159,8 +166,11 @@ pub(super) fn check_threads(
         }
         let Some(location) = location else {
             if named.needs_no_location() {
-                let plan = named;
-                threads.placeless.push(PlacelessThread { index, plan });
+                threads.placeless.push(PlacelessThread {
+                    index,
+                    plan: named,
+                    sealing: merged,
+                });
                 continue;
             }
             report.fault(

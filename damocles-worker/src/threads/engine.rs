@@ -7,6 +7,7 @@
 
 use super::{
     drain::DRAINING,
+    post_job::Prover,
     thread::{After, Course, Desk, Engine, Over},
 };
 use crate::{
@@ -21,7 +22,10 @@ use crate::{
 use damocles_api::timeline::{Ending, TimelineEntry};
 use damocles_flow::State;
 use damocles_types::{Failure, Level};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 use tracing::span::EnteredSpan;
 
 /// How a round ended.
@@ -70,11 +74,15 @@ impl Engine {
         self.board.meta(meta.clone());
         let mut hot = HotFile::new(&store.hot_config(), &self.config);
         self.reports.due(self.config.index);
-        let (mut found, mut said) = (false, false);
+        let (mut found, mut said, mut problem) = (false, false, None);
         loop {
             let settings = self.until(|| hot.settings(&self.main.now(&self.config)).cloned())?;
             let document = self.until(|| meta.load().map_err(|e| e.failure()))?;
             let plan = document.as_ref().map(|d| d.plan);
+            if document.is_none() && settings.plan.proves() {
+                self.prover().round(&settings.sealing, &mut problem)?;
+                continue;
+            }
             let Some(plan) = plan.or_else(|| settings.plan.runs()) else {
                 if !said {
                     tracing::warn!("this thread waits: {}", settings.plan.waits());
@@ -105,6 +113,16 @@ impl Engine {
             if let Round::Rest | Round::Idle = round {
                 self.rest(settings.sealing.seal_interval);
             }
+        }
+    }
+
+    fn prover(&self) -> Prover {
+        Prover {
+            manager: self.world.manager.clone(),
+            pool: self.world.pool.clone(),
+            attached: Arc::clone(&self.world.attached),
+            control: Arc::clone(&self.control),
+            board: Arc::clone(&self.board),
         }
     }
 

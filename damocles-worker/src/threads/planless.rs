@@ -1,16 +1,13 @@
 //! Threads whose plan this version has not: they wait, say so, and can be paused like any other.
-//! One with a directory takes up work as soon as its own file names another plan.
+//! One takes up work as soon as its own file names another plan.
 
 use super::thread::{Engine, Over};
 use crate::{
-    config::{PlacelessThread, ThreadPlan, ThreadSettings},
+    config::{ThreadPlan, ThreadSettings},
     control::{Because, Control, Interrupt},
     view::{Board, Doing},
 };
 use std::time::Duration;
-
-/// Between two looks of a thread that can only be commanded.
-const LOOK: Duration = Duration::from_secs(3600);
 
 impl Engine {
     /// One rest of a thread without a plan.
@@ -26,15 +23,6 @@ impl Engine {
             settings.sealing.seal_interval,
         )
     }
-}
-
-/// The life of a thread without a directory.
-pub fn run_placeless(thread: &PlacelessThread, control: &Control, board: &Board) {
-    let span = tracing::info_span!("thread", index = thread.index);
-    let _entered = span.enter();
-    let why = thread.plan.waits();
-    tracing::warn!("this thread waits: {why}");
-    while rest(control, board, thread.plan, &why, LOOK).is_ok() {}
 }
 
 fn rest(

@@ -1,6 +1,8 @@
 //! A manager that says yes, unless told otherwise. Real HTTP, the real traits.
 
+use crate::fake_posts::Posts;
 use damocles_api::{
+    attempts::DamoclesAttemptsServer,
     caller::{CALLER_HEADER, Caller},
     code,
     damocles::{
@@ -126,6 +128,8 @@ pub(crate) struct Script {
     pub(crate) profiles: BTreeMap<String, String>,
     /// The worker's token allows it to look only.
     pub(crate) only_read: bool,
+    /// WindowPoSts that it lets prove.
+    pub(crate) posts: Posts,
 }
 
 impl Script {
@@ -184,6 +188,9 @@ impl FakeManager {
         module.merge(SealerServer::into_rpc(fake.clone())).unwrap();
         module
             .merge(DamoclesProfilesServer::into_rpc(fake.clone()))
+            .unwrap();
+        module
+            .merge(DamoclesAttemptsServer::into_rpc(fake.clone()))
             .unwrap();
         module.merge(DamoclesServer::into_rpc(fake)).unwrap();
         let seen = Arc::clone(&script);
@@ -250,7 +257,7 @@ impl Fake {
     }
 
     /// A method of ours, which an upstream manager has not.
-    fn ours(&self) -> RpcResult<MutexGuard<'_, Script>> {
+    pub(crate) fn ours(&self) -> RpcResult<MutexGuard<'_, Script>> {
         let script = self.0.lock().unwrap();
         if script.upstream {
             return Err(code::error(METHOD_NOT_FOUND_CODE, "Method not found"));

@@ -49,7 +49,7 @@ pub(crate) fn runtime() -> &'static Runtime {
 }
 
 /// `fake-processor`, which cargo builds beside the tests.
-fn fake_processor() -> PathBuf {
+pub(crate) fn fake_processor() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.parent().and_then(Path::parent).unwrap();
     let program = target.join("examples/fake-processor");

@@ -84,6 +84,15 @@ impl Files {
         }
     }
 
+    /// A manager whose sectors workers prove, and such a worker with its processor behind a gate.
+    pub fn posters() -> Self {
+        Self {
+            devnet: config("devnet.posters.toml"),
+            manager: config("manager.posters.cfg"),
+            worker: config("worker.poster.toml"),
+        }
+    }
+
     /// Several managers that prove what three miners have in three stores, and no worker; on a
     /// chain of this policy.
     pub fn campaign(policy: &Path) -> Self {

@@ -78,8 +78,9 @@ pub struct House {
     /// What other places of the config files are filled with.
     places: RefCell<BTreeMap<&'static str, String>>,
     descriptors: Cell<Option<u64>>,
-    /// Further words of the devnet's command line.
+    /// Further words of the devnet's and of the manager's command line.
     devnet: RefCell<Vec<String>>,
+    manager: RefCell<Vec<String>>,
 }
 
 /// A command of the manager whose home that is.
@@ -119,6 +120,7 @@ impl House {
             "gates/pc2",
             "gates/c2",
             "gates/synth_proof",
+            "gates/window_post",
         ] {
             fs::create_dir_all(home.join(dir))
                 .with_context(|| format!("{} cannot be made", home.join(dir).display()))?;
@@ -136,6 +138,7 @@ impl House {
             places: RefCell::default(),
             descriptors: Cell::new(None),
             devnet: RefCell::default(),
+            manager: RefCell::default(),
         })
     }
 
@@ -169,6 +172,12 @@ impl House {
     pub fn devnet_with(&self, words: &[&str]) {
         let mut devnet = self.devnet.borrow_mut();
         devnet.extend(words.iter().map(|word| (*word).to_owned()));
+    }
+
+    /// The same of the manager.
+    pub fn manager_with(&self, words: &[&str]) {
+        let mut manager = self.manager.borrow_mut();
+        manager.extend(words.iter().map(|word| (*word).to_owned()));
     }
 
     fn front_of(&self, role: Role, address: Result<String>) -> Result<String> {
@@ -225,7 +234,8 @@ impl House {
         let mut command = manager_at(&home)?;
         command
             .args(["daemon", "run", "--poster", "--listen"])
-            .arg(self.known(&self.manager_address));
+            .arg(self.known(&self.manager_address))
+            .args(&*self.manager.borrow());
         self.start(Role::Manager, command)?;
         let api = home.join("api");
         let address = self.wait_for_api("the manager", &api, START).await?;

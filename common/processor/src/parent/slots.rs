@@ -5,7 +5,8 @@
 //! spacing between starts hold as well. Child and locks are taken in one step, so nobody
 //! holds one thing while waiting for another. Locks that the head of a stage's queue waits
 //! for are kept for it: heads of other stages that came later do not overtake it, so a stage
-//! that shares a GPU with a busier one is not starved.
+//! that shares a GPU with a busier one is not starved. Stages for which a deadline of the chain
+//! waits come before all others, whenever they came; what runs already is not ended for them.
 
 use crate::kind::Stage;
 use std::{
@@ -175,14 +176,15 @@ impl Scheduler {
     /// Starts everything that may start at `now`.
     pub fn start(&mut self, now: Instant) -> Vec<Start> {
         let mut started = Vec::new();
-        // Heads in the order in which they came. A stage that started one is asked again.
+        // Heads in the order in which they came, urgent ones first. A stage that started one is
+        // asked again.
         let mut kept = BTreeSet::new();
-        let mut heads: BTreeSet<(Ticket, Stage)> = self
+        let mut heads: BTreeSet<(bool, Ticket, Stage)> = self
             .stages
             .iter()
-            .filter_map(|(stage, s)| Some((*s.queue.front()?, *stage)))
+            .filter_map(|(stage, s)| Some((!stage.is_urgent(), *s.queue.front()?, *stage)))
             .collect();
-        while let Some((ticket, stage)) = heads.pop_first() {
+        while let Some((later, ticket, stage)) = heads.pop_first() {
             match self.decide(stage, now, &kept) {
                 Ok(child) => {
                     self.take(stage, child, ticket, now);
@@ -192,7 +194,7 @@ impl Scheduler {
                         child,
                     });
                     if let Some(next) = self.stages[&stage].queue.front() {
-                        heads.insert((*next, stage));
+                        heads.insert((later, *next, stage));
                     }
                 }
                 Err((Wait::Lock { .. }, wanted)) => kept.extend(wanted),

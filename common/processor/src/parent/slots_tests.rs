@@ -101,6 +101,24 @@ fn stage_limit_and_spacing_from_real_starts() {
 }
 
 #[test]
+fn what_a_deadline_waits_for_has_the_next_turn_at_a_shared_gpu() {
+    let stages = [Stage::Pc2, Stage::C2, Stage::WindowPost];
+    let on_gpu = |of| (of, stage(vec![child(None, &[0])]));
+    let mut s = Scheduler::new(stages.map(on_gpu).into(), vec![lock("gpu", 1)]);
+    let now = Instant::now();
+    let running = s.enqueue(Stage::Pc2).unwrap();
+    assert_eq!(tickets(&s.start(now)), [(running, 0)]);
+    let sealing = [Stage::C2, Stage::Pc2].map(|stage| s.enqueue(stage).unwrap());
+    let posts = [0; 2].map(|_| s.enqueue(Stage::WindowPost).unwrap());
+    assert_eq!(tickets(&s.start(now)), [], "what runs is not ended");
+    for next in [posts[0], posts[1], sealing[0], sealing[1]] {
+        let runs = *s.running.keys().next().unwrap();
+        s.finish(runs);
+        assert_eq!(tickets(&s.start(now)), [(next, 0)]);
+    }
+}
+
+#[test]
 fn a_shared_lock_goes_to_whoever_came_first_of_any_stage() {
     let gpu = lock("gpu", 1);
     let mut s = Scheduler::new(

@@ -7,6 +7,7 @@ mod branches;
 mod prover;
 mod reading;
 mod recover;
+mod workers;
 
 use super::{miner::MinerLoop, view::window_posts, *};
 use crate::{

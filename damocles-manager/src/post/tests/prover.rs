@@ -52,7 +52,7 @@ pub(super) struct FakeProver {
 
 const LIE: &[u8] = b"lie";
 
-fn proof_of(seed: [u8; 32], replicas: &BTreeMap<SectorNumber, Commitment>) -> Vec<u8> {
+pub(super) fn proof_of(seed: [u8; 32], replicas: &BTreeMap<SectorNumber, Commitment>) -> Vec<u8> {
     let mut out = seed.to_vec();
     for (number, comm_r) in replicas {
         out.extend(number.to_be_bytes());

@@ -32,7 +32,7 @@ fn threads_of_plans_of_another_version_wait_and_say_so() {
     };
     until("a sealer beside two that wait", || {
         waits(0, "no sector to give")
-            && waits(1, "\"wdpost\" is not in this version")
+            && waits(1, "the manager has no WindowPoSt for it")
             && waits(2, "\"snapup\" is not in this version")
     });
     let shown = threads(&host);

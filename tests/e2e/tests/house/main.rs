@@ -14,6 +14,7 @@ mod outages;
 mod own_keys;
 mod deals;
 mod several_managers;
+mod posters;
 mod drill;
 mod campaign;
 mod demo;

@@ -1,0 +1,201 @@
+//! WindowPoSts that workers prove; the test plays the workers.
+
+use super::{prover::proof_of, *};
+use crate::{
+    db::jobs::{Ended, JobRecord, Taking},
+    jobs::Jobs,
+    policy::WorkerProverPolicy,
+    post::WorkerProver,
+};
+use damocles_api::wdpost::{WdPoStInput, WdPoStOutput};
+use damocles_flow::job::JobState;
+use damocles_types::Base64;
+use tokio_util::sync::CancellationToken;
+
+/// A miner whose sectors workers prove.
+struct Works {
+    house: House,
+    jobs: Jobs,
+}
+
+type Taken = (JobRecord, WdPoStInput);
+
+impl Works {
+    async fn new(partitions: &[&[SectorNumber]]) -> Self {
+        let house = House::new(partitions).await;
+        let policy = WorkerProverPolicy {
+            heartbeat_timeout: Duration::from_millis(300),
+            ..WorkerProverPolicy::default()
+        };
+        let (db, head) = (house.db.clone(), house.head.subscribe());
+        let jobs = Jobs::new(db, head, policy, true, CancellationToken::new());
+        Self { house, jobs }
+    }
+
+    /// The poster after a start of the manager.
+    fn start(&self) -> MinerLoop {
+        let house = &self.house;
+        let (here, head) = (house.prover.clone(), house.head.subscribe());
+        let prover = WorkerProver::new(self.jobs.clone(), here, head, ProvingPolicy::default());
+        let parts = Parts {
+            prover: Arc::new(prover),
+            ..house.parts()
+        };
+        let served = Served::new(vec![house.policy.clone()]);
+        MinerLoop::new(parts, served, Arc::new(house.policy.clone()))
+    }
+
+    async fn take(&self, worker: &str) -> Taken {
+        let taking = Taking {
+            worker: worker.to_owned(),
+            numbered: true,
+            count: 1,
+            ..Taking::default()
+        };
+        let mut taken = self.jobs.take(taking, Duration::from_secs(20)).await;
+        taken.as_mut().unwrap().pop().expect("there is a job")
+    }
+
+    async fn end(&self, worker: &str, job: &JobRecord, ended: Ended) -> bool {
+        let (id, attempt) = (job.id.clone(), Some(job.attempt));
+        let ended = self.jobs.end(id, Some(worker.to_owned()), attempt, ended);
+        ended.await.unwrap()
+    }
+
+    /// The only job.
+    fn job(&self) -> JobRecord {
+        let mut jobs = self.house.db.jobs().unwrap();
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        jobs.remove(0)
+    }
+}
+
+fn good(input: &WdPoStInput) -> Ended {
+    let replicas = input.sectors.iter();
+    let replicas = replicas.map(|s| (s.sector_id, Commitment(s.comm_r)));
+    Ended::Output(WdPoStOutput {
+        proofs: vec![Base64(proof_of(input.seed, &replicas.collect()))],
+        faults: vec![],
+    })
+}
+
+fn names(faults: &[SectorNumber]) -> Ended {
+    Ended::Output(WdPoStOutput {
+        proofs: vec![],
+        faults: faults.to_vec(),
+    })
+}
+
+#[tokio::test]
+async fn a_silent_workers_job_goes_to_another_and_its_late_answer_is_refused() {
+    let works = Works::new(&[&[1, 2], &[3]]).await;
+    let mut poster = works.start();
+    let workers = async {
+        let (first, input) = works.take("w1").await;
+        assert_eq!(input.sectors.len(), 3);
+        assert_eq!(input.sectors[0].accesses.sealed_file, "a");
+        assert_eq!((first.deadline, first.close), (1, CLOSE));
+        // it says nothing any more
+        let (second, input) = works.take("w2").await;
+        assert_eq!((second.id.as_str(), second.attempt), (&*first.id, 2));
+        assert!(!works.end("w1", &first, good(&input)).await);
+        assert!(works.end("w2", &second, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    assert_eq!(works.house.one().state, PostState::Proved);
+    assert!(works.house.proven().is_empty(), "nothing is proven here");
+    works.house.at(&mut poster, SEND).await;
+    assert_eq!(works.house.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_proof_that_came_while_the_manager_was_away_is_used() {
+    let works = Works::new(&[&[1]]).await;
+    let mut poster = works.start();
+    let (job, input) = tokio::select! {
+        () = works.house.at(&mut poster, START) => panic!("nobody has proven it"),
+        taken = works.take("w1") => taken,
+    };
+    drop(poster);
+    assert!(works.end("w1", &job, good(&input)).await);
+    let mut poster = works.start();
+    works.house.at(&mut poster, START + 1).await;
+    assert_eq!(works.house.one().state, PostState::Proved);
+    assert_eq!((works.job().attempt, works.job().id), (1, job.id));
+}
+
+#[tokio::test]
+async fn what_workers_say_is_not_believed_where_it_can_be_seen_to_be_wrong() {
+    let works = Works::new(&[&[1, 2]]).await;
+    let mut poster = works.start();
+    let workers = async {
+        let (job, _) = works.take("liar").await;
+        let lie = WdPoStOutput {
+            proofs: vec![Base64(b"lie".to_vec())],
+            faults: vec![],
+        };
+        assert!(works.end("liar", &job, Ended::Output(lie)).await);
+        // the liar asks again and gets nothing while there is another one
+        let (job, input) = works.take("w2").await;
+        assert_eq!((job.attempt, job.failures), (2, 1));
+        assert_eq!(job.failed_by, ["liar"]);
+        assert!(works.end("w2", &job, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    assert_eq!(works.house.one().state, PostState::Proved);
+    assert!(works.house.proven().is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_without_the_stores_costs_no_sector() {
+    let works = Works::new(&[&[1, 2]]).await;
+    let mut poster = works.start();
+    let workers = async {
+        for n in 1..=2 {
+            let (job, _) = works.take(&format!("blind-{n}")).await;
+            assert!(works.end(&format!("blind-{n}"), &job, names(&[1, 2])).await);
+        }
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    let record = works.house.one();
+    assert_eq!((record.state, record.skipped), (PostState::Proved, vec![]));
+    assert_eq!(works.house.proven(), [vec![1, 2]], "in the end it is here");
+}
+
+#[tokio::test]
+async fn a_sector_that_nobody_can_read_is_left_out_and_the_others_are_proven() {
+    let works = Works::new(&[&[1, 2]]).await;
+    let mut poster = works.start();
+    let workers = async {
+        let (job, _) = works.take("w1").await;
+        // it went bad after it was looked at
+        let bad = ("its tree is damaged".to_owned(), true);
+        works.house.prover.unread.lock().insert(2, bad);
+        assert!(works.end("w1", &job, names(&[2])).await);
+        let (job, input) = works.take("w1").await;
+        assert_eq!(input.sectors.len(), 1);
+        assert!(works.end("w1", &job, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    let record = works.house.one();
+    assert_eq!(record.state, PostState::Proved);
+    assert_eq!(record.skipped, [(2, "its tree is damaged".to_owned())]);
+    let states: Vec<_> = works.house.db.jobs().unwrap();
+    let over = states.iter().filter(|job| job.state == JobState::Over);
+    assert_eq!(over.count(), 1, "what nobody wants any more: {states:?}");
+}
+
+#[tokio::test]
+async fn what_no_worker_takes_in_time_is_proven_here() {
+    let works = Works::new(&[&[1]]).await;
+    let mut poster = works.start();
+    let chain = async {
+        works.jobs.change().await;
+        // a third of the window, and the margin, before its close
+        works.house.tell(CLOSE - 20 - 12);
+    };
+    tokio::join!(works.house.at(&mut poster, START), chain);
+    assert_eq!(works.house.one().state, PostState::Proved);
+    assert_eq!(works.house.proven(), [vec![1]]);
+    assert_eq!(works.job().state, JobState::Over);
+}
