@@ -1,8 +1,9 @@
 //! `util worker …`.
 
 use super::{
-    client::{self, Manager},
+    client::Manager,
     show, wdpost,
+    worker_orders::{OfWorker, Reached, never_heard},
 };
 use clap::Subcommand;
 use damocles_api::{
@@ -41,6 +42,47 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// Pause a sealing thread of a worker
+    #[command(after_help = "\
+Example:
+  damocles-manager util worker pause sealer-4 0 --token-file sealer-4.token")]
+    Pause {
+        #[command(flatten)]
+        of: OfWorker,
+        /// The thread's number
+        index: u64,
+    },
+    /// Let a paused sealing thread of a worker go on, where it stopped or from a state
+    #[command(after_help = "\
+Example:
+  damocles-manager util worker resume sealer-4 0 TreeDBuilt --token-file sealer-4.token")]
+    Resume {
+        #[command(flatten)]
+        of: OfWorker,
+        /// The thread's number
+        index: u64,
+        /// A state of the plan
+        state: Option<String>,
+    },
+    /// Let a worker begin no sector any more
+    #[command(after_help = "\
+Example:
+  damocles-manager util worker drain sealer-4 --to ticket --token-file sealer-4.token")]
+    Drain {
+        #[command(flatten)]
+        of: OfWorker,
+        /// How far sectors in work are taken: step, ticket, precommit or end
+        #[arg(long, value_name = "POINT")]
+        to: Option<String>,
+    },
+    /// Let a worker that drains begin sectors again
+    #[command(after_help = "\
+Example:
+  damocles-manager util worker undrain sealer-4 --token-file sealer-4.token")]
+    Undrain {
+        #[command(flatten)]
+        of: OfWorker,
+    },
     /// WindowPoSts that workers prove
     #[command(subcommand)]
     Wdpost(wdpost::WdPost),
@@ -67,6 +109,10 @@ pub(super) async fn run(manager: &Manager, command: Worker) -> anyhow::Result<()
             list(manager, limit, json).await
         }
         Worker::Info { name, json } => info(manager, &name, json).await,
+        Worker::Pause { of, index } => of.pause(manager, index).await,
+        Worker::Resume { of, index, state } => of.resume(manager, index, state).await,
+        Worker::Drain { of, to } => of.drain(manager, true, to).await,
+        Worker::Undrain { of } => of.drain(manager, false, None).await,
         Worker::Wdpost(command) => wdpost::run(manager, command).await,
         Worker::Remove { name, json } => remove(manager, name, json).await,
     }
@@ -146,13 +192,6 @@ async fn list(manager: &Manager, limit: Duration, json: bool) -> anyhow::Result<
     Ok(())
 }
 
-fn never_heard(name: &str) -> Fatal {
-    Fatal::new(
-        Exit::NotFound,
-        format!("the manager never heard of a worker {name:?}"),
-    )
-}
-
 async fn remove(manager: &Manager, name: String, json: bool) -> anyhow::Result<()> {
     let failed = |e| manager.failed(e);
     let known = manager.rpc.worker_get_ping_info(name.clone()).await;
@@ -172,31 +211,10 @@ async fn remove(manager: &Manager, name: String, json: bool) -> anyhow::Result<(
 }
 
 async fn info(manager: &Manager, name: &str, json: bool) -> anyhow::Result<()> {
-    let known = manager
-        .rpc
-        .worker_get_ping_info(name.to_owned())
-        .await
-        .map_err(|e| manager.failed(e))?;
-    let dest = match &known {
-        Some(info) => info.info.dest.clone(),
-        None if name.contains(':') => name.to_owned(),
-        None => {
-            return Err(never_heard(name)
-                .hint("`damocles-manager util worker list` shows those it knows; a host:port is asked directly")
-                .into());
-        }
-    };
-    let url = format!("http://{dest}/");
-    let threads = client::client(&url, None, None, client::TIME_LIMIT)?
-        .worker_list()
-        .await
-        .map_err(|e| {
-            let fatal = client::fatal(e, &format!("worker {name:?}"), &url);
-            match fatal.hint {
-                Some(_) => fatal,
-                None => fatal.hint("is it running? `damocles-manager util worker list` shows when it last pinged; a worker that listens elsewhere now is asked by its host:port"),
-            }
-        })?;
+    let worker = Reached::find(manager, name, None).await?;
+    let threads = worker.rpc.worker_list().await;
+    let threads = threads.map_err(|e| worker.failed(e))?;
+    let known = worker.known;
     if json {
         return show::json(&json!({"worker": known, "threads": threads}));
     }
