@@ -1,6 +1,6 @@
 //! `Damocles.*` as operators' commands call it.
 
-use crate::{caller::Caller, damocles::SectorFate};
+use crate::{caller::Caller, damocles::SectorFate, submit::SubmitResp};
 use damocles_types::{Epoch, SectorId};
 use jsonrpsee::{core::RpcResult, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
@@ -168,6 +168,11 @@ pub trait DamoclesCli {
     /// may be that is not listed.
     #[method(name = "StoreFaults")]
     async fn store_faults(&self) -> RpcResult<BTreeMap<String, String>>;
+
+    /// A person wants another message for the precommit of a sector, or (`proof`) for its proof, as
+    /// they were submitted. While a message lives that carries it, nothing else is sent.
+    #[method(name = "ResendSector")]
+    async fn resend_sector(&self, sector: SectorId, proof: bool) -> RpcResult<SubmitResp>;
 
     /// Copies the database, as it is at this moment, into a directory on the manager's host that
     /// does not exist yet.

@@ -40,6 +40,16 @@ pub trait SealerCli {
         piece: CidJson,
     ) -> RpcResult<Option<SectorState>>;
 
+    /// Takes back that a sector was given up: it is in work again, and the next worker that calls
+    /// about it has it. One with data, or that is finished, stays as it is, `forced` or not.
+    #[method(name = "RestoreSector")]
+    async fn restore_sector(&self, sector: SectorId, forced: bool) -> RpcResult<()>;
+
+    /// Says that a sector is finished, of which its worker does not say so any more. It has to be
+    /// proven on chain, and its files to be in a store.
+    #[method(name = "FinalizeSector")]
+    async fn finalize_sector(&self, sector: SectorId) -> RpcResult<()>;
+
     /// How far the termination of a sector is, from its record.
     #[method(name = "PollTerminateSectorState")]
     async fn poll_terminate_sector_state(&self, sector: SectorId) -> RpcResult<TerminateInfo>;

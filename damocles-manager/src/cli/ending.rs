@@ -6,6 +6,7 @@ use damocles_api::{
     caller::Caller,
     damocles::{AbortedBy, DamoclesClient},
     damocles_cli::{DamoclesCliClient, SectorHoldings, SectorOnChain, UnknownSector},
+    submit::SubmitResult,
 };
 use damocles_daemon::{
     clock::{Clock, SystemClock},
@@ -73,6 +74,39 @@ fn consequences(h: &SectorHoldings) -> Vec<String> {
     }
     lines.push("its number is not handed out again".to_owned());
     lines
+}
+
+/// Says what was done with a sector.
+pub(super) fn done(id: SectorId, key: &str, said: &str, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return show::json(&json!({ key: id }));
+    }
+    show::say(format!("sector {id} {said}"));
+    Ok(())
+}
+
+/// Wants another message for a precommit or a proof.
+pub(super) async fn resend(
+    manager: &Manager,
+    id: SectorId,
+    proof: bool,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let answer = manager.rpc.resend_sector(id, proof).await;
+    let answer = answer.map_err(|e| manager.failed(e))?;
+    if as_json {
+        return show::json(&answer);
+    }
+    let what = if proof { "proof" } else { "precommit" };
+    let why = answer.desc.unwrap_or_default();
+    if answer.res != SubmitResult::Accepted {
+        let text = format!("no other message is made for the {what} of {id}: {why}");
+        return Err(Fatal::new(Exit::Refused, text)
+            .hint("`damocles-manager util sealer sectors state` shows its messages")
+            .into());
+    }
+    show::say(format!("the {what} of {id} is sent as soon as its turn comes {why}").trim_end());
+    Ok(())
 }
 
 /// Lines for `util sealer sectors state`: who has the sector, who wants it, and what there is of it.

@@ -23,6 +23,7 @@ mod storage;
 mod wallet;
 mod wallet_password;
 mod wdpost;
+mod worker_orders;
 mod workers;
 
 use crate::roles::Role;
@@ -333,6 +334,10 @@ mod tests {
             "damocles-manager util sealer sectors abort 1000 7 --reason x --really-do-it --json",
             "damocles-manager util sealer sectors hand-over s-t01000-7",
             "damocles-manager util sealer sectors unknown --json",
+            "damocles-manager util sealer sectors restore 1000 7",
+            "damocles-manager util sealer sectors finalize s-t01000-7 --json",
+            "damocles-manager util sealer sectors resend-pre 1000 7",
+            "damocles-manager util sealer sectors resend-prove 1000 7 --json",
             "damocles-manager util sealer actor --miner t01000 balance --json",
             "damocles-manager util sealer actor --miner f01000 control list",
             "damocles-manager util sealer actor --miner 1000 control set t0101 t3x --really-do-it",
@@ -369,6 +374,10 @@ mod tests {
             "damocles-manager util profile assign w1 --none",
             "damocles-manager daemon run --roles rpc,post --poster",
             "damocles-manager util worker remove w1 --json",
+            "damocles-manager util worker pause w1 0 --json",
+            "damocles-manager util worker resume w1 0 TreeDBuilt --token-file t",
+            "damocles-manager util worker drain 10.0.0.7:17890 --to ticket",
+            "damocles-manager util worker undrain w1",
             "damocles-manager util worker wdpost list --all --detail --json",
             "damocles-manager util worker wdpost reset 0a1b 2c3d --json",
             "damocles-manager util worker wdpost remove 0a1b --json",

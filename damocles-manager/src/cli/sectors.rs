@@ -1,7 +1,7 @@
 //! `util sealer sectors …`.
 
 use super::{client::Manager, ending, show};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use damocles_api::{
     damocles::{DamoclesClient, MessageView},
     damocles_cli::DamoclesCliClient,
@@ -85,12 +85,53 @@ Said again, the thread that had it before may have it too.")]
         #[arg(long)]
         json: bool,
     },
+    /// Take back that a sector was given up; the next worker that calls about it has it
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer sectors restore 1000 7
+The worker that still has its files goes on with it (`damocles-worker worker resume`); one with data of
+clients cannot be taken back.")]
+    Restore(Named),
+    /// Say that a sector is finished of which its worker does not say so any more
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer sectors finalize 1000 7
+The chain has to have it proven, and a persist store its files.")]
+    Finalize(Named),
+    /// Want another message for a sector's precommit, when the one before came to nothing
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer sectors resend-pre 1000 7")]
+    ResendPre(Named),
+    /// Want another message for a sector's proof, when the one before came to nothing
+    #[command(after_help = "\
+Example:
+  damocles-manager util sealer sectors resend-prove 1000 7")]
+    ResendProve(Named),
     /// Sectors that workers speak of and that this manager has no record of
     Unknown {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+/// A sector.
+#[derive(Args, Debug)]
+pub(super) struct Named {
+    /// The miner (1000 or t01000), or the sector's whole name
+    miner: String,
+    /// The sector's number
+    number: Option<u64>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Named {
+    fn id(&self) -> Result<SectorId, Fatal> {
+        sector_id(&self.miner, self.number)
+    }
 }
 
 pub(super) fn actor(text: &str) -> Result<ActorId, String> {
@@ -141,6 +182,20 @@ pub(super) async fn run(manager: &Manager, command: Sectors) -> anyhow::Result<(
             number,
             json,
         } => ending::hand_over(manager, sector_id(&miner, number)?, json).await,
+        Sectors::Restore(named) => {
+            let id = named.id()?;
+            let done = manager.rpc.restore_sector(id, false).await;
+            done.map_err(|e| manager.failed(e))?;
+            ending::done(id, "Restored", "is in work again", named.json)
+        }
+        Sectors::Finalize(named) => {
+            let id = named.id()?;
+            let done = manager.rpc.finalize_sector(id).await;
+            done.map_err(|e| manager.failed(e))?;
+            ending::done(id, "Finalized", "is finished", named.json)
+        }
+        Sectors::ResendPre(named) => ending::resend(manager, named.id()?, false, named.json).await,
+        Sectors::ResendProve(named) => ending::resend(manager, named.id()?, true, named.json).await,
         Sectors::Unknown { json } => ending::unknown(manager, json).await,
     }
 }

@@ -30,6 +30,7 @@ mod part;
 mod poll;
 mod precommit;
 mod prove;
+mod resend;
 mod send;
 mod sound;
 mod share;

@@ -1,8 +1,12 @@
 //! `Damocles.*` as operators' commands call it.
 
 use super::{error::ToRpc, rooms::Rooms};
-use damocles_api::damocles_cli::{
-    AccountView, BackupView, ConfigurationView, DamoclesCliServer, SectorHoldings, UnknownSector,
+use damocles_api::{
+    damocles_cli::{
+        AccountView, BackupView, ConfigurationView, DamoclesCliServer, SectorHoldings,
+        UnknownSector,
+    },
+    submit::SubmitResp,
 };
 use damocles_types::SectorId;
 use jsonrpsee::core::{RpcResult, async_trait};
@@ -36,6 +40,11 @@ impl DamoclesCliServer for Rooms {
 
     async fn store_faults(&self) -> RpcResult<BTreeMap<String, String>> {
         Ok(self.stores.scan_faults())
+    }
+
+    async fn resend_sector(&self, sector: SectorId, proof: bool) -> RpcResult<SubmitResp> {
+        let sent = self.commit.resend(sector, proof).await;
+        sent.map_err(ToRpc::to_operator)
     }
 
     async fn backup_database(&self, directory: String) -> RpcResult<BackupView> {

@@ -69,6 +69,16 @@ impl SealerCliServer for Rooms {
             .map_err(ToRpc::to_operator)
     }
 
+    async fn restore_sector(&self, sector: SectorId, _: bool) -> RpcResult<()> {
+        let restored = self.sealing.restore(sector).await;
+        restored.map(drop).map_err(ToRpc::to_operator)
+    }
+
+    async fn finalize_sector(&self, sector: SectorId) -> RpcResult<()> {
+        let finished = self.sealing.report_finalized(sector).await;
+        finished.map_err(ToRpc::to_operator)
+    }
+
     async fn poll_terminate_sector_state(&self, sector: SectorId) -> RpcResult<TerminateInfo> {
         let record = self.sealing.find(None, sector).await;
         let record = record.map_err(ToRpc::to_operator)?;

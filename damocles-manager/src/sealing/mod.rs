@@ -60,6 +60,12 @@ pub enum SealingError {
     NotStored(SectorId),
     #[error("sector {0} is finished; it cannot be given up")]
     Finished(SectorId),
+    #[error("sector {0} is finished, and was not given up: there is nothing to take back")]
+    NotGivenUp(SectorId),
+    #[error(
+        "sector {0} has data of clients, which went back into the queue when it was given up; it cannot be taken back"
+    )]
+    HadData(SectorId),
     #[error("the request's id has {0} bytes, and {LONGEST_REQUEST_ID} are allowed")]
     RequestId(usize),
     #[error(transparent)]

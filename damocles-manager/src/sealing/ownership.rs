@@ -5,7 +5,10 @@ use crate::{
     db::Db,
     sealing::{Sealing, SealingError, bounds},
 };
-use damocles_api::damocles::{AbortedBy, ManagerIdentity, SectorFate};
+use damocles_api::{
+    damocles::{AbortedBy, ManagerIdentity, SectorFate},
+    sector::SectorPiece,
+};
 use damocles_daemon::build;
 use damocles_kv::Durability;
 use damocles_types::SectorId;
@@ -70,6 +73,37 @@ impl Sealing {
         Ok(fate)
     }
 
+    /// A person takes back that a sector was given up: it is in work again, and the next worker that
+    /// calls about it has it. Again does no harm.
+    ///
+    /// # Errors
+    /// [`SealingError::NotGivenUp`]; [`SealingError::HadData`]; one without a record.
+    pub async fn restore(&self, sector: SectorId) -> Result<SectorFate, SealingError> {
+        let store = move |db: &Db| {
+            db.change(sector, Durability::Synced, |record| {
+                if record.in_work() {
+                    return Ok(record.fate());
+                }
+                if record.is_finished() {
+                    return Err(SealingError::NotGivenUp(sector));
+                }
+                if record.pieces.iter().flatten().any(SectorPiece::has_deal) {
+                    return Err(SealingError::HadData(sector));
+                }
+                record.online = true;
+                record.abort_reason.clear();
+                record.aborted_by = None;
+                // whoever had it before may have it again
+                (record.owner, record.taken_from) = (None, None);
+                record.fence += 1;
+                Ok(record.fate())
+            })
+        };
+        let fate = self.db.call(store).await?;
+        tracing::warn!(%sector, "a sector that was given up is in work again, as a person says");
+        Ok(fate)
+    }
+
     /// A person takes the sector from its owner: the next other worker that calls about it has
     /// it. Again: the former owner may have it too.
     ///
@@ -107,6 +141,7 @@ mod tests {
     use super::*;
     use crate::sealing::tests::{given, in_store, room};
     use damocles_api::caller::Caller;
+    use damocles_types::Commitment;
 
     #[tokio::test]
     async fn the_fate_of_a_sector_says_who_ended_it() {
@@ -129,6 +164,41 @@ mod tests {
         }
         let fate = room.fate(by_person).await.unwrap();
         assert_eq!(fate.aborted_by, Some(AbortedBy::Person));
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_is_taken_back_unless_it_had_data_or_is_finished() {
+        let (room, chain) = room(1000);
+        let id = given(&room).await;
+        room.abort_by_person(id, "a mistake".into()).await.unwrap();
+        assert!(room.assign_ticket(id).await.is_err());
+        for _ in 0..2 {
+            let fate = room.restore(id).await.unwrap();
+            assert!(fate.online && fate.aborted_by.is_none() && fate.abort_reason.is_empty());
+        }
+        room.assign_ticket(id).await.unwrap();
+
+        let with_data = given(&room).await;
+        let dealt = |record: &mut crate::db::record::SectorRecord| {
+            let piece = serde_json::json!({
+                "Piece": {"Size": 2048, "PieceCID": {"/": Commitment([1; 32]).unsealed_cid().to_string()}},
+                "DealInfo": {"DealID": 7, "AllocationID": 0, "PayloadSize": 9, "IsBuiltinMarket": true},
+            });
+            record.pieces = Some(vec![serde_json::from_value(piece).unwrap()]);
+            Ok::<_, SealingError>(())
+        };
+        room.db
+            .change(with_data, Durability::Synced, dealt)
+            .unwrap();
+        room.abort_by_person(with_data, "x".into()).await.unwrap();
+        let refused = room.restore(with_data).await.unwrap_err();
+        assert!(matches!(refused, SealingError::HadData(_)));
+
+        chain.prove(id, None);
+        room.db.put_locations(&[in_store(id, "a")]).unwrap();
+        room.report_finalized(id).await.unwrap();
+        let refused = room.restore(id).await.unwrap_err();
+        assert!(matches!(refused, SealingError::NotGivenUp(_)));
     }
 
     #[tokio::test]

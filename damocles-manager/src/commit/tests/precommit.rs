@@ -384,6 +384,27 @@ async fn a_failed_message_is_followed_by_one_of_its_own_when_asked_for() {
 }
 
 #[tokio::test]
+async fn a_person_may_want_another_message_and_gets_none_while_one_lives() {
+    let house = House::new(|_| {});
+    let id = house.sector();
+    let never = house.commit.resend(id, false).await.unwrap_err();
+    assert!(never.to_string().contains("never submitted"), "{never}");
+    house.submit(id, house.info().await, false).await;
+    house.push().await;
+    let first = house.messages(id)[0].clone();
+    house.commit.resend(id, false).await.unwrap();
+    house.push().await;
+    assert_eq!(house.messages(id).len(), 1, "it lives");
+    house.run(&first, 7, RawBytes::default()).await;
+    let again = house.commit.resend(id, false).await.unwrap();
+    assert_eq!(again.res, R::Accepted);
+    house.push().await;
+    assert_eq!(house.messages(id).len(), 2);
+    // of a proof there is nothing yet
+    assert!(house.commit.resend(id, true).await.is_err());
+}
+
+#[tokio::test]
 async fn an_empty_wallet_is_waited_for_and_the_worker_hears_of_it() {
     let house = House::new(|_| {});
     let id = house.sector();
