@@ -5,12 +5,12 @@
 //!
 //! Needs the 2KiB WinningPoSt parameters in the parameter cache (`make test` sees to that).
 
-use damocles_devnet::{cli::Genesis, rpc::Node, start};
+use damocles_devnet::{cli::Genesis, network::BlockTime, rpc::Node, start};
 use damocles_flow::block::BlockState;
 use damocles_manager::{
-    chain::{Chain, Facts, Head, NodeChain, Production},
+    chain::{Chain, Facts, Head, HeadFollower, NodeChain, Production},
     config,
-    db::Db,
+    db::{Db, blocks::BlockRecord},
     policy::{NodeEndpoint, StorePolicy},
     roles::{Role, Roles},
     served::Served,
@@ -40,6 +40,9 @@ Enabled = true
 /// No step of the test takes so long, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// A network whose tipsets follow the clock: quick, but with time for a proof.
+const BY_THE_CLOCK: &str = "block_delay_secs = 3\npropagation_delay_secs = 1\n";
+
 struct House {
     _dir: TempDir,
     node: Arc<Node>,
@@ -64,15 +67,17 @@ impl Manager {
 }
 
 impl House {
-    async fn new() -> Self {
+    async fn new(policy: &str) -> Self {
         set_current_network(Network::Testnet);
         let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("policy.toml");
+        std::fs::write(&file, policy).unwrap();
         let genesis = Genesis {
             sector_size: SectorSize::KiB2,
             preseal: 2,
             miners: 1,
             seed: Some([7; 32]),
-            policy: None,
+            policy: Some(file),
             // no sector is proven here, so none may be due
             proving_period_deadlines: Some(6),
             challenge_window: Some(60),
@@ -95,22 +100,21 @@ impl House {
             stop_node,
             _dir: dir,
         };
-        house.mine(3).await;
         house
     }
 
-    /// A manager begins to make blocks, as a start of the daemon does.
-    fn start(&self) -> Manager {
+    /// A manager begins to make blocks, as a start of the daemon does, by heads or by the clock.
+    fn start(&self, by_the_clock: bool, head: watch::Receiver<Option<Head>>) -> Manager {
         let parts = Parts {
             db: self.db.clone(),
             chain: self.chain.clone(),
             node: self.chain.clone(),
             facts: Facts::new(self.chain.clone()),
-            head: self.head.subscribe(),
+            head,
             stores: self.stores.clone(),
             prover: self.prover.clone(),
             keys: Keys::none(),
-            by_the_clock: false,
+            by_the_clock,
             counts: Counts::default(),
             by: "this".into(),
         };
@@ -186,8 +190,10 @@ async fn presealed(db: &Db, dir: &Path) -> Stores {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miner_makes_its_blocks_and_no_stop_makes_a_second_one() {
-    let house = House::new().await;
-    let manager = house.start();
+    let house = House::new("").await;
+    house.mine(3).await;
+    let start = || house.start(false, house.head.subscribe());
+    let manager = start();
     let first = house.chain.head().await.unwrap().height + 1;
     for height in first..first + 3 {
         house.tried(height).await;
@@ -199,12 +205,12 @@ async fn a_miner_makes_its_blocks_and_no_stop_makes_a_second_one() {
     let tried = || house.db.rounds(MINER).unwrap().last >= next;
     house.until("the next round", || begun() || tried()).await;
     manager.stop().await;
-    let manager = house.start();
+    let manager = start();
     house.tried(next).await;
     // a stop after it: it is not tried again
     manager.stop().await;
     let before = house.db.recent_blocks(MINER, 9).unwrap();
-    let manager = house.start();
+    let manager = start();
     house.mine(1).await;
     house.tried(next + 1).await;
     manager.stop().await;
@@ -213,7 +219,7 @@ async fn a_miner_makes_its_blocks_and_no_stop_makes_a_second_one() {
 
     // what became of them
     house.mine(8).await;
-    let manager = house.start();
+    let manager = start();
     let finished = || {
         let all = house.db.recent_blocks(MINER, 20).unwrap();
         let mut old = all.iter().filter(|r| r.height <= next + 1);
@@ -246,5 +252,36 @@ async fn a_miner_makes_its_blocks_and_no_stop_makes_a_second_one() {
     // with all of the power hardly any round is lost
     assert!(included.len() >= 3, "{view:#?}");
     assert!(included.contains(&first) || view.not_won > 0);
+    house.stop_node.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_blocks_follow_the_clock_they_are_sent_at_their_time() {
+    let house = House::new(BY_THE_CLOCK).await;
+    let network = house.node.network.clone();
+    network.set_block_time(BlockTime::Every(Duration::from_secs(3)));
+    let made = house.stop_node.clone();
+    tokio::spawn(async move { network.produce(made).await });
+    let chain: Arc<dyn Chain> = house.chain.clone();
+    let (follower, head) = HeadFollower::new(chain.clone(), Facts::new(chain));
+    tokio::spawn(follower.run(house.stop_node.clone()));
+    let manager = house.start(true, head);
+    let of = |state| move |record: &BlockRecord| record.state == state;
+    let has = |state| {
+        let all = house.db.recent_blocks(MINER, 50).unwrap();
+        all.into_iter().find(of(state))
+    };
+    // on a busy machine one or the other comes too late; it is told from those that did not
+    house
+        .until("a block in the chain", || {
+            has(BlockState::Included).is_some()
+        })
+        .await;
+    manager.stop().await;
+    let record = has(BlockState::Included).unwrap();
+    let tipset = house.tipset(record.height).await;
+    assert_eq!(tipset.cids.0, [record.cid.unwrap()]);
+    let times = record.times;
+    assert!(times.base.is_some() && times.made.is_some());
     house.stop_node.cancel();
 }

@@ -1,7 +1,7 @@
 //! What is drawn for a round, and what its producer signs to draw it: pure.
 
 use crate::chain::{DomainTag, entropy};
-use damocles_node::{BlockHeader, Ticket, TipSet, election};
+use damocles_node::{Ticket, TipSet, election};
 use damocles_types::{ActorId, Epoch, Randomness};
 
 /// Epochs by which the randomness of a ticket lies back (Lotus `TicketRandomnessLookback`).
@@ -39,13 +39,13 @@ fn drawn(beacon: &[u8], tag: DomainTag, round: Epoch, entropy: &[u8]) -> [u8; 32
     election::draw(beacon, tag.number(), round, entropy)
 }
 
-/// The block of a tipset whose ticket counts: the one with the lowest hash.
-pub(super) fn first(tipset: &TipSet) -> Option<(&BlockHeader, &Ticket)> {
-    let with_tickets = tipset
+/// The ticket of a tipset that counts: the one with the lowest hash.
+pub(super) fn lowest(tipset: &TipSet) -> Option<&Ticket> {
+    let tickets = tipset
         .blocks
         .iter()
-        .filter_map(|b| Some((b, b.ticket.as_ref()?)));
-    with_tickets.min_by_key(|(_, ticket)| election::blake2b256(&ticket.vrf_proof))
+        .filter_map(|block| block.ticket.as_ref());
+    tickets.min_by_key(|ticket| election::blake2b256(&ticket.vrf_proof))
 }
 
 /// The quality of a ticket among all that there could be, between 0 and 1: the lower its hash the

@@ -5,7 +5,7 @@ use super::{
     lot,
     maker::Maker,
     parts::{PAUSE, sleep_until},
-    schedule::Round,
+    schedule::{Round, Tip},
     sectors::NotProvable,
     sign::SignError,
 };
@@ -19,8 +19,10 @@ use crate::{
 };
 use damocles_flow::block::{BlockEvent, BlockState};
 use damocles_node::{
-    BlockMsg, BlockTemplate, ElectionProof, MiningBaseInfo, PoStProof, Ticket, TipSet, election,
+    BlockMsg, BlockTemplate, ElectionProof, MiningBaseInfo, PoStProof, SignedMessage, Ticket,
+    election,
 };
+use damocles_types::Epoch;
 use fvm_shared::address::Address;
 use parking_lot::Mutex;
 use std::{
@@ -177,9 +179,9 @@ impl Maker {
             return Ended::NotEligible;
         };
         let expected = election::expected_wins(&base.miner_power, &base.network_power);
-        let elect = || self.elect(round, &base);
+        let elect = || self.elect(height, &base);
         let elected = progress.insist(Step::Election, elect).await;
-        let Some((proof, ticket, parents)) = elected else {
+        let Some(proof) = elected else {
             return Ended::NotWon { expected };
         };
         let Some(record) = self.won(round, &proof, progress).await else {
@@ -187,12 +189,18 @@ impl Maker {
         };
         tracing::info!(miner, height, wins = proof.win_count, "a round is won");
         let winning_post_proof = self.prove(round, &base, progress).await;
-        let quality = lot::quality(&ticket);
-        let select = || node.select_messages(key, quality);
-        let messages = progress.insist(Step::Messages, select).await;
+        sleep_until(round.build_at).await;
+        let (tip, base) = self.newest(round, base).await;
+        let record = BlockRecord {
+            parents: tip.key.clone(),
+            base: tip.height,
+            ..record
+        };
+        let choose = || self.choose(height, &tip, &base);
+        let (ticket, messages) = progress.insist(Step::Messages, choose).await;
         let template = BlockTemplate {
             miner: Address::new_id(miner),
-            parents: parents.cids,
+            parents: tip.key.clone(),
             ticket: Some(ticket),
             eproof: Some(proof),
             beacon_values: base.beacon_entries.clone(),
@@ -233,25 +241,61 @@ impl Maker {
         Ended::Won { expected }
     }
 
-    /// Draws the election and, where it is won, the ticket. With the tipset that is built upon.
+    /// Draws the election.
     async fn elect(
         &self,
-        round: &Round,
+        height: Epoch,
         base: &MiningBaseInfo,
-    ) -> Result<Option<(ElectionProof, Ticket, TipSet)>, NotThisBlock> {
-        let (miner, worker) = (self.actor, base.worker_key);
-        let seed = &base.beacon().data;
-        let drawn = lot::election(seed, round.height, miner);
-        let vrf_proof = self.parts.sign(worker, &drawn).await?.bytes;
-        let won = ElectionProof::won(vrf_proof, &base.miner_power, &base.network_power);
-        let Some(proof) = won else {
-            return Ok(None);
+    ) -> Result<Option<ElectionProof>, SignError> {
+        let drawn = lot::election(&base.beacon().data, height, self.actor);
+        let vrf_proof = self.parts.sign(base.worker_key, &drawn).await?.bytes;
+        let (power, total) = (&base.miner_power, &base.network_power);
+        Ok(ElectionProof::won(vrf_proof, power, total))
+    }
+
+    /// The tipset to build upon as the head is now, and what the node tells of the round on it. What
+    /// was drawn and proven holds on it too, or it is left aside.
+    async fn newest(&self, round: &Round, base: MiningBaseInfo) -> (Tip, MiningBaseInfo) {
+        let before = &round.base;
+        let tip = self.tip().filter(|tip| {
+            tip.key != before.key && (before.height..round.height).contains(&tip.height)
+        });
+        let Some(tip) = tip else {
+            return (before.clone(), base);
         };
-        let parents = self.parts.node.tipset(&round.base.key).await?;
-        let (_, below) = lot::first(&parents).ok_or(NotThisBlock::NoTicket)?;
-        let drawn = lot::ticket(seed, round.height, miner, below);
-        let vrf_proof = self.parts.sign(worker, &drawn).await?.bytes;
-        Ok(Some((proof, Ticket { vrf_proof }, parents)))
+        let told = self
+            .parts
+            .node
+            .mining_base(self.actor, round.height, &tip.key);
+        match told.await {
+            Ok(Some(now))
+                if now.eligible_for_mining
+                    && now.beacon() == base.beacon()
+                    && now.sectors == base.sectors
+                    && now.worker_key == base.worker_key =>
+            {
+                (tip, now)
+            }
+            _ => (before.clone(), base),
+        }
+    }
+
+    /// Draws the ticket on a tipset, and chooses messages by it.
+    async fn choose(
+        &self,
+        height: Epoch,
+        tip: &Tip,
+        base: &MiningBaseInfo,
+    ) -> Result<(Ticket, Vec<SignedMessage>), NotThisBlock> {
+        let node = &self.parts.node;
+        let parents = node.tipset(&tip.key).await?;
+        let below = lot::lowest(&parents).ok_or(NotThisBlock::NoTicket)?;
+        let drawn = lot::ticket(&base.beacon().data, height, self.actor, below);
+        let vrf_proof = self.parts.sign(base.worker_key, &drawn).await?.bytes;
+        let ticket = Ticket { vrf_proof };
+        let quality = lot::quality(&ticket);
+        let messages = node.select_messages(&tip.key, quality).await?;
+        Ok((ticket, messages))
     }
 
     /// Writes down that the round is won. None: a block of its epoch may have been signed before.

@@ -7,6 +7,10 @@
 //!           parents still come in     base, election,      sent                  lost
 //!                                     proof, block
 //! ```
+//! What the election and the proof are drawn from depends on the epoch and the miner, not on the parents:
+//! those are looked at once more before the block is made. While the tipset of the epoch before is not
+//! there, the block is made a third of a delay before its time only, as that may still come in.
+//!
 //! A round lasts from one third of a delay after its parents' time, when all of them that count have
 //! come in, to a third after its own, when others begin to build without it. So the end of one round
 //! is the beginning of the next. An epoch without a block is a null round: the same parents are tried
@@ -42,6 +46,8 @@ pub(super) struct Round {
     pub(super) height: Epoch,
     /// Unix time in seconds of the block.
     pub(super) timestamp: u64,
+    /// Milliseconds since 1970 before which better parents are waited for.
+    pub(super) build_at: u64,
     /// Milliseconds since 1970 before which no node takes it.
     pub(super) send_at: u64,
     /// Milliseconds since 1970 from which nobody waits for it any more. None: it is lost when the
@@ -95,6 +101,11 @@ impl Timing {
             base: tip.clone(),
             height: tip.height.saturating_add_unsigned(nulls + 1),
             timestamp: block_time / 1000,
+            build_at: if self.by_the_clock && nulls > 0 {
+                block_time.saturating_sub(self.grace())
+            } else {
+                now
+            },
             send_at: if self.by_the_clock { block_time } else { now },
             cutoff: self.by_the_clock.then(|| block_time + self.grace()),
         }
@@ -161,6 +172,10 @@ mod tests {
         assert_eq!(after(10, Some(100)), Ok(101));
         assert_eq!(after(39, Some(100)), Ok(101), "late, but not too late");
         assert_eq!(after(15, Some(101)), Err(40), "tried already");
+        let Next::Try(round) = next(&tip(), None, (T + 12) * 1000, MAINNET) else {
+            panic!("the first round is due");
+        };
+        assert_eq!(round.build_at, (T + 12) * 1000, "its parents are there");
         assert_eq!(after(40, Some(101)), Ok(102), "a null round");
         assert_eq!(
             after(165, Some(102)),
@@ -175,6 +190,11 @@ mod tests {
             panic!("the second null round is due");
         };
         assert_eq!((round.height, round.timestamp), (103, T + 90));
+        assert_eq!(
+            round.build_at,
+            (T + 80) * 1000,
+            "of epoch 102 there is nothing yet"
+        );
         assert_eq!(round.send_at, (T + 90) * 1000);
         assert_eq!(round.cutoff, Some((T + 100) * 1000));
         for (seconds, in_time) in [(89, true), (99, true), (100, false)] {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use fvm_shared::address::{Address, Network as AddressNetwork, set_current_network};
@@ -144,8 +144,8 @@ impl Network {
         // after the sealing, or the first block would be as old as that took
         let genesis_time = match config.genesis_time {
             Some(seconds) => seconds,
-            None => std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
+            None => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
                 .context("the clock stands before 1970")?
                 .as_secs()
                 .saturating_sub(config.policy.genesis_age_secs),
@@ -235,7 +235,11 @@ impl Network {
                 match pace {
                     BlockTime::Every(time) => {
                         // a tipset that took too long delays the next ones; none is made up for
-                        due = (due + time).max(tokio::time::Instant::now());
+                        let now = tokio::time::Instant::now();
+                        due = match self.until_its_time(time) {
+                            Some(wait) => now + wait,
+                            None => (due + time).max(now),
+                        };
                         tokio::time::sleep_until(due).await;
                     }
                     BlockTime::Manual => std::future::pending().await,
@@ -255,6 +259,20 @@ impl Network {
                 }
             }
         }
+    }
+
+    /// At the pace that the network tells, a tipset is made when blocks of its epoch have had time
+    /// to come in, as on a real one: how long that is from now. None: at another pace, or later
+    /// than that already.
+    fn until_its_time(&self, pace: Duration) -> Option<Duration> {
+        let policy = self.policy();
+        if pace != Duration::from_secs(policy.block_delay_secs) {
+            return None;
+        }
+        let epochs = u64::try_from(self.top().height + 1).ok()?;
+        let its_time = self.inner.engine.genesis_time + epochs * policy.block_delay_secs;
+        let made_at = UNIX_EPOCH + Duration::from_secs(its_time + policy.propagation_delay_secs);
+        made_at.duration_since(SystemTime::now()).ok()
     }
 
     /// Makes `n` blocks now; the new head. Blocking.

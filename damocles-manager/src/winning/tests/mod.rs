@@ -366,3 +366,45 @@ async fn a_block_that_the_node_leaves_unsigned_is_signed_with_the_workers_key() 
     let header = &sent[0].header;
     assert_eq!(header.block_sig, Some(signature(&header.signing_bytes())));
 }
+
+#[tokio::test]
+async fn parents_that_come_in_while_it_is_proven_are_built_upon() {
+    let house = House::new().await;
+    house.node.state.lock().silent = vec!["prove"];
+    let running = house.start();
+    house.node.stopped.notified().await;
+    let before = house.record(FIRST).unwrap().parents;
+    let mut other = house.node.state.lock().chain[&(FIRST - 1)].blocks[0].clone();
+    other.fork_signaling = 1;
+    let now = house.node.grow(FIRST - 1, &[other]).cids;
+    house.show_head();
+    house.node.state.lock().silent.clear();
+    house.tried(FIRST).await;
+    running.stop().await;
+    assert_ne!(now, before);
+    let record = house.record(FIRST).unwrap();
+    assert_eq!((record.parents, record.base), (now.clone(), FIRST - 1));
+    assert_eq!(house.node.state.lock().sent[0].header.parents, now.0);
+}
+
+/// As when a manager has lost its role and does not know it yet.
+#[tokio::test]
+async fn two_makers_of_one_miner_make_one_block_of_an_epoch() {
+    let house = House::new().await;
+    let both = [house.start(), house.start()];
+    for height in FIRST..FIRST + 6 {
+        house.tried(height).await;
+        house.grow(true);
+    }
+    house.tried(FIRST + 6).await;
+    for running in both {
+        running.stop().await;
+    }
+    let state = house.node.state.lock();
+    for height in FIRST..FIRST + 7 {
+        let signed = state.signed.iter().filter(|b| b.header.height == height);
+        let names: BTreeSet<_> = signed.map(|b| b.cid()).collect();
+        assert!(names.len() <= 1, "{height}: {names:?}");
+    }
+    assert!(state.signed.len() >= 4, "{} blocks", state.signed.len());
+}

@@ -18,7 +18,7 @@ use fvm_shared::{
     address::Address, bigint::BigInt, crypto::signature::Signature, econ::TokenAmount,
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
 /// Where a call stops.
@@ -40,7 +40,7 @@ pub(super) struct State {
     pub(super) sent: Vec<BlockMsg>,
     /// What the next submissions are refused with.
     pub(super) refuse: Option<&'static str>,
-    /// Methods that nobody answers.
+    /// Methods that nobody answers while they are in here.
     pub(super) silent: Vec<&'static str>,
     /// The sector cannot be read.
     pub(super) unread: bool,
@@ -130,13 +130,20 @@ impl FakeNode {
         name: &'static str,
         done: impl FnOnce(&mut State) -> Result<T, ChainError>,
     ) -> Result<T, ChainError> {
-        let (number, silent) = {
+        let number = {
             let mut state = self.state.lock();
             state.calls += 1;
-            (state.calls - 1, state.silent.contains(&name))
+            state.calls - 1
         };
         let stops = |side| self.state.lock().stop == Some((number, side));
-        if silent || stops(Side::Before) {
+        let is_silent = || self.state.lock().silent.contains(&name);
+        if is_silent() {
+            self.stopped.notify_one();
+            while is_silent() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        if stops(Side::Before) {
             self.stopped.notify_one();
             std::future::pending::<()>().await;
         }
