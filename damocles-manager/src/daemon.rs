@@ -446,7 +446,10 @@ async fn prover(
 
 /// Who proves for blocks: children of their own, that wait for no WindowPoSt.
 async fn block_prover(kernel: KernelChoice) -> anyhow::Result<winning::PoolProver> {
-    let processors = Processors::by_kernel(Stage::WinningPost, kernel);
+    let mut processors = Processors::by_kernel(Stage::WinningPost, kernel);
+    for stage in processors.stages.values_mut() {
+        stage.longest = Some(winning::LONGEST);
+    }
     let stages = &[Stage::WinningPost, Stage::ReadSectors];
     let pool = pool("prover of blocks", stages, processors);
     Ok(winning::PoolProver::new(pool.await?))

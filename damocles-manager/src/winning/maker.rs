@@ -6,8 +6,9 @@ use crate::{
     chain::ChainError,
     db::{
         Db, DbError,
-        blocks::{BlockRecord, Lost},
+        blocks::{BlockRecord, Lost, Times},
     },
+    model::unix_ms,
 };
 use damocles_flow::block::{BlockEvent, BlockState};
 use damocles_types::ActorId;
@@ -114,7 +115,15 @@ impl Maker {
             }));
         };
         match self.parts.node.submit_block(block).await {
-            Ok(()) => self.step(record, BlockEvent::Send).await?,
+            Ok(()) => {
+                let sent = Some(unix_ms().saturating_sub(record.began_at));
+                let times = Times {
+                    sent,
+                    ..record.times
+                };
+                let record = BlockRecord { times, ..record };
+                self.step(record, BlockEvent::Send).await?
+            }
             Err(ChainError::Refused { message, .. }) if !message.contains(TOO_EARLY) => {
                 let refused = BlockRecord {
                     error: Some(message),

@@ -28,7 +28,7 @@ mod warm_up;
 
 pub use counts::Counts;
 pub use parts::Parts;
-pub use prover::{PoolProver, ProveError, Prover};
+pub use prover::{LONGEST, PoolProver, ProveError, Prover};
 pub use view::blocks;
 
 use crate::{

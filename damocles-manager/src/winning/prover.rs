@@ -6,6 +6,11 @@ use damocles_processor::{
     Cancel, Pool,
     task::{ReadSectors, ReadSectorsOutput, WinningPost, WinningPostOutput},
 };
+use std::time::Duration;
+
+/// A proof that takes longer has found no end: its child is killed, so that the next one has a place.
+/// Several times what the parameters of large sectors take to be read from a slow disk.
+pub const LONGEST: Duration = Duration::from_secs(300);
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +26,9 @@ pub trait Prover: Send + Sync + 'static {
     /// the future leaves the reader alone: it ends at its limit.
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError>;
 
-    /// Proves; whoever proves checks the proof, too. Dropping the future ends the task: nobody
-    /// wants a proof that comes too late.
+    /// Proves; whoever proves checks the proof, too. Dropping the future leaves a proof alone that has
+    /// begun: nobody wants it any more, but a child that is killed must read its parameters anew, and
+    /// the next proof would be late for that.
     async fn prove(&self, task: WinningPost) -> Result<WinningPostOutput, ProveError>;
 }
 
@@ -33,7 +39,7 @@ pub struct PoolProver {
 }
 
 impl PoolProver {
-    /// `pool` must have both stages.
+    /// `pool` must have both stages, and bound the proofs by [`LONGEST`].
     pub fn new(pool: Pool) -> Self {
         Self { pool }
     }
@@ -46,6 +52,6 @@ impl Prover for PoolProver {
     }
 
     async fn prove(&self, task: WinningPost) -> Result<WinningPostOutput, ProveError> {
-        Ok(compute::run(&self.pool, task, Cancel::killing()).await?)
+        Ok(compute::run(&self.pool, task, Cancel::new()).await?)
     }
 }

@@ -90,7 +90,8 @@ impl Progress {
                         Step::Proof => now.1.proven = at,
                         Step::Messages => now.1.chosen = at,
                         Step::Making => now.1.made = at,
-                        Step::Sending => now.1.sent = at,
+                        // the record that is sent says it
+                        Step::Sending => {}
                     }
                     now.2 = None;
                     return done;

@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) silent: Vec<&'static str>,
     /// The sector cannot be read.
     pub(super) unread: bool,
+    /// How often it was to be read.
+    pub(super) reads: usize,
     /// As Venus does without the key.
     pub(super) leaves_unsigned: bool,
     calls: usize,
@@ -276,6 +278,7 @@ impl Production for FakeNode {
 impl Prover for FakeNode {
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {
         let read = self.call("read", |state| {
+            state.reads += 1;
             let bad = task.replicas.first().filter(|_| state.unread);
             let unread = bad.map(|replica| Unread {
                 sector_id: replica.sector_id,
