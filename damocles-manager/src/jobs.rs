@@ -27,8 +27,11 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_secs(1);
 /// A question waits no longer: an answer without a job tells the worker that the manager lives.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// A worker that asked within this time is there.
-const THERE: Duration = Duration::from_secs(30);
+/// A worker that asked within this time is there; upstream's ask once a minute.
+const THERE: Duration = Duration::from_secs(150);
+/// Whoever has asked in vain for so long may have a job again at which it failed: the others that
+/// ask may not have it.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Names of workers that are remembered.
 const MOST_WORKERS: usize = 1024;
 /// At most so many jobs are given out at once.
@@ -52,8 +55,16 @@ pub struct Jobs {
 struct Shared {
     /// Grows with every change that was made here.
     changed: watch::Sender<u64>,
-    /// Workers, and when they asked for a job last.
-    asked: Mutex<HashMap<String, Instant>>,
+    /// Workers that ask for jobs.
+    asked: Mutex<HashMap<String, Asking>>,
+}
+
+/// A worker that asks for jobs.
+#[derive(Clone, Copy, Debug)]
+struct Asking {
+    /// Since when in vain.
+    since: Instant,
+    last: Instant,
 }
 
 impl Jobs {
@@ -105,15 +116,25 @@ impl Jobs {
         }
     }
 
-    /// Notes that a worker asks; whether others have asked lately.
+    /// Notes that a worker asks; whether others go before it where it failed already.
     fn asks(&self, worker: &str) -> bool {
         let now = Instant::now();
         let mut asked = self.shared.asked.lock();
-        asked.retain(|_, at| now - *at < THERE);
-        if asked.len() < MOST_WORKERS {
-            asked.insert(worker.to_owned(), now);
+        asked.retain(|_, asking| now - asking.last < THERE);
+        if !asked.contains_key(worker) && asked.len() >= MOST_WORKERS {
+            return false;
         }
-        asked.keys().any(|name| name != worker)
+        let asking = asked.entry(worker.to_owned()).or_insert(Asking {
+            since: now,
+            last: now,
+        });
+        asking.last = now;
+        now - asking.since < PATIENCE && asked.len() > 1
+    }
+
+    /// A worker was given a job.
+    fn served(&self, worker: &str) {
+        self.shared.asked.lock().remove(worker);
     }
 
     async fn call<T: Send + 'static>(
@@ -170,6 +191,7 @@ impl Jobs {
                 );
             }
             if !jobs.is_empty() {
+                self.served(&taking.worker);
                 self.tell();
                 return Ok(jobs);
             }
@@ -290,5 +312,65 @@ impl Jobs {
                 () = tokio::time::sleep(SWEEP) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs() -> Jobs {
+        let (_tell, head) = watch::channel(None);
+        let policy = WorkerProverPolicy::default();
+        Jobs::new(
+            Db::in_memory(),
+            head,
+            policy,
+            true,
+            CancellationToken::new(),
+        )
+    }
+
+    fn asks(worker: &str) -> Taking {
+        Taking {
+            worker: worker.to_owned(),
+            numbered: true,
+            count: 1,
+            ..Taking::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_waits_has_a_job_as_soon_as_there_is_one() {
+        let jobs = jobs();
+        let none = jobs.take(asks("w"), Duration::from_millis(10)).await;
+        assert!(
+            none.unwrap().is_empty(),
+            "an answer, though there is nothing"
+        );
+        let offer = async {
+            let offer = crate::db::jobs::tests::offer("x", &[0], 120, "s");
+            jobs.offer(offer).await.unwrap();
+        };
+        let long = Duration::from_secs(600);
+        let (taken, ()) = tokio::join!(jobs.take(asks("w"), long), offer);
+        assert_eq!(taken.unwrap()[0].0.id, "x");
+        // a stop ends the wait
+        let stop = async { jobs.stop.cancel() };
+        let (none, ()) = tokio::join!(jobs.take(asks("w"), long), stop);
+        assert!(none.unwrap().is_empty());
+    }
+
+    #[test]
+    fn others_go_first_for_a_while_only() {
+        let jobs = jobs();
+        assert!(!jobs.asks("w1"), "it is alone");
+        assert!(jobs.asks("w2") && jobs.asks("w1"));
+        let long_ago = Instant::now().checked_sub(PATIENCE).unwrap();
+        jobs.shared.asked.lock().get_mut("w1").unwrap().since = long_ago;
+        assert!(!jobs.asks("w1"), "the other may not have it");
+        assert!(jobs.asks("w2"));
+        jobs.served("w1");
+        assert!(jobs.asks("w1"));
     }
 }

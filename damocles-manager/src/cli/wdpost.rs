@@ -8,6 +8,7 @@ use damocles_daemon::{
     exit::{Exit, Fatal},
     table::Table,
 };
+use jsonrpsee::core::ClientError;
 use serde_json::json;
 
 #[derive(Debug, Subcommand)]
@@ -68,7 +69,7 @@ pub(super) async fn run(manager: &Manager, command: WdPost) -> anyhow::Result<()
         WdPost::Reset(Ids { ids, json }) => {
             for id in &ids {
                 let reset = manager.rpc.wd_post_reset_job(id.clone()).await;
-                reset.map_err(|e| hinted(manager.failed(e)))?;
+                reset.map_err(|e| hinted(failed(manager, e)))?;
             }
             done("Reset", "is done anew", &ids, json)
         }
@@ -95,13 +96,23 @@ fn hinted(fatal: Fatal) -> Fatal {
 
 async fn all_jobs(manager: &Manager) -> Result<AllWdPoStJobs, Fatal> {
     let all = manager.rpc.wd_post_all_jobs().await;
-    all.map_err(|e| manager.failed(e))
+    all.map_err(|e| failed(manager, e))
+}
+
+/// What a failed call means; most often that workers prove nothing there.
+fn failed(manager: &Manager, error: ClientError) -> Fatal {
+    let fatal = manager.failed(error);
+    if !fatal.message.contains("--worker-prover") {
+        return fatal;
+    }
+    Fatal::new(Exit::Refused, "this manager lets no worker prove")
+        .hint("start it with --worker-prover, or ask one that runs so: --api ADDRESS")
 }
 
 async fn remove(manager: &Manager, ids: &[String], json: bool) -> anyhow::Result<()> {
     for id in ids {
         let removed = manager.rpc.wd_post_remove_job(id.clone()).await;
-        removed.map_err(|e| manager.failed(e))?;
+        removed.map_err(|e| failed(manager, e))?;
     }
     done("Removed", "is forgotten", ids, json)
 }

@@ -128,10 +128,13 @@ fn an_answer_of_a_former_attempt_is_refused() {
         .unwrap();
     let second = take(&db, &asks("w2")).unwrap();
     assert_eq!(second.attempt, 2);
-    for ended in [proof(1), Ended::Failed("late".into()), Ended::GivenBack] {
-        assert!(!db.end_attempt("x", speaks("w1", 1), &ended).unwrap());
+    // also of a process of the same name that was started anew
+    for worker in ["w1", "w2"] {
+        for ended in [proof(1), Ended::Failed("late".into()), Ended::GivenBack] {
+            assert!(!db.end_attempt("x", speaks(worker, 1), &ended).unwrap());
+        }
+        assert!(!db.beat_job("x", speaks(worker, 1)).unwrap());
     }
-    assert!(!db.beat_job("x", speaks("w1", 1)).unwrap());
     // another worker's token, or an upstream worker without any
     assert!(!db.end_attempt("x", speaks("w1", 2), &proof(1)).unwrap());
     assert!(!db.end_attempt("x", Speaks::default(), &proof(1)).unwrap());

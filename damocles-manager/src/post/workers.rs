@@ -113,19 +113,16 @@ impl WorkerProver {
     }
 
     /// Whether workers are at other jobs.
-    async fn others_run(&self, id: &str) -> Result<bool, ProveError> {
-        let open = self.jobs.open().await?;
+    async fn others_run(&self, id: &str) -> bool {
         let runs = |job: &JobRecord| job.state == JobState::Running && job.id != id;
-        Ok(open.iter().any(runs))
+        // a database that is away says nothing of workers
+        let open = self.jobs.open().await;
+        open.map_or(true, |open| open.iter().any(runs))
     }
 
     /// What a worker answered, if it is to be believed. A proof is verified; a sector that it names
     /// is read here. What is not believed counts against the worker.
-    async fn believed(
-        &self,
-        order: &Order,
-        job: &JobRecord,
-    ) -> Result<Option<WindowPostOutput>, ProveError> {
+    async fn believed(&self, order: &Order, job: &JobRecord) -> Option<WindowPostOutput> {
         let output = job.output.clone().unwrap_or_default();
         let worker = job.worker.as_deref().unwrap_or("a worker");
         let wrong = if output.faults.is_empty() {
@@ -133,10 +130,10 @@ impl WorkerProver {
         } else {
             let unread = self.unread(order, &output.faults).await;
             if !unread.is_empty() {
-                return Ok(Some(WindowPostOutput {
+                return Some(WindowPostOutput {
                     proofs: Vec::new(),
                     faults: unread,
-                }));
+                });
             }
             let first = output.faults[0];
             let count = output.faults.len();
@@ -145,10 +142,10 @@ impl WorkerProver {
             ))
         };
         let Some(wrong) = wrong else {
-            return Ok(Some(WindowPostOutput {
+            return Some(WindowPostOutput {
                 proofs: output.proofs,
                 faults: Vec::new(),
-            }));
+            });
         };
         tracing::warn!(
             job = job.id,
@@ -156,9 +153,19 @@ impl WorkerProver {
             attempt = job.attempt,
             "what a worker answered is not believed: {wrong}"
         );
-        let (event, attempt) = (JobEvent::Refuse, Some(job.attempt));
-        self.jobs.step(&job.id, event, attempt, Some(wrong)).await?;
-        Ok(None)
+        self.step(job, JobEvent::Refuse, Some(&wrong)).await;
+        None
+    }
+
+    /// Takes a job along an edge; unless it ends, only if it is still at the same attempt. A database
+    /// that is away is looked at again, and ends no proof that is under way here.
+    async fn step(&self, job: &JobRecord, event: JobEvent, why: Option<&str>) {
+        let attempt = (event != JobEvent::End).then_some(job.attempt);
+        let why = why.map(str::to_owned);
+        if let Err(error) = self.jobs.step(&job.id, event, attempt, why).await {
+            tracing::debug!(job = job.id, %event, %error, "a WindowPoSt job stays as it is");
+            self.jobs.change().await;
+        }
     }
 
     /// What is wrong with proofs.
@@ -247,7 +254,7 @@ impl Prover for WorkerProver {
                 state: job.state,
                 failures: job.failures,
                 still: watched.still(&job, Instant::now()),
-                busy: self.others_run(&job.id).await.unwrap_or(true),
+                busy: self.others_run(&job.id).await,
                 head: self.height(&order),
                 begin_by: begin_by(order.open, order.close, order.usual),
                 here: match (&here, failed_here) {
@@ -262,11 +269,11 @@ impl Prover for WorkerProver {
             {
                 _ = begun.send(());
             }
-            let attempt = Some(job.attempt);
-            match next(&view) {
+            let what = next(&view);
+            match what {
                 Next::Wait => {}
                 Next::Use => {
-                    if let Some(output) = self.believed(&order, &job).await? {
+                    if let Some(output) = self.believed(&order, &job).await {
                         return Ok(output);
                     }
                 }
@@ -279,14 +286,10 @@ impl Prover for WorkerProver {
                         deadline = job.deadline,
                         "a worker that proves a WindowPoSt is silent; another one may have it"
                     );
-                    let why = "its worker was silent".to_owned();
-                    let lost = self.jobs.step(&job.id, JobEvent::Lose, attempt, Some(why));
-                    lost.await?;
+                    let why = Some("its worker was silent");
+                    self.step(&job, JobEvent::Lose, why).await;
                 }
-                Next::Retry => {
-                    let again = self.jobs.step(&job.id, JobEvent::Retry, attempt, None);
-                    again.await?;
-                }
+                Next::Retry => self.step(&job, JobEvent::Retry, None).await,
                 Next::Here(reason) => {
                     tracing::warn!(
                         job = job.id,
@@ -306,13 +309,12 @@ impl Prover for WorkerProver {
                     ));
                 }
             }
-            if next(&view) == Next::Wait || here.is_some() {
+            if what == Next::Wait || here.is_some() {
                 tokio::select! {
                     () = self.jobs.change() => {}
                     output = answer(&mut here) => match output {
                         Ok(output) => {
-                            let why = Some("the manager proved it itself".to_owned());
-                            self.jobs.step(&job.id, JobEvent::End, None, why).await?;
+                            self.step(&job, JobEvent::End, Some("it was proven at the manager")).await;
                             return Ok(output);
                         }
                         Err(error) => {
@@ -325,9 +327,9 @@ impl Prover for WorkerProver {
             match self.jobs.job(&job.id).await {
                 Ok(Some(changed)) => job = changed,
                 // a person removed it
-                Ok(None) => job = self.jobs.offer(offer.clone()).await?,
+                Ok(None) => drop(self.jobs.offer(offer.clone()).await),
                 Err(error) => {
-                    tracing::warn!(job = job.id, %error, "a WindowPoSt job cannot be looked at; trying again");
+                    tracing::debug!(job = job.id, %error, "a WindowPoSt job cannot be looked at");
                     self.jobs.change().await;
                 }
             }

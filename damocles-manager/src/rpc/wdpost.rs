@@ -153,14 +153,17 @@ impl WdPoStServer for Rooms {
     }
 
     async fn wd_post_reset_job(&self, id: String) -> RpcResult<()> {
+        self.serves("Venus.WdPoStResetJob", None)?;
         self.jobs.reset(&id).await.map_err(ToRpc::to_operator)
     }
 
     async fn wd_post_remove_job(&self, id: String) -> RpcResult<()> {
+        self.serves("Venus.WdPoStRemoveJob", None)?;
         self.jobs.remove(&id).await.map_err(ToRpc::to_operator)
     }
 
     async fn wd_post_all_jobs(&self) -> RpcResult<AllWdPoStJobs> {
+        self.serves("Venus.WdPoStAllJobs", None)?;
         let jobs = self.jobs.all().await.map_err(ToRpc::to_operator)?;
         Ok(AllWdPoStJobs {
             jobs: jobs.into_iter().map(listed).collect(),
@@ -238,8 +241,8 @@ mod tests {
         let refused = asked.await.unwrap_err();
         assert_eq!(refused.code(), METHOD_NOT_FOUND_CODE);
         assert!(refused.message().contains("--worker-prover"), "{refused}");
-        // what was there before a restart can be looked at
-        assert!(rooms.wd_post_all_jobs().await.unwrap().jobs.is_empty());
+        let refused = rooms.wd_post_all_jobs().await.unwrap_err();
+        assert_eq!(refused.code(), METHOD_NOT_FOUND_CODE);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What each method does. What a caller may is decided before.
 
 use crate::{
+    config::ThreadPlan,
     control::{Command, Control, Refused, Standing},
     disks::Disks,
     draining::{DrainTo, Fate, Order},
@@ -187,7 +188,9 @@ impl WorkerServer for WorkerRpc {
             self.order(order).await?;
         }
         let mut threads = self.threads();
-        threads.retain(|thread| thread.job_id.is_some());
+        // what a thread proves is no sector in work, and is given back at a stop
+        let proves = ThreadPlan::WdPost.to_string();
+        threads.retain(|thread| thread.job_id.is_some() && thread.plan != proves);
         Ok(threads)
     }
 

@@ -24,7 +24,7 @@ impl Works {
     async fn new(partitions: &[&[SectorNumber]]) -> Self {
         let house = House::new(partitions).await;
         let policy = WorkerProverPolicy {
-            heartbeat_timeout: Duration::from_millis(300),
+            heartbeat_timeout: Duration::from_millis(1500),
             ..WorkerProverPolicy::default()
         };
         let (db, head) = (house.db.clone(), house.head.subscribe());
@@ -122,6 +122,36 @@ async fn a_proof_that_came_while_the_manager_was_away_is_used() {
     works.house.at(&mut poster, START + 1).await;
     assert_eq!(works.house.one().state, PostState::Proved);
     assert_eq!((works.job().attempt, works.job().id), (1, job.id));
+}
+
+#[tokio::test]
+async fn workers_may_ask_any_manager_on_the_database() {
+    let works = Works::new(&[&[1]]).await;
+    let mut poster = works.start();
+    let elsewhere = Works {
+        jobs: Jobs::new(
+            works.house.db.clone(),
+            works.house.head.subscribe(),
+            *works.jobs.policy(),
+            true,
+            CancellationToken::new(),
+        ),
+        house: House::new(&[]).await,
+    };
+    let workers = async {
+        let (job, input) = elsewhere.take("w1").await;
+        let (id, attempt) = (job.id.clone(), Some(job.attempt));
+        // it lives for longer than its silence would be borne
+        for _ in 0..4 {
+            works.jobs.change().await;
+            let lives = elsewhere.jobs.beat(id.clone(), "w1".to_owned(), attempt);
+            assert!(lives.await.unwrap());
+        }
+        assert!(elsewhere.end("w1", &job, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    assert_eq!(works.house.one().state, PostState::Proved);
+    assert!(works.house.proven().is_empty());
 }
 
 #[tokio::test]
