@@ -25,6 +25,7 @@ use crate::{
     served::Served,
     state::{self, PROGRAM},
     storage::Stores,
+    venus::{self, Messager as _, Service, VenusMessager},
     wallet::{self, Keys},
 };
 use anyhow::Context;
@@ -77,14 +78,6 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     for line in config.warnings() {
         tracing::warn!("{line}");
     }
-    if config.left_to_messager {
-        return Err(Fatal::new(
-            Exit::Config,
-            format!("Common.API.Messager {}", config::MESSAGER),
-        )
-        .hint("if that is meant, set SendsItself = true in [Common.API] beside it, or take Messager out")
-        .into());
-    }
     runtime::raise_descriptors();
     tracing::info!("effective configuration:\n{}", config.effective);
 
@@ -135,7 +128,15 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     if keys.is_there() && keys.trouble().is_none() {
         tracing::info!(keys = keys.addresses().len(), "the key store is open");
     }
-    let messages = Engine::new(db.clone(), chain.clone(), head.clone()).with_keys(keys.clone());
+    let mut messages = Engine::new(db.clone(), chain.clone(), head.clone()).with_keys(keys.clone());
+    let messager = config.messager.as_ref().map(VenusMessager::new);
+    let messager = messager
+        .transpose()
+        .map_err(|e| Fatal::new(Exit::Config, e))?;
+    let messager = messager.map(Arc::new);
+    if let Some(messager) = &messager {
+        messages = messages.with_messager(messager.clone());
+    }
     let commit = Commit::new(
         db.clone(),
         chain.clone(),
@@ -238,6 +239,15 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     services.spawn("key store", keys.watch(condition, opened, stop.clone()));
     if roles.has(Role::Stores) {
         services.spawn("stores", stores.clone().run(stop.clone()));
+    }
+    if let Some(messager) = messager {
+        let version = move || {
+            let messager = messager.clone();
+            async move { messager.version().await }
+        };
+        let condition = readiness.condition("venus-messager");
+        let watch = venus::watch(Service::Messager, version, condition, stop.clone());
+        services.spawn("messager", watch);
     }
     services.spawn("watchdog", systemd::watchdog(stop.clone()));
     services.spawn("head", follower.run(stop.clone()));

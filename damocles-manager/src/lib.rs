@@ -9,6 +9,7 @@ pub mod db;
 pub mod roles;
 pub mod retention;
 pub mod chain;
+pub mod venus;
 pub mod compute;
 pub mod wallet;
 pub mod overview;

@@ -3,12 +3,12 @@
 use super::{
     database, endpoint,
     home::here,
-    legacy::{MESSAGER, RULES},
+    legacy::RULES,
     pieces,
     raw::{self, Raw},
     secrets::Secrets,
     sending::{PRE_THRESHOLD, PROVE_THRESHOLD, epochs, post_policy, pre_commits, proofs},
-    stores, wallet,
+    stores, venus, wallet,
 };
 use crate::policy::{
     DatabasePlace, MinerPolicy, NodeEndpoint, PieceStorePolicy, ProvingPolicy, Retention,
@@ -35,8 +35,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 pub struct Config {
     /// The node that has the wallet, then those that may be asked in its place.
     pub nodes: Vec<NodeEndpoint>,
-    /// The file names a messager, and does not say that this manager is to send without it.
-    pub left_to_messager: bool,
+    /// Who sends messages; None: this manager itself.
+    pub messager: Option<NodeEndpoint>,
     /// A head that is older is not believed; None: every head is.
     pub max_head_age: Option<Duration>,
     pub database: DatabasePlace,
@@ -107,7 +107,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         wallet,
     } = common;
     let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
-    let sends_itself = api.sends_itself;
+    let messager = venus::messager(&mut report, &api);
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
     let piece_market = pieces::market(&mut report, api.market.as_deref());
     let piece_stores = pieces::stores(&mut report, piece_stores);
@@ -146,10 +146,8 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         })
         .collect();
     let notices = report.finish()?;
-    let told = |notice: &Notice| notice.message.contains(MESSAGER);
-    let left_to_messager = !sends_itself && notices.iter().any(told);
     Ok(Config {
-        left_to_messager,
+        messager,
         nodes,
         max_head_age,
         database,
@@ -212,6 +210,7 @@ fn masked(mut raw: Raw) -> String {
     }
     api.chain.iter_mut().for_each(mask);
     api.market.iter_mut().for_each(mask);
+    api.messager.iter_mut().for_each(mask);
     api.gateway.iter_mut().for_each(mask);
     api.chain_fallbacks.iter_mut().for_each(mask);
     let dsn = &mut raw.common.db.postgres.dsn;
@@ -245,6 +244,7 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
         token,
         gateway,
         market: _,
+        messager: _,
         max_head_age: _,
         sends_itself: _,
         tls: _,

@@ -18,13 +18,13 @@ mod secrets;
 mod sending;
 mod stores;
 mod summary;
+mod venus;
 mod wallet;
 
 pub use checked::{Config, check_file, check_text, examine};
 pub use damocles_daemon::config::{Counts, Difference};
 pub use difference::{differences, with_secrets};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
-pub(crate) use legacy::MESSAGER;
 pub use secrets::Secrets;
 pub use wallet::wallet_file;
 

@@ -3,8 +3,8 @@
 
 use crate::{
     chain::{Chain, ChainError},
-    messages::EngineError,
-    wallet::{Keys, Signer},
+    messages::{EngineError, push::Backend},
+    wallet::Signer,
 };
 use damocles_node::TipSetKey;
 use damocles_types::ActorId;
@@ -25,7 +25,7 @@ fn richest(candidates: &[(Address, TokenAmount)]) -> Option<Address> {
 /// only those are looked at whose keys somebody has.
 pub(super) async fn choose(
     chain: &dyn Chain,
-    keys: &Keys,
+    backend: &Backend,
     miner: ActorId,
     senders: &[Address],
     key: &TipSetKey,
@@ -39,7 +39,7 @@ pub(super) async fn choose(
     let mut candidates = Vec::with_capacity(senders.len());
     let mut unfit = Vec::new();
     for sender in senders {
-        match candidate(chain, keys, *sender, &allowed, key).await? {
+        match candidate(chain, backend, *sender, &allowed, key).await? {
             Ok(found) => candidates.push(found),
             Err(why) => unfit.push(format!("{sender}: {why}")),
         }
@@ -53,7 +53,7 @@ pub(super) async fn choose(
 /// A candidate's key address with its funds, or why it cannot send.
 async fn candidate(
     chain: &dyn Chain,
-    keys: &Keys,
+    backend: &Backend,
     sender: Address,
     allowed: &[Address],
     key: &TipSetKey,
@@ -68,7 +68,14 @@ async fn candidate(
         return Ok(Err(why.to_owned()));
     }
     let address = chain.account_key(id, key).await?;
-    let has_key = match keys.signer(&address) {
+    if let Some(messager) = backend.messager() {
+        return Ok(match messager.wallet_has(address).await {
+            Ok(false) => Err("no wallet behind venus-messager has its key for us".to_owned()),
+            // one that does not say so may have it; what it is given waits there or here
+            Ok(true) | Err(_) => Ok((address, funds)),
+        });
+    }
+    let has_key = match backend.keys().signer(&address) {
         Signer::Store | Signer::Locked(_) => true,
         Signer::Node => match chain.wallet_has(address).await {
             Ok(has) => has,
@@ -121,7 +128,7 @@ mod tests {
         let chain = ScriptChain::at(10);
         chain.add_miner(1000);
         let choose = async |senders: &[Address]| {
-            super::choose(&chain, &Keys::default(), 1000, senders, &TipSetKey::HEAD).await
+            super::choose(&chain, &Backend::default(), 1000, senders, &TipSetKey::HEAD).await
         };
         assert_eq!(choose(&[]).await.unwrap(), id(100), "the worker");
         // 100 has more than 101; 102 is not of the miner, 103 does not exist

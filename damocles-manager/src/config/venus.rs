@@ -1,0 +1,40 @@
+//! The services of Venus that a file names, checked.
+
+use super::{endpoint, raw::Api};
+use crate::policy::NodeEndpoint;
+use damocles_daemon::config::Report;
+
+/// API version of the messager's interface.
+const MESSAGER: &str = "v0";
+
+/// The messager, which is the one behind the first gateway where none is named; None: this manager
+/// sends its messages itself.
+pub(super) fn messager(report: &mut Report, api: &Api) -> Option<NodeEndpoint> {
+    let named = api.messager.as_deref().filter(|text| !text.is_empty());
+    let gateway = api.gateway.first().filter(|text| !text.is_empty());
+    let (key, text) = match (named, gateway) {
+        (Some(text), _) => ("Common.API.Messager", text),
+        (None, Some(text)) => ("Common.API.Gateway", text.as_str()),
+        (None, None) => return None,
+    };
+    if api.sends_itself {
+        report.notice(
+            key,
+            "is not used for messages, as SendsItself says: this manager's key store (Common.Wallet) or the wallet of the node in Common.API.Chain must hold the keys of the senders, and no messager may use the same keys, or two programs give out one address's nonces and messages get lost",
+        );
+        return None;
+    }
+    if named.is_none() {
+        report.notice(
+            key,
+            "stands in for Messager, as upstream has it: messages are given to the messager behind it; set SendsItself = true if this manager is to sign and send by itself",
+        );
+    }
+    match endpoint::parse_as(MESSAGER, text, &api.token) {
+        Ok(endpoint) => Some(endpoint),
+        Err(what) => {
+            report.fault(key, what);
+            None
+        }
+    }
+}
