@@ -16,6 +16,7 @@ use crate::{
     deals::Deals,
     messages::{self, Engine},
     pieces::Pieces,
+    policy::MarketPolicy,
     post::{self, PoolProver},
     reload::{self, Reload},
     retention,
@@ -25,7 +26,7 @@ use crate::{
     served::Served,
     state::{self, PROGRAM},
     storage::Stores,
-    venus::{self, Messager as _, Service, VenusMessager},
+    venus::{self, Market as _, Messager as _, Service, VenusMarket, VenusMessager},
     wallet::{self, Keys},
 };
 use anyhow::Context;
@@ -146,7 +147,18 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         served.clone(),
     );
     let commit = commit.with_aggregator(Arc::new(PoolAggregator::new(aggregate_pool().await?)));
-    let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
+    let mut sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
+    let mut deals = Deals::new(db.clone(), chain.clone(), facts.clone());
+    let market = match &config.market {
+        Some(market) => {
+            let client = VenusMarket::new(&market.endpoint);
+            let client = Arc::new(client.map_err(|e| Fatal::new(Exit::Config, e))?);
+            sealing = sealing.with_market(client.clone(), market.named);
+            deals = deals.with_market(client.clone(), market.named);
+            Some(client).filter(|_| market.named)
+        }
+        None => None,
+    };
 
     let holder = format!("{}:{}", net::host_name(), address.port());
     let roles = Roles::new(db.clone(), &holder, args.roles);
@@ -189,7 +201,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         commit: commit.clone(),
         stores: stores.clone(),
         messages: messages.clone(),
-        deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
+        deals: deals.clone(),
         chain: chain.clone(),
         asked: post::Asked {
             db: db.clone(),
@@ -203,7 +215,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let pieces = Pieces::new(
         db.clone(),
         config.piece_stores.clone(),
-        config.piece_market.clone(),
+        config.market.as_ref().and_then(MarketPolicy::origin),
     );
     services.spawn("configuration", reload.run(reloads, stop.clone()));
     let serve = rpc::Serve {
@@ -249,6 +261,15 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         let watch = venus::watch(Service::Messager, version, condition, stop.clone());
         services.spawn("messager", watch);
     }
+    if let Some(market) = market {
+        let version = move || {
+            let market = market.clone();
+            async move { market.version().await }
+        };
+        let condition = readiness.condition("the market");
+        let watch = venus::watch(Service::Market, version, condition, stop.clone());
+        services.spawn("market", watch);
+    }
     services.spawn("watchdog", systemd::watchdog(stop.clone()));
     services.spawn("head", follower.run(stop.clone()));
     if roles.has(Role::Messages) {
@@ -262,6 +283,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     }
     if roles.has(Role::Commit) {
         services.spawn("commit", commit::run(commit, roles.clone(), stop.clone()));
+        services.spawn("deals", deals.give_back(stop.clone()));
     }
     services.spawn(
         "message counts",

@@ -11,8 +11,8 @@ use super::{
     stores, venus, wallet,
 };
 use crate::policy::{
-    DatabasePlace, MinerPolicy, NodeEndpoint, PieceStorePolicy, ProvingPolicy, Retention,
-    SectorPolicy, StorePolicy, WalletPolicy, without_secrets,
+    DatabasePlace, MarketPolicy, MinerPolicy, NodeEndpoint, PieceStorePolicy, ProvingPolicy,
+    Retention, SectorPolicy, StorePolicy, WalletPolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse, parse_file},
@@ -47,8 +47,8 @@ pub struct Config {
     /// Glob patterns that lead to further stores.
     pub store_scans: Vec<String>,
     pub piece_stores: Vec<PieceStorePolicy>,
-    /// Where the market serves pieces: scheme, host and port.
-    pub piece_market: Option<String>,
+    /// Who assigns deals, and has pieces that are in no piece store.
+    pub market: Option<MarketPolicy>,
     pub proving: ProvingPolicy,
     pub miners: Vec<MinerPolicy>,
     /// Networks whose hosts may do what workers do without a token.
@@ -106,10 +106,10 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         auth,
         wallet,
     } = common;
-    let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
+    let deals_wanted = miners.iter().any(|miner| miner.sector.enable_deals);
     let messager = venus::messager(&mut report, &api);
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
-    let piece_market = pieces::market(&mut report, api.market.as_deref());
+    let market = venus::market(&mut report, &api, deals_wanted);
     let piece_stores = pieces::stores(&mut report, piece_stores);
     let tls = tls(&mut report, &api.tls);
     let nodes = nodes(&mut report, api);
@@ -142,7 +142,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
                     "another [[Miners]] table has this actor already",
                 );
             }
-            miner(&mut report, &at, m, deals_market)
+            miner(&mut report, &at, m)
         })
         .collect();
     let notices = report.finish()?;
@@ -156,7 +156,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         stores,
         store_scans,
         piece_stores,
-        piece_market,
+        market,
         proving,
         miners,
         open_networks,
@@ -365,7 +365,7 @@ fn networks(report: &mut Report, auth: raw::Auth) -> Vec<IpNet> {
     networks
 }
 
-fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> MinerPolicy {
+fn miner(report: &mut Report, at: &str, raw: raw::Miner) -> MinerPolicy {
     let raw::Miner {
         actor,
         sector,
@@ -387,13 +387,7 @@ fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> 
     } = commitment;
     MinerPolicy {
         actor,
-        sector: sector_policy(
-            report,
-            &format!("{at}.Sector"),
-            sector,
-            sealing,
-            deals_market,
-        ),
+        sector: sector_policy(report, &format!("{at}.Sector"), sector, sealing),
         pre: pre_commits(report, &format!("{at}.Commitment.Pre"), pre),
         prove: proofs(report, &format!("{at}.Commitment.Prove"), prove),
         confidence: epochs(report, &format!("{at}.Commitment.Confidence"), confidence),
@@ -406,7 +400,6 @@ fn sector_policy(
     at: &str,
     sector: raw::Sector,
     sealing: raw::Sealing,
-    deals_market: bool,
 ) -> SectorPolicy {
     let raw::Sector {
         init_number,
@@ -433,14 +426,6 @@ fn sector_policy(
             &format!("{at}.MaxNumber"),
             format!("no number is left between it and MinNumber ({min_number})"),
         );
-    }
-    if enable_deals {
-        // With a market upstream would fill sectors with its deals, and leaving that out is not
-        // ours to decide.
-        let key = format!("{at}.EnableDeals");
-        if deals_market {
-            report.fault(&key, "the market in Common.API.Market assigns no deals to this version; take it out of the file to seal deals of the manager's own queue (`util deals add`), or set EnableDeals = false to seal sectors without");
-        }
     }
     SectorPolicy {
         enabled,

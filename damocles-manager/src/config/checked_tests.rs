@@ -280,17 +280,26 @@ fn messages_go_where_upstreams_went_unless_a_person_says_otherwise() {
 }
 
 #[test]
-fn deals_are_refused_only_where_they_would_have_been_taken() {
+fn the_market_is_the_one_that_is_named_or_behind_the_gateway_where_deals_are_wanted() {
     let on = format!("{GOOD}[Miners.Sector]\nEnableDeals = true\n");
     let config = read(&on).unwrap();
     assert!(config.miners[0].sector.enable_deals);
-    assert_eq!(config.piece_market, None);
-    let with_market = on.replace("[[Common", "Market = \"http://m:1\"\n[[Common");
-    assert!(
-        read(&with_market)
-            .unwrap_err()
-            .contains("assigns no deals to this version")
-    );
+    assert_eq!(config.market, None);
+    let with = |text: &str, key: &str| {
+        let text = text.replace("[[Common", &format!("SendsItself = true\n{key}\n[[Common"));
+        let market = read(&text).unwrap().market?;
+        Some((market.endpoint.url.clone(), market.named, market.origin()?))
+    };
+    let named = ("ws://m:1/rpc/v1".into(), true, "http://m:1".into());
+    let key = "Market = \"/dns/m/tcp/1\"";
+    assert_eq!(with(&on, key), Some(named.clone()));
+    assert_eq!(with(GOOD, key), Some(named), "for pieces");
+    let behind = ("https://g/rpc/v1".into(), false, "https://g".into());
+    let key = "Gateway = [\"https://g/\"]";
+    assert_eq!(with(&on, key), Some(behind));
+    assert_eq!(with(GOOD, key), None, "nobody wants any");
+    let wrong = on.replace("[[Common", "Market = \"m\"\n[[Common");
+    assert!(read(&wrong).unwrap_err().contains("Common.API.Market"));
 }
 
 #[test]

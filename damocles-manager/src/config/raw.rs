@@ -45,9 +45,9 @@ section! {
         "SendsItself" sends_itself: bool = false;
         /// The token for addresses that do not carry one.
         "Token" token: String = String::new();
-        /// Gateways of Venus (sophon-gateway). The first one stands in for `Chain` and `Messager` where those are not set.
+        /// Gateways of Venus (sophon-gateway). The first one stands in for `Chain`, `Messager` and `Market` where those are not set.
         "Gateway" gateway: Vec<String> = vec![];
-        /// The deal market (venus-market): pieces that are in no piece store are asked for there. It assigns no deals to this version, so it may not be set together with `EnableDeals`, which takes deals from the manager's own queue.
+        /// The deal market (droplet), as `Messager` is written: with `EnableDeals` it assigns deals to sectors for which the manager's own queue has none, and pieces that are in no piece store are asked for there. Unset with a `Gateway` and `EnableDeals`: the market behind that, if there is one.
         "Market" market: Option<String> = None;
         "Tls" tls: Tls = Tls::default();
     }

@@ -1,11 +1,12 @@
 //! The services of Venus that a file names, checked.
 
 use super::{endpoint, raw::Api};
-use crate::policy::NodeEndpoint;
+use crate::policy::{MarketPolicy, NodeEndpoint};
 use damocles_daemon::config::Report;
 
-/// API version of the messager's interface.
+/// API versions of their interfaces.
 const MESSAGER: &str = "v0";
+const MARKET: &str = "v1";
 
 /// The messager, which is the one behind the first gateway where none is named; None: this manager
 /// sends its messages itself.
@@ -32,6 +33,31 @@ pub(super) fn messager(report: &mut Report, api: &Api) -> Option<NodeEndpoint> {
     }
     match endpoint::parse_as(MESSAGER, text, &api.token) {
         Ok(endpoint) => Some(endpoint),
+        Err(what) => {
+            report.fault(key, what);
+            None
+        }
+    }
+}
+
+/// The market that assigns deals, which is the one behind the first gateway where none is named and
+/// somebody wants deals.
+pub(super) fn market(report: &mut Report, api: &Api, wanted: bool) -> Option<MarketPolicy> {
+    let named = api.market.as_deref().filter(|text| !text.is_empty());
+    let gateway = api
+        .gateway
+        .first()
+        .filter(|text| !text.is_empty() && wanted);
+    let (key, text) = match (named, gateway) {
+        (Some(text), _) => ("Common.API.Market", text),
+        (None, Some(text)) => ("Common.API.Gateway", text.as_str()),
+        (None, None) => return None,
+    };
+    match endpoint::parse_as(MARKET, text, &api.token) {
+        Ok(endpoint) => Some(MarketPolicy {
+            endpoint,
+            named: named.is_some(),
+        }),
         Err(what) => {
             report.fault(key, what);
             None

@@ -55,6 +55,11 @@ pub(crate) const SCHEMA: Schema = Schema {
             what: "what messages cost is summed by day; messages may be replaced and withdrawn; deals wait",
             work: Work::Nothing,
         },
+        // a program of before would send a second time what a messager has
+        Migration {
+            what: "messages may be given to a messager; deals of a market go back to it",
+            work: Work::Nothing,
+        },
     ],
 };
 

@@ -10,13 +10,17 @@
 //! Every call has a time-out. A service that is away is a wait: nothing is known of what it was
 //! asked.
 
+mod market;
 mod messager;
 #[cfg(test)]
 pub mod script;
 #[cfg(test)]
+pub mod script_market;
+#[cfg(test)]
 pub(crate) mod stand_in;
 mod watch;
 
+pub use market::{Assigned, DealSpec, Market, VenusMarket};
 pub use messager::{Messager, Replacement, Spec, State, Told, VenusMessager};
 pub use watch::watch;
 
