@@ -42,7 +42,11 @@ fn tables_are_sound() {
         MessageState::Rejected,
     ]);
     sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);
-    sound::<DealFlow>(&[DealState::Cancelled, DealState::Expired]);
+    sound::<DealFlow>(&[
+        DealState::Cancelled,
+        DealState::Expired,
+        DealState::Returned,
+    ]);
     sound::<RecoveryFlow>(&[
         RecoveryState::Landed,
         RecoveryState::Cleared,
@@ -226,7 +230,15 @@ fn names_on_the_wire_are_frozen() {
     let deals: Vec<_> = DealState::iter().map(|s| s.to_string()).collect();
     assert_eq!(
         deals,
-        ["Waiting", "InSector", "Sealed", "Cancelled", "Expired"]
+        [
+            "Waiting",
+            "InSector",
+            "Sealed",
+            "Cancelled",
+            "Expired",
+            "Returning",
+            "Returned"
+        ]
     );
     let recoveries: Vec<_> = RecoveryState::iter().map(|s| s.to_string()).collect();
     assert_eq!(

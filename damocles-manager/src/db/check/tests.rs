@@ -78,7 +78,8 @@ pub(in crate::db) fn example(db: &Db) {
         length: Length::Until(900_000),
     };
     let assigned = DealRecord::assigned(DealId::Market(9), terms(), 2000, id[3]);
-    db.take_assigned(id[3], &[], &[assigned], Some("no")).unwrap();
+    db.take_assigned(id[3], &[], &[assigned], Some("no"))
+        .unwrap();
     for number in [7, 8] {
         let url = Some("http://client/x".to_owned());
         let deal = DealRecord::new(DealId::Market(number), terms(), 2000, url);
