@@ -137,6 +137,13 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let messager = messager.map(Arc::new);
     if let Some(messager) = &messager {
         messages = messages.with_messager(messager.clone());
+        if keys.is_there() {
+            tracing::warn!(
+                hint =
+                    "set SendsItself = true in [Common.API] if this manager is to sign by itself",
+                "the key store signs nothing new: messages are given to the messager"
+            );
+        }
     }
     let commit = Commit::new(
         db.clone(),

@@ -75,8 +75,17 @@ pub(crate) struct Runs {
 
 impl Runs {
     pub(crate) async fn start(db: &Db, chain: &Arc<NodeChain>, keys: &Keys) -> Self {
+        Self::start_as(db, chain, |engine| engine.with_keys(keys.clone())).await
+    }
+
+    /// The same with what else the engine is to have.
+    pub(crate) async fn start_as(
+        db: &Db,
+        chain: &Arc<NodeChain>,
+        with: impl FnOnce(Engine) -> Engine,
+    ) -> Self {
         let (head, heads) = watch::channel(None);
-        let engine = Engine::new(db.clone(), chain.clone(), heads).with_keys(keys.clone());
+        let engine = with(Engine::new(db.clone(), chain.clone(), heads));
         let mut services = JoinSet::new();
         services.spawn(engine.clone().run(CancellationToken::new()));
         let this = Self {

@@ -76,6 +76,8 @@ async fn the_messager_gives_the_nonce_and_the_chain_says_how_it_ended() {
         (given.state, given.nonce, given.cid),
         (S::Pushed, None, None)
     );
+    let view = damocles_api::messages::MessageDetail::from(given);
+    assert!(view.next.contains("has signed it"), "{}", view.next);
     let told = venus.messager.told(id.0);
     // as upstream says it: the cap and the factors; limit, premium and nonce are the messager's
     assert_eq!(told.message.gas_fee_cap, TokenAmount::from_nano(5));
