@@ -9,6 +9,7 @@ use crate::{
     messages::{Engine, EngineError},
     policy::MinerPolicy,
     served::{Policies, Served},
+    venus::Messager,
     wallet::Signer,
 };
 use damocles_daemon::{
@@ -272,6 +273,9 @@ impl Contact {
     }
 
     async fn has_key(&self, miner: ActorId, section: &str, sender: Address) {
+        if let Some(messager) = self.messages.messager() {
+            return messager_has_key(messager, miner, section, sender).await;
+        }
         match self.messages.keys().signer(&sender) {
             Signer::Store => {
                 tracing::info!(miner, section, %sender, "the key store signs for the sender");
@@ -302,6 +306,9 @@ impl Contact {
 
     /// A token that may not sign is found now, not when the first sector wants its message.
     async fn token_signs(&self) -> Result<(), Meeting> {
+        if self.messages.messager().is_some() {
+            return Ok(());
+        }
         let Some(token) = &self.token else {
             return self.anybody_signs().await;
         };
@@ -464,6 +471,23 @@ fn say_what_is_missing(miner: ActorId, size: SectorSize, proves: bool) {
             miner, %error, hint = error.hint(),
             "proofs of new sectors of this miner cannot be checked until that is mended: they will wait"
         );
+    }
+}
+
+/// Says whether a sender's messages will be signed that a messager gets.
+async fn messager_has_key(messager: &dyn Messager, miner: ActorId, section: &str, sender: Address) {
+    match messager.wallet_has(sender).await {
+        Ok(true) => {
+            tracing::info!(miner, section, %sender, "venus-messager signs for the sender");
+        }
+        Ok(false) => tracing::error!(
+            miner, section, %sender,
+            hint = "let a venus-wallet with the key register at the gateway for the account of our token, or name another sender",
+            "no wallet behind venus-messager has the key of the sender for us: messages of this miner wait, its sectors too"
+        ),
+        Err(error) => {
+            tracing::warn!(miner, section, %sender, %error, "venus-messager does not tell whether it signs for the sender");
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     jobs::Jobs,
     messages::{self, Engine},
     pieces::Pieces,
+    policy::MarketPolicy,
     post::{self, PoolProver, Prover, WorkerProver},
     proxy::{self, OtherManager},
     reload::{self, Reload},
@@ -28,6 +29,7 @@ use crate::{
     served::Served,
     state::{self, PROGRAM},
     storage::Stores,
+    venus::{self, Market as _, Messager as _, Service, VenusMarket, VenusMessager},
     wallet::{self, Keys},
     winning,
 };
@@ -86,14 +88,6 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     for line in &programs.notices {
         tracing::warn!("{}: {line}", config::EXT_PROVER_FILE);
     }
-    if config.left_to_messager {
-        return Err(Fatal::new(
-            Exit::Config,
-            format!("Common.API.Messager {}", config::MESSAGER),
-        )
-        .hint("if that is meant, set SendsItself = true in [Common.API] beside it, or take Messager out")
-        .into());
-    }
     runtime::raise_descriptors();
     tracing::info!("effective configuration:\n{}", config.effective);
 
@@ -148,7 +142,22 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     if keys.is_there() && keys.trouble().is_none() {
         tracing::info!(keys = keys.addresses().len(), "the key store is open");
     }
-    let messages = Engine::new(db.clone(), chain.clone(), head.clone()).with_keys(keys.clone());
+    let mut messages = Engine::new(db.clone(), chain.clone(), head.clone()).with_keys(keys.clone());
+    let messager = config.messager.as_ref().map(VenusMessager::new);
+    let messager = messager
+        .transpose()
+        .map_err(|e| Fatal::new(Exit::Config, e))?;
+    let messager = messager.map(Arc::new);
+    if let Some(messager) = &messager {
+        messages = messages.with_messager(messager.clone());
+        if keys.is_there() {
+            tracing::warn!(
+                hint =
+                    "set SendsItself = true in [Common.API] if this manager is to sign by itself",
+                "the key store signs nothing new: messages are given to the messager"
+            );
+        }
+    }
     let commit = Commit::new(
         db.clone(),
         chain.clone(),
@@ -158,7 +167,18 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         served.clone(),
     );
     let commit = commit.with_aggregator(Arc::new(PoolAggregator::new(aggregate_pool().await?)));
-    let sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
+    let mut sealing = Sealing::new(db.clone(), chain.clone(), facts.clone(), served.clone());
+    let mut deals = Deals::new(db.clone(), chain.clone(), facts.clone());
+    let market = match &config.market {
+        Some(market) => {
+            let client = VenusMarket::new(&market.endpoint);
+            let client = Arc::new(client.map_err(|e| Fatal::new(Exit::Config, e))?);
+            sealing = sealing.with_market(client.clone(), market.named);
+            deals = deals.with_market(client.clone(), market.named);
+            Some(client).filter(|_| market.named)
+        }
+        None => None,
+    };
 
     let holder = format!("{}:{}", net::host_name(), address.port());
     let roles = Roles::new(db.clone(), &holder, args.roles);
@@ -239,7 +259,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
         commit: commit.clone(),
         stores: stores.clone(),
         messages: messages.clone(),
-        deals: Deals::new(db.clone(), chain.clone(), facts.clone()),
+        deals: deals.clone(),
         chain: chain.clone(),
         asked: post::Asked {
             db: db.clone(),
@@ -255,7 +275,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     let pieces = Pieces::new(
         db.clone(),
         config.piece_stores.clone(),
-        config.piece_market.clone(),
+        config.market.as_ref().and_then(MarketPolicy::origin),
     );
     services.spawn("configuration", reload.run(reloads, stop.clone()));
     let serve = rpc::Serve {
@@ -292,6 +312,24 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     if roles.has(Role::Stores) {
         services.spawn("stores", stores.clone().run(stop.clone()));
     }
+    if let Some(messager) = messager {
+        let version = move || {
+            let messager = messager.clone();
+            async move { messager.version().await }
+        };
+        let condition = readiness.condition("venus-messager");
+        let watch = venus::watch(Service::Messager, version, condition, stop.clone());
+        services.spawn("messager", watch);
+    }
+    if let Some(market) = market {
+        let version = move || {
+            let market = market.clone();
+            async move { market.version().await }
+        };
+        let condition = readiness.condition("the market");
+        let watch = venus::watch(Service::Market, version, condition, stop.clone());
+        services.spawn("market", watch);
+    }
     services.spawn("watchdog", systemd::watchdog(stop.clone()));
     services.spawn("head", follower.run(stop.clone()));
     if roles.has(Role::Messages) {
@@ -305,6 +343,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
     }
     if roles.has(Role::Commit) {
         services.spawn("commit", commit::run(commit, roles.clone(), stop.clone()));
+        services.spawn("deals", deals.give_back(stop.clone()));
     }
     services.spawn(
         "message counts",

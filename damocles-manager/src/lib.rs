@@ -10,6 +10,7 @@ pub mod roles;
 mod alive;
 pub mod retention;
 pub mod chain;
+pub mod venus;
 pub mod compute;
 pub mod wallet;
 pub mod overview;

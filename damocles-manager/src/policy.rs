@@ -280,6 +280,27 @@ pub fn without_secrets(url: &str) -> String {
     format!("{scheme}://{host}{path}{query}")
 }
 
+/// The market that assigns deals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MarketPolicy {
+    pub endpoint: NodeEndpoint,
+    /// The file names it; else it is looked for behind the gateway.
+    pub named: bool,
+}
+
+impl MarketPolicy {
+    /// Where it serves pieces: scheme, host and port, over HTTP.
+    pub fn origin(&self) -> Option<String> {
+        let (scheme, rest) = self.endpoint.url.split_once("://")?;
+        let scheme = match scheme.ends_with('s') && scheme != "ws" {
+            true => "https",
+            false => "http",
+        };
+        let host = rest.split('/').next().unwrap_or(rest);
+        Some(format!("{scheme}://{host}"))
+    }
+}
+
 /// Where the manager keeps its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabasePlace {

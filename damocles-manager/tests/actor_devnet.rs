@@ -2,6 +2,7 @@
 //! comes out, control addresses are set, a worker is named and may not be confirmed before its time.
 
 mod sending;
+mod signing;
 
 use damocles_api::actor::ActorOrder;
 use damocles_flow::message::MessageState;
@@ -18,7 +19,8 @@ use fvm_shared::{
     address::{Address, Network, Protocol, set_current_network},
     econ::TokenAmount,
 };
-use sending::{MINER, Runs, adapter, mine, move_keys, network, payment, reached};
+use sending::{MINER, Runs, adapter, mine, network, payment, reached};
+use signing::{move_keys, start};
 use std::{path::Path, sync::Arc};
 
 const CONFIG: &str = "
@@ -47,7 +49,7 @@ impl House {
         let net = network(dir.path()).await;
         let (keys, signing) = move_keys(&net.node, dir.path());
         let (chain, db) = (adapter(&net), Db::in_memory());
-        let runs = Runs::start(&db, &chain, &signing).await;
+        let runs = start(&db, &chain, &signing).await;
         let config = config::check_text(Path::new("sector-manager.cfg"), CONFIG).unwrap();
         let served = Served::new(config.miners);
         let actors = Actors::new(chain.clone(), served, runs.engine.clone());

@@ -3,6 +3,7 @@
 //! signed and not sent, and where it has sent and does not know it.
 
 mod sending;
+mod signing;
 
 use damocles_flow::message::MessageState;
 use damocles_manager::{chain::Chain, db::Db, model::MessageId};
@@ -11,7 +12,8 @@ use fvm_shared::{
     address::{Network, set_current_network},
     crypto::signature::SignatureType,
 };
-use sending::{PATIENCE, Runs, adapter, mine, move_keys, network, payment, reached};
+use sending::{PATIENCE, adapter, mine, network, payment, reached};
+use signing::{move_keys, start};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +30,7 @@ async fn keys_of_both_kinds_send_through_deaths_without_the_nodes_wallet() {
     for from in addresses {
         // it dies when it has signed, then when the node has the message and it does not know it
         fail::cfg("messages::signed", "return").unwrap();
-        let runs = Runs::start(&db, &chain, &keys).await;
+        let runs = start(&db, &chain, &keys).await;
         let id = MessageId::new();
         runs.engine.want(id, payment(from)).await.unwrap();
         let signed = reached(&db, id, |m| m.signed.is_some()).await;
@@ -40,7 +42,7 @@ async fn keys_of_both_kinds_send_through_deaths_without_the_nodes_wallet() {
         runs.die().await;
         fail::cfg("messages::signed", "off").unwrap();
         fail::cfg("messages::pushed", "return").unwrap();
-        let runs = Runs::start(&db, &chain, &keys).await;
+        let runs = start(&db, &chain, &keys).await;
         let pooled = async {
             let mut look = tokio::time::interval(Duration::from_millis(10));
             while net.node.network.pending().is_empty() {
@@ -51,7 +53,7 @@ async fn keys_of_both_kinds_send_through_deaths_without_the_nodes_wallet() {
         runs.die().await;
         fail::cfg("messages::pushed", "off").unwrap();
 
-        let runs = Runs::start(&db, &chain, &keys).await;
+        let runs = start(&db, &chain, &keys).await;
         let pushed = reached(&db, id, |m| m.state == MessageState::Pushed).await;
         assert_eq!((pushed.cid, &pushed.signed), (signed.cid, &signed.signed));
         kinds.push(pushed.signed.unwrap().signature.sig_type);

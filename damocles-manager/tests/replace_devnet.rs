@@ -3,6 +3,7 @@
 //! is noted as its cost is what its sender lacks, to the attoFIL.
 
 mod sending;
+mod signing;
 
 use damocles_flow::message::MessageState;
 use damocles_manager::{
@@ -18,7 +19,8 @@ use fvm_shared::{
     address::{Address, Network, set_current_network},
     econ::TokenAmount,
 };
-use sending::{MINER, Runs, adapter, mine, move_keys, network, payment, reached};
+use sending::{MINER, adapter, mine, network, payment, reached};
+use signing::{move_keys, start};
 
 async fn balance(chain: &NodeChain, of: Address) -> TokenAmount {
     chain.actor(of, &TipSetKey::HEAD).await.unwrap().balance
@@ -38,7 +40,7 @@ async fn a_spike_of_the_base_fee_is_outpaid_or_waited_out_whoever_signs() {
         let from = addresses[0];
         let chain = adapter(&net);
         let db = Db::in_memory();
-        let runs = Runs::start(&db, &chain, &keys).await;
+        let runs = start(&db, &chain, &keys).await;
         let fee = |most: i64| FeePolicy {
             max_fee: TokenAmount::from_whole(most),
             ..FeePolicy::default()

@@ -76,7 +76,7 @@ pub struct AddressView {
     pub address: String,
     /// The address of its key; None: it is no account.
     pub key: Option<String>,
-    /// Who has the key: `key store`, `node`, `nobody` or `unknown`.
+    /// Who has the key: `key store`, `node`, `messager`, `nobody` or `unknown`.
     pub signer: String,
     /// In FIL; None: there is no such actor.
     pub balance: Option<String>,

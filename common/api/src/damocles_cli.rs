@@ -119,6 +119,8 @@ pub enum AccountSigner {
     LockedKeyStore,
     /// The wallet of the node, if it has the key.
     Node,
+    /// venus-messager, if a wallet behind it has the key.
+    Messager,
     /// It is no address.
     Nobody,
 }

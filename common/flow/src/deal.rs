@@ -6,9 +6,12 @@
 //!   │  └────release────┴──────────────┘   (the sector was given up, or left the chain and was)
 //!   ├──cancel──► Cancelled
 //!   └──expire──► Expired   (nobody sealed it in time)
+//!
+//!                InSector ──give back──► Returning ──given back──► Returned
 //! ```
 //! A deal is in one sector at most. What is in a sector stays with it to the end of that: a deal
-//! goes back only when its sector is given up.
+//! goes back only when its sector is given up. One that a market assigned goes back to the market, in
+//! the place of `release`: it never waits here.
 
 use crate::table::Table;
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,10 @@ pub enum DealState {
     Cancelled,
     /// It had to be on chain before now.
     Expired,
+    /// The market that assigned it is to have it back.
+    Returning,
+    /// The market has it back.
+    Returned,
 }
 
 #[derive(
@@ -63,6 +70,8 @@ pub enum DealEvent {
     Finish,
     Cancel,
     Expire,
+    GiveBack,
+    GivenBack,
 }
 
 /// The table of a deal's life.
@@ -83,9 +92,14 @@ impl Table for DealFlow {
                 (E::Cancel, S::Cancelled),
                 (E::Expire, S::Expired),
             ],
-            S::InSector => &[(E::Release, S::Waiting), (E::Finish, S::Sealed)],
-            S::Sealed => &[(E::Release, S::Waiting)],
-            S::Cancelled | S::Expired => &[],
+            S::InSector => &[
+                (E::Release, S::Waiting),
+                (E::Finish, S::Sealed),
+                (E::GiveBack, S::Returning),
+            ],
+            S::Sealed => &[(E::Release, S::Waiting), (E::GiveBack, S::Returning)],
+            S::Returning => &[(E::GivenBack, S::Returned)],
+            S::Cancelled | S::Expired | S::Returned => &[],
         }
     }
 }
@@ -101,6 +115,10 @@ impl DealState {
             Self::Sealed => "done",
             Self::Cancelled => "nothing; it may be added again",
             Self::Expired => "nothing; the chain does not take it any more",
+            Self::Returning => {
+                "tell the market that assigned it that it is free, until it has heard"
+            }
+            Self::Returned => "nothing; the market may assign it again",
         }
     }
 }

@@ -36,7 +36,7 @@ use strum::{Display, EnumIter, EnumString};
 pub enum MessageState {
     /// Stored with its id and parameters; nothing has left the process for certain.
     Wanted,
-    /// The node has it: CID and nonce are known.
+    /// The node has it, CID and nonce are known; or a messager has it, and will tell them.
     Pushed,
     /// A block has it, but not yet deep enough.
     Packed,

@@ -45,7 +45,11 @@ fn tables_are_sound() {
     ]);
     sound::<PostFlow>(&[PostState::Covered, PostState::Failed, PostState::Expired]);
     sound::<JobFlow>(&[JobState::Over]);
-    sound::<DealFlow>(&[DealState::Cancelled, DealState::Expired]);
+    sound::<DealFlow>(&[
+        DealState::Cancelled,
+        DealState::Expired,
+        DealState::Returned,
+    ]);
     sound::<RecoveryFlow>(&[
         RecoveryState::Landed,
         RecoveryState::Cleared,
@@ -249,7 +253,15 @@ fn names_on_the_wire_are_frozen() {
     let deals: Vec<_> = DealState::iter().map(|s| s.to_string()).collect();
     assert_eq!(
         deals,
-        ["Waiting", "InSector", "Sealed", "Cancelled", "Expired"]
+        [
+            "Waiting",
+            "InSector",
+            "Sealed",
+            "Cancelled",
+            "Expired",
+            "Returning",
+            "Returned"
+        ]
     );
     let recoveries: Vec<_> = RecoveryState::iter().map(|s| s.to_string()).collect();
     assert_eq!(

@@ -48,7 +48,7 @@ pub enum OrderError {
         "{0} is to send it, and is no account: several people have to agree on it, in the program that keeps it"
     )]
     NoAccount(Address),
-    #[error("{0} is to send it, and neither the key store nor the node's wallet has its key")]
+    #[error("{0} is to send it, and nobody who signs for this manager has its key")]
     NoKey(Address),
     #[error("the miner's actor would refuse it: {0}")]
     Refused(String),
@@ -147,6 +147,7 @@ impl Actors {
         let signer = match signer {
             Holder::Store => "key store",
             Holder::Node => "node",
+            Holder::Messager => "messager",
             Holder::Perhaps => "unknown",
             Holder::Nobody => "nobody",
         };

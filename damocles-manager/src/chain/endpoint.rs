@@ -63,7 +63,62 @@ struct Genesis {
     cids: TipSetKey,
 }
 
-type Client = HttpClient<RpcLogger<RpcService<ReadingRefusals<HttpBackend>>>>;
+pub(crate) type Client = HttpClient<RpcLogger<RpcService<ReadingRefusals<HttpBackend>>>>;
+
+/// By this header a gateway of Venus knows which service a call is for.
+const NAMESPACE: &str = "X-VENUS-API-NAMESPACE";
+const NODE: &str = "v1.FullNode";
+
+/// A client of a service of the network, which speaks JSON-RPC: a node, or one beside it.
+///
+/// # Errors
+/// [`EndpointError::Bad`].
+pub(crate) fn client(
+    endpoint: &NodeEndpoint,
+    namespace: &'static str,
+    limit: Duration,
+    largest: u32,
+) -> Result<Client, EndpointError> {
+    let bad = |reason: String| EndpointError::Bad {
+        url: endpoint.shown(),
+        reason,
+    };
+    // Everything here is a question with one answer, so HTTP serves where the operator
+    // wrote a WebSocket address; nodes serve both at the same place.
+    let url = match endpoint.url.split_once("://") {
+        Some(("ws", rest)) => format!("http://{rest}"),
+        Some(("wss", rest)) => format!("https://{rest}"),
+        _ => endpoint.url.clone(),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(NAMESPACE, HeaderValue::from_static(namespace));
+    if let Some(token) = &endpoint.token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+            .map_err(|_| bad("its token has characters that no token has".into()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    HttpClient::builder()
+        .set_http_middleware(tower::ServiceBuilder::new().layer(ReadRefusals))
+        .request_timeout(limit)
+        .max_response_size(largest)
+        .set_headers(headers)
+        .build(url)
+        .map_err(|e| bad(e.to_string()))
+}
+
+/// Asks, and sorts what may come back instead of an answer.
+///
+/// # Errors
+/// [`ChainError`].
+pub(crate) async fn request<T: DeserializeOwned>(
+    client: &Client,
+    name: &str,
+    params: &Params,
+) -> Result<T, ChainError> {
+    let answer = client.request::<T, _>(name, params.array(name)?).await;
+    answer.map_err(|error| classify(name, error))
+}
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -86,33 +141,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(endpoint: &NodeEndpoint) -> Result<Self, EndpointError> {
-        let bad = |reason: String| EndpointError::Bad {
-            url: endpoint.shown(),
-            reason,
-        };
-        // Everything here is a question with one answer, so HTTP serves where the operator
-        // wrote a WebSocket address; nodes serve both at the same place.
-        let url = match endpoint.url.split_once("://") {
-            Some(("ws", rest)) => format!("http://{rest}"),
-            Some(("wss", rest)) => format!("https://{rest}"),
-            _ => endpoint.url.clone(),
-        };
-        let mut headers = HeaderMap::new();
-        if let Some(token) = &endpoint.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-                .map_err(|_| bad("its token has characters that no token has".into()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let client = |limit, largest| {
-            HttpClient::builder()
-                .set_http_middleware(tower::ServiceBuilder::new().layer(ReadRefusals))
-                .request_timeout(limit)
-                .max_response_size(largest)
-                .set_headers(headers.clone())
-                .build(&url)
-                .map_err(|e| bad(e.to_string()))
-        };
+        let client = |limit, largest| client(endpoint, NODE, limit, largest);
         Ok(Self {
             quick: client(CALL_LIMIT, LARGEST_ANSWER)?,
             search: client(SEARCH_LIMIT, LARGEST_ANSWER)?,
@@ -143,9 +172,7 @@ impl Endpoint {
             Question::List => self.lists.acquire().await.ok(),
             _ => None,
         };
-        let array = params.array(name)?;
-        let answer = client.request::<T, _>(name, array).await;
-        answer.map_err(|error| classify(name, error))
+        request(client, name, params).await
     }
 
     /// Whether it said lately that it has no such method, as a gateway does.
@@ -312,14 +339,14 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Positional parameters; each endpoint that is asked gets them anew.
 #[derive(Default)]
-pub(super) struct Params(Vec<Result<serde_json::Value, serde_json::Error>>);
+pub(crate) struct Params(Vec<Result<serde_json::Value, serde_json::Error>>);
 
 impl Params {
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::default()
     }
 
-    pub(super) fn add(mut self, value: impl Serialize) -> Self {
+    pub(crate) fn add(mut self, value: impl Serialize) -> Self {
         self.0.push(serde_json::to_value(value));
         self
     }

@@ -38,6 +38,7 @@ mod script_pool;
 mod contract_tests;
 
 pub use endpoint::EndpointError;
+pub(crate) use endpoint::{Client, Params, client, request};
 pub use facts::Facts;
 pub use head::{Head, HeadFollower};
 pub use node::NodeChain;

@@ -22,7 +22,7 @@ impl<S> Layer<S> for ReadRefusals {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct ReadingRefusals<S>(S);
+pub(crate) struct ReadingRefusals<S>(S);
 
 impl<S, R, B> Service<R> for ReadingRefusals<S>
 where

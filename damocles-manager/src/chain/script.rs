@@ -325,7 +325,7 @@ impl Script {
     }
 
     /// The key address of an account.
-    pub(super) fn key_of(&self, address: Address) -> Result<Address, String> {
+    pub(crate) fn key_of(&self, address: Address) -> Result<Address, String> {
         let miner = address.id().is_ok_and(|id| self.miners.contains_key(&id));
         if miner {
             return Err(format!(

@@ -32,7 +32,7 @@ Examples:
         /// Only of this miner, 1000 or t01000
         #[arg(long, value_parser = actor)]
         miner: Option<ActorId>,
-        /// Waiting, InSector, Sealed, Cancelled, Expired or all
+        /// Waiting, InSector, Sealed, Cancelled, Expired, Returning, Returned or all
         #[arg(long, default_value = "Waiting")]
         state: String,
         /// At most so many

@@ -490,6 +490,9 @@ async fn list(reach: Reach, home: &Path, place: &Place, as_json: bool) -> anyhow
                 "the running manager has {address} locked: {}",
                 account.note.as_deref().unwrap_or_default()
             )),
+            S::Messager => show::say(format!(
+                "the running manager gives the messages of {address} to venus-messager, whatever keys are here"
+            )),
             S::Node | S::Nobody => show::say(format!(
                 "the running manager does not sign for {address}: it has read its keys before; restart it"
             )),

@@ -3,16 +3,16 @@
 use super::{
     database, endpoint,
     home::here,
-    legacy::{MESSAGER, RULES},
+    legacy::RULES,
     pieces,
     raw::{self, Raw},
     secrets::Secrets,
     sending::{PRE_THRESHOLD, PROVE_THRESHOLD, epochs, post_policy, pre_commits, proofs},
-    stores, wallet,
+    stores, venus, wallet,
 };
 use crate::policy::{
-    DatabasePlace, MinerPolicy, NodeEndpoint, PieceStorePolicy, ProvingPolicy, Retention,
-    SectorPolicy, StorePolicy, WalletPolicy, WorkerProverPolicy, without_secrets,
+    DatabasePlace, MarketPolicy, MinerPolicy, NodeEndpoint, PieceStorePolicy, ProvingPolicy,
+    Retention, SectorPolicy, StorePolicy, WalletPolicy, WorkerProverPolicy, without_secrets,
 };
 use damocles_daemon::{
     config::{Faults, Notice, Report, parse, parse_file},
@@ -37,8 +37,8 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 pub struct Config {
     /// The node that has the wallet, then those that may be asked in its place.
     pub nodes: Vec<NodeEndpoint>,
-    /// The file names a messager, and does not say that this manager is to send without it.
-    pub left_to_messager: bool,
+    /// Who sends messages; None: this manager itself.
+    pub messager: Option<NodeEndpoint>,
     /// A head that is older is not believed; None: every head is.
     pub max_head_age: Option<Duration>,
     pub database: DatabasePlace,
@@ -49,8 +49,8 @@ pub struct Config {
     /// Glob patterns that lead to further stores.
     pub store_scans: Vec<String>,
     pub piece_stores: Vec<PieceStorePolicy>,
-    /// Where the market serves pieces: scheme, host and port.
-    pub piece_market: Option<String>,
+    /// Who assigns deals, and has pieces that are in no piece store.
+    pub market: Option<MarketPolicy>,
     pub proving: ProvingPolicy,
     pub miners: Vec<MinerPolicy>,
     /// Networks whose hosts may do what workers do without a token.
@@ -108,10 +108,10 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         auth,
         wallet,
     } = common;
-    let deals_market = api.market.as_ref().is_some_and(|m| !m.is_empty());
-    let sends_itself = api.sends_itself;
+    let deals_wanted = miners.iter().any(|miner| miner.sector.enable_deals);
+    let messager = venus::messager(&mut report, &api);
     let max_head_age = Some(api.max_head_age.0).filter(|age| !age.is_zero());
-    let piece_market = pieces::market(&mut report, api.market.as_deref());
+    let market = venus::market(&mut report, &api, deals_wanted);
     let piece_stores = pieces::stores(&mut report, piece_stores);
     let tls = tls(&mut report, &api.tls);
     let nodes = nodes(&mut report, api);
@@ -144,14 +144,12 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
                     "another [[Miners]] table has this actor already",
                 );
             }
-            miner(&mut report, &at, m, deals_market)
+            miner(&mut report, &at, m)
         })
         .collect();
     let notices = report.finish()?;
-    let told = |notice: &Notice| notice.message.contains(MESSAGER);
-    let left_to_messager = !sends_itself && notices.iter().any(told);
     Ok(Config {
-        left_to_messager,
+        messager,
         nodes,
         max_head_age,
         database,
@@ -160,7 +158,7 @@ fn check(raw: Option<Raw>, mut report: Report) -> Result<Config, Faults> {
         stores,
         store_scans,
         piece_stores,
-        piece_market,
+        market,
         proving,
         miners,
         open_networks,
@@ -214,6 +212,7 @@ fn masked(mut raw: Raw) -> String {
     }
     api.chain.iter_mut().for_each(mask);
     api.market.iter_mut().for_each(mask);
+    api.messager.iter_mut().for_each(mask);
     api.gateway.iter_mut().for_each(mask);
     api.chain_fallbacks.iter_mut().for_each(mask);
     let dsn = &mut raw.common.db.postgres.dsn;
@@ -247,6 +246,7 @@ fn nodes(report: &mut Report, api: raw::Api) -> Vec<NodeEndpoint> {
         token,
         gateway,
         market: _,
+        messager: _,
         max_head_age: _,
         sends_itself: _,
         tls: _,
@@ -395,7 +395,7 @@ fn networks(report: &mut Report, auth: raw::Auth) -> Vec<IpNet> {
     networks
 }
 
-fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> MinerPolicy {
+fn miner(report: &mut Report, at: &str, raw: raw::Miner) -> MinerPolicy {
     let raw::Miner {
         actor,
         sector,
@@ -418,13 +418,7 @@ fn miner(report: &mut Report, at: &str, raw: raw::Miner, deals_market: bool) -> 
     } = commitment;
     MinerPolicy {
         actor,
-        sector: sector_policy(
-            report,
-            &format!("{at}.Sector"),
-            sector,
-            sealing,
-            deals_market,
-        ),
+        sector: sector_policy(report, &format!("{at}.Sector"), sector, sealing),
         pre: pre_commits(report, &format!("{at}.Commitment.Pre"), pre),
         prove: proofs(report, &format!("{at}.Commitment.Prove"), prove),
         confidence: epochs(report, &format!("{at}.Commitment.Confidence"), confidence),
@@ -438,7 +432,6 @@ fn sector_policy(
     at: &str,
     sector: raw::Sector,
     sealing: raw::Sealing,
-    deals_market: bool,
 ) -> SectorPolicy {
     let raw::Sector {
         init_number,
@@ -465,14 +458,6 @@ fn sector_policy(
             &format!("{at}.MaxNumber"),
             format!("no number is left between it and MinNumber ({min_number})"),
         );
-    }
-    if enable_deals {
-        // With a market upstream would fill sectors with its deals, and leaving that out is not
-        // ours to decide.
-        let key = format!("{at}.EnableDeals");
-        if deals_market {
-            report.fault(&key, "the market in Common.API.Market assigns no deals to this version; take it out of the file to seal deals of the manager's own queue (`util deals add`), or set EnableDeals = false to seal sectors without");
-        }
     }
     SectorPolicy {
         enabled,

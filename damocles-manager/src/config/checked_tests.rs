@@ -222,13 +222,10 @@ fn one_directory_under_two_names_is_refused() {
 }
 
 #[test]
-fn what_upstreams_init_writes_loads_and_its_database_and_messager_are_told() {
+fn what_upstreams_init_writes_loads_and_its_database_is_told() {
     let text = format!(
         "{}[[Common.PersistStores]]\n[Common.PieceStorePreset]\nReadOnly = true\n[Common.DB.Badger]\nBaseDir = \"/old\"\n",
-        GOOD.replace(
-            "[[Common.PersistStores]]",
-            "Messager = \"/ip4/1.2.3.4/tcp/39812\"\n[[Common.PersistStores]]"
-        ),
+        GOOD,
     );
     let config = read(&text).unwrap();
     assert_eq!(config.stores.len(), 1);
@@ -244,24 +241,65 @@ fn what_upstreams_init_writes_loads_and_its_database_and_messager_are_told() {
     );
     assert!(told("PieceStorePreset", "retired"));
     assert!(told("Badger.BaseDir", "not to begin anew"));
-    assert!(told("API.Messager", "wallet of the node"));
-    assert!(config.left_to_messager, "it loads, and is not run");
-    let meant = text.replace("Messager = ", "SendsItself = true\nMessager = ");
-    assert!(!read(&meant).unwrap().left_to_messager);
 }
 
 #[test]
-fn deals_are_refused_only_where_they_would_have_been_taken() {
+fn messages_go_where_upstreams_went_unless_a_person_says_otherwise() {
+    let with = |keys: &str| {
+        let api = format!("[Common.API]\n{keys}\n");
+        let text = GOOD.replace("[common.api]\n", &api);
+        let config = read(&text).unwrap();
+        let told = |n: &Notice| n.message.contains("SendsItself").then(|| n.key.clone());
+        let told: Vec<String> = config.notices.iter().filter_map(told).collect();
+        let url = config.messager.as_ref().map(|m| m.url.clone());
+        (url, told, config)
+    };
+    let own = "a.b.own:/ip4/1.2.3.4/tcp/39812";
+    let (url, told, config) = with(&format!("Token = \"a.b.c\"\nMessager = {own:?}"));
+    assert_eq!(url.as_deref(), Some("ws://1.2.3.4:39812/rpc/v0"));
+    assert_eq!(config.messager.unwrap().token.as_deref(), Some("a.b.own"));
+    assert!(told.is_empty(), "{told:?}");
+    assert!(
+        !config.effective.contains("a.b.own"),
+        "{}",
+        config.effective
+    );
+
+    let gateway = "Gateway = [\"/ip4/1.2.3.4/tcp/45132\"]";
+    let (url, told, _) = with(gateway);
+    assert_eq!(url.as_deref(), Some("ws://1.2.3.4:45132/rpc/v0"));
+    assert_eq!(told.len(), 1, "a person hears of it");
+
+    for both in [gateway.to_owned(), format!("Messager = {own:?}")] {
+        let (url, told, _) = with(&format!("SendsItself = true\n{both}"));
+        assert_eq!((url, told.len()), (None, 1), "{both}");
+    }
+    assert_eq!(with("").0, None);
+    let wrong = GOOD.replace("[common.api]\n", "[common.api]\nMessager = \"h:1\"\n");
+    assert!(read(&wrong).unwrap_err().contains("Common.API.Messager"));
+}
+
+#[test]
+fn the_market_is_the_one_that_is_named_or_behind_the_gateway_where_deals_are_wanted() {
     let on = format!("{GOOD}[Miners.Sector]\nEnableDeals = true\n");
     let config = read(&on).unwrap();
     assert!(config.miners[0].sector.enable_deals);
-    assert_eq!(config.piece_market, None);
-    let with_market = on.replace("[[Common", "Market = \"http://m:1\"\n[[Common");
-    assert!(
-        read(&with_market)
-            .unwrap_err()
-            .contains("assigns no deals to this version")
-    );
+    assert_eq!(config.market, None);
+    let with = |text: &str, key: &str| {
+        let text = text.replace("[[Common", &format!("SendsItself = true\n{key}\n[[Common"));
+        let market = read(&text).unwrap().market?;
+        Some((market.endpoint.url.clone(), market.named, market.origin()?))
+    };
+    let named = ("ws://m:1/rpc/v1".into(), true, "http://m:1".into());
+    let key = "Market = \"/dns/m/tcp/1\"";
+    assert_eq!(with(&on, key), Some(named.clone()));
+    assert_eq!(with(GOOD, key), Some(named), "for pieces");
+    let behind = ("https://g/rpc/v1".into(), false, "https://g".into());
+    let key = "Gateway = [\"https://g/\"]";
+    assert_eq!(with(&on, key), Some(behind));
+    assert_eq!(with(GOOD, key), None, "nobody wants any");
+    let wrong = on.replace("[[Common", "Market = \"m\"\n[[Common");
+    assert!(read(&wrong).unwrap_err().contains("Common.API.Market"));
 }
 
 #[test]

@@ -31,19 +31,31 @@ pub(super) fn split_token(text: &str) -> (Option<&str>, &str) {
 /// # Errors
 /// One sentence.
 pub(super) fn parse(text: &str, shared_token: &str) -> Result<NodeEndpoint, String> {
+    parse_as(VERSION, text, shared_token)
+}
+
+/// The same for a service whose interface has another version.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn parse_as(
+    version: &str,
+    text: &str,
+    shared_token: &str,
+) -> Result<NodeEndpoint, String> {
     let (own, address) = split_token(text.trim());
     let token = own
         .map(str::to_owned)
         .or_else(|| Some(shared_token.to_owned()).filter(|t| !t.is_empty()));
     let url = if address.starts_with('/') {
-        from_multiaddr(address)?
+        from_multiaddr(version, address)?
     } else {
-        from_url(address)?
+        from_url(version, address)?
     };
     Ok(NodeEndpoint { url, token })
 }
 
-fn from_url(address: &str) -> Result<String, String> {
+fn from_url(version: &str, address: &str) -> Result<String, String> {
     let schemes = ["http://", "https://", "ws://", "wss://"];
     let host = schemes.iter().find_map(|s| address.strip_prefix(s));
     let after_colon = address.split_once(':').map_or("", |(_, rest)| rest);
@@ -64,11 +76,11 @@ fn from_url(address: &str) -> Result<String, String> {
     Ok(if base.contains("/rpc/v") {
         base.to_owned()
     } else {
-        format!("{base}/rpc/{VERSION}")
+        format!("{base}/rpc/{version}")
     })
 }
 
-fn from_multiaddr(address: &str) -> Result<String, String> {
+fn from_multiaddr(own: &str, address: &str) -> Result<String, String> {
     let wrong = |what: &str| {
         format!(
             "is not a multiaddr of a node: {what}; write for example \"/ip4/127.0.0.1/tcp/1234/http\""
@@ -97,7 +109,7 @@ fn from_multiaddr(address: &str) -> Result<String, String> {
         (Some("tcp"), Some(port)) => port.parse().map_err(|_| wrong("the port is malformed"))?,
         _ => return Err(wrong("/tcp/<port> is missing")),
     };
-    let (mut scheme, mut version) = ("ws", VERSION.to_owned());
+    let (mut scheme, mut version) = ("ws", own.to_owned());
     while let Some(part) = parts.next() {
         match part {
             "http" | "https" | "ws" | "wss" => scheme = part,
@@ -154,6 +166,13 @@ mod tests {
             );
         }
         assert_eq!(parse("http://h", "").unwrap().token, None);
+        for (text, url) in [
+            ("/ip4/1.2.3.4/tcp/39812", "ws://1.2.3.4:39812/rpc/v0"),
+            ("https://m/", "https://m/rpc/v0"),
+            ("/dns/m/tcp/1/http/version/1", "http://m:1/rpc/v1"),
+        ] {
+            assert_eq!(parse_as("v0", text, "").unwrap().url, url);
+        }
         for bad in [
             "",
             "h:1234",

@@ -10,8 +10,6 @@ pub(super) const RULES: Rules = Rules {
 };
 
 const LATER: &str = "is known from upstream, but not supported by this version";
-/// What differs most from upstream, and on chain.
-pub(crate) const MESSAGER: &str = "is not used: messages are signed by this manager's own key store (Common.Wallet) or by the wallet of the node in Common.API.Chain. One of the two must hold the keys of the senders, and no messager may use the same keys, or two programs give out one address's nonces and messages get lost";
 const RETIRED: &str = "was retired by upstream";
 
 const fn ignored(path: &'static str) -> Legacy {
@@ -39,11 +37,6 @@ const fn retired(path: &'static str) -> Legacy {
 }
 
 pub(super) const LEGACY: &[Legacy] = &[
-    Legacy {
-        path: "Common.API.Messager",
-        note: MESSAGER,
-        kept: Kept::Ignored,
-    },
     ignored("Common.API.ChainEventInterval"),
     ignored("Common.Plugins"),
     retired("Common.PieceStorePreset"),

@@ -19,6 +19,7 @@ mod secrets;
 mod sending;
 mod stores;
 mod summary;
+mod venus;
 mod wallet;
 
 pub use checked::{Config, check_file, check_text, examine};
@@ -26,7 +27,6 @@ pub use damocles_daemon::config::{Counts, Difference};
 pub use difference::{differences, with_secrets};
 pub use ext_prover::{EXT_PROVER_FILE, ExtProvers, ext_provers, ext_provers_text};
 pub use home::{CONFIG_FILE, HOME_VARS, config_dir, home_dir};
-pub(crate) use legacy::MESSAGER;
 pub use secrets::Secrets;
 pub use wallet::wallet_file;
 

@@ -1,7 +1,7 @@
-//! Piece stores and the market's place, checked. Directories are not looked at: a disk that hangs
+//! Piece stores, checked. Directories are not looked at: a disk that hangs
 //! must not keep the daemon from starting.
 
-use super::{endpoint, home::here, raw::PieceStore, stores::plain};
+use super::{home::here, raw::PieceStore, stores::plain};
 use crate::policy::PieceStorePolicy;
 use damocles_daemon::config::Report;
 use std::{collections::BTreeSet, path::Path};
@@ -38,24 +38,4 @@ pub(super) fn stores(report: &mut Report, raw: Vec<PieceStore>) -> Vec<PieceStor
         });
     }
     all
-}
-
-/// Scheme, host and port of the market, which serves pieces under `/resource`.
-pub(super) fn market(report: &mut Report, market: Option<&str>) -> Option<String> {
-    let text = market.filter(|text| !text.is_empty())?;
-    let url = match endpoint::parse(text, "") {
-        Ok(endpoint) => endpoint.url,
-        Err(error) => {
-            report.fault("Common.API.Market", error);
-            return None;
-        }
-    };
-    let (scheme, rest) = url.split_once("://")?;
-    let scheme = if scheme.ends_with('s') {
-        "https"
-    } else {
-        "http"
-    };
-    let host = rest.split('/').next().unwrap_or(rest);
-    Some(format!("{scheme}://{host}"))
 }

@@ -39,13 +39,15 @@ section! {
         "ChainFallbacks" chain_fallbacks: Vec<String> = vec![];
         /// A node whose newest block is older than this is not believed: no sector, message or proof is begun on its word. 0: every node is believed, for networks whose blocks do not follow the clock. New.
         "MaxHeadAge" max_head_age: GoDuration = GoDuration::secs(300);
-        /// With upstream's `Messager` in the file: this manager sends its messages itself, and that is meant. Without it a manager with a `Messager` does not start, for then two programs might send for one address. New.
+        /// venus-messager (sophon-messager), a multiaddr or a URL, with `token:` in front if it has its own token: every message is given to it, and it gives the nonces, signs and sends. Unset with a `Gateway`: the messager behind that, as upstream has it. Without either, messages are signed by this manager's own key store (`[Common.Wallet]`) or by the wallet of the node in `Chain`.
+        "Messager" messager: Option<String> = None;
+        /// This manager sends its messages itself, in spite of a `Messager` or `Gateway` in the file. No messager may use the keys of its senders then, or two programs give out one address's nonces and messages get lost. New.
         "SendsItself" sends_itself: bool = false;
         /// The token for addresses that do not carry one.
         "Token" token: String = String::new();
-        /// Only its first entry is used, and only when `Chain` is not set, as the node's address.
+        /// Gateways of Venus (sophon-gateway). The first one stands in for `Chain`, `Messager` and `Market` where those are not set.
         "Gateway" gateway: Vec<String> = vec![];
-        /// The deal market (venus-market): pieces that are in no piece store are asked for there. It assigns no deals to this version, so it may not be set together with `EnableDeals`, which takes deals from the manager's own queue.
+        /// The deal market (droplet), as `Messager` is written: with `EnableDeals` it assigns deals to sectors for which the manager's own queue has none, and pieces that are in no piece store are asked for there. Unset with a `Gateway` and `EnableDeals`: the market behind that, if there is one.
         "Market" market: Option<String> = None;
         "Tls" tls: Tls = Tls::default();
     }

@@ -16,7 +16,9 @@ impl std::fmt::Debug for Secrets {
 impl Secrets {
     pub(super) fn of(common: &raw::Common) -> Self {
         let api = &common.api;
-        let one = [&api.chain, &api.market].into_iter().flatten();
+        let one = [&api.chain, &api.messager, &api.market]
+            .into_iter()
+            .flatten();
         let all = one
             .chain(&api.gateway)
             .chain(&api.chain_fallbacks)

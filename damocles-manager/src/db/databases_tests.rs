@@ -110,6 +110,7 @@ fn of_version_1(newest: &Path) -> Vec<u8> {
         DEALS,
         DEALS_WAITING,
         DEALS_PLACES,
+        DEALS_RETURNING,
         NETWORK,
     ] {
         rows.remove(&later);

@@ -6,7 +6,7 @@ use crate::{
         keys,
         record::{SectorRecord, VERSION},
         relist::relist,
-        schema::{DEALS, DEALS_PLACES, DEALS_WAITING},
+        schema::{DEALS, DEALS_PLACES, DEALS_RETURNING, DEALS_WAITING},
     },
     deal::{DealId, Terms},
     model::{UnixMs, unix_ms},
@@ -38,8 +38,19 @@ pub struct DealRecord {
     /// The chain did not have it as it was agreed when a sector was to get it.
     #[serde(default)]
     pub passed_over: bool,
+    /// The market assigned it, and gets it back if its sector is given up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assigned: bool,
+    /// So often the market refused to have it back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refusals: u32,
     /// Why it is in no sector yet, or ended as it did.
     pub note: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl DealRecord {
@@ -55,7 +66,19 @@ impl DealRecord {
             state: DealState::Waiting,
             sector: None,
             passed_over: false,
+            assigned: false,
+            refusals: 0,
             note: None,
+        }
+    }
+
+    /// One that the market assigned to that sector.
+    pub fn assigned(id: DealId, terms: Terms, payload: u64, sector: SectorId) -> Self {
+        Self {
+            state: DealState::InSector,
+            sector: Some(sector),
+            assigned: true,
+            ..Self::new(id, terms, payload, None)
         }
     }
 }
@@ -91,6 +114,10 @@ pub(in crate::db) fn lists(record: &DealRecord) -> BTreeSet<(Table, Vec<u8>)> {
         let key = keys::miner_deal(record.terms.provider, record.id);
         lists.insert((DEALS_WAITING, key));
     }
+    if record.state == DealState::Returning {
+        let key = keys::miner_deal(record.terms.provider, record.id);
+        lists.insert((DEALS_RETURNING, key));
+    }
     let open = is_open(record.state);
     let piece = Commitment::from_unsealed_cid(&record.terms.piece);
     if let (true, Some(_), Ok(piece)) = (open, &record.url, piece) {
@@ -121,20 +148,21 @@ pub(in crate::db) fn follow(
     if !ends {
         return Ok(());
     }
-    let event = match record.finalized {
-        true => DealEvent::Finish,
-        false => DealEvent::Release,
-    };
     for id in record.pieces.iter().flatten().filter_map(of_piece) {
         let (seen, deal) = seen_deal(t, id)?;
         let Some(mut deal) = deal.filter(|deal| deal.sector == Some(record.id)) else {
             continue;
         };
+        let event = match (record.finalized, deal.assigned) {
+            (true, _) => DealEvent::Finish,
+            (false, true) => DealEvent::GiveBack,
+            (false, false) => DealEvent::Release,
+        };
         let Some(next) = DealFlow::next(deal.state, event) else {
             continue;
         };
         deal.state = next;
-        if event == DealEvent::Release {
+        if event != DealEvent::Finish {
             deal.sector = None;
             deal.note = Some(format!("sector {} was given up", record.id));
         }

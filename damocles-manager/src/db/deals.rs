@@ -7,7 +7,7 @@ use crate::{
         keys,
         listed::{put, seen_sector},
         pages::{self, Wanted},
-        schema::{DEALS, DEALS_PLACES, DEALS_WAITING},
+        schema::{DEALS, DEALS_PLACES, DEALS_RETURNING, DEALS_WAITING},
     },
     deal::DealId,
 };
@@ -149,6 +149,95 @@ impl Db {
             record.pieces = Some(pieces.to_vec());
             put(t, &seen, Some(&before), &record)?;
             Ok(pieces.to_vec())
+        })
+    }
+
+    /// Gives a sector the pieces that a market assigned to it, with their deals; `refused`: those
+    /// that it does not take go back. A sector that has pieces by now keeps those, and one that is over or
+    /// another worker's gets none: all of the market's go back then.
+    ///
+    /// # Errors
+    /// [`DbError::DealTaken`] when the queue or another sector has one of the deals, and nothing is
+    /// changed.
+    pub fn take_assigned(
+        &self,
+        sector: SectorId,
+        pieces: &[SectorPiece],
+        deals: &[DealRecord],
+        refused: Option<&str>,
+    ) -> Result<Vec<SectorPiece>, DbError> {
+        self.write(Durability::Synced, |t| {
+            let (seen, before) = seen_sector(t, sector)?;
+            let before = before.ok_or(DbError::Unknown(sector))?;
+            let stranger = match self.guard(t, sector) {
+                Err(error @ DbError::NotOwner { .. }) => Some(error.to_string()),
+                admitted => admitted.map(|()| None)?,
+            };
+            let why = match refused.or(stranger.as_deref()) {
+                Some(why) => Some(why),
+                None if !before.online => Some("its sector was given up meanwhile"),
+                None if before.pieces.is_some() => Some("its sector has other pieces"),
+                None => None,
+            };
+            for deal in deals {
+                let (seen, known) = seen_deal(t, deal.id)?;
+                if known.is_some_and(|known| is_open(known.state)) {
+                    return Err(DbError::DealTaken(deal.id));
+                }
+                let mut deal = deal.clone();
+                if let Some(why) = why {
+                    (deal.state, deal.sector) = (DealState::Returning, None);
+                    deal.note = Some(why.to_owned());
+                }
+                put_deal(t, &seen, &deal)?;
+            }
+            if why.is_some() {
+                return Ok(before.pieces.unwrap_or_default());
+            }
+            let mut record = before.clone();
+            record.pieces = Some(pieces.to_vec());
+            put(t, &seen, Some(&before), &record)?;
+            Ok(pieces.to_vec())
+        })
+    }
+
+    /// Notes what the market said of a deal that it is to have back: it has it, or refused. At the
+    /// last refusal it is not told again. One that is not on its way back is left as it is.
+    pub fn give_back(
+        &self,
+        id: DealId,
+        refused: Option<&str>,
+        most_refusals: u32,
+    ) -> Result<DealRecord, DbError> {
+        self.write(Durability::Synced, |t| {
+            let (seen, deal) = seen_deal(t, id)?;
+            let mut deal = deal.ok_or(DbError::NoDeal(id))?;
+            let Some(next) = DealFlow::next(deal.state, DealEvent::GivenBack) else {
+                return Ok(deal);
+            };
+            if let Some(why) = refused {
+                deal.refusals += 1;
+                deal.note = Some(why.to_owned());
+            }
+            if refused.is_none() || deal.refusals >= most_refusals {
+                deal.state = next;
+            }
+            put_deal(t, &seen, &deal)?;
+            Ok(deal)
+        })
+    }
+
+    /// Deals that the market is to have back, by miner.
+    pub fn returning_deals(&self, limit: usize) -> Result<Vec<DealRecord>, DbError> {
+        self.read(|t| {
+            let listed = t.scan(DEALS_RETURNING, &Span::all(), limit)?;
+            let ids = listed.iter().filter_map(|e| keys::read_deal(e.key()));
+            let names: Vec<_> = ids.map(keys::deal).collect();
+            let mut found = Vec::with_capacity(names.len());
+            for seen in t.get_all(DEALS, &names)? {
+                found.extend(seen.json::<DealRecord>()?);
+            }
+            Ok(found)
         })
     }
 

@@ -295,6 +295,9 @@ pub struct MessageRecord {
     /// has the message's own.
     #[serde(default)]
     pub push_id: Option<uuid::Uuid>,
+    /// The present attempt was given to a messager, or may have been, under `push_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrusted: Option<Entrusted>,
     /// Attempts before the present one, oldest first: other messages took their nonces, or the
     /// key store signed anew under the same nonce.
     #[serde(default)]
@@ -330,6 +333,17 @@ pub struct MessageRecord {
 
 fn no_bytes(bytes: &Base64) -> bool {
     bytes.0.is_empty()
+}
+
+/// What the messager that has a message says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entrusted {
+    /// Head epoch since which it says that it does not know the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Epoch>,
+    /// Head epoch since which it says that the message was given up, unsigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_since: Option<Epoch>,
 }
 
 /// An attempt at a message that cannot land any more, unless the chain goes back.
@@ -389,6 +403,11 @@ pub struct Withdrawal {
 }
 
 impl MessageRecord {
+    /// Whether somebody else may have it already.
+    pub fn has_left(&self) -> bool {
+        self.gas.is_some() || self.signed.is_some() || self.entrusted.is_some()
+    }
+
     /// The id under which the node knows the present attempt.
     pub fn push_id(&self) -> uuid::Uuid {
         self.push_id.unwrap_or(self.id.0)

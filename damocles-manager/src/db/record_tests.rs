@@ -147,6 +147,7 @@ fn message() -> MessageRecord {
         tipset: None,
         deadline: None,
         push_id: None,
+        entrusted: None,
         lost: Vec::new(),
         sent_at: None,
         priced_at: None,

@@ -47,6 +47,8 @@ pub(crate) const DEALS: Table = Table("deals");
 pub(crate) const DEALS_PLACES: Table = Table("deals-places");
 /// Deals that wait for a sector. Key: miner, kind, number; no value.
 pub(crate) const DEALS_WAITING: Table = Table("deals-waiting");
+/// Deals that the market is to have back. Key: miner, kind, number; no value.
+pub(crate) const DEALS_RETURNING: Table = Table("deals-returning");
 /// Messages that carry a sector. Key: miner, number, message id; no value.
 pub(crate) const SECTOR_MESSAGES: Table = Table("sector-messages");
 /// Attempts at steps as workers reported them. Key: miner, number, seq.
@@ -106,6 +108,7 @@ pub(crate) const TABLES: &[Table] = &[
     DEALS,
     DEALS_WAITING,
     DEALS_PLACES,
+    DEALS_RETURNING,
     SECTOR_MESSAGES,
     TIMELINES,
     WORKERS,

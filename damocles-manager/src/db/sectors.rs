@@ -378,7 +378,7 @@ impl Db {
                 }
             }
             let state = message.state;
-            if given_up.is_empty() || state != MessageState::Wanted || message.gas.is_some() {
+            if given_up.is_empty() || state != MessageState::Wanted || message.has_left() {
                 return Ok(Vec::new());
             }
             for (seen, before) in others {

@@ -60,6 +60,11 @@ pub(crate) const SCHEMA: Schema = Schema {
             what: "blocks that miners make are kept",
             work: Work::Nothing,
         },
+        // a program of before would send a second time what a messager has
+        Migration {
+            what: "messages may be given to a messager; deals of a market go back to it",
+            work: Work::Nothing,
+        },
     ],
 };
 

@@ -62,7 +62,7 @@ impl Deals {
             let candidates: Vec<_> = free.map(|d| candidate(d, activation)).collect();
             let chosen = choose(&candidates, room);
             if chosen.is_empty() {
-                return Ok(Vec::new());
+                return self.assigned(record, room, spec.max_deals).await;
             }
             let chosen: Vec<&DealRecord> =
                 waiting.iter().filter(|d| chosen.contains(&d.id)).collect();
@@ -197,7 +197,7 @@ fn pieces(chosen: &[&DealRecord], sector: u64) -> Vec<SectorPiece> {
     out
 }
 
-fn of_deal(deal: &DealRecord, offset: u64) -> SectorPiece {
+pub(super) fn of_deal(deal: &DealRecord, offset: u64) -> SectorPiece {
     let terms = &deal.terms;
     let (allocation_id, deal_id) = match deal.id {
         DealId::Allocation(number) => (number, 0),
@@ -224,7 +224,7 @@ fn of_deal(deal: &DealRecord, offset: u64) -> SectorPiece {
 }
 
 /// Zeros; upstream's workers want to hear of no deal rather than nothing.
-fn filler(size: u64, offset: u64) -> SectorPiece {
+pub(super) fn filler(size: u64, offset: u64) -> SectorPiece {
     let cid = verify::zero_commitment(PaddedSize(size)).unsealed_cid();
     let info = DealInfo {
         deal_id: 0,

@@ -10,6 +10,7 @@
 //! be proven is sealed without being claimed: the work on the sector is not lost for it.
 
 mod acquire;
+mod assigned;
 mod manifest;
 mod onchain;
 mod pack;
@@ -23,6 +24,7 @@ use crate::{
     chain::{Chain, ChainError, Facts},
     db::{Db, DbError, pages::NoCursor},
     deal::DealId,
+    venus::{Market, VenusError},
 };
 use damocles_types::ActorId;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub enum DealError {
     Chain(#[from] ChainError),
     #[error(transparent)]
     Db(#[from] DbError),
+    #[error(transparent)]
+    Venus(#[from] VenusError),
     #[error(transparent)]
     Cursor(#[from] NoCursor),
     #[error("{id} cannot be taken: {why}")]
@@ -55,7 +59,7 @@ impl DealError {
     /// Whether it is a wait and no failure.
     pub fn is_wait(&self) -> bool {
         match self {
-            Self::Chain(_) | Self::Busy | Self::Unsettled { .. } => true,
+            Self::Chain(_) | Self::Venus(_) | Self::Busy | Self::Unsettled { .. } => true,
             Self::Db(error) => error.is_wait(),
             Self::Cursor(_) | Self::Refused { .. } | Self::NoMiner(_) | Self::Wrong(_) => false,
         }
@@ -68,11 +72,34 @@ pub struct Deals {
     db: Db,
     chain: Arc<dyn Chain>,
     facts: Facts,
+    market: Option<Arc<dyn Market>>,
+    /// Its operator names the market, so that without it nothing is sealed in its place.
+    named: bool,
+    /// Who asks the market.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Deals {
     pub fn new(db: Db, chain: Arc<dyn Chain>, facts: Facts) -> Self {
-        Self { db, chain, facts }
+        Self {
+            db,
+            chain,
+            facts,
+            market: None,
+            named: false,
+            turn: Arc::default(),
+        }
+    }
+
+    /// The same with a market, which is asked when the queue has nothing for a sector. One that no
+    /// operator named (behind a gateway, perhaps) is passed over when it does not answer.
+    #[must_use]
+    pub fn with_market(self, market: Arc<dyn Market>, named: bool) -> Self {
+        Self {
+            market: Some(market),
+            named,
+            ..self
+        }
     }
 
     /// The same on a database that speaks for a worker, or writes in a role.

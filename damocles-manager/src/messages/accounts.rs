@@ -37,6 +37,7 @@ impl Engine {
     async fn account(&self, address: Address) -> Result<AccountView, EngineError> {
         let head = TipSetKey::HEAD;
         let (signer, note) = match self.keys().signer(&address) {
+            _ if self.messager().is_some() => (AccountSigner::Messager, None),
             Signer::Store => (AccountSigner::KeyStore, None),
             Signer::Locked(why) => (AccountSigner::LockedKeyStore, Some(why)),
             Signer::Node => (AccountSigner::Node, None),

@@ -188,6 +188,12 @@ impl Engine {
         }
         let done = match record.state {
             MessageState::Wanted => self.push(&record).await,
+            MessageState::Pushed if record.entrusted.is_some() => match (&record.entrusted, head) {
+                (Some(entrusted), Some(head)) => {
+                    self.follow_entrusted(&record, entrusted, head).await
+                }
+                _ => Ok(()),
+            },
             MessageState::Pushed
             | MessageState::Packed
             | MessageState::Landed
@@ -211,7 +217,7 @@ impl Engine {
         // On a head that is not believed nothing is sent.
         let tip = chain.head().await?;
         // what may have left is followed, and withdrawn from the chain
-        let at_home = record.gas.is_none() && record.signed.is_none();
+        let at_home = !record.has_left();
         if let Some(deadline) = record.deadline.filter(|d| at_home && *d <= tip.height) {
             let why = format!("it was not sent before epoch {deadline}, and is pointless now");
             return self.refuse(record, why).await;
@@ -227,7 +233,7 @@ impl Engine {
             return self.refuse(record, why).await;
         }
         // What may have left is followed to its end; what has not is withdrawn with its sector.
-        if record.gas.is_none() {
+        if at_home {
             if self.withdrawn(record).await? {
                 return Ok(());
             }
@@ -242,6 +248,7 @@ impl Engine {
         match self.backend.way(record) {
             Way::Again => return self.push_signed(record, &tip).await,
             Way::Sign => return self.sign(record, &tip).await,
+            Way::Messager => return self.entrust(record, &tip).await,
             Way::Wait(why) => return Err(EngineError::Locked(why)),
             Way::Node => {}
         }
@@ -331,7 +338,11 @@ impl Engine {
         Ok(true)
     }
 
-    async fn refuse(&self, record: &MessageRecord, why: String) -> Result<(), EngineError> {
+    pub(super) async fn refuse(
+        &self,
+        record: &MessageRecord,
+        why: String,
+    ) -> Result<(), EngineError> {
         let id = record.id;
         tracing::error!(
             %id, kind = %record.kind, miner = record.miner, sectors = names(&record.sectors), error = why,
@@ -389,7 +400,7 @@ impl Engine {
         Ok(())
     }
 
-    fn first_at_this_head(&self, id: MessageId) -> bool {
+    pub(super) fn first_at_this_head(&self, id: MessageId) -> bool {
         let Some(height) = self.height() else {
             return true;
         };

@@ -222,6 +222,7 @@ impl Engine {
                     // the node would bring back the old attempt under the old id
                     m.push_id = Some(MessageId::new().0);
                     (m.nonce, m.signed, m.gas) = (None, None, None);
+                    m.entrusted = None;
                     (m.pushed_at, m.sent_at) = (None, None);
                     m.error = Some(format!(
                         "its nonce {nonce} was used by another message of {}; it is sent anew",

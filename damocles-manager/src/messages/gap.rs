@@ -48,7 +48,9 @@ impl Engine {
             return;
         }
         let mut first: HashMap<Address, (u64, &MessageRecord)> = HashMap::new();
-        for (nonce, record) in open.iter().filter_map(|m| Some((m.nonce?, m))) {
+        // the nonces before those that a messager gave are its own to look after
+        let ours = open.iter().filter(|m| m.entrusted.is_none());
+        for (nonce, record) in ours.filter_map(|m| Some((m.nonce?, m))) {
             let known = first.entry(record.from).or_insert((nonce, record));
             if nonce < known.0 {
                 *known = (nonce, record);

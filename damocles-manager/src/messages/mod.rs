@@ -6,6 +6,7 @@
 //!                                       ▼
 //!              engine: push.rs ──► Pushed · follow.rs ──► Packed · Landed · Failed
 //!                      sign.rs: by the key store, under a nonce of ours
+//!                      entrusted.rs: by a messager, which has the nonces
 //!                                              finality.rs ─► Final, or Pushed again
 //!              replace.rs: what no block takes is made dearer, or gives its nonce up
 //!              gap.rs: a nonce before ours that nobody has any more is used up
@@ -20,6 +21,7 @@
 
 mod accounts;
 mod engine;
+mod entrusted;
 mod fee;
 mod finality;
 mod follow;
@@ -47,6 +49,7 @@ use crate::{
     },
     model::{MessageId, MessageKind, unix_ms},
     policy::FeePolicy,
+    venus::{Messager, VenusError},
     wallet::Keys,
 };
 use damocles_flow::message::MessageState;
@@ -121,6 +124,7 @@ impl Intent {
             tipset: None,
             deadline: self.deadline,
             push_id: None,
+            entrusted: None,
             lost: Vec::new(),
             sent_at: None,
             priced_at: None,
@@ -145,6 +149,8 @@ pub enum EngineError {
     #[error(transparent)]
     Db(#[from] DbError),
     #[error(transparent)]
+    Venus(#[from] VenusError),
+    #[error(transparent)]
     Cursor(#[from] NoCursor),
     #[error("none of the configured senders can send for miner {miner} ({})", .unfit.join("; "))]
     NoSender {
@@ -163,6 +169,16 @@ pub enum EngineError {
     /// What messages may cost within a day is spent.
     #[error("{0}")]
     Spent(String),
+    /// It was given away and is known there only.
+    #[error(
+        "it was given to venus-messager, which is not in the configuration any more; name it in [Common.API] Messager until its messages are over"
+    )]
+    NoMessager,
+    /// A person wants something of a message that whoever has it cannot do.
+    #[error(
+        "message {id} was signed by venus-messager under nonce {nonce}, and what it has signed cannot be taken back; make it dearer with `util message replace {id}`, or wait for its end"
+    )]
+    Entrusted { id: MessageId, nonce: u64 },
     #[error("the key of {0} was taken out of the key store while a message was signed")]
     KeyGone(Address),
 }
@@ -173,12 +189,18 @@ impl EngineError {
     pub fn is_wait(&self) -> bool {
         match self {
             Self::Chain(_)
+            | Self::Venus(_)
+            | Self::NoMessager
             | Self::NoSender { .. }
             | Self::Locked(_)
             | Self::KeyGone(_)
             | Self::Spent(_) => true,
             Self::Db(error) => error.is_wait(),
-            Self::Cursor(_) | Self::NoMessage(_) | Self::NoAmount | Self::Over { .. } => false,
+            Self::Cursor(_)
+            | Self::NoMessage(_)
+            | Self::NoAmount
+            | Self::Over { .. }
+            | Self::Entrusted { .. } => false,
         }
     }
 }
@@ -247,8 +269,21 @@ impl Engine {
     /// The same with a key store, which signs for the senders whose keys it holds.
     #[must_use]
     pub fn with_keys(mut self, keys: Keys) -> Self {
-        self.backend = push::Backend::new(keys);
+        self.backend = self.backend.with_keys(keys);
         self
+    }
+
+    /// The same with a messager, which signs for every sender from now on. What is on its way
+    /// otherwise goes on as it began.
+    #[must_use]
+    pub fn with_messager(mut self, messager: Arc<dyn Messager>) -> Self {
+        self.backend = self.backend.with_messager(messager);
+        self
+    }
+
+    /// The messager that every new message goes to, if there is one.
+    pub fn messager(&self) -> Option<&dyn Messager> {
+        self.backend.messager()
     }
 
     /// The same engine on a database that writes in a role.
@@ -338,7 +373,7 @@ impl Engine {
     }
 
     /// The key address that is to send for the miner: of `senders`, one that is its owner,
-    /// worker or control address, whose key the key store or the node's wallet has, and that has
+    /// worker or control address, whose key somebody has who signs, and that has
     /// most funds; with none given, its worker.
     ///
     /// # Errors
@@ -349,7 +384,7 @@ impl Engine {
         senders: &[Address],
         key: &TipSetKey,
     ) -> Result<Address, EngineError> {
-        sender::choose(&*self.chain, self.keys(), miner, senders, key).await
+        sender::choose(&*self.chain, &self.backend, miner, senders, key).await
     }
 
     /// The key address of an account, and who has the key.
@@ -361,7 +396,7 @@ impl Engine {
         account: Address,
         key: &TipSetKey,
     ) -> Result<(Address, Holder), ChainError> {
-        sender::holder(&*self.chain, self.keys(), account, key).await
+        sender::holder(&*self.chain, &self.backend, account, key).await
     }
 }
 

@@ -68,7 +68,7 @@ impl Engine {
     /// it by then.
     ///
     /// # Errors
-    /// As [`Self::retry`].
+    /// As [`Self::retry`]; [`EngineError::Entrusted`].
     pub async fn order_withdrawal(
         &self,
         name: &str,
@@ -77,6 +77,13 @@ impl Engine {
         let reason: String = reason.chars().take(LONGEST_REASON).collect();
         let why = format!("withdrawn by a person: {reason}");
         let order = Order::Withdraw { why };
+        let known = self.named(name).await?;
+        if let (Some(_), Some(nonce), false) =
+            (&known.entrusted, known.nonce, known.state.has_ended())
+        {
+            let id = known.id;
+            return Err(EngineError::Entrusted { id, nonce });
+        }
         self.order(name, move |m| m.order = Some(order.clone()))
             .await
     }

@@ -4,21 +4,24 @@ use crate::{
     chain::{Chain, ChainError},
     db::record::{FeeRecord, GasRecord, MessageRecord},
     messages::fee::{Estimate, PREMIUM_BLOCKS, price},
+    venus::Messager,
     wallet::{Keys, Signer},
 };
 use damocles_node::{Message, SendSpec, SignedMessage};
 use fvm_ipld_encoding::RawBytes;
 use fvm_shared::econ::TokenAmount;
+use std::sync::Arc;
 
 /// Blocks that it may have to queue, for the node's estimate of the cap (as Lotus asks itself).
 const QUEUE_BLOCKS: i64 = 20;
 
-/// Who signs: our own key store for the senders whose keys it holds, the node's wallet for the
-/// others. Either way the node at the first endpoint has the message in its pool. One more is to
-/// come: venus-messager.
+/// Who signs: the messager for every sender, if there is one; else our own key store for the
+/// senders whose keys it holds, the node's wallet for the others. In the last two ways the node at
+/// the first endpoint has the message in its pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backend {
     keys: Keys,
+    messager: Option<Arc<dyn Messager>>,
 }
 
 /// How a wanted message goes on.
@@ -30,21 +33,34 @@ pub(super) enum Way {
     Sign,
     /// The node's wallet signs it; the node gives the nonce.
     Node,
+    /// The messager has it, or gets it.
+    Messager,
     /// Who signs for its sender cannot sign now.
     Wait(String),
 }
 
+/// Who signs for a sender by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Signs {
+    Messager,
+    By(Signer),
+}
+
 /// What may have left in one way goes on in that way, whoever signs for its sender by now: in
 /// another way it would be a second message. Pure.
-pub(super) fn way(record: &MessageRecord, signer: Signer) -> Way {
+pub(super) fn way(record: &MessageRecord, by: Signs) -> Way {
+    if record.entrusted.is_some() {
+        return Way::Messager;
+    }
     match (&record.signed, &record.gas) {
         (Some(_), _) => Way::Again,
         // the node was asked, and keeps a message of that id perhaps
         (None, Some(_)) => Way::Node,
-        (None, None) => match signer {
-            Signer::Store => Way::Sign,
-            Signer::Node => Way::Node,
-            Signer::Locked(why) => Way::Wait(why),
+        (None, None) => match by {
+            Signs::Messager => Way::Messager,
+            Signs::By(Signer::Store) => Way::Sign,
+            Signs::By(Signer::Node) => Way::Node,
+            Signs::By(Signer::Locked(why)) => Way::Wait(why),
         },
     }
 }
@@ -85,8 +101,21 @@ pub(super) fn same_effect(a: &Message, b: &Message) -> bool {
 }
 
 impl Backend {
-    pub(super) fn new(keys: Keys) -> Self {
-        Self { keys }
+    /// The same with a key store.
+    pub(super) fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The same with a messager, which every message goes to that nobody has yet.
+    pub(super) fn with_messager(self, messager: Arc<dyn Messager>) -> Self {
+        Self {
+            messager: Some(messager),
+            ..self
+        }
+    }
+
+    pub(super) fn messager(&self) -> Option<&dyn Messager> {
+        self.messager.as_deref()
     }
 
     pub(super) fn keys(&self) -> &Keys {
@@ -95,7 +124,11 @@ impl Backend {
 
     /// How the message goes on that is wanted.
     pub(super) fn way(&self, record: &MessageRecord) -> Way {
-        way(record, self.keys.signer(&record.from))
+        let by = match &self.messager {
+            Some(_) => Signs::Messager,
+            None => Signs::By(self.keys.signer(&record.from)),
+        };
+        way(record, by)
     }
 
     /// What a message of those fees is to cost now.
@@ -169,7 +202,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{messages::tests::intent, model::MessageId};
+    use crate::{db::record::Entrusted, messages::tests::intent, model::MessageId};
     use fvm_shared::crypto::signature::Signature;
 
     #[test]
@@ -189,17 +222,30 @@ mod tests {
             });
             record
         };
-        let locked = || Signer::Locked("no".into());
+        let entrusted = || {
+            let mut record = record(false, false);
+            record.entrusted = Some(Entrusted::default());
+            record
+        };
+        let signers = || {
+            let locked = Signer::Locked("no".into());
+            let own = [Signer::Store, locked, Signer::Node].map(Signs::By);
+            own.into_iter().chain([Signs::Messager])
+        };
         let wait = || Way::Wait("no".into());
-        // (gas, signed) → with the key store open, locked, and another's sender
-        for (of, store, closed, node) in [
-            (record(false, false), Way::Sign, wait(), Way::Node),
-            (record(true, false), Way::Node, Way::Node, Way::Node),
-            (record(true, true), Way::Again, Way::Again, Way::Again),
+        // with the key store open, locked, another's sender, and a messager
+        for (of, ways) in [
+            (
+                record(false, false),
+                [Way::Sign, wait(), Way::Node, Way::Messager],
+            ),
+            (record(true, false), [const { Way::Node }; 4]),
+            (record(true, true), [const { Way::Again }; 4]),
+            (entrusted(), [const { Way::Messager }; 4]),
         ] {
-            assert_eq!(way(&of, Signer::Store), store, "{of:?}");
-            assert_eq!(way(&of, locked()), closed, "{of:?}");
-            assert_eq!(way(&of, Signer::Node), node, "{of:?}");
+            for (signs, want) in signers().zip(ways) {
+                assert_eq!(way(&of, signs), want, "{of:?}");
+            }
         }
     }
 }

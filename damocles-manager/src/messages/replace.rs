@@ -39,7 +39,7 @@ fn is_urgent(record: &MessageRecord, head: Epoch) -> bool {
 }
 
 /// Why the message is to give up its nonce. Pure.
-fn to_be_withdrawn(record: &MessageRecord, head: Epoch) -> Option<String> {
+pub(super) fn to_be_withdrawn(record: &MessageRecord, head: Epoch) -> Option<String> {
     if let Some(Order::Withdraw { why }) = &record.order {
         return Some(why.clone());
     }
@@ -76,6 +76,9 @@ impl Engine {
         next: u64,
         head: &Head,
     ) -> Result<bool, EngineError> {
+        if record.entrusted.is_some() {
+            return self.urge_entrusted(record, nonce, head).await;
+        }
         if let Some(withdrawal) = &record.withdrawal {
             self.withdraw_again(record, withdrawal, nonce, head).await?;
             return Ok(true);
@@ -176,7 +179,11 @@ impl Engine {
     }
 
     /// Notes why the message keeps its price; an order is done with that.
-    async fn keep_price(&self, record: &MessageRecord, why: String) -> Result<bool, EngineError> {
+    pub(super) async fn keep_price(
+        &self,
+        record: &MessageRecord,
+        why: String,
+    ) -> Result<bool, EngineError> {
         if record.error.as_deref() == Some(&why) && record.order.is_none() {
             return Ok(false);
         }

@@ -3,8 +3,8 @@
 
 use crate::{
     chain::{Chain, ChainError},
-    messages::EngineError,
-    wallet::{Keys, Signer},
+    messages::{EngineError, push::Backend},
+    wallet::Signer,
 };
 use damocles_node::TipSetKey;
 use damocles_types::ActorId;
@@ -25,7 +25,7 @@ fn richest(candidates: &[(Address, TokenAmount)]) -> Option<Address> {
 /// only those are looked at whose keys somebody has.
 pub(super) async fn choose(
     chain: &dyn Chain,
-    keys: &Keys,
+    backend: &Backend,
     miner: ActorId,
     senders: &[Address],
     key: &TipSetKey,
@@ -39,7 +39,7 @@ pub(super) async fn choose(
     let mut candidates = Vec::with_capacity(senders.len());
     let mut unfit = Vec::new();
     for sender in senders {
-        match candidate(chain, keys, *sender, &allowed, key).await? {
+        match candidate(chain, backend, *sender, &allowed, key).await? {
             Ok(found) => candidates.push(found),
             Err(why) => unfit.push(format!("{sender}: {why}")),
         }
@@ -57,7 +57,9 @@ pub enum Holder {
     Store,
     /// The node's wallet.
     Node,
-    /// The node does not say; it may have it.
+    /// A wallet behind venus-messager.
+    Messager,
+    /// Whoever signs does not say; it may have it.
     Perhaps,
     Nobody,
 }
@@ -65,12 +67,21 @@ pub enum Holder {
 /// The key address of an account, and who has the key.
 pub(super) async fn holder(
     chain: &dyn Chain,
-    keys: &Keys,
+    backend: &Backend,
     account: Address,
     key: &TipSetKey,
 ) -> Result<(Address, Holder), ChainError> {
     let address = chain.account_key(account, key).await?;
-    let holder = match keys.signer(&address) {
+    if let Some(messager) = backend.messager() {
+        let holder = match messager.wallet_has(address).await {
+            Ok(true) => Holder::Messager,
+            Ok(false) => Holder::Nobody,
+            // what it is given waits there or here
+            Err(_) => Holder::Perhaps,
+        };
+        return Ok((address, holder));
+    }
+    let holder = match backend.keys().signer(&address) {
         Signer::Store | Signer::Locked(_) => Holder::Store,
         Signer::Node => match chain.wallet_has(address).await {
             Ok(true) => Holder::Node,
@@ -85,7 +96,7 @@ pub(super) async fn holder(
 /// A candidate's key address with its funds, or why it cannot send.
 async fn candidate(
     chain: &dyn Chain,
-    keys: &Keys,
+    backend: &Backend,
     sender: Address,
     allowed: &[Address],
     key: &TipSetKey,
@@ -99,10 +110,12 @@ async fn candidate(
         let why = "it is no owner, worker or control address of the miner";
         return Ok(Err(why.to_owned()));
     }
-    Ok(match holder(chain, keys, id, key).await? {
-        (_, Holder::Nobody) => {
-            Err("neither the key store nor the node's wallet has its key".to_owned())
-        }
+    let nobody = || match backend.messager() {
+        Some(_) => "no wallet behind venus-messager has its key for us",
+        None => "neither the key store nor the node's wallet has its key",
+    };
+    Ok(match holder(chain, backend, id, key).await? {
+        (_, Holder::Nobody) => Err(nobody().to_owned()),
         (address, _) => Ok((address, funds)),
     })
 }
@@ -145,7 +158,7 @@ mod tests {
         let chain = ScriptChain::at(10);
         chain.add_miner(1000);
         let choose = async |senders: &[Address]| {
-            super::choose(&chain, &Keys::default(), 1000, senders, &TipSetKey::HEAD).await
+            super::choose(&chain, &Backend::default(), 1000, senders, &TipSetKey::HEAD).await
         };
         assert_eq!(choose(&[]).await.unwrap(), id(100), "the worker");
         // 100 has more than 101; 102 is not of the miner, 103 does not exist

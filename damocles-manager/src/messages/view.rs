@@ -15,6 +15,7 @@ use damocles_api::{
     messages::{AttemptView, GasView, MessageDetail},
     sector::CidJson,
 };
+use damocles_flow::message::MessageState;
 use damocles_types::SectorId;
 
 impl From<MessageRecord> for MessageView {
@@ -34,6 +35,20 @@ impl From<MessageRecord> for MessageView {
             tries: m.tries,
             last_error: m.error,
         }
+    }
+}
+
+/// What is done next about a message.
+fn next(m: &MessageRecord) -> String {
+    let id = m.push_id();
+    match (&m.entrusted, m.state, m.nonce) {
+        (Some(_), MessageState::Pushed, None) => {
+            format!("wait until venus-messager, which has it under the id {id}, has signed it")
+        }
+        (Some(_), MessageState::Pushed, Some(_)) => format!(
+            "look for it on chain; venus-messager, which has it under the id {id}, sends it until then"
+        ),
+        _ => m.state.sentence().to_owned(),
     }
 }
 
@@ -67,7 +82,7 @@ impl From<MessageRecord> for MessageDetail {
             note: m.note.clone(),
             withdrawn: m.withdrawal.as_ref().map(|w| w.why.clone()),
             failing_since: m.failing_since.map(seconds),
-            next: m.state.sentence().to_owned(),
+            next: next(&m),
             over: m.state.is_final(),
             message: m.into(),
         }

@@ -197,12 +197,17 @@ impl ToRpc for EngineError {
             Self::Chain(e) => e.meaning(),
             Self::Db(e) => e.meaning(),
             // its operator corrects it; nothing of a sector is wrong
-            Self::NoSender { .. } | Self::Locked(_) | Self::KeyGone(_) | Self::Spent(_) => {
-                Meaning::NotNow
-            }
-            Self::Cursor(_) | Self::NoMessage(_) | Self::NoAmount | Self::Over { .. } => {
-                Meaning::Failed
-            }
+            Self::NoSender { .. }
+            | Self::Venus(_)
+            | Self::NoMessager
+            | Self::Locked(_)
+            | Self::KeyGone(_)
+            | Self::Spent(_) => Meaning::NotNow,
+            Self::Cursor(_)
+            | Self::NoMessage(_)
+            | Self::NoAmount
+            | Self::Over { .. }
+            | Self::Entrusted { .. } => Meaning::Failed,
         }
     }
 }

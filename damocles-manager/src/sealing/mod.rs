@@ -35,6 +35,7 @@ use crate::{
     policy::MinerPolicy,
     sealing::bounds::TooLong,
     served::Served,
+    venus::Market,
 };
 use damocles_api::sector::{AcquireDealsSpec, LONGEST_REQUEST_ID, SectorPiece};
 use damocles_types::{ActorId, SealProof, SectorId};
@@ -133,6 +134,13 @@ impl Sealing {
             begun: Arc::default(),
             refusals: Arc::default(),
         }
+    }
+
+    /// The same room with a market that assigns deals.
+    #[must_use]
+    pub fn with_market(self, market: Arc<dyn Market>, named: bool) -> Self {
+        let deals = self.deals.with_market(market, named);
+        Self { deals, ..self }
     }
 
     /// The same room on a database that speaks for a worker.

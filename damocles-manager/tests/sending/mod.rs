@@ -10,8 +10,7 @@ use damocles_manager::{
     db::{Db, record::MessageRecord},
     messages::{Engine, Intent},
     model::{MessageId, MessageKind},
-    policy::{FeePolicy, NodeEndpoint, WalletPolicy},
-    wallet::{Effort, FILE, Key, Keys, Wallet},
+    policy::{FeePolicy, NodeEndpoint},
 };
 use damocles_types::SectorSize;
 use fvm_ipld_encoding::RawBytes;
@@ -23,32 +22,6 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const MINER: u64 = 1000;
 /// No step of the tests takes so long, however busy the machine is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Takes every key from the node's wallet into a key store in `home`.
-pub(crate) fn move_keys(node: &damocles_devnet::rpc::Node, home: &Path) -> (Vec<Address>, Keys) {
-    let mut wallet = node.wallet.lock();
-    let mut ours = Wallet::default();
-    let addresses = wallet.list();
-    for address in &addresses {
-        let info = wallet.export(address).unwrap();
-        let text = hex::encode(serde_json::to_vec(&info).unwrap());
-        let key = Key::from_lotus(&text).unwrap();
-        assert_eq!(ours.add(key, None, 0).unwrap(), *address);
-        wallet.delete(address).unwrap();
-    }
-    let quick = Effort {
-        memory_kib: 64,
-        passes: 1,
-        lanes: 1,
-    };
-    fs::write(home.join("password"), "open").unwrap();
-    ours.create(&home.join(FILE), b"open", quick).unwrap();
-    let policy = WalletPolicy {
-        password_file: Some(home.join("password")),
-        ..WalletPolicy::default()
-    };
-    (addresses, Keys::load(&policy, home))
-}
 
 pub(crate) fn payment(from: Address) -> Intent {
     Intent {
@@ -74,9 +47,14 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    pub(crate) async fn start(db: &Db, chain: &Arc<NodeChain>, keys: &Keys) -> Self {
+    /// `with`: what the engine is to have.
+    pub(crate) async fn start_as(
+        db: &Db,
+        chain: &Arc<NodeChain>,
+        with: impl FnOnce(Engine) -> Engine,
+    ) -> Self {
         let (head, heads) = watch::channel(None);
-        let engine = Engine::new(db.clone(), chain.clone(), heads).with_keys(keys.clone());
+        let engine = with(Engine::new(db.clone(), chain.clone(), heads));
         let mut services = JoinSet::new();
         services.spawn(engine.clone().run(CancellationToken::new()));
         let this = Self {

@@ -8,7 +8,7 @@ use crate::db::{
     DbError,
     deal::{DealRecord, lists},
     keys,
-    schema::{DEALS, DEALS_PLACES, DEALS_WAITING},
+    schema::{DEALS, DEALS_PLACES, DEALS_RETURNING, DEALS_WAITING},
 };
 
 pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
@@ -31,7 +31,7 @@ pub(super) fn all(walk: &mut Walk<'_>) -> Result<(), DbError> {
         }
         Ok(())
     })?;
-    for list in [DEALS_WAITING, DEALS_PLACES] {
+    for list in [DEALS_WAITING, DEALS_PLACES, DEALS_RETURNING] {
         walk.side_by_side(&[Lane(list, b"")], |t, row, faults: &mut Vec<Fault>| {
             let deal: Option<DealRecord> = match keys::read_deal(row.key) {
                 Some(id) => {

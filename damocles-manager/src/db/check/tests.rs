@@ -70,18 +70,21 @@ pub(in crate::db) fn example(db: &Db) {
             });
         });
     }
-    // the third has a deal, and another one waits
+    // the third has a deal, another one waits, and one goes back to its market
+    let terms = || Terms {
+        provider: 1000,
+        client: 101,
+        piece: Comm([4; 32]).unsealed_cid(),
+        size: 2048,
+        start_by: 5000,
+        length: Length::Until(900_000),
+    };
+    let assigned = DealRecord::assigned(DealId::Market(9), terms(), 2000, id[3]);
+    db.take_assigned(id[3], &[], &[assigned], Some("no"))
+        .unwrap();
     for number in [7, 8] {
-        let terms = Terms {
-            provider: 1000,
-            client: 101,
-            piece: Comm([4; 32]).unsealed_cid(),
-            size: 2048,
-            start_by: 5000,
-            length: Length::Until(900_000),
-        };
         let url = Some("http://client/x".to_owned());
-        let deal = DealRecord::new(DealId::Market(number), terms, 2000, url);
+        let deal = DealRecord::new(DealId::Market(number), terms(), 2000, url);
         db.add_deal(&deal).unwrap();
     }
     let piece: SectorPiece = serde_json::from_value(serde_json::json!({

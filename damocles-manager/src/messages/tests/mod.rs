@@ -1,6 +1,7 @@
 //! The engine on a scripted chain: stopped anywhere, it makes one message of one intent.
 
 mod branches;
+mod messager;
 mod own_keys;
 mod refusals;
 mod replace;

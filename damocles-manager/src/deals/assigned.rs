@@ -1,0 +1,320 @@
+//! Deals that a market assigns to a sector, beside the manager's own queue. What it says is looked at
+//! as the queue's deals are: on chain, before a sector gets them. From then on they are deals as all
+//! others, until their sector is given up: then the market has them back, however long it is away.
+//!
+//! ```text
+//! AssignDeals ──► fits (pure), the chain ──► db: InSector ──sector given up──► Returning ─┐
+//!                      └── no ──► db: Returning ──────────────────────────────────────────┤
+//!                                        ReleaseDeals, ReleaseDirectDeals ◄── give_back ──┘
+//! ```
+//! The market assigns others when it is asked again, so what it assigned is stored before anything
+//! else. An answer that is lost is known to nobody but the market (see `docs/deals.md`).
+
+use crate::{
+    db::{Db, DbError, deal::DealRecord, record::SectorRecord},
+    deal::{DealId, Lifetime, Terms},
+    deals::{
+        DealError, Deals,
+        acquire::{filler, of_deal},
+        onchain::Standing,
+        pack::Room,
+    },
+    venus::{Assigned, DealSpec, Market, VenusError},
+};
+use damocles_api::sector::SectorPiece;
+use damocles_flow::deal::DealState;
+use damocles_node::TipSet;
+use damocles_processor::verify;
+use damocles_types::{ActorId, Epoch, PaddedSize, SectorId};
+use fvm_shared::address::Address;
+use std::{collections::BTreeMap, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks for deals that the market is to have back, and the pause when it is away.
+const LOOK: Duration = Duration::from_secs(5);
+const AWAY: Duration = Duration::from_secs(60);
+/// A market refuses what it has free already (an answer of it was lost), and what it cannot do now; it
+/// does not say which. So often it is told.
+const MOST_REFUSALS: u32 = 10;
+/// Deals that are given back in one pass.
+const AT_ONCE: usize = 500;
+
+/// By what the chain knows it; None: zeros.
+fn id(piece: &Assigned) -> Option<DealId> {
+    match (piece.allocation_id, piece.deal_id) {
+        (0, 0) => None,
+        (0, deal) => Some(DealId::Market(deal)),
+        (allocation, _) => Some(DealId::Allocation(allocation)),
+    }
+}
+
+/// Why the pieces do not fill a sector of that size as a sector is filled. Pure.
+fn misfit(pieces: &[Assigned], sector: u64) -> Option<String> {
+    let mut at = 0_u64;
+    for piece in pieces {
+        let (size, offset) = (piece.piece_size, piece.offset);
+        if !size.is_power_of_two() || !(128..=sector).contains(&size) {
+            return Some(format!("a piece has {size} padded bytes"));
+        }
+        if offset != at || !offset.is_multiple_of(size) {
+            return Some(format!(
+                "a piece of {size} bytes lies at {offset}, and {at} bytes before it are filled"
+            ));
+        }
+        at = at.saturating_add(size);
+        let zeros = || verify::zero_commitment(PaddedSize(size)).unsealed_cid();
+        if id(piece).is_none() && piece.piece_cid != zeros() {
+            let cid = piece.piece_cid;
+            return Some(format!("piece {cid} has no deal and is not zeros"));
+        }
+        let most = PaddedSize(size).unpadded().0;
+        if piece.payload_size > most {
+            let payload = piece.payload_size;
+            return Some(format!(
+                "{payload} bytes of a client are in {size} padded bytes"
+            ));
+        }
+    }
+    (at != sector).then(|| format!("its pieces fill {at} of {sector} bytes"))
+}
+
+/// What the market says of a deal, until the chain is asked: enough to give it back.
+fn as_told(piece: &Assigned, miner: ActorId) -> Terms {
+    let actor = |address: Option<Address>| address.and_then(|a| a.id().ok()).unwrap_or(0);
+    Terms {
+        provider: miner,
+        client: actor(piece.client),
+        piece: piece.piece_cid,
+        size: piece.piece_size,
+        start_by: 0,
+        length: crate::deal::Length::Until(0),
+    }
+}
+
+impl Deals {
+    /// Pieces that the market assigns to a sector that has none. None of them: it has nothing for it,
+    /// or what it assigned cannot go into it and goes back.
+    ///
+    /// # Errors
+    /// A market or a node that does not answer; a failing database.
+    pub(super) async fn assigned(
+        &self,
+        record: &SectorRecord,
+        room: Room,
+        most: Option<u64>,
+    ) -> Result<Vec<SectorPiece>, DealError> {
+        let Some(market) = &self.market else {
+            return Ok(Vec::new());
+        };
+        let (sector, size) = (record.id, room.sector);
+        // one at a time: a worker that asks again while the first answer is on its way would have two
+        let _turn = self.turn.lock().await;
+        if let Some(pieces) = self
+            .db
+            .call(move |db| db.sector(sector))
+            .await?
+            .and_then(|r| r.pieces)
+        {
+            return Ok(pieces);
+        }
+        let spec = DealSpec {
+            max_piece: most.unwrap_or(0),
+            min_used_space: room.least_used,
+            start_epoch: room.ready,
+            end_epoch: Epoch::MAX,
+            ..DealSpec::default()
+        };
+        let told = match market.assign(sector, size, &spec).await {
+            Err(error) if !self.named => {
+                tracing::debug!(%sector, %error, "the market behind the gateway assigns nothing");
+                return Ok(Vec::new());
+            }
+            told => told?,
+        };
+        if told.iter().all(|piece| id(piece).is_none()) {
+            return Ok(Vec::new());
+        }
+        let looked = self.look_at_assigned(&told, sector, room).await;
+        let (pieces, deals, refused, failed) = match looked {
+            Ok(Ok((pieces, deals))) => (pieces, deals, None, None),
+            Ok(Err(why)) => (Vec::new(), back(&told, sector), Some(why), None),
+            Err(error) => (
+                Vec::new(),
+                back(&told, sector),
+                Some(error.to_string()),
+                Some(error),
+            ),
+        };
+        if let Some(why) = &refused {
+            tracing::warn!(%sector, why, "what the market assigned does not go into the sector, and goes back");
+        }
+        let names: Vec<String> = deals.iter().map(|deal| deal.id.to_string()).collect();
+        let why = refused.clone();
+        let take = move |db: &Db| db.take_assigned(sector, &pieces, &deals, why.as_deref());
+        match self.db.call(take).await {
+            Ok(_) if failed.is_some() => {}
+            Ok(pieces) => {
+                tracing::info!(%sector, deals = names.join(", "), "the market's deals are in a sector");
+                return Ok(pieces);
+            }
+            Err(DbError::DealTaken(taken)) => {
+                tracing::error!(
+                    %sector, %taken, deals = names.join(", "),
+                    hint = "release them at the market by hand, and take the deal out of one of the two",
+                    "the market assigned a deal that this manager has already: nothing of it is sealed"
+                );
+                return Ok(Vec::new());
+            }
+            Err(error) => {
+                tracing::error!(
+                    %sector, deals = names.join(", "), %error,
+                    hint = "if they stay assigned to this sector, release them at the market by hand",
+                    "what the market assigned could not be stored"
+                );
+                return Err(error.into());
+            }
+        }
+        Err(failed.unwrap_or(DealError::Busy))
+    }
+
+    /// The pieces as a worker is told them, with their deals as the chain has them; or why they do not
+    /// go into the sector.
+    async fn look_at_assigned(
+        &self,
+        told: &[Assigned],
+        sector: SectorId,
+        room: Room,
+    ) -> Result<Result<(Vec<SectorPiece>, Vec<DealRecord>), String>, DealError> {
+        if let Some(why) = misfit(told, room.sector) {
+            return Ok(Err(why));
+        }
+        let head = self.chain.head().await?;
+        let activation = self.activation(head.height).await?;
+        let mut lifetime = Lifetime {
+            most: room.longest,
+            ..Lifetime::ANY
+        };
+        let (mut pieces, mut deals) = (Vec::new(), Vec::<DealRecord>::new());
+        for piece in told {
+            let Some(id) = id(piece) else {
+                pieces.push(filler(piece.piece_size, piece.offset));
+                continue;
+            };
+            if deals.iter().any(|deal| deal.id == id) {
+                return Ok(Err(format!("{id} is there twice")));
+            }
+            let terms = match self.agreed(id, piece, sector.miner, &head).await? {
+                Ok(terms) => terms,
+                Err(why) => return Ok(Err(format!("{id}: {why}"))),
+            };
+            if terms.start_by < room.ready {
+                let by = terms.start_by;
+                return Ok(Err(format!("{id} had to be on chain before epoch {by}")));
+            }
+            let Some(both) = lifetime.and(terms.lifetime(activation)) else {
+                return Ok(Err(format!("{id} wants another life of the sector")));
+            };
+            lifetime = both;
+            let deal = DealRecord::assigned(id, terms, piece.payload_size, sector);
+            pieces.push(of_deal(&deal, piece.offset));
+            deals.push(deal);
+        }
+        Ok(Ok((pieces, deals)))
+    }
+
+    /// The deal as the chain has it, if that is what the market says.
+    async fn agreed(
+        &self,
+        id: DealId,
+        piece: &Assigned,
+        miner: ActorId,
+        head: &TipSet,
+    ) -> Result<Result<Terms, String>, DealError> {
+        let Some(client) = piece.client else {
+            return Ok(Err("its client is missing".to_owned()));
+        };
+        Ok(match self.settled(id, client, head).await? {
+            Standing::Closed(why) => Err(why),
+            Standing::Open(terms) => {
+                match terms.differs(miner, piece.piece_cid, piece.piece_size) {
+                    Some(why) => Err(why),
+                    None => Ok(terms),
+                }
+            }
+        })
+    }
+
+    /// Gives back to the market what it is to have, until `stop`.
+    ///
+    /// # Errors
+    /// None; the result fits a service of the daemon.
+    pub async fn give_back(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Some(market) = self.market.clone() else {
+            stop.cancelled().await;
+            return Ok(());
+        };
+        loop {
+            let pause = match self.give_back_now(&*market).await {
+                Ok(()) => LOOK,
+                Err(error) => {
+                    tracing::warn!(%error, "the market could not be given back its deals; that is tried again");
+                    AWAY
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                // sectors are given up in many places, in other managers too
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Each by itself, so that one that the market does not take back holds up no other.
+    pub(super) async fn give_back_now(&self, market: &dyn Market) -> Result<(), DealError> {
+        let returning = self.db.call(|db| db.returning_deals(AT_ONCE)).await?;
+        let mut refused = None;
+        for deal in returning {
+            let (id, miner) = (deal.id, deal.terms.provider);
+            let answer = match id {
+                DealId::Market(number) => market.release_deals(miner, &[number]).await,
+                DealId::Allocation(number) => market.release_allocations(miner, &[number]).await,
+            };
+            let error = match answer {
+                Ok(()) => None,
+                Err(error @ VenusError::Refused { .. }) => Some(error),
+                Err(error) => return Err(error.into()),
+            };
+            let why = error.as_ref().map(ToString::to_string);
+            let told = move |db: &Db| db.give_back(id, why.as_deref(), MOST_REFUSALS);
+            let deal = self.db.call(told).await?;
+            match (&error, deal.state) {
+                (None, _) => tracing::info!(deal = %id, miner, "the market has a deal back"),
+                (Some(error), DealState::Returned) => tracing::error!(
+                    deal = %id, miner, %error,
+                    "the market does not take a deal back, and is not told of it again: it has it free already, or it must be released there by hand"
+                ),
+                (Some(_), _) => refused = error,
+            }
+        }
+        refused.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// What goes back of it.
+fn back(told: &[Assigned], sector: SectorId) -> Vec<DealRecord> {
+    let deal = |piece: &Assigned| {
+        let terms = as_told(piece, sector.miner);
+        Some(DealRecord::assigned(
+            id(piece)?,
+            terms,
+            piece.payload_size,
+            sector,
+        ))
+    };
+    let all = told.iter().filter_map(deal).map(|deal| (deal.id, deal));
+    all.collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+#[cfg(test)]
+#[path = "assigned_tests.rs"]
+mod tests;

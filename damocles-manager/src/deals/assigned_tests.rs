@@ -1,0 +1,291 @@
+//! What a market assigns: looked at before a sector gets it, and given back when that is given up.
+
+use super::*;
+use crate::deals::tests::{House, allocation, cid};
+use crate::{policy::tests::miner, venus::script_market::ScriptMarket};
+use damocles_api::sector::AcquireDealsSpec;
+use damocles_flow::deal::DealState;
+use damocles_kv::Durability;
+use damocles_types::{Commitment, SealProof, SectorSize};
+use std::sync::Arc;
+
+/// An allocation of client 101 as the market assigns it.
+fn direct(n: u8, size: u64, offset: u64) -> Assigned {
+    Assigned {
+        deal_id: 0,
+        allocation_id: n.into(),
+        piece_cid: cid(n),
+        piece_size: size,
+        client: Some(Address::new_id(101)),
+        provider: Some(Address::new_id(1000)),
+        offset,
+        payload_size: 100,
+    }
+}
+
+fn zeros(size: u64, offset: u64) -> Assigned {
+    let cid = verify::zero_commitment(PaddedSize(size)).unsealed_cid();
+    Assigned {
+        allocation_id: 0,
+        piece_cid: cid,
+        client: None,
+        provider: None,
+        payload_size: 0,
+        ..direct(0, size, offset)
+    }
+}
+
+struct Fair {
+    house: House,
+    market: Arc<ScriptMarket>,
+}
+
+impl Fair {
+    fn new() -> Self {
+        let mut house = House::new();
+        let market = Arc::new(ScriptMarket::default());
+        house.deals = house.deals.with_market(market.clone(), true);
+        Self { house, market }
+    }
+
+    /// Allocation 1, which the chain has, waits at the market for a sector of 2 KiB.
+    fn with_a_deal() -> Self {
+        let fair = Self::new();
+        let on_chain = allocation(1, 1024);
+        fair.house.chain.edit().allocations.insert(1, on_chain);
+        fair.market.edit().waiting = vec![direct(1, 1024, 0), zeros(1024, 1024)];
+        fair
+    }
+
+    fn sector(&self) -> SectorId {
+        let kind = SealProof::interactive(SectorSize::KiB2);
+        let given = self.house.db.allocate(1000, kind, 0, 99, Some).unwrap();
+        given.unwrap().id
+    }
+
+    async fn acquire(&self, sector: SectorId) -> Result<Vec<SectorPiece>, DealError> {
+        let record = self.house.db.sector(sector).unwrap().unwrap();
+        let spec = AcquireDealsSpec::default();
+        let policy = miner(1000).sector;
+        self.house.deals.acquire(&record, &policy, spec).await
+    }
+
+    fn give_up(&self, sector: SectorId) {
+        let end = |record: &mut SectorRecord| {
+            record.online = false;
+            Ok::<_, DbError>(())
+        };
+        self.house
+            .db
+            .change(sector, Durability::Synced, end)
+            .unwrap();
+    }
+
+    async fn give_back(&self) -> Result<(), DealError> {
+        self.house.deals.give_back_now(&*self.market).await
+    }
+
+    fn deal(&self, n: u64) -> DealRecord {
+        let id = DealId::Allocation(n);
+        self.house.db.deal(id).unwrap().unwrap()
+    }
+}
+
+#[test]
+fn pieces_fill_a_sector_as_a_sector_is_filled() {
+    let changed = |change: &dyn Fn(&mut Assigned)| {
+        let mut piece = zeros(1024, 1024);
+        change(&mut piece);
+        vec![direct(1, 1024, 0), piece]
+    };
+    for (pieces, says) in [
+        (vec![direct(1, 1024, 0), zeros(1024, 1024)], None),
+        (vec![direct(1, 2048, 0)], None),
+        (vec![direct(1, 1024, 0)], Some("fill 1024 of 2048")),
+        (vec![direct(1, 4096, 0)], Some("4096 padded bytes")),
+        (vec![direct(1, 1000, 0)], Some("1000 padded bytes")),
+        (
+            vec![direct(1, 1024, 1024), zeros(1024, 0)],
+            Some("lies at 1024"),
+        ),
+        (changed(&|p| p.piece_cid = cid(9)), Some("not zeros")),
+        (
+            changed(&|p| p.payload_size = 1017),
+            Some("1017 bytes of a client"),
+        ),
+        (changed(&|p| p.offset = 512), Some("lies at 512")),
+    ] {
+        let told = misfit(&pieces, 2048);
+        match says {
+            None => assert_eq!(told, None),
+            Some(says) => assert!(
+                told.as_deref().is_some_and(|t| t.contains(says)),
+                "{told:?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sector_gets_what_the_market_assigned_and_gives_it_back_when_it_is_given_up() {
+    let fair = Fair::with_a_deal();
+    let sector = fair.sector();
+    let pieces = fair.acquire(sector).await.unwrap();
+    assert_eq!(pieces.len(), 2);
+    let info = pieces[0].deal_info.as_ref().unwrap();
+    assert_eq!((info.allocation_id, info.payload_size), (1, 100));
+    assert!(!pieces[1].has_deal());
+    // asked again it is the same, and nobody else is asked
+    assert_eq!(fair.acquire(sector).await.unwrap(), pieces);
+    assert_eq!(fair.market.edit().specs.len(), 1);
+    // the chain is told of it as of every deal: what the market said is what the chain has
+    let record = fair.house.db.sector(sector).unwrap().unwrap();
+    let head = crate::chain::Chain::head(&*fair.house.chain).await.unwrap();
+    let manifest = fair
+        .house
+        .deals
+        .manifest(&record, 600_000, &head)
+        .await
+        .unwrap();
+    assert!(manifest[0].is_verified());
+    let commitments: Vec<_> = pieces
+        .iter()
+        .map(|p| {
+            let comm = Commitment::from_unsealed_cid(&p.piece.cid.cid).unwrap();
+            (PaddedSize(p.piece.size), comm)
+        })
+        .collect();
+    assert_eq!(commitments.len(), 2, "its CommD is computed from these");
+
+    // the precommit is refused, its worker gives it up; the market is away for a while
+    fair.give_up(sector);
+    assert_eq!(fair.deal(1).state, DealState::Returning);
+    fair.market.edit().down = true;
+    assert!(fair.give_back().await.unwrap_err().is_wait());
+    assert_eq!(fair.deal(1).state, DealState::Returning);
+    fair.market.edit().down = false;
+    fair.give_back().await.unwrap();
+    assert_eq!(fair.deal(1).state, DealState::Returned);
+    assert!(fair.market.edit().assigned.is_empty());
+
+    // and another sector gets it
+    fair.market.edit().waiting.push(zeros(1024, 1024));
+    let other = fair.sector();
+    assert_eq!(fair.acquire(other).await.unwrap().len(), 2);
+    assert_eq!(
+        (fair.deal(1).state, fair.deal(1).sector),
+        (DealState::InSector, Some(other))
+    );
+}
+
+#[tokio::test]
+async fn what_does_not_go_into_the_sector_goes_back() {
+    type Change = fn(&Fair);
+    let changes: [(Change, &str); 6] = [
+        (
+            |f| f.market.edit().waiting[0].piece_cid = cid(2),
+            "for piece",
+        ),
+        (
+            |f| f.market.edit().waiting[0].client = None,
+            "client is missing",
+        ),
+        (|f| f.market.edit().waiting.truncate(1), "fill 1024 of 2048"),
+        (
+            |f| {
+                f.house
+                    .chain
+                    .edit()
+                    .allocations
+                    .get_mut(&1)
+                    .unwrap()
+                    .provider = 1001
+            },
+            "provider 1001",
+        ),
+        (
+            |f| {
+                f.house
+                    .chain
+                    .edit()
+                    .allocations
+                    .get_mut(&1)
+                    .unwrap()
+                    .expiration = 900
+            },
+            "before epoch 901",
+        ),
+        (
+            |f| f.house.chain.edit().allocations.clear(),
+            "no such allocation",
+        ),
+    ];
+    for (change, says) in changes {
+        let fair = Fair::with_a_deal();
+        change(&fair);
+        let sector = fair.sector();
+        assert_eq!(fair.acquire(sector).await.unwrap(), [], "{says}");
+        let deal = fair.deal(1);
+        assert_eq!(deal.state, DealState::Returning, "{says}");
+        assert!(deal.note.as_ref().unwrap().contains(says), "{deal:?}");
+        fair.give_back().await.unwrap();
+        assert!(fair.market.edit().assigned.is_empty(), "{says}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_costs_no_deal_and_a_market_that_is_away_is_a_wait() {
+    let fair = Fair::with_a_deal();
+    let sector = fair.sector();
+    fair.house.chain.edit().down_for = Some("StateGetAllocation");
+    assert!(fair.acquire(sector).await.unwrap_err().is_wait());
+    assert_eq!(fair.deal(1).state, DealState::Returning);
+    fair.house.chain.edit().down_for = None;
+    fair.market.edit().down = true;
+    assert!(fair.acquire(sector).await.unwrap_err().is_wait());
+    // one that nobody named is passed over
+    let deals = fair
+        .house
+        .deals
+        .clone()
+        .with_market(fair.market.clone(), false);
+    let record = fair.house.db.sector(sector).unwrap().unwrap();
+    let policy = miner(1000).sector;
+    let none = deals.acquire(&record, &policy, AcquireDealsSpec::default());
+    assert_eq!(none.await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_sector_that_ended_meanwhile_keeps_nothing() {
+    let fair = Fair::with_a_deal();
+    let sector = fair.sector();
+    let record = fair.house.db.sector(sector).unwrap().unwrap();
+    fair.give_up(sector);
+    let policy = miner(1000).sector;
+    let got = fair
+        .house
+        .deals
+        .acquire(&record, &policy, AcquireDealsSpec::default());
+    assert_eq!(got.await.unwrap(), []);
+    assert_eq!(fair.deal(1).state, DealState::Returning);
+}
+
+#[tokio::test]
+async fn a_deal_that_the_market_does_not_take_back_is_told_to_it_so_often_and_then_to_a_person() {
+    let fair = Fair::with_a_deal();
+    let sector = fair.sector();
+    fair.acquire(sector).await.unwrap();
+    fair.give_up(sector);
+    // it took it, and nobody heard
+    fair.market.edit().lose_answer = true;
+    assert!(fair.give_back().await.is_err());
+    for _ in 1..MOST_REFUSALS {
+        assert!(fair.give_back().await.is_err());
+        assert_eq!(fair.deal(1).state, DealState::Returning);
+    }
+    fair.give_back().await.unwrap();
+    let deal = fair.deal(1);
+    assert_eq!(deal.state, DealState::Returned);
+    assert!(deal.note.unwrap().contains("cannot release"));
+    fair.give_back().await.unwrap();
+}

@@ -1,0 +1,353 @@
+//! Messages that are given to a messager, which hands out the nonce, signs, sends and replaces. Ours
+//! are the intent and its id: the id is stored before the message is given away, the messager has one
+//! message of it, and a repeated push is that same message.
+//!
+//! What became of it is asked of both. The messager says under which nonce and name the message goes
+//! to the chain, and only that is believed of it; whether it is there, and how it ended, the chain says
+//! (`follow.rs`), also while the messager is away, forgets the message, or calls it failed.
+//!
+//! ```text
+//! Wanted ──given──► Pushed, unsigned ──signed──► Pushed, with nonce and name ──► follow.rs
+//!    ▲                 │  │
+//!    └──forgotten──────┘  └──given up there──► Rejected
+//! ```
+//! An unsigned message can be taken back (it is marked bad there); a signed one cannot.
+
+use crate::{
+    chain::Head,
+    db::record::{Entrusted, LostAttempt, MessageRecord, Order},
+    messages::{
+        Engine, EngineError,
+        push::{gas_of, same_effect, unsigned},
+        replace::to_be_withdrawn,
+        verdict::{MOST_REFUSALS, Refusal, of_refusal},
+    },
+    model::names,
+    venus::{Messager, Replacement, Spec, State, Told, VenusError},
+};
+use damocles_flow::message::MessageEvent;
+use damocles_node::TipSet;
+use damocles_types::Epoch;
+use fvm_shared::econ::TokenAmount;
+
+/// What the messager says of an unsigned message's end, or of not having it, is believed when it says
+/// so for so many epochs: it writes down what it signs after having signed it.
+const SETTLED: Epoch = 2;
+
+/// How the messager may spend on it, as upstream tells it.
+fn spec(record: &MessageRecord) -> Spec {
+    let fee = &record.fee;
+    Spec {
+        expire_epoch: record.deadline.unwrap_or(0),
+        gas_over_estimation: fee.gas_over_estimation,
+        // what it may cost when it is made dearer is said then
+        max_fee: TokenAmount::default(),
+        gas_over_premium: fee.gas_over_premium,
+    }
+}
+
+/// What is to be done about a message that the messager has not signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Unsigned {
+    Wait,
+    /// It is pointless by now, and is taken back.
+    TakeBack,
+    /// The messager has given it up, for long enough.
+    Over(String),
+    /// The messager does not know it, for long enough.
+    GiveAgain,
+}
+
+/// Decides that. `told`: what the messager says now; None: that it has no such message. Pure.
+fn unsigned_step(
+    record: &MessageRecord,
+    entrusted: &Entrusted,
+    told: Option<&Told>,
+    head: Epoch,
+) -> Unsigned {
+    let settled = |since: Option<Epoch>| since.is_some_and(|at| head - at >= SETTLED);
+    match told {
+        None if settled(entrusted.missing_since) => Unsigned::GiveAgain,
+        None => Unsigned::Wait,
+        Some(told) if told.state == State::Failed => match settled(entrusted.given_up_since) {
+            true => Unsigned::Over(given_up(record, &told.error_msg, head)),
+            false => Unsigned::Wait,
+        },
+        Some(_) if pointless(record, head).is_some() => Unsigned::TakeBack,
+        Some(_) => Unsigned::Wait,
+    }
+}
+
+/// Why an unsigned message is not to be sent any more.
+fn pointless(record: &MessageRecord, head: Epoch) -> Option<String> {
+    let refused = || {
+        let why = record.error.clone().unwrap_or_default();
+        (record.refusals >= MOST_REFUSALS).then_some(why)
+    };
+    to_be_withdrawn(record, head).or_else(refused)
+}
+
+fn given_up(record: &MessageRecord, said: &str, head: Epoch) -> String {
+    pointless(record, head).unwrap_or_else(|| match said {
+        "" => "it was marked bad at venus-messager before it was signed".to_owned(),
+        said => format!("venus-messager gave it up before it was signed: {said}"),
+    })
+}
+
+/// Notes what the messager says: under which nonce and name the message goes to the chain, and since
+/// when it is missing or given up there. What it was signed as before stays on record, for that may be
+/// executed all the same. Whatever is not our message is not taken for it. Pure.
+fn learn(record: &mut MessageRecord, told: Option<&Told>, head: Epoch) {
+    let Some(entrusted) = &mut record.entrusted else {
+        return;
+    };
+    let since = |is: bool, before: Option<Epoch>| is.then(|| before.unwrap_or(head).min(head));
+    entrusted.missing_since = since(told.is_none(), entrusted.missing_since);
+    let given_up = told.is_some_and(|t| t.state == State::Failed && t.signed_cid.is_none());
+    entrusted.given_up_since = since(given_up, entrusted.given_up_since);
+    let Some(told) = told else {
+        return;
+    };
+    let Some(cid) = told.signed_cid.filter(|cid| record.cid != Some(*cid)) else {
+        return;
+    };
+    if !same_effect(&told.message, &unsigned(record, None)) {
+        return;
+    }
+    let before = record.cid.zip(record.nonce);
+    record.lost.retain(|lost| lost.cid != cid);
+    record.lost.extend(before.map(|(cid, nonce)| LostAttempt {
+        cid,
+        nonce,
+        at: head,
+    }));
+    if before.is_some() {
+        record.priced_at = Some(head);
+        record
+            .order
+            .take_if(|order| matches!(order, Order::Replace { .. }));
+    }
+    record.cid = Some(cid);
+    record.nonce = Some(told.message.nonce);
+    record.gas = Some(gas_of(&told.message));
+    record.signed = told.signed();
+    record.sent_at = Some(head);
+    (record.error, record.refusals) = (None, 0);
+}
+
+/// The messager could be asked: the row of failed attempts is over.
+fn answered(record: &mut MessageRecord) {
+    (record.tries, record.retry_at, record.failing_since) = (0, None, None);
+}
+
+impl Engine {
+    fn has_messager(&self) -> Result<&dyn Messager, EngineError> {
+        self.messager().ok_or(EngineError::NoMessager)
+    }
+
+    /// Gives the message to the messager, unless it has it from an earlier try.
+    pub(super) async fn entrust(
+        &self,
+        record: &MessageRecord,
+        tip: &TipSet,
+    ) -> Result<(), EngineError> {
+        let (id, uid, at) = (record.id, record.push_id(), tip.height);
+        let messager = self.has_messager()?;
+        if record.entrusted.is_none() || !messager.has(uid).await? {
+            if let Some(why) = to_be_withdrawn(record, at) {
+                return self.refuse(record, why).await;
+            }
+            let mut message = unsigned(record, None);
+            // an actor's no is heard from our own node, at once and once for all that it carries
+            self.chain.estimate_gas_limit(&message).await?;
+            message.gas_fee_cap = record.fee.gas_fee_cap.clone();
+            let given = move |m: &mut MessageRecord| {
+                m.entrusted.get_or_insert_default();
+                // what was sent under this id before may have run since then
+                m.pushed_at.get_or_insert(at);
+            };
+            self.db.call(move |db| db.note_message(id, given)).await?;
+            // The id is stored and nothing is sent: a kill here must push this id and no other.
+            fail::fail_point!("messages::entrusted", |_| Ok(()));
+            match messager.push(uid, &message, &spec(record)).await {
+                Ok(()) => {}
+                // of two of its id one is there, whichever came first
+                Err(error) if error.is_refusal() => {
+                    if !messager.has(uid).await? {
+                        let home =
+                            |m: &mut MessageRecord| (m.entrusted, m.pushed_at) = (None, None);
+                        self.db.call(move |db| db.note_message(id, home)).await?;
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Between the messager's taking it and our knowing that: a kill here must find it there.
+        fail::fail_point!("messages::pushed", |_| Ok(()));
+        self.pushed(id, None, at).await
+    }
+
+    /// What the messager says of a message now; None: it has none of that id.
+    async fn told(&self, record: &MessageRecord) -> Result<Option<Told>, EngineError> {
+        let (messager, uid) = (self.has_messager()?, record.push_id());
+        match messager.message(uid).await {
+            Ok(told) => Ok(Some(told)),
+            // it says that in the words of its database; this question has a plain answer
+            Err(error) if error.is_refusal() => match messager.has(uid).await? {
+                true => Err(error.into()),
+                false => Ok(None),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks for a message that the messager has: under which name it goes to the chain, then on the
+    /// chain.
+    pub(super) async fn follow_entrusted(
+        &self,
+        record: &MessageRecord,
+        entrusted: &Entrusted,
+        head: &Head,
+    ) -> Result<(), EngineError> {
+        let (id, height) = (record.id, head.height);
+        let told = match self.told(record).await {
+            Ok(told) => told,
+            // the chain can be asked all the same
+            Err(error @ (EngineError::Venus(_) | EngineError::NoMessager))
+                if record.nonce.is_some() =>
+            {
+                tracing::debug!(%id, %error, "a message is followed on chain alone");
+                return self.follow(record, head).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let mut learnt = record.clone();
+        learn(&mut learnt, told.as_ref(), height);
+        self.count_refusals(&mut learnt, told.as_ref());
+        answered(&mut learnt);
+        if learnt != *record {
+            let (told, counted) = (told.clone(), (learnt.refusals, learnt.error.clone()));
+            let note = move |m: &mut MessageRecord| {
+                learn(m, told.as_ref(), height);
+                answered(m);
+                (m.refusals, m.error) = counted.clone();
+            };
+            learnt = self.db.call(move |db| db.note_message(id, note)).await?;
+            if let (Some(cid), true) = (learnt.cid, learnt.cid != record.cid) {
+                tracing::info!(
+                    %id, kind = %record.kind, miner = record.miner, sectors = names(&record.sectors),
+                    %cid, nonce = learnt.nonce, was = record.cid.map(tracing::field::display),
+                    "venus-messager signed a message"
+                );
+            }
+        }
+        if learnt.nonce.is_some() {
+            return self.follow(&learnt, head).await;
+        }
+        self.seen.looked.lock().insert(id, height);
+        let entrusted = learnt.entrusted.as_ref().unwrap_or(entrusted);
+        match unsigned_step(&learnt, entrusted, told.as_ref(), height) {
+            Unsigned::Wait => self.keep_unsigned(&learnt).await,
+            Unsigned::TakeBack => self.take_back(&learnt, height).await,
+            Unsigned::Over(why) => self.refuse(&learnt, why).await,
+            Unsigned::GiveAgain => self.give_again(&learnt).await,
+        }
+    }
+
+    /// Why the messager does not sign it stands beside it. What an actor says at head after head
+    /// counts as where the node itself is asked.
+    fn count_refusals(&self, learnt: &mut MessageRecord, told: Option<&Told>) {
+        let Some(told) = told.filter(|t| t.state == State::Unfilled && learnt.nonce.is_none())
+        else {
+            return;
+        };
+        if told.error_msg.is_empty() {
+            (learnt.error, learnt.refusals) = (None, 0);
+            return;
+        }
+        let counts = of_refusal(&told.error_msg) != Refusal::Wait;
+        if counts && self.first_at_this_head(learnt.id) {
+            learnt.refusals = learnt.refusals.saturating_add(1);
+        } else if !counts {
+            learnt.refusals = 0;
+        }
+        learnt.error = Some(format!(
+            "venus-messager does not sign it: {}",
+            told.error_msg
+        ));
+    }
+
+    /// An order to make it dearer has nothing to be done about.
+    async fn keep_unsigned(&self, record: &MessageRecord) -> Result<(), EngineError> {
+        if !matches!(record.order, Some(Order::Replace { .. })) {
+            return Ok(());
+        }
+        let why = "venus-messager has not signed it yet: there is no price to raise";
+        self.keep_price(record, why.to_owned()).await.map(drop)
+    }
+
+    /// Marks an unsigned message bad. Whether it was unsigned still is seen when it is looked at next.
+    async fn take_back(&self, record: &MessageRecord, head: Epoch) -> Result<(), EngineError> {
+        let id = record.id;
+        tracing::warn!(
+            %id, kind = %record.kind, miner = record.miner, sectors = names(&record.sectors),
+            why = pointless(record, head), "a message is taken back from venus-messager"
+        );
+        self.has_messager()?.mark_bad(record.push_id()).await?;
+        Ok(())
+    }
+
+    /// Pushed → Wanted: the messager has lost a message that was not signed when it was seen last.
+    async fn give_again(&self, record: &MessageRecord) -> Result<(), EngineError> {
+        let id = record.id;
+        tracing::warn!(
+            %id, kind = %record.kind, miner = record.miner, sectors = names(&record.sectors),
+            "venus-messager does not know a message any more; it is given there again, under the same id"
+        );
+        let step = move |db: &crate::db::Db| {
+            db.step_message(id, MessageEvent::Lose, |m| {
+                let why = "venus-messager does not know it any more; it is given there again";
+                m.error = Some(why.to_owned());
+            })
+        };
+        self.db.call(step).await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// What can be done about a message that the messager signed and whose nonce nobody has. Whether
+    /// that is all.
+    pub(super) async fn urge_entrusted(
+        &self,
+        record: &MessageRecord,
+        nonce: u64,
+        head: &Head,
+    ) -> Result<bool, EngineError> {
+        if let Some(why) = to_be_withdrawn(record, head.height) {
+            let why = format!(
+                "{why}; but venus-messager has signed it under nonce {nonce}, and what it has signed cannot be taken back: it ends when a block takes it, or another message of that nonce"
+            );
+            self.keep_price(record, why).await?;
+            return Ok(true);
+        }
+        let Some(Order::Replace { max_fee }) = &record.order else {
+            return Ok(false);
+        };
+        let max_fee = max_fee.clone().unwrap_or(record.fee.max_fee.clone());
+        let how = Replacement::estimated(record.push_id(), max_fee, record.fee.gas_over_premium);
+        match self.has_messager()?.replace(&how).await {
+            // its new name, and that the order is done, is learnt when it is looked at next
+            Ok(_) => self.wake(),
+            Err(error @ VenusError::Refused { .. }) => {
+                self.keep_price(record, error.to_string()).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+#[path = "entrusted_tests.rs"]
+mod tests;

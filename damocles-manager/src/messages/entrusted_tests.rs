@@ -1,0 +1,176 @@
+//! What the messager says, and what follows from it.
+
+use super::*;
+use crate::{messages::tests::intent, model::MessageId};
+use damocles_flow::message::MessageState;
+use damocles_node::SignedMessage;
+use fvm_shared::crypto::signature::Signature;
+
+fn given() -> MessageRecord {
+    let mut record = intent().record(MessageId::new());
+    record.state = MessageState::Pushed;
+    record.entrusted = Some(Entrusted::default());
+    record
+}
+
+/// What the messager has of it, signed under that nonce, if one is given.
+fn told(record: &MessageRecord, state: State, nonce: Option<u64>, premium: i64) -> Told {
+    let mut message = unsigned(record, None);
+    message.nonce = nonce.unwrap_or(0);
+    message.gas_premium = TokenAmount::from_atto(premium);
+    let signed = SignedMessage {
+        message: message.clone(),
+        signature: Signature::new_bls(vec![1; 96]),
+    };
+    Told {
+        id: record.id.to_string(),
+        signed_cid: nonce.map(|_| signed.cid()),
+        message,
+        signature: nonce.map(|_| signed.signature),
+        state,
+        error_msg: String::new(),
+    }
+}
+
+#[test]
+fn an_end_is_believed_when_it_was_said_for_a_while() {
+    let plain = given();
+    let over = |at| MessageRecord {
+        deadline: Some(at),
+        ..given()
+    };
+    let refused = MessageRecord {
+        refusals: MOST_REFUSALS,
+        error: Some("the actor says no".into()),
+        ..given()
+    };
+    let since = |missing_since, given_up_since| Entrusted {
+        missing_since,
+        given_up_since,
+    };
+    let is = |state| Some(told(&plain, state, None, 0));
+    let marked = "it was marked bad at venus-messager before it was signed";
+    let late = "it was not on chain before epoch 90, and is pointless now";
+    for (record, entrusted, told, want) in [
+        (
+            &plain,
+            since(None, None),
+            is(State::Unfilled),
+            Unsigned::Wait,
+        ),
+        (
+            &plain,
+            since(None, None),
+            is(State::Other(0)),
+            Unsigned::Wait,
+        ),
+        (&plain, since(Some(100), None), None, Unsigned::Wait),
+        (&plain, since(Some(98), None), None, Unsigned::GiveAgain),
+        (
+            &plain,
+            since(None, Some(99)),
+            is(State::Failed),
+            Unsigned::Wait,
+        ),
+        (
+            &plain,
+            since(None, Some(98)),
+            is(State::Failed),
+            Unsigned::Over(marked.into()),
+        ),
+        (
+            &over(101),
+            since(None, None),
+            is(State::Unfilled),
+            Unsigned::Wait,
+        ),
+        (
+            &over(90),
+            since(None, None),
+            is(State::Unfilled),
+            Unsigned::TakeBack,
+        ),
+        (
+            &over(90),
+            since(None, Some(98)),
+            is(State::Failed),
+            Unsigned::Over(late.into()),
+        ),
+        (
+            &refused,
+            since(None, None),
+            is(State::Unfilled),
+            Unsigned::TakeBack,
+        ),
+        (
+            &refused,
+            since(None, Some(90)),
+            is(State::Failed),
+            Unsigned::Over("the actor says no".into()),
+        ),
+    ] {
+        let step = unsigned_step(record, &entrusted, told.as_ref(), 100);
+        assert_eq!(step, want, "{entrusted:?} {told:?}");
+    }
+}
+
+#[test]
+fn a_name_is_learnt_and_what_had_it_before_is_kept() {
+    let mut record = given();
+    let first = told(&record, State::Filled, Some(7), 100);
+    learn(&mut record, Some(&first), 50);
+    assert_eq!((record.cid, record.nonce), (first.signed_cid, Some(7)));
+    assert_eq!(record.signed.as_ref().map(SignedMessage::cid), record.cid);
+    assert!(record.lost.is_empty());
+
+    record.order = Some(Order::Replace { max_fee: None });
+    let same = record.clone();
+    learn(&mut record, Some(&first), 51);
+    assert_eq!(record, same, "nothing new");
+
+    let dearer = told(&record, State::Filled, Some(7), 200);
+    learn(&mut record, Some(&dearer), 60);
+    assert_eq!((record.cid, record.nonce), (dearer.signed_cid, Some(7)));
+    assert_eq!(record.order, None, "that is done");
+    assert_eq!(record.lost.len(), 1);
+    assert_eq!(Some(record.lost[0].cid), first.signed_cid);
+    assert_eq!((record.lost[0].nonce, record.lost[0].at), (7, 60));
+
+    // a person there gave it another nonce
+    let other = told(&record, State::Filled, Some(9), 200);
+    learn(&mut record, Some(&other), 61);
+    assert_eq!((record.nonce, record.lost.len()), (Some(9), 2));
+}
+
+#[test]
+fn what_is_not_our_message_is_not_taken_for_it() {
+    let mut record = given();
+    let mut other = told(&record, State::NonceConflict, Some(7), 100);
+    other.message.method += 1;
+    learn(&mut record, Some(&other), 50);
+    assert_eq!((record.cid, record.nonce), (None, None));
+}
+
+#[test]
+fn since_when_it_is_missing_or_given_up_is_kept_until_that_changes() {
+    let mut record = given();
+    let is = |record: &MessageRecord, missing, given_up| {
+        let want = Entrusted {
+            missing_since: missing,
+            given_up_since: given_up,
+        };
+        assert_eq!(record.entrusted, Some(want));
+    };
+    learn(&mut record, None, 50);
+    learn(&mut record, None, 52);
+    is(&record, Some(50), None);
+    // the chain went back below that
+    learn(&mut record, None, 49);
+    is(&record, Some(49), None);
+    let bad = told(&record, State::Failed, None, 0);
+    learn(&mut record, Some(&bad), 53);
+    is(&record, None, Some(53));
+    let again = told(&record, State::Unfilled, None, 0);
+    learn(&mut record, Some(&again), 54);
+    is(&record, None, None);
+}
