@@ -90,7 +90,7 @@ impl House {
             token: Some(net.token),
         };
         let db = Db::in_memory();
-        let house = Self {
+        Self {
             chain: Arc::new(NodeChain::new(&[endpoint]).unwrap()),
             head: watch::channel(None).0,
             stores: presealed(&db, dir.path()).await,
@@ -99,8 +99,7 @@ impl House {
             node: net.node,
             stop_node,
             _dir: dir,
-        };
-        house
+        }
     }
 
     /// A manager begins to make blocks, as a start of the daemon does, by heads or by the clock.

@@ -31,8 +31,8 @@ pub trait Production: Send + Sync + std::fmt::Debug + 'static {
         quality: f64,
     ) -> Result<Vec<SignedMessage>, ChainError>;
     /// Makes a block; the same template on the same tipset gives the same block. Lotus and Forest
-    /// sign it with the worker's key, and refuse where their wallet has none; Venus leaves it
-    /// unsigned then.
+    /// sign it with the worker's key, and refuse where their wallet has none; Venus may leave it
+    /// unsigned.
     async fn create_block(&self, template: &BlockTemplate) -> Result<BlockMsg, ChainError>;
     /// Has a signed block checked and sent to everybody; the same one again does no harm.
     async fn submit_block(&self, block: &BlockMsg) -> Result<(), ChainError>;

@@ -47,7 +47,7 @@ impl Counts {
         metrics.with(|r| {
             r.register(
                 "block_rounds",
-                "Epochs in which a miner tried to win a block: won, not_won, not_eligible, or late before that was known",
+                "Epochs in which a miner tried to win a block: won, not_won, not_eligible, late before that was known, or used_up by a block of before",
                 this.rounds.clone(),
             );
             r.register(
