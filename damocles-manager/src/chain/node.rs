@@ -492,6 +492,11 @@ impl Chain for NodeChain {
 
 #[async_trait]
 impl Production for NodeChain {
+    async fn newest(&self) -> Result<TipSet, ChainError> {
+        let params = Params::none();
+        self.nodes.ask_wallet(method::CHAIN_HEAD, params).await
+    }
+
     async fn tipset(&self, key: &TipSetKey) -> Result<TipSet, ChainError> {
         let params = Params::none().add(key);
         self.nodes

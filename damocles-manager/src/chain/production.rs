@@ -10,6 +10,8 @@ use fvm_shared::{address::Address, crypto::signature::Signature};
 /// A node by which blocks are made. Names follow `Filecoin.*`.
 #[async_trait]
 pub trait Production: Send + Sync + std::fmt::Debug + 'static {
+    /// The newest tipset of that node.
+    async fn newest(&self) -> Result<TipSet, ChainError>;
     /// The tipset of a key, with its blocks.
     async fn tipset(&self, key: &TipSetKey) -> Result<TipSet, ChainError>;
     /// The tipset at that height of the newest chain; after a null round, the one before it.

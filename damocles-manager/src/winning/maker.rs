@@ -1,7 +1,7 @@
 //! A miner for which blocks are made, and the steps of a block that every way to it shares: it is
 //! stored, told, sent.
 
-use super::{parts::Parts, schedule::Tip};
+use super::parts::Parts;
 use crate::{
     chain::ChainError,
     db::{
@@ -34,16 +34,6 @@ impl Maker {
 }
 
 impl Maker {
-    /// The head.
-    pub(super) fn tip(&self) -> Option<Tip> {
-        let head = self.parts.head.borrow();
-        head.as_ref().map(|head| Tip {
-            height: head.height,
-            key: head.key.clone(),
-            timestamp: head.timestamp,
-        })
-    }
-
     /// Takes a record along an edge of the table and stores it; says what came of its block.
     pub(super) async fn step(
         &self,

@@ -42,7 +42,7 @@ use crate::{
 use damocles_types::{ActorId, Epoch};
 use maker::Maker;
 use parts::sleep_until;
-use schedule::{Next, Timing};
+use schedule::{Next, Timing, Tip};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -150,6 +150,15 @@ impl Maker {
                 Next::At(unix_ms() + 1000)
             }
         }
+    }
+
+    fn tip(&self) -> Option<Tip> {
+        let head = self.parts.head.borrow();
+        head.as_ref().map(|head| Tip {
+            height: head.height,
+            key: head.key.clone(),
+            timestamp: head.timestamp,
+        })
     }
 
     async fn timing(&self) -> Result<Timing, ChainError> {

@@ -20,7 +20,7 @@ use crate::{
 use damocles_flow::block::{BlockEvent, BlockState};
 use damocles_node::{
     BlockMsg, BlockTemplate, ElectionProof, MiningBaseInfo, PoStProof, SignedMessage, Ticket,
-    election,
+    TipSet, election,
 };
 use damocles_types::Epoch;
 use fvm_shared::address::Address;
@@ -254,15 +254,21 @@ impl Maker {
         Ok(ElectionProof::won(vrf_proof, power, total))
     }
 
-    /// The tipset to build upon as the head is now, and what the node tells of the round on it. What
+    /// The tipset to build upon as the node's head is now, and what it tells of the round on it. What
     /// was drawn and proven holds on it too, or it is left aside.
     async fn newest(&self, round: &Round, base: MiningBaseInfo) -> (Tip, MiningBaseInfo) {
         let before = &round.base;
-        let tip = self.tip().filter(|tip| {
-            tip.key != before.key && (before.height..round.height).contains(&tip.height)
-        });
-        let Some(tip) = tip else {
+        let fits = |tip: &TipSet| {
+            tip.cids != before.key && (before.height..round.height).contains(&tip.height)
+        };
+        let newest = self.parts.node.newest().await;
+        let Some(newest) = newest.ok().filter(fits) else {
             return (before.clone(), base);
+        };
+        let tip = Tip {
+            height: newest.height,
+            timestamp: newest.blocks.first().map_or(0, |b| b.timestamp),
+            key: newest.cids,
         };
         let told = self
             .parts

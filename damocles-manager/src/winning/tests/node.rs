@@ -168,6 +168,14 @@ fn refused(method: &str, message: &str) -> ChainError {
 
 #[async_trait]
 impl Production for FakeNode {
+    async fn newest(&self) -> Result<TipSet, ChainError> {
+        self.call("newest", |state| {
+            let (_, tip) = state.chain.last_key_value().unwrap();
+            Ok(tip.clone())
+        })
+        .await
+    }
+
     async fn tipset(&self, key: &TipSetKey) -> Result<TipSet, ChainError> {
         self.call("tipset", |state| {
             let found = state.chain.values().find(|tip| tip.cids == *key);
