@@ -10,6 +10,7 @@ use damocles_e2e::{
     process, rpc,
     scenario::{Gate, scenario},
 };
+use damocles_test_postgres::Server;
 use damocles_types::SectorId;
 use serde_json::Value;
 use std::{fs, time::Duration};
@@ -79,19 +80,10 @@ fn a_manager_that_only_proves_asks_the_one_that_seals() {
     scenario("proxy", Files::posters(), 0, limit, async |house| {
         let opens = chain(house).await?;
         // the one that seals, and has found what lies in the store
-        house.manager_with(&["--roles", "rpc,commit,messages,stores"]);
-        house.start_manager().await?;
-        let manager = house.manager()?;
-        for number in 0..SECTORS {
-            let sector = SectorId::new(MINER, number);
-            let found = house.until("the sealing manager's index", SOON, async || {
-                let kind = "normal".to_owned();
-                let found = manager.typed().sector_indexer_find(kind, sector).await?;
-                Ok(found.found.then_some(()))
-            });
-            found.await?;
-        }
-        let mut poster = start_poster(house)?;
+        start_sealer(house).await?;
+        let address = house.manager_address()?;
+        let prove = ["--ext-prover", "--roles", "post,messages,stores"];
+        let mut poster = start_poster(house, &[&prove[..], &["--proxy", &address]].concat())?;
         let node = house.node()?;
         let landed = house.until("a WindowPoSt on chain", SOON, async || {
             let sent = node.all_messages(MINER, SUBMIT).await?;
@@ -121,8 +113,67 @@ fn a_manager_that_only_proves_asks_the_one_that_seals() {
     });
 }
 
-/// A manager with a home of its own that proves by a program, and asks where sectors lie.
-fn start_poster(house: &House) -> Result<process::Daemon> {
+#[test]
+fn on_a_shared_database_one_manager_proves_what_another_one_seals() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder for the config");
+    let mut files = Files::posters();
+    let config = fs::read_to_string(&files.manager).expect("the config is read");
+    let database = format!(
+        "\n[Common.DB]\nDriver = \"postgres\"\n\n[Common.DB.Postgres]\nDSN = {:?}\n",
+        server.dsn()
+    );
+    files.manager = dir.path().join("manager.cfg");
+    fs::write(&files.manager, config + &database).expect("the config is written");
+    let limit = Duration::from_secs(600);
+    scenario("only-proves", files, 0, limit, async |house| {
+        let opens = chain(house).await?;
+        start_sealer(house).await?;
+        let mut poster = start_poster(house, &["--roles", "post,stores"])?;
+        let manager = house.manager()?;
+        let landed = house.until("the WindowPoSt to land", SOON, async || {
+            let posts = manager.typed().window_posts(MINER, 10).await?;
+            Ok(posts.into_iter().find(|post| post.state == "Landed"))
+        });
+        let landed = landed.await?;
+        ensure!(
+            landed.open == opens && landed.skipped.is_empty(),
+            "in its window, with every sector: {landed:#?}"
+        );
+        // proven there, sent by the one that sends
+        let by = async |role: &str| -> Result<String> {
+            let roles = manager.typed().roles().await?;
+            let held = roles.into_iter().find(|held| held.role == role);
+            held.and_then(|held| held.by).context("the role is held")
+        };
+        let (proves, sends) = (by("post").await?, by("messages").await?);
+        ensure!(proves != sends, "{proves} and {sends}");
+        poster.stop(Duration::from_secs(30))?;
+        Ok(())
+    });
+}
+
+/// The manager that seals and proves nothing; it has found what lies in the store.
+async fn start_sealer(house: &House) -> Result<()> {
+    house.manager_with(&["--roles", "rpc,commit,messages,stores"]);
+    house.start_manager().await?;
+    let manager = house.manager()?;
+    for number in 0..SECTORS {
+        let sector = SectorId::new(MINER, number);
+        let found = house.until("the sealing manager's index", SOON, async || {
+            let kind = "normal".to_owned();
+            let found = manager.typed().sector_indexer_find(kind, sector).await?;
+            Ok(found.found.then_some(()))
+        });
+        found.await?;
+    }
+    Ok(())
+}
+
+/// A manager with a home of its own that only proves; there is a program by which it may.
+fn start_poster(house: &House, words: &[&str]) -> Result<process::Daemon> {
     let home = house.path("poster");
     let init = manager_at(&home)?.args(["daemon", "init"]).output()?;
     ensure!(init.status.success(), "{init:?}");
@@ -141,8 +192,7 @@ fn start_poster(house: &House) -> Result<process::Daemon> {
     let mut command = manager_at(&home)?;
     command
         .args(["daemon", "run", "--listen", "127.0.0.1:0", "--poster"])
-        .args(["--ext-prover", "--roles", "post,messages,stores"])
-        .args(["--proxy", &house.manager_address()?]);
+        .args(words);
     house.start_beside("poster", command)
 }
 
