@@ -39,6 +39,9 @@ const MOST_REFUSALS: u32 = 10;
 /// Deals that are given back in one pass.
 const AT_ONCE: usize = 500;
 
+/// Pieces of a sector as a worker is told them, and their deals.
+type Fitting = (Vec<SectorPiece>, Vec<DealRecord>);
+
 /// By what the chain knows it; None: zeros.
 fn id(piece: &Assigned) -> Option<DealId> {
     match (piece.allocation_id, piece.deal_id) {
@@ -109,12 +112,8 @@ impl Deals {
         let (sector, size) = (record.id, room.sector);
         // one at a time: a worker that asks again while the first answer is on its way would have two
         let _turn = self.turn.lock().await;
-        if let Some(pieces) = self
-            .db
-            .call(move |db| db.sector(sector))
-            .await?
-            .and_then(|r| r.pieces)
-        {
+        let now = self.db.call(move |db| db.sector(sector)).await?;
+        if let Some(pieces) = now.and_then(|record| record.pieces) {
             return Ok(pieces);
         }
         let spec = DealSpec {
@@ -135,31 +134,33 @@ impl Deals {
             return Ok(Vec::new());
         }
         let looked = self.look_at_assigned(&told, sector, room).await;
-        let (pieces, deals, refused, failed) = match looked {
-            Ok(Ok((pieces, deals))) => (pieces, deals, None, None),
-            Ok(Err(why)) => (Vec::new(), back(&told, sector), Some(why), None),
-            Err(error) => (
-                Vec::new(),
-                back(&told, sector),
-                Some(error.to_string()),
-                Some(error),
-            ),
+        self.store_assigned(sector, &told, looked).await
+    }
+
+    /// Stores what was assigned, for the sector or to go back; what the sector has then.
+    async fn store_assigned(
+        &self,
+        sector: SectorId,
+        told: &[Assigned],
+        looked: Result<Result<Fitting, String>, DealError>,
+    ) -> Result<Vec<SectorPiece>, DealError> {
+        let refused = match &looked {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some(why.clone()),
+            Err(error) => Some(error.to_string()),
         };
-        if let Some(why) = &refused {
-            tracing::warn!(%sector, why, "what the market assigned does not go into the sector, and goes back");
-        }
+        let (pieces, deals) = match &looked {
+            Ok(Ok(fitting)) => fitting.clone(),
+            _ => (Vec::new(), back(told, sector)),
+        };
         let names: Vec<String> = deals.iter().map(|deal| deal.id.to_string()).collect();
-        let why = refused.clone();
-        let take = move |db: &Db| db.take_assigned(sector, &pieces, &deals, why.as_deref());
-        match self.db.call(take).await {
-            Ok(_) if failed.is_some() => {}
-            Ok(pieces) => {
-                tracing::info!(%sector, deals = names.join(", "), "the market's deals are in a sector");
-                return Ok(pieces);
-            }
+        let (names, fitting) = (names.join(", "), pieces.clone());
+        let take = move |db: &Db| db.take_assigned(sector, &pieces, &deals, refused.as_deref());
+        let kept = match self.db.call(take).await {
+            Ok(kept) => kept,
             Err(DbError::DealTaken(taken)) => {
                 tracing::error!(
-                    %sector, %taken, deals = names.join(", "),
+                    %sector, %taken, deals = names,
                     hint = "release them at the market by hand, and take the deal out of one of the two",
                     "the market assigned a deal that this manager has already: nothing of it is sealed"
                 );
@@ -167,14 +168,32 @@ impl Deals {
             }
             Err(error) => {
                 tracing::error!(
-                    %sector, deals = names.join(", "), %error,
+                    %sector, deals = names, %error,
                     hint = "if they stay assigned to this sector, release them at the market by hand",
                     "what the market assigned could not be stored"
                 );
                 return Err(error.into());
             }
+        };
+        const BACK: &str = "what the market assigned is not in the sector, and goes back";
+        match looked {
+            Ok(Ok(_)) if kept == fitting => {
+                tracing::info!(%sector, deals = names, "the market's deals are in a sector");
+                Ok(kept)
+            }
+            Ok(Ok(_)) => {
+                tracing::warn!(%sector, deals = names, why = "it has other pieces, or is over", "{BACK}");
+                Ok(kept)
+            }
+            Ok(Err(why)) => {
+                tracing::warn!(%sector, deals = names, why, "{BACK}");
+                Ok(kept)
+            }
+            Err(error) => {
+                tracing::warn!(%sector, deals = names, %error, "{BACK}");
+                Err(error)
+            }
         }
-        Err(failed.unwrap_or(DealError::Busy))
     }
 
     /// The pieces as a worker is told them, with their deals as the chain has them; or why they do not
@@ -184,7 +203,7 @@ impl Deals {
         told: &[Assigned],
         sector: SectorId,
         room: Room,
-    ) -> Result<Result<(Vec<SectorPiece>, Vec<DealRecord>), String>, DealError> {
+    ) -> Result<Result<Fitting, String>, DealError> {
         if let Some(why) = misfit(told, room.sector) {
             return Ok(Err(why));
         }

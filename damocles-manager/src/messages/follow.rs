@@ -172,7 +172,16 @@ impl Engine {
             .sent_at
             .is_none_or(|at| height - at >= patience || height < at);
         if due {
-            self.send_stored(record, height).await?;
+            match self.send_stored(record, height).await {
+                // it is the messager's to send, which needs no right of ours at the node
+                Err(EngineError::Chain(error @ ChainError::Denied { .. }))
+                    if record.entrusted.is_some() =>
+                {
+                    tracing::debug!(%id, %error, "a message is left to the messager to send again");
+                    return Ok(());
+                }
+                sent => sent?,
+            }
             tracing::info!(%id, kind = %record.kind, nonce = record.nonce, "a message is not on chain; sent it again");
         }
         Ok(())

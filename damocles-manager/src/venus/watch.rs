@@ -52,3 +52,47 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damocles_daemon::metrics::Readiness;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_away_is_waited_for_until_it_answers() {
+        let readiness = Readiness::waiting("the node");
+        readiness.ready();
+        let condition = readiness.condition("the market");
+        let away = AtomicBool::new(true);
+        let version = || {
+            let away = away.load(Ordering::Relaxed);
+            std::future::ready(match away {
+                true => Err(VenusError::Away {
+                    service: Service::Market,
+                    method: "VENUS_MARKET.Version".into(),
+                    reason: "connection refused".into(),
+                }),
+                false => Ok("2.15.0".to_owned()),
+            })
+        };
+        let stop = CancellationToken::new();
+        let story = async {
+            while readiness.reason().is_none() {
+                tokio::task::yield_now().await;
+            }
+            let why = readiness.reason().unwrap();
+            assert!(why.contains("Common.API.Market"), "{why}");
+            away.store(false, Ordering::Relaxed);
+            readiness.until_ready().await;
+            away.store(true, Ordering::Relaxed);
+            while readiness.reason().is_none() {
+                tokio::time::sleep(LOOK).await;
+            }
+            stop.cancel();
+        };
+        let service = watch(Service::Market, version, condition, stop.clone());
+        let (ended, ()) = tokio::join!(service, story);
+        assert!(ended.is_ok());
+    }
+}

@@ -1,5 +1,6 @@
 //! An engine on a network that verifies what it is sent: how tests start it, let it look, and let
 //! it die.
+#![allow(dead_code, reason = "every test program uses a part of it")]
 
 use damocles_devnet::{
     cli::Genesis,

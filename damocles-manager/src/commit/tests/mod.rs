@@ -241,6 +241,7 @@ fn proof(bytes: &[u8]) -> ProofOnChainInfo {
 mod aggregate;
 mod branches;
 mod left_chain;
+mod market;
 mod precommit;
 mod prove;
 mod sound;
