@@ -267,7 +267,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             served: served.clone(),
             parts: parts.clone(),
         },
-        actors: Actors::new(chain.clone(), served.clone(), messages.clone()),
+        actors: Actors::new(db.clone(), chain.clone(), served.clone(), messages.clone()),
         jobs,
         reload: reload.clone(),
         counts: Counts::register(&metrics),

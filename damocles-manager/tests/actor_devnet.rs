@@ -52,7 +52,7 @@ impl House {
         let runs = start(&db, &chain, &signing).await;
         let config = config::check_text(Path::new("sector-manager.cfg"), CONFIG).unwrap();
         let served = Served::new(config.miners);
-        let actors = Actors::new(chain.clone(), served, runs.engine.clone());
+        let actors = Actors::new(db.clone(), chain.clone(), served, runs.engine.clone());
         Self {
             net,
             chain,
@@ -66,7 +66,7 @@ impl House {
 
     /// Gives the order and sees its message land.
     async fn order(&self, order: ActorOrder) -> MessageRecord {
-        let told = self.actors.order(MINER, order, true).await.unwrap();
+        let told = self.actors.order(MINER, order, true, None).await.unwrap();
         let id = told.message.unwrap().parse().unwrap();
         reached(&self.db, id, |m| m.state == MessageState::Pushed).await;
         for _ in 0..4 {
@@ -79,7 +79,7 @@ impl House {
     }
 
     async fn refused(&self, order: ActorOrder) -> String {
-        let refused = self.actors.order(MINER, order, true).await;
+        let refused = self.actors.order(MINER, order, true, None).await;
         refused.unwrap_err().to_string()
     }
 

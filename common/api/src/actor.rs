@@ -106,13 +106,15 @@ pub trait DamoclesActor {
     async fn miner_addresses(&self, miner: ActorId) -> RpcResult<AddressesView>;
 
     /// Orders something of a miner's actor; or tells what would follow, where it is not really to be
-    /// done. Asked once more while it is on its way, it is the same message.
+    /// done. Asked once more while it is on its way, it is the same message; asked with the id that
+    /// its message is to have (a UUID), it is so for ever.
     #[method(name = "OrderActor")]
     async fn order_actor(
         &self,
         miner: ActorId,
         order: ActorOrder,
         really: bool,
+        id: Option<String>,
     ) -> RpcResult<ActorOrderView>;
 }
 

@@ -12,17 +12,17 @@ pub use order::Senseless;
 
 use crate::{
     chain::{Chain, ChainError},
-    db::DbError,
+    db::{Db, DbError, record::MessageRecord},
     messages::{DryRun, Engine, EngineError, Holder, Intent},
-    model::{MessageId, MessageKind},
+    model::{MessageId, MessageKind, names},
     policy::MinerPolicy,
     served::Served,
 };
 use damocles_api::actor::{ActorOrder, ActorOrderView, AddressView, AddressesView};
 use damocles_node::{MinerInfo, TipSetKey, wire::parse_address};
-use damocles_types::ActorId;
+use damocles_types::{ActorId, SectorId};
 use fvm_shared::{address::Address, bigint::BigInt, econ::TokenAmount};
-use order::{Order, Planned, State, plan};
+use order::{Order, Planned, State, changes, plan};
 use std::sync::Arc;
 
 /// Why there is no answer, or an order is not carried out.
@@ -52,19 +52,32 @@ pub enum OrderError {
     NoKey(Address),
     #[error("the miner's actor would refuse it: {0}")]
     Refused(String),
+    #[error(
+        "message {message} is on its way ({what}), and this order was made without it; wait for it: `damocles-manager util message wait {message}`"
+    )]
+    Busy { message: MessageId, what: String },
+    #[error(
+        "sectors that are being sealed have such numbers, and the chain would never take them ({}); finish them first",
+        names(.0).unwrap_or_default()
+    )]
+    Sealed(Vec<SectorId>),
+    #[error("{0:?} is no id of a message")]
+    NoId(String),
 }
 
 /// Who answers; clones share it.
 #[derive(Clone, Debug)]
 pub struct Actors {
+    db: Db,
     chain: Arc<dyn Chain>,
     served: Served,
     messages: Engine,
 }
 
 impl Actors {
-    pub fn new(chain: Arc<dyn Chain>, served: Served, messages: Engine) -> Self {
+    pub fn new(db: Db, chain: Arc<dyn Chain>, served: Served, messages: Engine) -> Self {
         Self {
+            db,
             chain,
             served,
             messages,
@@ -161,17 +174,24 @@ impl Actors {
         })
     }
 
-    /// Orders something of a miner's actor; or only tells what would follow.
+    /// Orders something of a miner's actor; or only tells what would follow. `id`: of its message, so
+    /// that an order whose answer was lost can be given again.
     ///
     /// # Errors
     /// A miner that is not served, a node that does not answer, an order that makes no sense, one
-    /// whose sender has no key here, one that the actor would refuse now; a failing database.
+    /// whose sender has no key here, one that the actor would refuse now, one that would undo what
+    /// another one does that is on its way; a failing database.
     pub async fn order(
         &self,
         miner: ActorId,
         order: ActorOrder,
         really: bool,
+        id: Option<String>,
     ) -> Result<ActorOrderView, OrderError> {
+        let id = match id {
+            Some(text) => text.parse().map_err(|_| OrderError::NoId(text))?,
+            None => MessageId::new(),
+        };
         let policy = self.served.miner(miner).ok_or(OrderError::NoMiner(miner))?;
         let head = self.chain.head().await?;
         let key = &head.cids;
@@ -180,10 +200,17 @@ impl Actors {
             available: self.chain.miner_available_balance(miner, key).await?,
             height: head.height,
         };
-        let planned = plan(self.read(miner, order, key).await?, &state)?;
+        let order = self.read(miner, order, key).await?;
+        if let Order::CompactNumbers { below } = order {
+            self.none_is_sealed(miner, below, key).await?;
+        }
+        let planned = plan(order, &state)?;
         let from = self.account(planned.from, key).await?;
         let Planned { what, then, .. } = &planned;
         let (what, then) = (what.clone(), then.clone());
+        if really {
+            self.nothing_is_undone(miner, &planned).await?;
+        }
         let intent = intent(miner, from, planned, &policy);
         let value = intent.value.to_string();
         let tried = match self.messages.dry_run(&intent).await? {
@@ -194,7 +221,7 @@ impl Actors {
         };
         let mut message = None;
         if really {
-            let record = intent.record(MessageId::new());
+            let record = intent.record(id);
             let id = self.messages.want_once(record).await?;
             tracing::info!(miner, message = %id, what, "a person ordered something of the miner's actor");
             message = Some(id.to_string());
@@ -208,6 +235,44 @@ impl Actors {
             tried,
             message,
         })
+    }
+
+    /// An order is written on what the chain has now; what another one changes of that meanwhile, it
+    /// would take back.
+    async fn nothing_is_undone(&self, miner: ActorId, planned: &Planned) -> Result<(), OrderError> {
+        let Some(thing) = changes(planned.method) else {
+            return Ok(());
+        };
+        let open = self.db.call(move |db| db.open_orders(miner)).await?;
+        let other = |m: &MessageRecord| {
+            changes(m.method) == Some(thing) && m.note.as_ref() != Some(&planned.what)
+        };
+        match open.into_iter().find(other) {
+            Some(open) => Err(OrderError::Busy {
+                message: open.id,
+                what: open.note.unwrap_or_default(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Numbers that are marked as used are refused for ever: none may be of a sector that is on its
+    /// way to the chain.
+    async fn none_is_sealed(
+        &self,
+        miner: ActorId,
+        below: u64,
+        key: &TipSetKey,
+    ) -> Result<(), OrderError> {
+        let used = self.chain.miner_allocated(miner, key).await?;
+        let in_work = self.db.call(|db| db.sectors(true)).await?;
+        let ids = in_work.into_iter().map(|record| record.id);
+        let lost = |id: &SectorId| id.miner == miner && id.number < below && !used.get(id.number);
+        let lost: Vec<SectorId> = ids.filter(lost).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(OrderError::Sealed(lost))
     }
 
     /// The key address that sends, whose key somebody here has.

@@ -63,6 +63,33 @@ pub(super) struct State {
     pub(super) height: Epoch,
 }
 
+/// What an order writes anew from what it is now: of two that are on their way at a time, the second
+/// would take back what the first one did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Thing {
+    /// Worker and control addresses, which go in one message.
+    Addresses,
+    Owner,
+    Beneficiary,
+    Debt,
+}
+
+/// What a message to the actor changes of that kind.
+pub(super) fn changes(method: MethodNum) -> Option<Thing> {
+    let is = |known: Method| method == known as MethodNum;
+    if is(Method::ChangeWorkerAddress) || is(Method::ConfirmChangeWorkerAddress) {
+        Some(Thing::Addresses)
+    } else if is(Method::ChangeOwnerAddress) {
+        Some(Thing::Owner)
+    } else if is(Method::ChangeBeneficiary) {
+        Some(Thing::Beneficiary)
+    } else if is(Method::RepayDebt) {
+        Some(Thing::Debt)
+    } else {
+        None
+    }
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Planned {

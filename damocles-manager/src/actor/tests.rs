@@ -10,7 +10,7 @@ use crate::{
     policy::tests::miner,
 };
 use damocles_node::{BeneficiaryTerm, PendingBeneficiaryChange};
-use damocles_types::Epoch;
+use damocles_types::{Epoch, SealProof, SectorSize};
 use fvm_ipld_bitfield::BitField;
 use fvm_ipld_encoding::from_slice;
 
@@ -342,7 +342,7 @@ fn house() -> House {
     let (_, head) = HeadFollower::new(shared.clone(), Facts::new(shared.clone()));
     let messages = Engine::new(db.clone(), shared.clone(), head);
     let served = Served::new(vec![miner(1000)]);
-    let actors = Actors::new(shared, served, messages);
+    let actors = Actors::new(db.clone(), shared, served, messages);
     House { db, chain, actors }
 }
 
@@ -356,12 +356,12 @@ fn all() -> ActorOrder {
 #[tokio::test]
 async fn an_order_is_one_message_and_a_question_none() {
     let house = house();
-    let told = house.actors.order(1000, all(), false).await.unwrap();
+    let told = house.actors.order(1000, all(), false, None).await.unwrap();
     assert_eq!(told.message, None);
     assert!(told.what.contains("withdraw 7.0 FIL"), "{}", told.what);
     assert!(house.db.open_messages().unwrap().is_empty());
-    let first = house.actors.order(1000, all(), true).await.unwrap();
-    let again = house.actors.order(1000, all(), true).await.unwrap();
+    let first = house.actors.order(1000, all(), true, None).await.unwrap();
+    let again = house.actors.order(1000, all(), true, None).await.unwrap();
     assert_eq!(first.message, again.message);
     let open = house.db.open_messages().unwrap();
     assert_eq!(open.len(), 1);
@@ -372,15 +372,85 @@ async fn an_order_is_one_message_and_a_question_none() {
         amount: Some("5".into()),
         by_beneficiary: false,
     };
-    house.actors.order(1000, less, true).await.unwrap();
+    house.actors.order(1000, less, true, None).await.unwrap();
     assert_eq!(house.db.open_messages().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_order_with_the_id_of_another_is_that_one_also_when_it_is_over() {
+    let house = house();
+    let id = MessageId::new().to_string();
+    let add = || ActorOrder::AddBalance {
+        from: "t0101".into(),
+        amount: "5".into(),
+    };
+    for _ in 0..2 {
+        let told = house.actors.order(1000, add(), true, Some(id.clone()));
+        assert_eq!(told.await.unwrap().message, Some(id.clone()));
+    }
+    assert_eq!(house.db.open_messages().unwrap().len(), 1);
+    let wrong = house.actors.order(1000, add(), true, Some("x".into()));
+    assert!(matches!(wrong.await.unwrap_err(), OrderError::NoId(_)));
+}
+
+#[tokio::test]
+async fn what_one_order_does_no_other_takes_back_that_was_made_without_it() {
+    let house = house();
+    house.chain.edit().balances.insert(id(104), fil(1));
+    let control = || ActorOrder::SetControl {
+        addresses: vec!["t0104".into()],
+    };
+    let worker = ActorOrder::ProposeWorker {
+        worker: "t0104".into(),
+    };
+    let first = house
+        .actors
+        .order(1000, control(), true, None)
+        .await
+        .unwrap();
+    let again = house
+        .actors
+        .order(1000, control(), true, None)
+        .await
+        .unwrap();
+    assert_eq!(first.message, again.message);
+    let busy = house
+        .actors
+        .order(1000, worker, true, None)
+        .await
+        .unwrap_err();
+    assert!(busy.to_string().contains(&first.message.unwrap()), "{busy}");
+    // its money is another thing
+    house.actors.order(1000, all(), true, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_number_of_a_sector_that_is_being_sealed_is_not_marked_as_used() {
+    let house = house();
+    let proof = SealProof::interactive(SectorSize::KiB2);
+    let allocated = house.db.allocate(1000, proof, 4, 1000, Some).unwrap();
+    let number = allocated.unwrap().id.number;
+    let compact = |below| ActorOrder::CompactNumbers {
+        below: Some(below),
+        but_last: None,
+    };
+    let lost = house
+        .actors
+        .order(1000, compact(number + 1), true, None)
+        .await;
+    assert!(matches!(lost.unwrap_err(), OrderError::Sealed(ids) if ids.len() == 1));
+    house
+        .actors
+        .order(1000, compact(number), true, None)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn an_order_that_nobody_here_can_send_is_refused() {
     let house = house();
     let refused = async |order| {
-        let refused = house.actors.order(1000, order, true).await;
+        let refused = house.actors.order(1000, order, true, None).await;
         refused.unwrap_err().to_string()
     };
     house.chain.edit().no_keys = [id(100)].into();
@@ -397,7 +467,11 @@ async fn an_order_that_nobody_here_can_send_is_refused() {
     };
     assert!(refused(nonsense).await.contains("no amount"));
     assert!(house.db.open_messages().unwrap().is_empty());
-    let stranger = house.actors.order(2000, all(), true).await.unwrap_err();
+    let stranger = house
+        .actors
+        .order(2000, all(), true, None)
+        .await
+        .unwrap_err();
     assert!(matches!(stranger, OrderError::NoMiner(2000)));
 }
 

@@ -1,7 +1,7 @@
 //! `util sealer actor …`: who may act for a miner, its money, and orders to its actor.
 
 use super::{client::Manager, sectors::actor, show};
-use crate::config;
+use crate::{config, model::MessageId};
 use clap::{Args, Subcommand};
 use damocles_api::actor::{ActorOrder, ActorOrderView, AddressesView, DamoclesActorClient};
 use damocles_daemon::{
@@ -9,6 +9,7 @@ use damocles_daemon::{
     table::Table,
 };
 use damocles_types::{ActorId, Epoch};
+use jsonrpsee::core::ClientError;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -25,6 +26,9 @@ pub(super) struct ActorArgs {
     miner: ActorId,
     #[command(subcommand)]
     command: Actor,
+    /// Id of the order's message (a UUID), to give an order again whose answer was lost [default: a new one]
+    #[arg(long = "exid", global = true, value_name = "ID")]
+    id: Option<String>,
     /// As JSON
     #[arg(long, global = true)]
     json: bool,
@@ -187,6 +191,7 @@ pub(super) async fn run(manager: &Manager, args: ActorArgs) -> anyhow::Result<()
     let ActorArgs {
         miner,
         command,
+        id,
         json,
     } = args;
     let (order, really) = match command {
@@ -253,8 +258,21 @@ pub(super) async fn run(manager: &Manager, args: ActorArgs) -> anyhow::Result<()
             really.really_do_it,
         ),
     };
-    let ordered = manager.rpc.order_actor(miner, order, really).await;
-    tell(&ordered.map_err(|e| manager.failed(e))?, json)
+    let id = id.unwrap_or_else(|| MessageId::new().to_string());
+    let ordered = manager
+        .rpc
+        .order_actor(miner, order, really, Some(id.clone()));
+    match ordered.await {
+        Ok(view) => tell(&view, json),
+        // it may be on its way all the same
+        Err(error @ (ClientError::RequestTimeout | ClientError::Transport(_))) if really => {
+            let told = format!(
+                "whether it was ordered is not known: see `damocles-manager util message show {id}`, or give the order again with --exid {id}"
+            );
+            Err(manager.failed(error).hint(told).into())
+        }
+        Err(error) => Err(manager.failed(error).into()),
+    }
 }
 
 fn tell(view: &ActorOrderView, json: bool) -> anyhow::Result<()> {

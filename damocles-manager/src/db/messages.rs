@@ -11,7 +11,7 @@ use crate::{
         schema::{BODIES, LOOKED, MESSAGES, MESSAGES_OPEN, MESSAGES_WATCHED, SECTOR_MESSAGES},
         spent,
     },
-    model::MessageId,
+    model::{MessageId, MessageKind},
 };
 use damocles_api::lists::Page;
 use damocles_flow::{
@@ -20,7 +20,7 @@ use damocles_flow::{
 };
 use damocles_kv::{Durability, Record, Span, StoreError, Table, Transaction};
 use damocles_node::{SignedMessage, TipSetKey};
-use damocles_types::{Epoch, SectorId};
+use damocles_types::{ActorId, Epoch, SectorId};
 use fvm_shared::address::Address;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,24 +102,40 @@ pub(in crate::db) fn put(
     t.put_json(&seen.small, &small)
 }
 
-/// The highest nonce of the sender's messages that are on their way.
-fn last_nonce(t: &mut Transaction<'_>, from: &Address) -> Result<Option<u64>, DbError> {
+/// Looks at every message that is on its way, without its large parts.
+fn each_open(t: &mut Transaction<'_>, mut look: impl FnMut(MessageRecord)) -> Result<(), DbError> {
     /// Records that are read at a time.
     const SOME: usize = 200;
-    let (mut last, mut span) = (None, Span::all());
+    let mut span = Span::all();
     loop {
         let entries = t.scan(MESSAGES_OPEN, &span, SOME)?;
         let keys: Vec<_> = entries.iter().map(|entry| entry.key().to_vec()).collect();
         for seen in t.get_all(MESSAGES, &keys)? {
             let small: Option<MessageRecord> = readable(seen.json())?;
-            let nonce = small.filter(|m| m.from == *from).and_then(|m| m.nonce);
-            last = last.max(nonce);
+            small.into_iter().for_each(&mut look);
         }
         match entries.last().filter(|_| entries.len() == SOME) {
             Some(entry) => span = span.after(entry.key()),
-            None => return Ok(last),
+            None => return Ok(()),
         }
     }
+}
+
+/// The highest nonce of the sender's messages that are on their way.
+fn last_nonce(t: &mut Transaction<'_>, from: &Address) -> Result<Option<u64>, DbError> {
+    let mut last = None;
+    each_open(t, |m| last = last.max(m.nonce.filter(|_| m.from == *from)))?;
+    Ok(last)
+}
+
+/// The messages on their way that are like that.
+fn open_like(
+    t: &mut Transaction<'_>,
+    like: impl Fn(&MessageRecord) -> bool,
+) -> Result<Vec<MessageId>, DbError> {
+    let mut all = Vec::new();
+    each_open(t, |m| all.extend(like(&m).then_some(m.id)))?;
+    Ok(all)
 }
 
 impl Db {
@@ -137,13 +153,27 @@ impl Db {
 
     /// The same, but for one that says just what another does that is on its way: its id comes back.
     pub fn want_once(&self, record: MessageRecord) -> Result<MessageId, DbError> {
-        let open = self.open_messages_of(record.from)?;
-        let says = |m: &MessageRecord| (m.kind, m.to, m.method, m.value.clone());
-        let same = |m: &&MessageRecord| says(m) == says(&record) && m.params == record.params;
-        if let Some(known) = open.iter().find(same) {
-            return Ok(known.id);
-        }
-        self.want(record).map(|stored| stored.id)
+        let says = |m: &MessageRecord| (m.kind, m.from, m.to, m.method, m.value.clone());
+        self.write(Durability::Synced, |t| {
+            if seen_message(t, record.id)?.1.is_some() {
+                return Ok(record.id);
+            }
+            for open in open_like(t, |m| says(m) == says(&record))? {
+                let whole = seen_message(t, open)?.1;
+                if whole.is_some_and(|m| m.params == record.params) {
+                    return Ok(open);
+                }
+            }
+            put_wanted(t, &record)?;
+            Ok(record.id)
+        })
+    }
+
+    /// What a person ordered of that miner's actor and is on its way, without its large parts.
+    pub fn open_orders(&self, miner: ActorId) -> Result<Vec<MessageRecord>, DbError> {
+        self.load(MESSAGES_OPEN, b"", false, |m| {
+            m.kind == MessageKind::ActorOrder && m.miner == miner
+        })
     }
 
     /// The message of that id.

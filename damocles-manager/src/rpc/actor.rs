@@ -17,8 +17,9 @@ impl DamoclesActorServer for Rooms {
         miner: ActorId,
         order: ActorOrder,
         really: bool,
+        id: Option<String>,
     ) -> RpcResult<ActorOrderView> {
-        let ordered = self.actors.order(miner, order, really).await;
+        let ordered = self.actors.order(miner, order, really, id).await;
         ordered.map_err(ToRpc::to_operator)
     }
 }

@@ -140,7 +140,7 @@ pub const METHODS: &[Method] = &[
     method("Damocles.RecoverFaults", 2, Admin),
     method("Damocles.CompactPartitions", 3, Admin),
     method("Damocles.MinerAddresses", 1, Read),
-    method("Damocles.OrderActor", 3, Admin),
+    method("Damocles.OrderActor", 4, Admin),
     method("Damocles.Sectors", 2, Read),
     method("Damocles.Messages", 2, Read),
     method("Damocles.MinerOverview", 1, Read),

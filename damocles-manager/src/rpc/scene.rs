@@ -48,7 +48,7 @@ pub(crate) async fn rooms() -> (Rooms, Metrics, TempDir, Arc<ScriptChain>) {
         ..store("persist", disk.path())
     };
     let messages = Engine::new(db.clone(), chain.clone(), head.clone());
-    let actors = Actors::new(chain.clone(), served.clone(), messages.clone());
+    let actors = Actors::new(db.clone(), chain.clone(), served.clone(), messages.clone());
     let stop = CancellationToken::new();
     let jobs = Jobs::new(db.clone(), head, WorkerProverPolicy::default(), true, stop);
     let metrics = Metrics::new("damocles_manager");
