@@ -48,7 +48,9 @@ use damocles_daemon::{
     tls::Tls,
 };
 use damocles_processor::{
-    KernelChoice, Pool, ProcessorError, Processors, Stage, StartOptions, config::StageConfig, stage,
+    KernelChoice, Pool, ProcessorError, Processors, Stage, StartOptions,
+    config::{ChildConfig, StageConfig},
+    stage,
 };
 use std::{
     collections::BTreeMap,
@@ -220,7 +222,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             stores: stores.clone(),
             prover: prover(
                 &config,
-                programs,
+                programs.window,
                 args.worker_prover.then_some(&jobs),
                 &head,
             )
@@ -240,7 +242,7 @@ pub async fn run(home: PathBuf, args: RunArgs) -> anyhow::Result<()> {
             facts: facts.clone(),
             head: head.clone(),
             stores: stores.clone(),
-            prover: Arc::new(block_prover(config.proving.kernel).await?),
+            prover: Arc::new(block_prover(config.proving.kernel, programs.winning).await?),
             keys: keys.clone(),
             by_the_clock: config.max_head_age.is_some(),
             counts: winning::Counts::register(&metrics),
@@ -456,14 +458,14 @@ fn ext_provers(conf_dir: &Path, wanted: bool) -> Result<ExtProvers, Fatal> {
 /// workers prove, and children what workers do not; `programs`: which children.
 async fn prover(
     config: &Config,
-    programs: ExtProvers,
+    programs: Vec<ChildConfig>,
     jobs: Option<&Jobs>,
     head: &watch::Receiver<Option<Head>>,
 ) -> anyhow::Result<Arc<dyn Prover>> {
     let mut processors = Processors::by_kernel(Stage::WindowPost, config.proving.kernel);
-    if !programs.window.is_empty() {
+    if !programs.is_empty() {
         let stage = processors.stages.entry(Stage::WindowPost).or_default();
-        stage.children = programs.window;
+        stage.children = programs;
     }
     let tries = starter(&[Stage::WindowPost], processors.clone())?;
     let pool = pool(
@@ -483,11 +485,23 @@ async fn prover(
     })
 }
 
-/// Who proves for blocks: children of their own, that wait for no WindowPoSt.
-async fn block_prover(kernel: KernelChoice) -> anyhow::Result<winning::PoolProver> {
+/// Who proves for blocks: children of their own, that wait for no WindowPoSt, and that stay: a win comes
+/// once in hours, and has no time for parameters to be read.
+async fn block_prover(
+    kernel: KernelChoice,
+    programs: Vec<ChildConfig>,
+) -> anyhow::Result<winning::PoolProver> {
     let mut processors = Processors::by_kernel(Stage::WinningPost, kernel);
+    let ours = ChildConfig {
+        kernel,
+        ..ChildConfig::default()
+    };
     for stage in processors.stages.values_mut() {
         stage.longest = Some(winning::LONGEST);
+        stage.children = match programs.is_empty() {
+            true => vec![ours.clone()],
+            false => programs.clone(),
+        };
     }
     let stages = &[Stage::WinningPost, Stage::ReadSectors];
     let pool = pool("prover of blocks", stages, processors);

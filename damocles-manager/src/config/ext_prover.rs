@@ -36,10 +36,13 @@ section! {
     }
 }
 
-/// Programs that prove WindowPoSts; none: a child of this program does.
+/// Programs that prove; none for a kind: a child of this program does.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExtProvers {
+    /// WindowPoSts.
     pub window: Vec<ChildConfig>,
+    /// WinningPoSts, where blocks are made.
+    pub winning: Vec<ChildConfig>,
     /// What a person should know of the file.
     pub notices: Vec<String>,
 }
@@ -80,26 +83,26 @@ fn checked(raw: Option<ExtProver>, mut report: Report) -> Result<ExtProvers, Fat
             "names no program; add a [[WdPost]], or start without --ext-prover",
         );
     }
-    if !winning.is_empty() {
-        report.notice("WinPost", "is not used: this version makes no WinningPoSt");
-    }
-    for (i, program) in window.iter().enumerate() {
-        if program.args.is_some() && program.bin.is_none() {
-            report.notice(
-                &format!("WdPost[{i}].Args"),
-                "is passed over without a Bin, as upstream does",
-            );
-        }
-        if program.weight > 1 {
-            report.notice(
-                &format!("WdPost[{i}].Weight"),
-                "is not used: the first program in the file that is free proves",
-            );
+    for (kind, programs) in [("WdPost", &window), ("WinPost", &winning)] {
+        for (i, program) in programs.iter().enumerate() {
+            if program.args.is_some() && program.bin.is_none() {
+                report.notice(
+                    &format!("{kind}[{i}].Args"),
+                    "is passed over without a Bin, as upstream does",
+                );
+            }
+            if program.weight > 1 {
+                report.notice(
+                    &format!("{kind}[{i}].Weight"),
+                    "is not used: the first program in the file that is free proves",
+                );
+            }
         }
     }
     let notices = report.finish()?;
     Ok(ExtProvers {
         window: window.into_iter().map(child).collect(),
+        winning: winning.into_iter().map(child).collect(),
         notices: notices.iter().map(ToString::to_string).collect(),
     })
 }
@@ -163,7 +166,8 @@ mod tests {
             (child.concurrent, child.stable_wait),
             (NonZeroU32::new(1), Duration::from_secs(5))
         );
-        assert_eq!(found.notices.len(), 2, "{:?}", found.notices);
+        assert_eq!(found.winning.len(), 1, "it has a child of its own");
+        assert_eq!(found.notices.len(), 1, "{:?}", found.notices);
         let none = read("").unwrap_err();
         assert!(none.contains("names no program"), "{none}");
         let wrong = read("[[WdPost]]\nConcurent = 2\n").unwrap_err();

@@ -300,7 +300,7 @@ impl Db {
                 since: height,
                 ..Rounds::default()
             });
-            rounds.last = rounds.last.max(height);
+            rounds.last = height;
             rounds.tried += 1;
             count(&mut rounds);
             t.put_json(&seen, &rounds)?;

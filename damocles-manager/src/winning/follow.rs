@@ -13,9 +13,13 @@ use crate::{
 };
 use damocles_flow::block::{BlockEvent, BlockState};
 use damocles_types::Epoch;
+use std::time::Duration;
 
 /// So many epochs later it is looked whether the chain has a block: by then it seldom changes.
 const LATER: Epoch = 5;
+
+/// A look at what became of a block waits no longer for the node.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What is to be done for an unfinished block. Between two rounds nobody works on one, so what is
 /// not signed was left behind by a stop.
@@ -81,7 +85,12 @@ impl Maker {
 
     /// Looks whether the chain has the block.
     async fn look(&self, record: BlockRecord) -> Result<(), NotSent> {
-        let there = self.parts.node.tipset_of_epoch(record.height).await?;
+        let there = self.parts.node.tipset_of_epoch(record.height);
+        let Ok(there) = tokio::time::timeout(LOOK, there).await else {
+            // rounds come before it
+            return Ok(());
+        };
+        let there = there?;
         let has_it = record.cid.is_some_and(|cid| there.cids.0.contains(&cid));
         let (event, record) = match (has_it, record.state) {
             (true, _) => (BlockEvent::Include, record),

@@ -93,10 +93,11 @@ impl Maker {
         counts.took(miner, &record.times);
     }
 
-    /// Sends a block that is stored, and stores what the node says to it.
+    /// Sends a block that is stored, and stores it when the node has taken it.
     ///
     /// # Errors
-    /// It was not heard, or not yet taken: it may be sent again.
+    /// It was not heard, or not taken: the same bytes may be sent again as long as there is time, for
+    /// nodes say no to a good block too while they are not quite up to date.
     pub(super) async fn send(&self, record: BlockRecord) -> Result<(), NotSent> {
         let Some(block) = &record.block else {
             return Err(NotSent::Db(DbError::BlockChanged {
@@ -112,18 +113,14 @@ impl Maker {
                     ..record.times
                 };
                 let record = BlockRecord { times, ..record };
-                self.step(record, BlockEvent::Send).await?
+                self.step(record, BlockEvent::Send).await?;
+                Ok(())
             }
             Err(ChainError::Refused { message, .. }) if !message.contains(TOO_EARLY) => {
-                let refused = BlockRecord {
-                    error: Some(message),
-                    ..record
-                };
-                self.step(refused, BlockEvent::Refuse).await?
+                Err(NotSent::Refused(message))
             }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(())
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -133,6 +130,9 @@ const TOO_EARLY: &str = "block was from the future";
 /// Why a block is not sent yet.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotSent {
+    /// In the node's words.
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
     Chain(#[from] ChainError),
     #[error(transparent)]

@@ -3,7 +3,7 @@
 
 use super::{
     lot,
-    maker::Maker,
+    maker::{Maker, NotSent},
     parts::{PAUSE, sleep_until},
     schedule::{Round, Tip},
     sectors::NotProvable,
@@ -27,6 +27,7 @@ use fvm_shared::address::Address;
 use parking_lot::Mutex;
 use std::{
     fmt::Display,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -60,7 +61,25 @@ struct Progress {
     began: Instant,
     began_at: u64,
     now: Mutex<(Step, Times, Option<String>)>,
+    /// The node said no to the block the last time that it was sent.
+    refused: AtomicBool,
 }
+
+/// An attempt at a step that has no answer by then is made anew: a connection that hangs must not take
+/// the whole round. Reading and proving have the round's own limit.
+fn limit(step: Step) -> Option<Duration> {
+    match step {
+        Step::Read | Step::Proof => None,
+        Step::Base | Step::Election | Step::Messages | Step::Sending => {
+            Some(Duration::from_secs(5))
+        }
+        // the node computes
+        Step::Making => Some(Duration::from_secs(12)),
+    }
+}
+
+/// For what is only better than what is known already.
+const BETTER: Duration = Duration::from_secs(2);
 
 impl Progress {
     fn new() -> Self {
@@ -68,6 +87,7 @@ impl Progress {
             began: Instant::now(),
             began_at: unix_ms(),
             now: Mutex::new((Step::Base, Times::default(), None)),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -79,8 +99,13 @@ impl Progress {
     ) -> T {
         self.now.lock().0 = step;
         loop {
-            match what().await {
-                Ok(done) => {
+            let attempt = what();
+            let answer = match limit(step) {
+                None => Ok(attempt.await),
+                Some(limit) => tokio::time::timeout(limit, attempt).await,
+            };
+            match answer {
+                Ok(Ok(done)) => {
                     let mut now = self.now.lock();
                     let at = u64::try_from(self.began.elapsed().as_millis()).ok();
                     match step {
@@ -96,9 +121,14 @@ impl Progress {
                     now.2 = None;
                     return done;
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     tracing::debug!(?step, %error, "a step towards a block failed; it is tried again");
                     self.now.lock().2 = Some(error.to_string());
+                }
+                Err(_) => {
+                    tracing::debug!(?step, "a step towards a block hangs; it is tried again");
+                    self.now.lock().2 = Some("it was not answered in time".to_owned());
+                    continue;
                 }
             }
             tokio::time::sleep(PAUSE).await;
@@ -236,9 +266,13 @@ impl Maker {
         let store = || self.step(signed.clone(), BlockEvent::Sign);
         let signed = progress.insist(Step::Making, store).await;
         sleep_until(round.send_at).await;
-        progress
-            .insist(Step::Sending, || self.send(signed.clone()))
-            .await;
+        let send = || async {
+            let sent = self.send(signed.clone()).await;
+            let refused = matches!(sent, Err(NotSent::Refused(_)));
+            progress.refused.store(refused, Ordering::Relaxed);
+            sent
+        };
+        progress.insist(Step::Sending, send).await;
         Ended::Won { expected }
     }
 
@@ -261,8 +295,9 @@ impl Maker {
         let fits = |tip: &TipSet| {
             tip.cids != before.key && (before.height..round.height).contains(&tip.height)
         };
-        let newest = self.parts.node.newest().await;
-        let Some(newest) = newest.ok().filter(fits) else {
+        let newest = tokio::time::timeout(BETTER, self.parts.node.newest()).await;
+        let newest = newest.ok().and_then(Result::ok);
+        let Some(newest) = newest.filter(fits) else {
             return (before.clone(), base);
         };
         let tip = Tip {
@@ -274,8 +309,8 @@ impl Maker {
             .parts
             .node
             .mining_base(self.actor, round.height, &tip.key);
-        match told.await {
-            Ok(Some(now))
+        match tokio::time::timeout(BETTER, told).await {
+            Ok(Ok(Some(now)))
                 if now.eligible_for_mining
                     && now.beacon() == base.beacon()
                     && now.sectors == base.sectors
@@ -414,12 +449,21 @@ impl Maker {
                 "a round was over before it was known whether it is won"
             );
         }
+        let refused = progress.refused.load(Ordering::Relaxed);
         if ended.is_none()
             && let Some(record) = of_this_round
-            && matches!(record.state, BlockState::Won | BlockState::Signing)
         {
             let record = BlockRecord { times, ..record };
-            self.lost(record, step.lost(), error, progress).await?;
+            match record.state {
+                BlockState::Won | BlockState::Signing => {
+                    self.lost(record, step.lost(), error, progress).await?;
+                }
+                BlockState::Signed if refused => {
+                    let refused = BlockRecord { error, ..record };
+                    self.step(refused, BlockEvent::Refuse).await?;
+                }
+                _ => {}
+            }
         }
         let count = move |rounds: &mut Rounds| {
             rounds.expected += won;

@@ -112,9 +112,11 @@ impl Timing {
     }
 }
 
-/// Decides what to do. `last` is the last round that was tried, `now` milliseconds since 1970.
+/// Decides what to do. `last` is the last round that was tried, `now` milliseconds since 1970. One that
+/// was tried far ahead of now was tried by a clock that was wrong, and is no measure of what is new.
 pub(super) fn next(tip: &Tip, last: Option<Epoch>, now: u64, timing: Timing) -> Next {
-    let is_new = |round: &Round| last.is_none_or(|last| round.height > last);
+    let is_new =
+        |round: &Round| last.is_none_or(|last| round.height > last || last > round.height + 1);
     if !timing.by_the_clock {
         let round = timing.round(tip, 0, now);
         return if is_new(&round) {
@@ -182,6 +184,12 @@ mod tests {
             Ok(106),
             "rounds that nobody tried are gone"
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_stops_nothing_when_it_is_right_again() {
+        assert_eq!(after(10, Some(221)), Ok(101));
+        assert_eq!(after(10, Some(102)), Err(40), "by a round it may be off");
     }
 
     #[test]

@@ -302,6 +302,11 @@ async fn a_block_that_the_node_refuses_and_one_that_the_chain_leaves_out_are_tol
     let house = House::new().await;
     house.node.state.lock().refuse = Some("block's miner is ineligible to mine");
     let running = house.start();
+    // it may only not be up to date: it is asked as long as there is time
+    let again = || house.node.state.lock().refusals > 1;
+    house.until("another try to send it", again).await;
+    assert_eq!(house.state(FIRST), Some(BlockState::Signed));
+    house.grow(false);
     house.tried(FIRST).await;
     let record = house.record(FIRST).unwrap();
     assert_eq!(record.state, BlockState::Refused);
@@ -310,7 +315,6 @@ async fn a_block_that_the_node_refuses_and_one_that_the_chain_leaves_out_are_tol
         Some("block's miner is ineligible to mine")
     );
     house.node.state.lock().refuse = None;
-    house.grow(false);
     house.tried(FIRST + 1).await;
     // its own block of the parents' epoch is not among the parents
     let record = house.record(FIRST + 1).unwrap();

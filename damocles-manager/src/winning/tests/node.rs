@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) sent: Vec<BlockMsg>,
     /// What the next submissions are refused with.
     pub(super) refuse: Option<&'static str>,
+    /// How often they were.
+    pub(super) refusals: usize,
     /// Methods that nobody answers while they are in here.
     pub(super) silent: Vec<&'static str>,
     /// The sector cannot be read.
@@ -273,6 +275,7 @@ impl Production for FakeNode {
     async fn submit_block(&self, block: &BlockMsg) -> Result<(), ChainError> {
         self.call("submit", |state| {
             if let Some(words) = state.refuse {
+                state.refusals += 1;
                 return Err(refused("submit", words));
             }
             state.sent.push(block.clone());
