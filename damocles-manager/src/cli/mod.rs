@@ -388,6 +388,8 @@ mod tests {
             "damocles-manager util storage release-reserved 1000 7",
             "damocles-manager util storage accept hdd1",
             "damocles-manager util storage list --json",
+            "damocles-manager util storage find 1000 7 --upgrade --json",
+            "damocles-manager util storage gen-sectorstore-json /x --name hdd7 --weight 2 --allow-miners t01000",
             "damocles-manager util auth create-token --perm write",
             "damocles-manager util auth create-token --perm write --worker w1 --expires 90d --json",
             "damocles-manager util auth list --json",

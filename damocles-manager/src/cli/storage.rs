@@ -1,14 +1,24 @@
 //! `util storage …`.
 
-use super::{client::Manager, sectors::sector_id, show};
+use super::{
+    client::Manager,
+    sectors::{actor, sector_id},
+    show,
+};
+use crate::{
+    policy::StorePolicy,
+    storage::{SCANNED_MARK, scanned_mark},
+};
 use clap::Subcommand;
 use damocles_api::{damocles_cli::DamoclesCliClient, sealer_cli::SealerCliClient};
 use damocles_daemon::{
     clock::{Clock, SystemClock},
+    exit::{Exit, Fatal},
     table::Table,
 };
-use damocles_types::SectorId;
+use damocles_types::{ActorId, SectorId};
 use serde_json::json;
+use std::{fs::File, io::Write, path::PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Storage {
@@ -17,6 +27,49 @@ pub(super) enum Storage {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// In which store a sector's files lie, as far as the manager knows
+    #[command(after_help = "\
+Example:
+  damocles-manager util storage find 1000 7")]
+    Find {
+        /// The miner (1000 or t01000), or the sector's whole name
+        miner: String,
+        /// The sector's number
+        number: Option<u64>,
+        /// Of the upgraded replica
+        #[arg(long)]
+        upgrade: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Mark a directory as a persist store, to be found by ScanPersistStores
+    #[command(after_help = "\
+Example, on the manager's host:
+  damocles-manager util storage gen-sectorstore-json /mnt/hdd7 --name hdd7 --weight 2
+With ScanPersistStores = [\"/mnt/*\"] in its configuration a running manager finds it within a minute.")]
+    GenSectorstoreJson {
+        /// The directory
+        path: PathBuf,
+        /// The store's name; workers attach it by this one [default: its directory]
+        #[arg(long)]
+        name: Option<String>,
+        /// Take no files for a sector's that are none, links among them
+        #[arg(long)]
+        strict: bool,
+        /// Put nothing there
+        #[arg(long)]
+        read_only: bool,
+        /// Weight in the choice among stores with room
+        #[arg(long, default_value_t = 1)]
+        weight: u64,
+        /// Only for these miners
+        #[arg(long, value_parser = actor, value_name = "MINER")]
+        allow_miners: Vec<ActorId>,
+        /// Never for these
+        #[arg(long, value_parser = actor, value_name = "MINER")]
+        deny_miners: Vec<ActorId>,
     },
     /// Give back the room that a store keeps for a sector which will never come
     #[command(after_help = "\
@@ -49,6 +102,30 @@ Not for a disk that is merely not mounted: sealed files would go beside it.")]
 pub(super) async fn run(manager: &Manager, command: Storage) -> anyhow::Result<()> {
     match command {
         Storage::List { json } => list(manager, json).await,
+        Storage::Find {
+            miner,
+            number,
+            upgrade,
+            json,
+        } => find(manager, sector_id(&miner, number)?, upgrade, json).await,
+        Storage::GenSectorstoreJson {
+            path,
+            name,
+            strict,
+            read_only,
+            weight,
+            allow_miners,
+            deny_miners,
+        } => mark(StorePolicy {
+            name: name.unwrap_or_else(|| path.display().to_string()),
+            path,
+            strict,
+            read_only,
+            weight,
+            allow_miners,
+            deny_miners,
+            meta: None,
+        }),
         Storage::ReleaseReserved {
             miner,
             number,
@@ -56,6 +133,47 @@ pub(super) async fn run(manager: &Manager, command: Storage) -> anyhow::Result<(
         } => release(manager, sector_id(&miner, number)?, json).await,
         Storage::Accept { name, json } => accept(manager, name, json).await,
     }
+}
+
+async fn find(manager: &Manager, id: SectorId, upgrade: bool, json: bool) -> anyhow::Result<()> {
+    let kind = if upgrade { "upgrade" } else { "normal" };
+    let found = manager.rpc.sector_indexer_find(kind.to_owned(), id).await;
+    let found = found.map_err(|e| manager.failed(e))?;
+    if json {
+        return show::json(&found);
+    }
+    if !found.found {
+        let text = format!("no persist store is known to hold sector {id}");
+        return Err(Fatal::new(Exit::NotFound, text)
+            .hint("`damocles-manager util storage list` shows the stores; one that is away is not looked into")
+            .into());
+    }
+    show::lines([
+        ("sector", id.to_string()),
+        ("sealed file", found.instance.sealed_file),
+        ("cache", found.instance.cache_dir),
+    ]);
+    Ok(())
+}
+
+/// Writes the file by which a scan finds a store; one that is there stays as it is.
+fn mark(store: StorePolicy) -> anyhow::Result<()> {
+    let file = store.path.join(SCANNED_MARK);
+    let failed = |e: std::io::Error| {
+        let text = format!("{} cannot be written: {e}", file.display());
+        Fatal::new(Exit::Refused, text)
+            .hint("the directory has to be there, and no such file in it")
+    };
+    let mut made = File::create_new(&file).map_err(failed)?;
+    made.write_all(scanned_mark(&store).as_bytes())
+        .and_then(|()| made.sync_all())
+        .map_err(failed)?;
+    show::say(format!(
+        "{} is a persist store named {:?}",
+        store.path.display(),
+        store.name
+    ));
+    Ok(())
 }
 
 async fn release(manager: &Manager, id: SectorId, json: bool) -> anyhow::Result<()> {

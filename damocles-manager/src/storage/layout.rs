@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The file in a persist store that says which one it is.
 pub const STORE_MARK: &str = ".damocles-store";
 /// The file by which a scan finds a persist store (Lotus' name and, mostly, form).
-pub(super) const SCANNED_MARK: &str = "sectorstore.json";
+pub const SCANNED_MARK: &str = "sectorstore.json";
 /// The file that marks a worker's sealing store.
 pub(super) const SEALING_MARK: &str = ".holder";
 

@@ -24,9 +24,10 @@ pub use crate::db::stores::{Location, Replica, Reservation};
 pub use attach::{ATTACH_META, Attached};
 pub use choose::Refusal;
 pub use disk::{Flaw, FlawKind, Space, Unreachable};
-pub use layout::STORE_MARK;
+pub use layout::{SCANNED_MARK, STORE_MARK};
 pub use locate::{Located, NotUsable};
 pub use reserve::Reserve;
+pub use scan::scanned_mark;
 
 use crate::{
     db::{Db, DbError},

@@ -284,9 +284,45 @@ impl Stores {
     }
 }
 
+/// What a scan finds a store by, as upstream writes it: the text of its `sectorstore.json`. Its path is
+/// where it lies.
+pub fn scanned_mark(store: &StorePolicy) -> String {
+    let StorePolicy {
+        name,
+        path: _,
+        strict,
+        read_only,
+        weight,
+        allow_miners,
+        deny_miners,
+        meta,
+    } = store;
+    let mark = serde_json::json!({
+        "ID": uuid::Uuid::new_v4().to_string(), "Name": name, "Meta": meta, "Strict": strict,
+        "ReadOnly": read_only, "Weight": weight, "AllowMiners": allow_miners,
+        "DenyMiners": deny_miners, "PluginName": "",
+    });
+    format!("{mark:#}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_of_a_store_is_read_again() {
+        let store = StorePolicy {
+            name: "hdd7".into(),
+            path: "/mnt/hdd7".into(),
+            strict: true,
+            read_only: false,
+            weight: 2,
+            allow_miners: vec![1000],
+            deny_miners: vec![7],
+            meta: None,
+        };
+        assert_eq!(read(&scanned_mark(&store), &store.path).unwrap(), store);
+    }
 
     #[test]
     fn a_marking_file_says_what_the_store_is() {
