@@ -52,10 +52,14 @@ fn id(piece: &Assigned) -> Option<DealId> {
 }
 
 /// Why the pieces do not fill a sector of that size as a sector is filled. Pure.
+///
+/// Where zeros lie the market does not say (droplet leaves their offset at 0): they follow what is
+/// before them.
 fn misfit(pieces: &[Assigned], sector: u64) -> Option<String> {
     let mut at = 0_u64;
     for piece in pieces {
-        let (size, offset) = (piece.piece_size, piece.offset);
+        let size = piece.piece_size;
+        let offset = id(piece).map_or(at, |_| piece.offset);
         if !size.is_power_of_two() || !(128..=sector).contains(&size) {
             return Some(format!("a piece has {size} padded bytes"));
         }
@@ -214,9 +218,12 @@ impl Deals {
             ..Lifetime::ANY
         };
         let (mut pieces, mut deals) = (Vec::new(), Vec::<DealRecord>::new());
+        let mut next = 0;
         for piece in told {
+            let at = next;
+            next += piece.piece_size;
             let Some(id) = id(piece) else {
-                pieces.push(filler(piece.piece_size, piece.offset));
+                pieces.push(filler(piece.piece_size, at));
                 continue;
             };
             if deals.iter().any(|deal| deal.id == id) {
@@ -235,7 +242,7 @@ impl Deals {
             };
             lifetime = both;
             let deal = DealRecord::assigned(id, terms, piece.payload_size, sector);
-            pieces.push(of_deal(&deal, piece.offset));
+            pieces.push(of_deal(&deal, at));
             deals.push(deal);
         }
         Ok(Ok((pieces, deals)))

@@ -23,7 +23,8 @@ fn direct(n: u8, size: u64, offset: u64) -> Assigned {
     }
 }
 
-fn zeros(size: u64, offset: u64) -> Assigned {
+/// Zeros as droplet writes them: it does not say where they lie.
+fn zeros(size: u64) -> Assigned {
     let cid = verify::zero_commitment(PaddedSize(size)).unsealed_cid();
     Assigned {
         allocation_id: 0,
@@ -31,7 +32,7 @@ fn zeros(size: u64, offset: u64) -> Assigned {
         client: None,
         provider: None,
         payload_size: 0,
-        ..direct(0, size, offset)
+        ..direct(0, size, 0)
     }
 }
 
@@ -53,7 +54,7 @@ impl Fair {
         let fair = Self::new();
         let on_chain = allocation(1, 1024);
         fair.house.chain.edit().allocations.insert(1, on_chain);
-        fair.market.edit().waiting = vec![direct(1, 1024, 0), zeros(1024, 1024)];
+        fair.market.edit().waiting = vec![direct(1, 1024, 0), zeros(1024)];
         fair
     }
 
@@ -94,18 +95,18 @@ impl Fair {
 #[test]
 fn pieces_fill_a_sector_as_a_sector_is_filled() {
     let changed = |change: &dyn Fn(&mut Assigned)| {
-        let mut piece = zeros(1024, 1024);
+        let mut piece = zeros(1024);
         change(&mut piece);
         vec![direct(1, 1024, 0), piece]
     };
     for (pieces, says) in [
-        (vec![direct(1, 1024, 0), zeros(1024, 1024)], None),
+        (vec![direct(1, 1024, 0), zeros(1024)], None),
         (vec![direct(1, 2048, 0)], None),
         (vec![direct(1, 1024, 0)], Some("fill 1024 of 2048")),
         (vec![direct(1, 4096, 0)], Some("4096 padded bytes")),
         (vec![direct(1, 1000, 0)], Some("1000 padded bytes")),
         (
-            vec![direct(1, 1024, 1024), zeros(1024, 0)],
+            vec![direct(1, 1024, 1024), zeros(1024)],
             Some("lies at 1024"),
         ),
         (changed(&|p| p.piece_cid = cid(9)), Some("not zeros")),
@@ -113,7 +114,17 @@ fn pieces_fill_a_sector_as_a_sector_is_filled() {
             changed(&|p| p.payload_size = 1017),
             Some("1017 bytes of a client"),
         ),
-        (changed(&|p| p.offset = 512), Some("lies at 512")),
+        // zeros before it, and none at the right place
+        (vec![zeros(1024), direct(1, 1024, 1024)], None),
+        (vec![zeros(1024), direct(1, 1024, 512)], Some("lies at 512")),
+        (
+            vec![zeros(512), direct(1, 1024, 512), zeros(512)],
+            Some("lies at 512"),
+        ),
+        (
+            vec![zeros(512), zeros(1024), zeros(512)],
+            Some("lies at 512"),
+        ),
     ] {
         let told = misfit(&pieces, 2048);
         match says {
@@ -135,6 +146,8 @@ async fn a_sector_gets_what_the_market_assigned_and_gives_it_back_when_it_is_giv
     let info = pieces[0].deal_info.as_ref().unwrap();
     assert_eq!((info.allocation_id, info.payload_size), (1, 100));
     assert!(!pieces[1].has_deal());
+    let after = pieces[1].deal_info.as_ref().unwrap();
+    assert_eq!(after.rest["Offset"], 1024, "the worker is told where");
     // asked again it is the same, and nobody else is asked
     assert_eq!(fair.acquire(sector).await.unwrap(), pieces);
     assert_eq!(fair.market.edit().specs.len(), 1);
@@ -169,7 +182,7 @@ async fn a_sector_gets_what_the_market_assigned_and_gives_it_back_when_it_is_giv
     assert!(fair.market.edit().assigned.is_empty());
 
     // and another sector gets it
-    fair.market.edit().waiting.push(zeros(1024, 1024));
+    fair.market.edit().waiting.push(zeros(1024));
     let other = fair.sector();
     assert_eq!(fair.acquire(other).await.unwrap().len(), 2);
     assert_eq!(

@@ -11,7 +11,7 @@ async fn deals_are_assigned_and_released_as_upstream_does() {
     let endpoint = server.serve("/rpc/v1").await;
     let market = VenusMarket::new(&endpoint).unwrap();
     let piece = Commitment([1; 32]).unsealed_cid();
-    // a deal of the storage market, then zeros without client and provider
+    // a deal of the storage market, then zeros without client, provider and offset
     server.answers(
         "VENUS_MARKET.AssignDeals",
         json!([
@@ -21,7 +21,7 @@ async fn deals_are_assigned_and_released_as_upstream_does() {
              "StartEpoch": 10101, "EndEpoch": 20202},
             {"DealID": 0, "PublishCid": null, "AllocationID": 0,
              "PieceCID": {"/": piece.to_string()}, "PieceSize": 1024, "Client": "<empty>",
-             "Provider": "<empty>", "Offset": 1024, "Length": 1024, "PayloadSize": 0,
+             "Provider": "<empty>", "Offset": 0, "Length": 1024, "PayloadSize": 0,
              "StartEpoch": 0, "EndEpoch": 0},
         ]),
     );
@@ -35,7 +35,7 @@ async fn deals_are_assigned_and_released_as_upstream_does() {
     let told = market.assign(sector, 2048, &spec).await.unwrap();
     assert_eq!((told[0].deal_id, told[0].payload_size), (5432, 42));
     assert_eq!(told[0].client, Some(Address::new_id(101)));
-    assert_eq!((told[1].offset, told[1].provider), (1024, None));
+    assert_eq!((told[1].offset, told[1].provider), (0, None));
     server.answers("VENUS_MARKET.AssignDeals", Value::Null);
     assert_eq!(market.assign(sector, 2048, &spec).await.unwrap(), []);
 
