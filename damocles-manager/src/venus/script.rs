@@ -27,7 +27,7 @@ pub struct Script {
     pub lose_answer: bool,
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
-    /// Accounts whose keys no wallet behind it has.
+    /// Accounts that are not bound to the account of our token.
     pub no_keys: HashSet<Address>,
     pub messages: BTreeMap<Uuid, Told>,
     /// How each was to be paid for.
@@ -150,8 +150,15 @@ impl Messager for ScriptMessager {
     }
 
     async fn wallet_has(&self, address: Address) -> Result<bool, VenusError> {
-        let script = self.up("Message.WalletHas")?;
-        Ok(!script.no_keys.contains(&address))
+        let method = "Message.WalletHas";
+        let script = self.up(method)?;
+        match script.no_keys.contains(&address) {
+            true => {
+                let why = format!("signer {address} not exist in user damocles: permission deny");
+                Err(refused(method, why))
+            }
+            false => Ok(true),
+        }
     }
 
     async fn has(&self, id: Uuid) -> Result<bool, VenusError> {
