@@ -152,9 +152,9 @@ impl Db {
         })
     }
 
-    /// Gives a sector the pieces that a market assigned to it, with their deals; `refused`: those
-    /// that it does not take go back. A sector that has pieces by now keeps those, and one that is over or
-    /// another worker's gets none: all of the market's go back then.
+    /// Gives a sector the pieces that a market assigned to it, with their deals: those that are in it, and
+    /// those that go back. No pieces: nothing of it is for the sector. One that has pieces by now keeps
+    /// those, and one that is over or another worker's gets none: all of the market's go back then.
     ///
     /// # Errors
     /// [`DbError::DealTaken`] when the queue or another sector has one of the deals, and nothing is
@@ -164,7 +164,6 @@ impl Db {
         sector: SectorId,
         pieces: &[SectorPiece],
         deals: &[DealRecord],
-        refused: Option<&str>,
     ) -> Result<Vec<SectorPiece>, DbError> {
         self.write(Durability::Synced, |t| {
             let (seen, before) = seen_sector(t, sector)?;
@@ -173,7 +172,7 @@ impl Db {
                 Err(error @ DbError::NotOwner { .. }) => Some(error.to_string()),
                 admitted => admitted.map(|()| None)?,
             };
-            let why = match refused.or(stranger.as_deref()) {
+            let why = match stranger.as_deref() {
                 Some(why) => Some(why),
                 None if !before.online => Some("its sector was given up meanwhile"),
                 None if before.pieces.is_some() => Some("its sector has other pieces"),
@@ -185,13 +184,12 @@ impl Db {
                     return Err(DbError::DealTaken(deal.id));
                 }
                 let mut deal = deal.clone();
-                if let Some(why) = why {
-                    (deal.state, deal.sector) = (DealState::Returning, None);
-                    deal.note = Some(why.to_owned());
+                if let (Some(why), DealState::InSector) = (why, deal.state) {
+                    deal = deal.going_back(why);
                 }
                 put_deal(t, &seen, &deal)?;
             }
-            if why.is_some() {
+            if why.is_some() || pieces.is_empty() {
                 return Ok(before.pieces.unwrap_or_default());
             }
             let mut record = before.clone();

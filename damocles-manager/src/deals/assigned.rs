@@ -12,7 +12,7 @@
 
 use crate::{
     db::{Db, DbError, deal::DealRecord, record::SectorRecord},
-    deal::{DealId, Lifetime, Terms},
+    deal::{Activation, DealId, Lifetime, Terms},
     deals::{
         DealError, Deals,
         acquire::{filler, of_deal},
@@ -39,8 +39,26 @@ const MOST_REFUSALS: u32 = 10;
 /// Deals that are given back in one pass.
 const AT_ONCE: usize = 500;
 
-/// Pieces of a sector as a worker is told them, and their deals.
-type Fitting = (Vec<SectorPiece>, Vec<DealRecord>);
+/// What becomes of what was assigned to a sector.
+#[derive(Debug)]
+struct Fitting {
+    /// All of it as a worker is told it; none: nothing goes into the sector.
+    pieces: Vec<SectorPiece>,
+    /// Those in the sector, and those that go back.
+    deals: Vec<DealRecord>,
+}
+
+impl Fitting {
+    /// All of it goes back.
+    fn none(told: &[Assigned], sector: SectorId, why: &str) -> Self {
+        let deal = |piece: &Assigned| Some(as_told(id(piece)?, piece, sector).going_back(why));
+        let all = told.iter().filter_map(deal).map(|deal| (deal.id, deal));
+        Self {
+            pieces: Vec::new(),
+            deals: all.collect::<BTreeMap<_, _>>().into_values().collect(),
+        }
+    }
+}
 
 /// By what the chain knows it; None: zeros.
 fn id(piece: &Assigned) -> Option<DealId> {
@@ -86,21 +104,43 @@ fn misfit(pieces: &[Assigned], sector: u64) -> Option<String> {
 }
 
 /// What the market says of a deal, until the chain is asked: enough to give it back.
-fn as_told(piece: &Assigned, miner: ActorId) -> Terms {
+fn as_told(id: DealId, piece: &Assigned, sector: SectorId) -> DealRecord {
     let actor = |address: Option<Address>| address.and_then(|a| a.id().ok()).unwrap_or(0);
-    Terms {
-        provider: miner,
+    let terms = Terms {
+        provider: sector.miner,
         client: actor(piece.client),
         piece: piece.piece_cid,
         size: piece.piece_size,
         start_by: 0,
         length: crate::deal::Length::Until(0),
+    };
+    DealRecord::assigned(id, terms, piece.payload_size, sector)
+}
+
+/// How long the sector may live with a deal of these terms beside those that are in it; or why the deal
+/// does not go into it. Pure.
+fn joined(
+    terms: &Terms,
+    lifetime: Lifetime,
+    room: Room,
+    activation: Activation,
+) -> Result<Lifetime, String> {
+    if terms.start_by < room.ready {
+        let by = terms.start_by;
+        return Err(format!("it had to be on chain before epoch {by}"));
     }
+    let both = lifetime.and(terms.lifetime(activation));
+    both.ok_or_else(|| "it wants another life of the sector than those before it".to_owned())
+}
+
+fn names<'a>(deals: impl IntoIterator<Item = &'a DealRecord>) -> String {
+    let names: Vec<String> = deals.into_iter().map(|deal| deal.id.to_string()).collect();
+    names.join(", ")
 }
 
 impl Deals {
     /// Pieces that the market assigns to a sector that has none. None of them: it has nothing for it,
-    /// or what it assigned cannot go into it and goes back.
+    /// or nothing that goes into it.
     ///
     /// # Errors
     /// A market or a node that does not answer; a failing database.
@@ -137,34 +177,38 @@ impl Deals {
         if told.iter().all(|piece| id(piece).is_none()) {
             return Ok(Vec::new());
         }
-        let looked = self.look_at_assigned(&told, sector, room).await;
-        self.store_assigned(sector, &told, looked).await
+        match self.look_at_assigned(&told, sector, room).await {
+            Ok(fitting) => self.store_assigned(sector, fitting).await,
+            Err(error) => {
+                let none = Fitting::none(&told, sector, &error.to_string());
+                self.store_assigned(sector, none).await?;
+                Err(error)
+            }
+        }
     }
 
-    /// Stores what was assigned, for the sector or to go back; what the sector has then.
+    /// Stores what was assigned, in the sector or on its way back; what the sector has then.
     async fn store_assigned(
         &self,
         sector: SectorId,
-        told: &[Assigned],
-        looked: Result<Result<Fitting, String>, DealError>,
+        fitting: Fitting,
     ) -> Result<Vec<SectorPiece>, DealError> {
-        let refused = match &looked {
-            Ok(Ok(_)) => None,
-            Ok(Err(why)) => Some(why.clone()),
-            Err(error) => Some(error.to_string()),
-        };
-        let (pieces, deals) = match &looked {
-            Ok(Ok(fitting)) => fitting.clone(),
-            _ => (Vec::new(), back(told, sector)),
-        };
-        let names: Vec<String> = deals.iter().map(|deal| deal.id.to_string()).collect();
-        let (names, fitting) = (names.join(", "), pieces.clone());
-        let take = move |db: &Db| db.take_assigned(sector, &pieces, &deals, refused.as_deref());
+        let Fitting { pieces, deals } = fitting;
+        let (stay, back): (Vec<_>, Vec<_>) = deals
+            .iter()
+            .partition(|deal| deal.state == DealState::InSector);
+        let (stay, all) = (names(stay), names(&deals));
+        let back: Vec<_> = back
+            .into_iter()
+            .map(|deal| (deal.id, deal.note.clone()))
+            .collect();
+        let fits = pieces.clone();
+        let take = move |db: &Db| db.take_assigned(sector, &pieces, &deals);
         let kept = match self.db.call(take).await {
             Ok(kept) => kept,
             Err(DbError::DealTaken(taken)) => {
                 tracing::error!(
-                    %sector, %taken, deals = names,
+                    %sector, %taken, deals = all,
                     hint = "release them at the market by hand, and take the deal out of one of the two",
                     "the market assigned a deal that this manager has already: nothing of it is sealed"
                 );
@@ -172,7 +216,7 @@ impl Deals {
             }
             Err(error) => {
                 tracing::error!(
-                    %sector, deals = names, %error,
+                    %sector, deals = all, %error,
                     hint = "if they stay assigned to this sector, release them at the market by hand",
                     "what the market assigned could not be stored"
                 );
@@ -180,36 +224,28 @@ impl Deals {
             }
         };
         const BACK: &str = "what the market assigned is not in the sector, and goes back";
-        match looked {
-            Ok(Ok(_)) if kept == fitting => {
-                tracing::info!(%sector, deals = names, "the market's deals are in a sector");
-                Ok(kept)
-            }
-            Ok(Ok(_)) => {
-                tracing::warn!(%sector, deals = names, why = "it has other pieces, or is over", "{BACK}");
-                Ok(kept)
-            }
-            Ok(Err(why)) => {
-                tracing::warn!(%sector, deals = names, why, "{BACK}");
-                Ok(kept)
-            }
-            Err(error) => {
-                tracing::warn!(%sector, deals = names, %error, "{BACK}");
-                Err(error)
-            }
+        for (deal, why) in back {
+            tracing::warn!(%sector, %deal, why, "{BACK}");
         }
+        if kept != fits {
+            tracing::warn!(%sector, deals = stay, why = "it has other pieces, or is over", "{BACK}");
+        } else if !kept.is_empty() {
+            tracing::info!(%sector, deals = stay, "the market's deals are in a sector");
+        }
+        Ok(kept)
     }
 
-    /// The pieces as a worker is told them, with their deals as the chain has them; or why they do not
-    /// go into the sector.
+    /// The pieces as a worker is told them, with their deals as the chain has them. A deal that does not
+    /// go into the sector leaves its place to zeros, and holds up none of the others: the market would
+    /// assign it again and again, with them.
     async fn look_at_assigned(
         &self,
         told: &[Assigned],
         sector: SectorId,
         room: Room,
-    ) -> Result<Result<Fitting, String>, DealError> {
+    ) -> Result<Fitting, DealError> {
         if let Some(why) = misfit(told, room.sector) {
-            return Ok(Err(why));
+            return Ok(Fitting::none(told, sector, &why));
         }
         let head = self.chain.head().await?;
         let activation = self.activation(head.height).await?;
@@ -218,34 +254,45 @@ impl Deals {
             ..Lifetime::ANY
         };
         let (mut pieces, mut deals) = (Vec::new(), Vec::<DealRecord>::new());
-        let mut next = 0;
+        let (mut next, mut used) = (0, 0);
         for piece in told {
-            let at = next;
-            next += piece.piece_size;
-            let Some(id) = id(piece) else {
-                pieces.push(filler(piece.piece_size, at));
+            let (at, size) = (next, piece.piece_size);
+            next += size;
+            let known = |id: &DealId| !deals.iter().any(|deal| deal.id == *id);
+            let Some(id) = id(piece).filter(known) else {
+                pieces.push(filler(size, at));
                 continue;
             };
-            if deals.iter().any(|deal| deal.id == id) {
-                return Ok(Err(format!("{id} is there twice")));
+            let agreed = self.agreed(id, piece, sector.miner, &head).await?;
+            match agreed.and_then(|terms| Ok((joined(&terms, lifetime, room, activation)?, terms)))
+            {
+                Ok((both, terms)) => {
+                    let deal = DealRecord::assigned(id, terms, piece.payload_size, sector);
+                    (lifetime, used) = (both, used + size);
+                    pieces.push(of_deal(&deal, at));
+                    deals.push(deal);
+                }
+                Err(why) => {
+                    pieces.push(filler(size, at));
+                    deals.push(as_told(id, piece, sector).going_back(&why));
+                }
             }
-            let terms = match self.agreed(id, piece, sector.miner, &head).await? {
-                Ok(terms) => terms,
-                Err(why) => return Ok(Err(format!("{id}: {why}"))),
-            };
-            if terms.start_by < room.ready {
-                let by = terms.start_by;
-                return Ok(Err(format!("{id} had to be on chain before epoch {by}")));
-            }
-            let Some(both) = lifetime.and(terms.lifetime(activation)) else {
-                return Ok(Err(format!("{id} wants another life of the sector")));
-            };
-            lifetime = both;
-            let deal = DealRecord::assigned(id, terms, piece.payload_size, sector);
-            pieces.push(of_deal(&deal, at));
-            deals.push(deal);
         }
-        Ok(Ok((pieces, deals)))
+        let least = room.least_used;
+        if used == 0 || used < least {
+            pieces.clear();
+            let why = format!(
+                "without those that do not go into its sector the others fill {used} bytes, and min_deal_space of the worker is {least}"
+            );
+            deals = deals
+                .into_iter()
+                .map(|deal| match deal.state {
+                    DealState::InSector => deal.going_back(&why),
+                    _ => deal,
+                })
+                .collect();
+        }
+        Ok(Fitting { pieces, deals })
     }
 
     /// The deal as the chain has it, if that is what the market says.
@@ -259,7 +306,11 @@ impl Deals {
         let Some(client) = piece.client else {
             return Ok(Err("its client is missing".to_owned()));
         };
-        Ok(match self.settled(id, client, head).await? {
+        let standing = match self.settled(id, client, head).await {
+            Err(error @ DealError::Unsettled { .. }) => return Ok(Err(error.to_string())),
+            standing => standing?,
+        };
+        Ok(match standing {
             Standing::Closed(why) => Err(why),
             Standing::Open(terms) => {
                 match terms.differs(miner, piece.piece_cid, piece.piece_size) {
@@ -324,21 +375,6 @@ impl Deals {
         }
         refused.map_or(Ok(()), |error| Err(error.into()))
     }
-}
-
-/// What goes back of it.
-fn back(told: &[Assigned], sector: SectorId) -> Vec<DealRecord> {
-    let deal = |piece: &Assigned| {
-        let terms = as_told(piece, sector.miner);
-        Some(DealRecord::assigned(
-            id(piece)?,
-            terms,
-            piece.payload_size,
-            sector,
-        ))
-    };
-    let all = told.iter().filter_map(deal).map(|deal| (deal.id, deal));
-    all.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 #[cfg(test)]

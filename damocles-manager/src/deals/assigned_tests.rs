@@ -246,6 +246,61 @@ async fn what_does_not_go_into_the_sector_goes_back() {
     }
 }
 
+/// The market would assign the same ones to the next sector.
+#[tokio::test]
+async fn a_deal_that_does_not_go_into_the_sector_leaves_the_others_in_it() {
+    let assigned = || {
+        let fair = Fair::new();
+        for n in [1, 3] {
+            let on_chain = allocation(n, 512);
+            fair.house
+                .chain
+                .edit()
+                .allocations
+                .insert(n.into(), on_chain);
+        }
+        let [first, gone, third] = [1, 2, 3].map(|n| direct(n, 512, 512 * u64::from(n - 1)));
+        fair.market.edit().waiting = vec![first, gone, third, zeros(512)];
+        fair
+    };
+    let fair = assigned();
+    let sector = fair.sector();
+    let pieces = fair.acquire(sector).await.unwrap();
+    let of = |piece: &SectorPiece| {
+        let info = piece.deal_info.as_ref().unwrap();
+        let offset = info.rest["Offset"].as_u64().unwrap();
+        (info.allocation_id, piece.piece.size, offset)
+    };
+    let want = [(1, 512, 0), (0, 512, 512), (3, 512, 1024), (0, 512, 1536)];
+    assert_eq!(pieces.iter().map(of).collect::<Vec<_>>(), want);
+    let states = [1, 2, 3].map(|n| fair.deal(n).state);
+    let (stays, back) = (DealState::InSector, DealState::Returning);
+    assert_eq!(states, [stays, back, stays]);
+    fair.give_back().await.unwrap();
+    let there = |fair: &Fair| {
+        let script = fair.market.edit();
+        let left = script.assigned.iter().map(|(_, deal)| deal.allocation_id);
+        left.collect::<Vec<_>>()
+    };
+    assert_eq!(there(&fair), [1, 3]);
+
+    // what is left is less than a worker seals a sector for
+    let fair = assigned();
+    let sector = fair.sector();
+    let record = fair.house.db.sector(sector).unwrap().unwrap();
+    let spec = AcquireDealsSpec {
+        min_used_space: Some(1536),
+        ..AcquireDealsSpec::default()
+    };
+    let policy = miner(1000).sector;
+    let got = fair.house.deals.acquire(&record, &policy, spec).await;
+    assert_eq!(got.unwrap(), []);
+    assert!(fair.deal(1).note.unwrap().contains("min_deal_space"));
+    assert!(fair.deal(2).note.unwrap().contains("no such allocation"));
+    fair.give_back().await.unwrap();
+    assert!(there(&fair).is_empty());
+}
+
 #[tokio::test]
 async fn a_node_that_is_away_costs_no_deal_and_a_market_that_is_away_is_a_wait() {
     let fair = Fair::with_a_deal();
