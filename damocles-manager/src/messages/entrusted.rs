@@ -18,6 +18,7 @@ use crate::{
     db::record::{Entrusted, LostAttempt, MessageRecord, Order},
     messages::{
         Engine, EngineError,
+        follow::Names,
         push::{gas_of, same_effect, unsigned},
         replace::to_be_withdrawn,
         verdict::{MOST_REFUSALS, Refusal, of_refusal},
@@ -46,6 +47,11 @@ fn spec(record: &MessageRecord) -> Spec {
     }
 }
 
+/// Whether it was said for long enough.
+fn settled(since: Option<Epoch>, head: Epoch) -> bool {
+    since.is_some_and(|at| head - at >= SETTLED)
+}
+
 /// What is to be done about a message that the messager has not signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Unsigned {
@@ -65,14 +71,15 @@ fn unsigned_step(
     told: Option<&Told>,
     head: Epoch,
 ) -> Unsigned {
-    let settled = |since: Option<Epoch>| since.is_some_and(|at| head - at >= SETTLED);
     match told {
-        None if settled(entrusted.missing_since) => Unsigned::GiveAgain,
+        None if settled(entrusted.missing_since, head) => Unsigned::GiveAgain,
         None => Unsigned::Wait,
-        Some(told) if told.state == State::Failed => match settled(entrusted.given_up_since) {
-            true => Unsigned::Over(given_up(record, &told.error_msg, head)),
-            false => Unsigned::Wait,
-        },
+        Some(told) if told.state == State::Failed => {
+            match settled(entrusted.given_up_since, head) {
+                true => Unsigned::Over(given_up(record, &told.error_msg, head)),
+                false => Unsigned::Wait,
+            }
+        }
         Some(_) if pointless(record, head).is_some() => Unsigned::TakeBack,
         Some(_) => Unsigned::Wait,
     }
@@ -242,11 +249,13 @@ impl Engine {
                 );
             }
         }
+        let entrusted = learnt.entrusted.as_ref().unwrap_or(entrusted);
         if learnt.nonce.is_some() {
-            return self.follow(&learnt, head).await;
+            let heard = told.is_some() || settled(entrusted.missing_since, height);
+            let names = if heard { Names::All } else { Names::Perhaps };
+            return self.follow_by(names, &learnt, head).await;
         }
         self.seen.looked.lock().insert(id, height);
-        let entrusted = learnt.entrusted.as_ref().unwrap_or(entrusted);
         match unsigned_step(&learnt, entrusted, told.as_ref(), height) {
             Unsigned::Wait => self.keep_unsigned(&learnt).await,
             Unsigned::TakeBack => self.take_back(&learnt, height).await,

@@ -174,6 +174,11 @@ pub enum EngineError {
         "it was given to venus-messager, which is not in the configuration any more; name it in [Common.API] Messager until its messages are over"
     )]
     NoMessager,
+    /// Another message of its sender is on chain in its place, and the messager was not heard.
+    #[error(
+        "its nonce {nonce} was used by a message that the node does not tell from ours: venus-messager may have signed ours anew, so it is asked before a new attempt is made; see that it answers ([Common.API] Messager)"
+    )]
+    Unheard { nonce: u64 },
     /// A person wants something of a message that whoever has it cannot do.
     #[error(
         "message {id} was signed by venus-messager under nonce {nonce}, and what it has signed cannot be taken back; make it dearer with `util message replace {id}`, or wait for its end"
@@ -191,6 +196,7 @@ impl EngineError {
             Self::Chain(_)
             | Self::Venus(_)
             | Self::NoMessager
+            | Self::Unheard { .. }
             | Self::NoSender { .. }
             | Self::Locked(_)
             | Self::KeyGone(_)

@@ -388,6 +388,47 @@ async fn a_taken_nonce_is_another_attempt_with_another_id() {
     assert_eq!(venus.messager.edit().pushes, [id.0, again.push_id()]);
 }
 
+/// The node was restored and knows only what is on chain, so it cannot tell the first of the two.
+#[tokio::test]
+async fn what_was_signed_anew_while_the_messager_is_away_is_not_sent_twice() {
+    let venus = Venus::new();
+    let id = venus.given(intent(), true).await;
+    let how = crate::venus::Replacement::estimated(id.0, TokenAmount::default(), 0.0);
+    use crate::venus::Messager as _;
+    let second = venus.messager.replace(&how).await.unwrap();
+    venus.messager.edit().down = true;
+    venus.rig.chain.land(second, 0, RawBytes::default());
+    venus.rig.chain.forget();
+    for _ in 0..10 {
+        venus.next(1).await;
+    }
+    let waits = venus.get(id);
+    assert_eq!((waits.state, waits.push_id()), (S::Pushed, id.0));
+    let why = waits.error.unwrap();
+    assert!(why.contains("may have signed ours anew"), "{why}");
+    venus.messager.edit().down = false;
+    venus.rig.round().await;
+    let landed = venus.get(id);
+    assert_eq!((landed.state, landed.cid), (S::Landed, Some(second)));
+    assert_eq!(venus.messager.edit().pushes, [id.0]);
+}
+
+/// Whoever has the nonce, no messager will ever say it: the sender's node, then, after a while.
+#[tokio::test]
+async fn a_taken_nonce_of_a_messager_that_lost_its_database_is_another_attempt() {
+    let venus = Venus::new();
+    let id = venus.given(intent(), true).await;
+    venus.rig.chain.take_nonce(Address::new_id(100), 0);
+    venus.messager.forget();
+    venus.rig.chain.advance(20);
+    venus.next(1).await;
+    assert_eq!(venus.get(id).push_id(), id.0, "one answer is none");
+    for _ in 0..9 {
+        venus.next(1).await;
+    }
+    assert_ne!(venus.get(id).push_id(), id.0);
+}
+
 #[tokio::test]
 async fn a_messager_that_lost_its_database_gets_the_same_id_again() {
     // nobody knows a name of it: it is given there again
