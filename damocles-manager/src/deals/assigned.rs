@@ -8,7 +8,8 @@
 //!                                        ReleaseDeals, ReleaseDirectDeals ◄── give_back ──┘
 //! ```
 //! The market assigns others when it is asked again, so what it assigned is stored before anything
-//! else. An answer that is lost is known to nobody but the market (see `docs/deals.md`).
+//! else. An answer that is lost is known to nobody but the market (see `docs/deals.md`): its sector is
+//! sealed without data.
 
 use crate::{
     db::{Db, DbError, deal::DealRecord, record::SectorRecord},
@@ -23,6 +24,7 @@ use crate::{
 };
 use damocles_api::sector::SectorPiece;
 use damocles_flow::deal::DealState;
+use damocles_kv::Durability;
 use damocles_node::TipSet;
 use damocles_processor::verify;
 use damocles_types::{ActorId, Epoch, PaddedSize, SectorId};
@@ -153,9 +155,9 @@ impl Deals {
         let Some(market) = &self.market else {
             return Ok(Vec::new());
         };
-        let (sector, size) = (record.id, room.sector);
+        let sector = record.id;
         // one at a time: a worker that asks again while the first answer is on its way would have two
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.clone().lock_owned().await;
         let now = self.db.call(move |db| db.sector(sector)).await?;
         if let Some(pieces) = now.and_then(|record| record.pieces) {
             return Ok(pieces);
@@ -167,7 +169,34 @@ impl Deals {
             end_epoch: Epoch::MAX,
             ..DealSpec::default()
         };
-        let told = match market.assign(sector, size, &spec).await {
+        // The worker may have gone when the market answers: what it assigned is stored all the same,
+        // and found when the worker asks again.
+        let (this, market) = (self.clone(), market.clone());
+        let asked = tokio::spawn(async move {
+            let _turn = turn;
+            this.ask_market(&*market, sector, room, &spec).await
+        });
+        match asked.await {
+            Ok(answer) => answer,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // the daemon stops
+                Err(_) => Err(DealError::Busy),
+            },
+        }
+    }
+
+    async fn ask_market(
+        &self,
+        market: &dyn Market,
+        sector: SectorId,
+        room: Room,
+        spec: &DealSpec,
+    ) -> Result<Vec<SectorPiece>, DealError> {
+        let told = match market.assign(sector, room.sector, spec).await {
+            Err(error @ VenusError::Unheard { .. }) => {
+                return self.seal_without(sector, &error).await;
+            }
             Err(error) if !self.named => {
                 tracing::debug!(%sector, %error, "the market behind the gateway assigns nothing");
                 return Ok(Vec::new());
@@ -185,6 +214,27 @@ impl Deals {
                 Err(error)
             }
         }
+    }
+
+    /// Writes down that the sector has no data, so that the market is not asked for it again: it would
+    /// assign the next deals, and those that it assigned already would still be its own.
+    async fn seal_without(
+        &self,
+        sector: SectorId,
+        error: &VenusError,
+    ) -> Result<Vec<SectorPiece>, DealError> {
+        tracing::error!(
+            %sector, %error,
+            hint = "look in the market's list for deals of this sector and release them; a thread with disable_cc waits at the sector until it is given up",
+            "what the market assigned to a sector is not known: the sector is sealed without data"
+        );
+        let without = move |db: &Db| {
+            let none = |record: &mut SectorRecord| {
+                Ok::<_, DbError>(record.pieces.get_or_insert_default().clone())
+            };
+            db.change(sector, Durability::Synced, none)
+        };
+        Ok(self.db.call(without).await?)
     }
 
     /// Stores what was assigned, in the sector or on its way back; what the sector has then.

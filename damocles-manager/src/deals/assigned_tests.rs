@@ -323,6 +323,45 @@ async fn a_node_that_is_away_costs_no_deal_and_a_market_that_is_away_is_a_wait()
     assert_eq!(none.await.unwrap(), []);
 }
 
+/// Asked again the market would assign the next deals to it, and so on.
+#[tokio::test]
+async fn a_sector_whose_assignment_was_not_heard_is_sealed_without() {
+    for named in [true, false] {
+        let mut fair = Fair::with_a_deal();
+        fair.house.deals = fair.house.deals.with_market(fair.market.clone(), named);
+        fair.market.edit().lose_answer = true;
+        let sector = fair.sector();
+        assert_eq!(fair.acquire(sector).await.unwrap(), []);
+        let on_chain = allocation(2, 2048);
+        fair.house.chain.edit().allocations.insert(2, on_chain);
+        fair.market.edit().waiting = vec![direct(2, 2048, 0)];
+        assert_eq!(fair.acquire(sector).await.unwrap(), []);
+        assert_eq!(fair.market.edit().specs.len(), 1, "named: {named}");
+        let other = fair.sector();
+        assert_eq!(fair.acquire(other).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_market_assigns_to_a_worker_that_is_gone_is_there_when_it_comes_back() {
+    let fair = Fair::with_a_deal();
+    let sector = fair.sector();
+    let gate = Arc::new(tokio::sync::Notify::new());
+    fair.market.edit().gate = Some(gate.clone());
+    let asked = async {
+        while fair.market.edit().specs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = fair.acquire(sector) => panic!("the market has not answered"),
+        () = asked => {}
+    }
+    gate.notify_one();
+    assert_eq!(fair.acquire(sector).await.unwrap().len(), 2);
+    assert_eq!(fair.market.edit().specs.len(), 1);
+}
+
 #[tokio::test]
 async fn a_sector_that_ended_meanwhile_keeps_nothing() {
     let fair = Fair::with_a_deal();
