@@ -344,6 +344,9 @@ pub struct Entrusted {
     /// Head epoch since which it says that the message was given up, unsigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up_since: Option<Epoch>,
+    /// When it had written the refusal that was counted last, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<String>,
 }
 
 /// An attempt at a message that cannot land any more, unless the chain goes back.

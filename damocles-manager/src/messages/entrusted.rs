@@ -234,11 +234,16 @@ impl Engine {
         self.count_refusals(&mut learnt, told.as_ref());
         answered(&mut learnt);
         if learnt != *record {
-            let (told, counted) = (told.clone(), (learnt.refusals, learnt.error.clone()));
+            let told = told.clone();
+            let (refusals, error) = (learnt.refusals, learnt.error.clone());
+            let counted = learnt.entrusted.as_ref().and_then(|e| e.counted.clone());
             let note = move |m: &mut MessageRecord| {
                 learn(m, told.as_ref(), height);
                 answered(m);
-                (m.refusals, m.error) = counted.clone();
+                (m.refusals, m.error) = (refusals, error.clone());
+                if let Some(entrusted) = &mut m.entrusted {
+                    entrusted.counted = counted.clone();
+                }
             };
             learnt = self.db.call(move |db| db.note_message(id, note)).await?;
             if let (Some(cid), true) = (learnt.cid, learnt.cid != record.cid) {
@@ -265,7 +270,8 @@ impl Engine {
     }
 
     /// Why the messager does not sign it stands beside it. What an actor says at head after head
-    /// counts as where the node itself is asked.
+    /// counts as where the node itself is asked. It stays there until the messager signs the message: what
+    /// it has not written anew since then is the same word of the actor.
     fn count_refusals(&self, learnt: &mut MessageRecord, told: Option<&Told>) {
         let Some(told) = told.filter(|t| t.state == State::Unfilled && learnt.nonce.is_none())
         else {
@@ -276,7 +282,10 @@ impl Engine {
             return;
         }
         let counts = of_refusal(&told.error_msg) != Refusal::Wait;
-        if counts && self.first_at_this_head(learnt.id) {
+        let entrusted = learnt.entrusted.get_or_insert_default();
+        let news = entrusted.counted.as_ref() != Some(&told.updated_at);
+        if counts && news && self.first_at_this_head(learnt.id) {
+            entrusted.counted = Some(told.updated_at.clone());
             learnt.refusals = learnt.refusals.saturating_add(1);
         } else if !counts {
             learnt.refusals = 0;

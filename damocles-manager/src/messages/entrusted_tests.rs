@@ -29,6 +29,7 @@ fn told(record: &MessageRecord, state: State, nonce: Option<u64>, premium: i64) 
         signature: nonce.map(|_| signed.signature),
         state,
         error_msg: String::new(),
+        updated_at: String::new(),
     }
 }
 
@@ -47,6 +48,7 @@ fn an_end_is_believed_when_it_was_said_for_a_while() {
     let since = |missing_since, given_up_since| Entrusted {
         missing_since,
         given_up_since,
+        counted: None,
     };
     let is = |state| Some(told(&plain, state, None, 0));
     let marked = "it was marked bad at venus-messager before it was signed";
@@ -158,6 +160,7 @@ fn since_when_it_is_missing_or_given_up_is_kept_until_that_changes() {
         let want = Entrusted {
             missing_since: missing,
             given_up_since: given_up,
+            counted: None,
         };
         assert_eq!(record.entrusted, Some(want));
     };

@@ -36,6 +36,8 @@ pub struct Script {
     pub pushes: Vec<Uuid>,
     pub marked: Vec<Uuid>,
     pub replaced: Vec<Replacement>,
+    /// Its clock.
+    ticks: u64,
 }
 
 /// The messager of a test.
@@ -136,9 +138,12 @@ impl ScriptMessager {
     /// Sets where a message stands, and what is said beside it.
     pub fn set(&self, id: Uuid, state: State, error: &str) {
         let mut script = self.edit();
+        script.ticks += 1;
+        let now = script.ticks.to_string();
         let told = script.messages.get_mut(&id).expect("it has the message");
         told.state = state;
         told.error_msg = error.to_owned();
+        told.updated_at = now;
     }
 }
 
@@ -190,6 +195,7 @@ impl Messager for ScriptMessager {
             signature: None,
             state: State::Unfilled,
             error_msg: String::new(),
+            updated_at: String::new(),
         };
         script.messages.insert(id, told);
         script.specs.insert(id, spec.clone());

@@ -329,11 +329,17 @@ async fn an_actors_no_gives_a_message_up_and_a_lack_is_waited_for() {
     assert!(waits.error.unwrap().contains("does not sign it"));
     let no = "gas estimate: message execution failed (exit=[ErrIllegalArgument(16)] (RetCode=16)])";
     venus.messager.set(id.0, State::Unfilled, no);
-    for _ in 0..4 {
+    for _ in 0..10 {
+        venus.next(1).await;
+    }
+    assert_eq!(venus.get(id).refusals, 1, "it said so once");
+    for _ in 0..3 {
+        venus.messager.set(id.0, State::Unfilled, no);
         venus.next(1).await;
         venus.rig.round().await;
     }
     assert_eq!(venus.get(id).refusals, 4, "once a head");
+    venus.messager.set(id.0, State::Unfilled, no);
     for _ in 0..4 {
         venus.next(1).await;
     }
