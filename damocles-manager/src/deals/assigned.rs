@@ -48,6 +48,8 @@ struct Fitting {
     pieces: Vec<SectorPiece>,
     /// Those in the sector, and those that go back.
     deals: Vec<DealRecord>,
+    /// Those that this manager has already; nothing is done about them.
+    twice: Vec<DealId>,
 }
 
 impl Fitting {
@@ -58,6 +60,7 @@ impl Fitting {
         Self {
             pieces: Vec::new(),
             deals: all.collect::<BTreeMap<_, _>>().into_values().collect(),
+            twice: Vec::new(),
         }
     }
 }
@@ -243,7 +246,11 @@ impl Deals {
         sector: SectorId,
         fitting: Fitting,
     ) -> Result<Vec<SectorPiece>, DealError> {
-        let Fitting { pieces, deals } = fitting;
+        let Fitting {
+            pieces,
+            deals,
+            mut twice,
+        } = fitting;
         let (stay, back): (Vec<_>, Vec<_>) = deals
             .iter()
             .partition(|deal| deal.state == DealState::InSector);
@@ -255,14 +262,9 @@ impl Deals {
         let fits = pieces.clone();
         let take = move |db: &Db| db.take_assigned(sector, &pieces, &deals);
         let kept = match self.db.call(take).await {
-            Ok(kept) => kept,
-            Err(DbError::DealTaken(taken)) => {
-                tracing::error!(
-                    %sector, %taken, deals = all,
-                    hint = "release them at the market by hand, and take the deal out of one of the two",
-                    "the market assigned a deal that this manager has already: nothing of it is sealed"
-                );
-                return Ok(Vec::new());
+            Ok((kept, taken)) => {
+                twice.extend(taken);
+                kept
             }
             Err(error) => {
                 tracing::error!(
@@ -273,6 +275,13 @@ impl Deals {
                 return Err(error.into());
             }
         };
+        for deal in twice {
+            tracing::error!(
+                %sector, %deal,
+                hint = "release it at the market by hand, or take it out of the queue or its sector here",
+                "the market assigned a deal that this manager has already: it is not in the sector, and not given back"
+            );
+        }
         const BACK: &str = "what the market assigned is not in the sector, and goes back";
         for (deal, why) in back {
             tracing::warn!(%sector, %deal, why, "{BACK}");
@@ -304,12 +313,13 @@ impl Deals {
             ..Lifetime::ANY
         };
         let (mut pieces, mut deals) = (Vec::new(), Vec::<DealRecord>::new());
+        let twice = self.here_already(told).await?;
         let (mut next, mut used) = (0, 0);
         for piece in told {
             let (at, size) = (next, piece.piece_size);
             next += size;
-            let known = |id: &DealId| !deals.iter().any(|deal| deal.id == *id);
-            let Some(id) = id(piece).filter(known) else {
+            let seen = |id: &DealId| twice.contains(id) || deals.iter().any(|deal| deal.id == *id);
+            let Some(id) = id(piece).filter(|id| !seen(id)) else {
                 pieces.push(filler(size, at));
                 continue;
             };
@@ -342,7 +352,20 @@ impl Deals {
                 })
                 .collect();
         }
-        Ok(Fitting { pieces, deals })
+        Ok(Fitting {
+            pieces,
+            deals,
+            twice,
+        })
+    }
+
+    /// Those of them that wait in the queue or are in a sector.
+    async fn here_already(&self, told: &[Assigned]) -> Result<Vec<DealId>, DealError> {
+        let ids: Vec<DealId> = told.iter().filter_map(id).collect();
+        let known = self.db.call(move |db| db.deals(&ids)).await?;
+        let open =
+            |deal: &DealRecord| matches!(deal.state, DealState::Waiting | DealState::InSector);
+        Ok(known.iter().filter(|d| open(d)).map(|d| d.id).collect())
     }
 
     /// The deal as the chain has it, if that is what the market says.

@@ -302,6 +302,25 @@ async fn a_deal_that_does_not_go_into_the_sector_leaves_the_others_in_it() {
 }
 
 #[tokio::test]
+async fn a_deal_that_is_here_already_stays_where_it_is_and_the_others_go_in() {
+    let fair = Fair::with_a_deal();
+    let has = fair.sector();
+    fair.acquire(has).await.unwrap();
+    let on_chain = allocation(2, 1024);
+    fair.house.chain.edit().allocations.insert(2, on_chain);
+    fair.market.edit().waiting = vec![direct(1, 1024, 0), direct(2, 1024, 1024)];
+    let sector = fair.sector();
+    let pieces = fair.acquire(sector).await.unwrap();
+    assert_eq!(
+        pieces.iter().map(SectorPiece::has_deal).collect::<Vec<_>>(),
+        [false, true]
+    );
+    let is = |n| (fair.deal(n).state, fair.deal(n).sector);
+    assert_eq!(is(1), (DealState::InSector, Some(has)));
+    assert_eq!(is(2), (DealState::InSector, Some(sector)));
+}
+
+#[tokio::test]
 async fn a_node_that_is_away_costs_no_deal_and_a_market_that_is_away_is_a_wait() {
     let fair = Fair::with_a_deal();
     let sector = fair.sector();
