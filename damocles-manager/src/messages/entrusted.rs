@@ -23,7 +23,7 @@ use crate::{
         replace::to_be_withdrawn,
         verdict::{MOST_REFUSALS, Refusal, of_refusal},
     },
-    model::names,
+    model::{MessageKind, names},
     venus::{Messager, Replacement, Spec, State, Told, VenusError},
 };
 use damocles_flow::message::MessageEvent;
@@ -94,6 +94,21 @@ fn pointless(record: &MessageRecord, head: Epoch) -> Option<String> {
     to_be_withdrawn(record, head).or_else(refused)
 }
 
+/// Why a message is given up that was given to a messager which left the configuration, unsigned as
+/// far as is known. That it may be sent all the same a person answers for, and of a WindowPoSt past its
+/// window it does no harm. Pure.
+fn abandoned(record: &MessageRecord, head: Epoch) -> Option<String> {
+    let by_a_person = matches!(record.order, Some(Order::Withdraw { .. }));
+    let harmless = record.kind == MessageKind::WindowPost;
+    if record.nonce.is_some() || !(by_a_person || harmless) {
+        return None;
+    }
+    let why = to_be_withdrawn(record, head)?;
+    Some(format!(
+        "{why}; but it was given to venus-messager, which is not in the configuration any more and may send it all the same: mark it bad there, if it has it"
+    ))
+}
+
 fn given_up(record: &MessageRecord, said: &str, head: Epoch) -> String {
     pointless(record, head).unwrap_or_else(|| match said {
         "" => "it was marked bad at venus-messager before it was signed".to_owned(),
@@ -152,6 +167,18 @@ impl Engine {
         self.messager().ok_or(EngineError::NoMessager)
     }
 
+    /// Gives up what no messager can be asked about any more, if it is to be; whether it did.
+    async fn abandon(&self, record: &MessageRecord, head: Epoch) -> Result<bool, EngineError> {
+        let why = match self.messager() {
+            None => abandoned(record, head),
+            Some(_) => None,
+        };
+        match why {
+            Some(why) => self.refuse(record, why).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Gives the message to the messager, unless it has it from an earlier try.
     pub(super) async fn entrust(
         &self,
@@ -159,6 +186,9 @@ impl Engine {
         tip: &TipSet,
     ) -> Result<(), EngineError> {
         let (id, uid, at) = (record.id, record.push_id(), tip.height);
+        if self.abandon(record, at).await? {
+            return Ok(());
+        }
         let messager = self.has_messager()?;
         if record.entrusted.is_none() || !messager.has(uid).await? {
             if let Some(why) = to_be_withdrawn(record, at) {
@@ -176,18 +206,19 @@ impl Engine {
             self.db.call(move |db| db.note_message(id, given)).await?;
             // The id is stored and nothing is sent: a kill here must push this id and no other.
             fail::fail_point!("messages::entrusted", |_| Ok(()));
-            match messager.push(uid, &message, &spec(record)).await {
-                Ok(()) => {}
+            if let Err(error) = messager.push(uid, &message, &spec(record)).await {
                 // of two of its id one is there, whichever came first
-                Err(error) if error.is_refusal() => {
-                    if !messager.has(uid).await? {
-                        let home =
-                            |m: &mut MessageRecord| (m.entrusted, m.pushed_at) = (None, None);
-                        self.db.call(move |db| db.note_message(id, home)).await?;
-                        return Err(error.into());
-                    }
+                let there = error.is_refusal() && messager.has(uid).await?;
+                // Denied, this push did nothing; one before it may have.
+                let denied = matches!(error, VenusError::Denied { .. });
+                let at_home = error.is_refusal() || denied && record.entrusted.is_none();
+                if !there && at_home {
+                    let home = |m: &mut MessageRecord| (m.entrusted, m.pushed_at) = (None, None);
+                    self.db.call(move |db| db.note_message(id, home)).await?;
                 }
-                Err(error) => return Err(error.into()),
+                if !there {
+                    return Err(error.into());
+                }
             }
         }
         // Between the messager's taking it and our knowing that: a kill here must find it there.
@@ -218,6 +249,9 @@ impl Engine {
         head: &Head,
     ) -> Result<(), EngineError> {
         let (id, height) = (record.id, head.height);
+        if self.abandon(record, height).await? {
+            return Ok(());
+        }
         let told = match self.told(record).await {
             Ok(told) => told,
             // the chain can be asked all the same

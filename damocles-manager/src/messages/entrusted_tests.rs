@@ -117,6 +117,34 @@ fn an_end_is_believed_when_it_was_said_for_a_while() {
 }
 
 #[test]
+fn without_a_messager_a_person_ends_what_is_unsigned_and_a_windowpost_its_window() {
+    let withdraw = Order::Withdraw {
+        why: "a person says so".into(),
+    };
+    let record = |kind, deadline, order: Option<&Order>, nonce| MessageRecord {
+        kind,
+        deadline,
+        order: order.cloned(),
+        nonce,
+        ..given()
+    };
+    use MessageKind::{PreCommit, WindowPost};
+    for (record, over) in [
+        (record(WindowPost, None, None, None), false),
+        (record(WindowPost, Some(101), None, None), false),
+        (record(WindowPost, Some(100), None, None), true),
+        (record(WindowPost, Some(100), None, Some(7)), false),
+        (record(PreCommit, Some(100), None, None), false),
+        (record(PreCommit, None, Some(&withdraw), None), true),
+        (record(PreCommit, None, Some(&withdraw), Some(7)), false),
+    ] {
+        let why = abandoned(&record, 100);
+        assert_eq!(why.is_some(), over, "{record:?}");
+        assert!(why.is_none_or(|why| why.contains("may send it all the same")));
+    }
+}
+
+#[test]
 fn a_name_is_learnt_and_what_had_it_before_is_kept() {
     let mut record = given();
     let first = told(&record, State::Filled, Some(7), 100);

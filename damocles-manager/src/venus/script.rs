@@ -25,6 +25,8 @@ pub struct Script {
     pub down: bool,
     /// The next push is taken, but its answer is lost.
     pub lose_answer: bool,
+    /// Our token may not push.
+    pub denies: bool,
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
     /// Accounts that are not bound to the account of our token.
@@ -174,6 +176,13 @@ impl Messager for ScriptMessager {
     async fn push(&self, id: Uuid, message: &Message, spec: &Spec) -> Result<(), VenusError> {
         let method = "Message.PushMessageWithId";
         let mut script = self.up(method)?;
+        if script.denies {
+            return Err(VenusError::Denied {
+                service: Service::Messager,
+                method: method.to_owned(),
+                reason: "missing permission to invoke 'PushMessageWithId'".into(),
+            });
+        }
         script.pushes.push(id);
         if !script.refusals.is_empty() {
             let why = script.refusals.remove(0);

@@ -4,13 +4,13 @@ use super::*;
 use crate::venus::{State, script::ScriptMessager};
 
 /// A rig whose messages go to a messager.
-struct Venus {
-    rig: Rig,
-    messager: Arc<ScriptMessager>,
+pub(super) struct Venus {
+    pub(super) rig: Rig,
+    pub(super) messager: Arc<ScriptMessager>,
 }
 
 impl Venus {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let rig = Rig::new(100);
         let messager = Arc::new(ScriptMessager::on(rig.chain.clone()));
         let mut venus = Self { rig, messager };
@@ -18,7 +18,7 @@ impl Venus {
         venus
     }
 
-    fn connect(&mut self) {
+    pub(super) fn connect(&mut self) {
         self.rig.engine = self.rig.engine.clone().with_messager(self.messager.clone());
     }
 
@@ -27,14 +27,14 @@ impl Venus {
         self.connect();
     }
 
-    async fn wanted(&self, intent: Intent) -> MessageId {
+    pub(super) async fn wanted(&self, intent: Intent) -> MessageId {
         let id = MessageId::new();
         self.rig.engine.want(id, intent).await.unwrap();
         id
     }
 
     /// A message that was given away, and signed there if `signed`.
-    async fn given(&self, intent: Intent, signed: bool) -> MessageId {
+    pub(super) async fn given(&self, intent: Intent, signed: bool) -> MessageId {
         let id = self.wanted(intent).await;
         self.rig.round().await;
         if signed {
@@ -45,12 +45,12 @@ impl Venus {
     }
 
     /// The head moves, and everything is looked at again.
-    async fn next(&self, epochs: Epoch) {
+    pub(super) async fn next(&self, epochs: Epoch) {
         self.rig.advance(epochs);
         self.rig.round().await;
     }
 
-    fn get(&self, id: MessageId) -> MessageRecord {
+    pub(super) fn get(&self, id: MessageId) -> MessageRecord {
         self.rig.get(id)
     }
 
@@ -60,7 +60,7 @@ impl Venus {
     }
 }
 
-fn until(deadline: Epoch) -> Intent {
+pub(super) fn until(deadline: Epoch) -> Intent {
     Intent {
         deadline: Some(deadline),
         ..intent()
@@ -467,26 +467,6 @@ async fn a_messager_that_lost_its_database_gets_the_same_id_again() {
     venus.rig.land(id, 0);
     venus.next(5).await;
     assert_eq!(venus.get(id).state, S::Landed);
-}
-
-#[tokio::test]
-async fn what_was_given_away_waits_for_a_messager_that_left_the_configuration() {
-    let mut venus = Venus::new();
-    let unsigned = venus.given(intent(), false).await;
-    venus.rig.restart();
-    venus.rig.round().await;
-    let waits = venus.get(unsigned);
-    assert_eq!(waits.state, S::Pushed);
-    assert!(waits.error.unwrap().contains("[Common.API] Messager"));
-    let new = venus.wanted(intent()).await;
-    venus.rig.round().await;
-    assert!(venus.get(new).signed.is_some(), "the node has it");
-    assert_eq!(venus.messager.edit().pushes, [unsigned.0]);
-    venus.connect();
-    venus.messager.fill().await;
-    venus.rig.round().await;
-    assert_eq!(venus.get(unsigned).nonce, Some(1));
-    assert_eq!(venus.messager.edit().pushes.len(), 1);
 }
 
 #[tokio::test]
