@@ -15,7 +15,7 @@
 
 use crate::{
     chain::Head,
-    db::record::{Entrusted, LostAttempt, MessageRecord, Order},
+    db::record::{Entrusted, LostAttempt, MessageRecord, Order, Since},
     messages::{
         Engine, EngineError,
         follow::Names,
@@ -23,7 +23,7 @@ use crate::{
         replace::to_be_withdrawn,
         verdict::{MOST_REFUSALS, Refusal, of_refusal},
     },
-    model::{MessageKind, names},
+    model::{MessageKind, names, unix_ms},
     venus::{Messager, Replacement, Spec, State, Told, VenusError},
 };
 use damocles_flow::message::MessageEvent;
@@ -32,8 +32,10 @@ use damocles_types::Epoch;
 use fvm_shared::econ::TokenAmount;
 
 /// What the messager says of an unsigned message's end, or of not having it, is believed when it says
-/// so for so many epochs: it writes down what it signs after having signed it.
-const SETTLED: Epoch = 2;
+/// so for so many epochs and so long: it writes down what it signs after having priced and signed it,
+/// for which it may need half a minute, and what it was given may still be on its way there.
+const SETTLED: Epoch = 5;
+const SETTLED_MS: u64 = 120_000;
 
 /// How the messager may spend on it, as upstream tells it.
 fn spec(record: &MessageRecord) -> Spec {
@@ -48,8 +50,26 @@ fn spec(record: &MessageRecord) -> Spec {
 }
 
 /// Whether it was said for long enough.
-fn settled(since: Option<Epoch>, head: Epoch) -> bool {
-    since.is_some_and(|at| head - at >= SETTLED)
+fn settled(since: Option<Since>, now: Since) -> bool {
+    since.is_some_and(|since| {
+        now.head - since.head >= SETTLED && now.at.saturating_sub(since.at) >= SETTLED_MS
+    })
+}
+
+/// Since when it is so. Chain and clock may both go back.
+fn earliest(before: Option<Since>, now: Since) -> Since {
+    before.map_or(now, |before| Since {
+        head: before.head.min(now.head),
+        at: before.at.min(now.at),
+    })
+}
+
+/// Now, at that head.
+fn at_head(head: Epoch) -> Since {
+    Since {
+        head,
+        at: unix_ms(),
+    }
 }
 
 /// What is to be done about a message that the messager has not signed.
@@ -69,17 +89,16 @@ fn unsigned_step(
     record: &MessageRecord,
     entrusted: &Entrusted,
     told: Option<&Told>,
-    head: Epoch,
+    now: Since,
 ) -> Unsigned {
+    let head = now.head;
     match told {
-        None if settled(entrusted.missing_since, head) => Unsigned::GiveAgain,
+        None if settled(entrusted.missing, now) => Unsigned::GiveAgain,
         None => Unsigned::Wait,
-        Some(told) if told.state == State::Failed => {
-            match settled(entrusted.given_up_since, head) {
-                true => Unsigned::Over(given_up(record, &told.error_msg, head)),
-                false => Unsigned::Wait,
-            }
-        }
+        Some(told) if told.state == State::Failed => match settled(entrusted.given_up, now) {
+            true => Unsigned::Over(given_up(record, &told.error_msg, head)),
+            false => Unsigned::Wait,
+        },
         Some(_) if pointless(record, head).is_some() => Unsigned::TakeBack,
         Some(_) => Unsigned::Wait,
     }
@@ -119,14 +138,15 @@ fn given_up(record: &MessageRecord, said: &str, head: Epoch) -> String {
 /// Notes what the messager says: under which nonce and name the message goes to the chain, and since
 /// when it is missing or given up there. What it was signed as before stays on record, for that may be
 /// executed all the same. Whatever is not our message is not taken for it. Pure.
-fn learn(record: &mut MessageRecord, told: Option<&Told>, head: Epoch) {
+fn learn(record: &mut MessageRecord, told: Option<&Told>, now: Since) {
+    let head = now.head;
     let Some(entrusted) = &mut record.entrusted else {
         return;
     };
-    let since = |is: bool, before: Option<Epoch>| is.then(|| before.unwrap_or(head).min(head));
-    entrusted.missing_since = since(told.is_none(), entrusted.missing_since);
+    let since = |is: bool, before: Option<Since>| is.then(|| earliest(before, now));
+    entrusted.missing = since(told.is_none(), entrusted.missing);
     let given_up = told.is_some_and(|t| t.state == State::Failed && t.signed_cid.is_none());
-    entrusted.given_up_since = since(given_up, entrusted.given_up_since);
+    entrusted.given_up = since(given_up, entrusted.given_up);
     let Some(told) = told else {
         return;
     };
@@ -192,6 +212,9 @@ impl Engine {
         let messager = self.has_messager()?;
         if record.entrusted.is_none() || !messager.has(uid).await? {
             if let Some(why) = to_be_withdrawn(record, at) {
+                if !self.never_came(record, at_head(at)).await? {
+                    return Err(EngineError::OnItsWay);
+                }
                 return self.refuse(record, why).await;
             }
             let mut message = unsigned(record, None);
@@ -199,7 +222,7 @@ impl Engine {
             self.chain.estimate_gas_limit(&message).await?;
             message.gas_fee_cap = record.fee.gas_fee_cap.clone();
             let given = move |m: &mut MessageRecord| {
-                m.entrusted.get_or_insert_default();
+                m.entrusted.get_or_insert_default().missing = None;
                 // what was sent under this id before may have run since then
                 m.pushed_at.get_or_insert(at);
             };
@@ -224,6 +247,24 @@ impl Engine {
         // Between the messager's taking it and our knowing that: a kill here must find it there.
         fail::fail_point!("messages::pushed", |_| Ok(()));
         self.pushed(id, None, at).await
+    }
+
+    /// Whether a message that is not at the messager was not for long enough: a push that nobody
+    /// answered may still be at work there.
+    async fn never_came(&self, record: &MessageRecord, now: Since) -> Result<bool, EngineError> {
+        let Some(entrusted) = &record.entrusted else {
+            return Ok(true);
+        };
+        let missing = earliest(entrusted.missing, now);
+        if settled(Some(missing), now) {
+            return Ok(true);
+        }
+        let id = record.id;
+        let note = move |m: &mut MessageRecord| {
+            m.entrusted.get_or_insert_default().missing = Some(missing)
+        };
+        self.db.call(move |db| db.note_message(id, note)).await?;
+        Ok(false)
     }
 
     /// What the messager says of a message now; None: it has none of that id.
@@ -263,8 +304,9 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
+        let now = at_head(height);
         let mut learnt = record.clone();
-        learn(&mut learnt, told.as_ref(), height);
+        learn(&mut learnt, told.as_ref(), now);
         self.count_refusals(&mut learnt, told.as_ref());
         answered(&mut learnt);
         if learnt != *record {
@@ -272,7 +314,7 @@ impl Engine {
             let (refusals, error) = (learnt.refusals, learnt.error.clone());
             let counted = learnt.entrusted.as_ref().and_then(|e| e.counted.clone());
             let note = move |m: &mut MessageRecord| {
-                learn(m, told.as_ref(), height);
+                learn(m, told.as_ref(), now);
                 answered(m);
                 (m.refusals, m.error) = (refusals, error.clone());
                 if let Some(entrusted) = &mut m.entrusted {
@@ -290,12 +332,12 @@ impl Engine {
         }
         let entrusted = learnt.entrusted.as_ref().unwrap_or(entrusted);
         if learnt.nonce.is_some() {
-            let heard = told.is_some() || settled(entrusted.missing_since, height);
+            let heard = told.is_some() || settled(entrusted.missing, now);
             let names = if heard { Names::All } else { Names::Perhaps };
             return self.follow_by(names, &learnt, head).await;
         }
         self.seen.looked.lock().insert(id, height);
-        match unsigned_step(&learnt, entrusted, told.as_ref(), height) {
+        match unsigned_step(&learnt, entrusted, told.as_ref(), now) {
             Unsigned::Wait => self.keep_unsigned(&learnt).await,
             Unsigned::TakeBack => self.take_back(&learnt, height).await,
             Unsigned::Over(why) => self.refuse(&learnt, why).await,

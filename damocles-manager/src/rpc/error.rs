@@ -200,6 +200,7 @@ impl ToRpc for EngineError {
             Self::NoSender { .. }
             | Self::Venus(_)
             | Self::NoMessager
+            | Self::OnItsWay
             | Self::Unheard { .. }
             | Self::Locked(_)
             | Self::KeyGone(_)

@@ -44,9 +44,18 @@ impl Venus {
         id
     }
 
-    /// The head moves, and everything is looked at again.
+    /// The head moves, with the clock, and everything is looked at again.
     pub(super) async fn next(&self, epochs: Epoch) {
         self.rig.advance(epochs);
+        let gone = 30_000 * epochs.unsigned_abs();
+        for message in self.rig.db.open_messages().unwrap() {
+            let older = |m: &mut MessageRecord| {
+                let said = m.entrusted.iter_mut();
+                let said = said.flat_map(|e| [&mut e.missing, &mut e.given_up]);
+                said.flatten().for_each(|since| since.at -= gone);
+            };
+            self.rig.db.note_message(message.id, older).unwrap();
+        }
         self.rig.round().await;
     }
 
@@ -258,7 +267,7 @@ async fn what_is_unsigned_is_taken_back_and_what_is_signed_is_not() {
     // what it says once may be what it has not written down yet
     venus.next(1).await;
     assert_eq!(venus.get(unsigned).state, S::Pushed);
-    venus.next(2).await;
+    venus.next(5).await;
     let back = venus.get(unsigned);
     assert_eq!(back.state, S::Rejected);
     assert!(back.error.unwrap().contains("withdrawn by a person: no"));
@@ -296,6 +305,43 @@ async fn what_is_signed_while_it_is_marked_bad_is_followed() {
 }
 
 #[tokio::test]
+async fn a_node_that_catches_up_hurries_nobody() {
+    let venus = Venus::new();
+    let id = venus.given(until(101), false).await;
+    venus.next(1).await;
+    assert_eq!(venus.there(id), State::Failed);
+    for _ in 0..50 {
+        venus.rig.advance(1);
+        venus.rig.round().await;
+    }
+    assert_eq!(venus.get(id).state, S::Pushed, "it may be signing it");
+    venus.next(5).await;
+    assert_eq!(venus.get(id).state, S::Rejected);
+}
+
+/// A push that nobody answered may still be at work there when it is pointless.
+#[tokio::test]
+async fn what_may_still_arrive_is_not_given_up_yet() {
+    for arrives in [true, false] {
+        let venus = Venus::new();
+        venus.messager.edit().lose_answer = true;
+        let id = venus.given(until(101), false).await;
+        let late = venus.messager.told(id.0);
+        venus.messager.forget();
+        venus.next(1).await;
+        let waits = venus.get(id);
+        assert_eq!(waits.state, S::Wanted);
+        assert!(waits.error.unwrap().contains("does not have it yet"));
+        if arrives {
+            venus.messager.edit().messages.insert(id.0, late);
+        }
+        venus.next(5).await;
+        let want = if arrives { S::Pushed } else { S::Rejected };
+        assert_eq!(venus.get(id).state, want, "arrives: {arrives}");
+    }
+}
+
+#[tokio::test]
 async fn a_windowpost_past_its_window_is_not_given_away_and_what_was_is_taken_back() {
     let venus = Venus::new();
     let at_home = venus.wanted(until(100)).await;
@@ -305,7 +351,7 @@ async fn a_windowpost_past_its_window_is_not_given_away_and_what_was_is_taken_ba
 
     let given = venus.given(until(102), false).await;
     assert_eq!(venus.get(given).state, S::Pushed);
-    for _ in 0..5 {
+    for _ in 0..8 {
         venus.next(1).await;
     }
     assert_eq!(venus.there(given), State::Failed);
@@ -340,7 +386,7 @@ async fn an_actors_no_gives_a_message_up_and_a_lack_is_waited_for() {
     }
     assert_eq!(venus.get(id).refusals, 4, "once a head");
     venus.messager.set(id.0, State::Unfilled, no);
-    for _ in 0..4 {
+    for _ in 0..7 {
         venus.next(1).await;
     }
     let over = venus.get(id);
@@ -443,7 +489,7 @@ async fn a_messager_that_lost_its_database_gets_the_same_id_again() {
     venus.messager.forget();
     venus.next(1).await;
     assert_eq!(venus.get(id).state, S::Pushed, "one answer is none");
-    venus.next(2).await;
+    venus.next(5).await;
     venus.rig.round().await;
     assert_eq!(venus.messager.edit().pushes, [id.0, id.0]);
     venus.messager.fill().await;
