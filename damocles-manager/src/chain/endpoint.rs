@@ -120,6 +120,21 @@ pub(crate) async fn request<T: DeserializeOwned>(
     answer.map_err(|error| classify(name, error))
 }
 
+/// The same for what is not to be asked a second time. Beside the error stands whether it may have
+/// been done all the same.
+pub(crate) async fn request_once<T: DeserializeOwned>(
+    client: &Client,
+    name: &str,
+    params: &Params,
+) -> Result<T, (ChainError, bool)> {
+    let params = params.array(name).map_err(|error| (error, false))?;
+    let answer = client.request::<T, _>(name, params).await;
+    answer.map_err(|error| {
+        let done = may_be_done(&error);
+        (classify(name, error), done)
+    })
+}
+
 #[derive(Debug)]
 pub(super) struct Endpoint {
     /// Its address without secrets.
@@ -279,6 +294,20 @@ pub(super) fn unreachable(method: &str, reason: impl ToString) -> ChainError {
     ChainError::Unreachable {
         method: method.to_owned(),
         reason: reason.to_string(),
+    }
+}
+
+/// Whether what was asked may be done, though there is no answer that says so.
+fn may_be_done(error: &ClientError) -> bool {
+    match error {
+        ClientError::Call(_) => false,
+        ClientError::Transport(e) => match e.downcast_ref::<transport::Error>() {
+            // behind a gateway that did not wait any longer somebody may still be at it
+            Some(transport::Error::Rejected { status_code }) => *status_code == 504,
+            // of a connection that was never made hyper tells in words alone
+            _ => !e.to_string().contains("client error (Connect)"),
+        },
+        _ => true,
     }
 }
 

@@ -38,7 +38,7 @@ mod script_pool;
 mod contract_tests;
 
 pub use endpoint::EndpointError;
-pub(crate) use endpoint::{Client, Params, client, request};
+pub(crate) use endpoint::{Client, Params, client, request, request_once};
 pub use facts::Facts;
 pub use head::{Head, HeadFollower};
 pub use node::NodeChain;

@@ -81,6 +81,17 @@ impl DealRecord {
             ..Self::new(id, terms, payload, None)
         }
     }
+
+    /// The same on its way back to the market, and why.
+    #[must_use]
+    pub fn going_back(self, why: &str) -> Self {
+        Self {
+            state: DealState::Returning,
+            sector: None,
+            note: Some(why.to_owned()),
+            ..self
+        }
+    }
 }
 
 /// The deal that a piece of a sector belongs to; None: it is a filler, or no deal of ours.

@@ -152,20 +152,18 @@ impl Db {
         })
     }
 
-    /// Gives a sector the pieces that a market assigned to it, with their deals; `refused`: those
-    /// that it does not take go back. A sector that has pieces by now keeps those, and one that is over or
-    /// another worker's gets none: all of the market's go back then.
+    /// Gives a sector the pieces that a market assigned to it, with their deals: those that are in it, and
+    /// those that go back. No pieces: nothing of it is for the sector. One that has pieces by now keeps
+    /// those, and one that is over or another worker's gets none: all of the market's go back then.
     ///
-    /// # Errors
-    /// [`DbError::DealTaken`] when the queue or another sector has one of the deals, and nothing is
-    /// changed.
+    /// A deal that the queue or another sector has is left alone: it is told beside the sector's pieces,
+    /// and the others that were to be in the sector with it go back.
     pub fn take_assigned(
         &self,
         sector: SectorId,
         pieces: &[SectorPiece],
         deals: &[DealRecord],
-        refused: Option<&str>,
-    ) -> Result<Vec<SectorPiece>, DbError> {
+    ) -> Result<(Vec<SectorPiece>, Vec<DealId>), DbError> {
         self.write(Durability::Synced, |t| {
             let (seen, before) = seen_sector(t, sector)?;
             let before = before.ok_or(DbError::Unknown(sector))?;
@@ -173,31 +171,36 @@ impl Db {
                 Err(error @ DbError::NotOwner { .. }) => Some(error.to_string()),
                 admitted => admitted.map(|()| None)?,
             };
-            let why = match refused.or(stranger.as_deref()) {
+            let (mut free, mut twice) = (Vec::new(), Vec::new());
+            for deal in deals {
+                let (seen, known) = seen_deal(t, deal.id)?;
+                match known.is_some_and(|known| is_open(known.state)) {
+                    true => twice.push(deal.id),
+                    false => free.push((seen, deal)),
+                }
+            }
+            let why = match stranger.as_deref() {
                 Some(why) => Some(why),
                 None if !before.online => Some("its sector was given up meanwhile"),
                 None if before.pieces.is_some() => Some("its sector has other pieces"),
+                None if !twice.is_empty() => Some("a deal beside it was in this manager already"),
                 None => None,
             };
-            for deal in deals {
-                let (seen, known) = seen_deal(t, deal.id)?;
-                if known.is_some_and(|known| is_open(known.state)) {
-                    return Err(DbError::DealTaken(deal.id));
+            for (seen, deal) in free {
+                match (why, deal.state) {
+                    (Some(why), DealState::InSector) => {
+                        put_deal(t, &seen, &deal.clone().going_back(why))?;
+                    }
+                    _ => put_deal(t, &seen, deal)?,
                 }
-                let mut deal = deal.clone();
-                if let Some(why) = why {
-                    (deal.state, deal.sector) = (DealState::Returning, None);
-                    deal.note = Some(why.to_owned());
-                }
-                put_deal(t, &seen, &deal)?;
             }
-            if why.is_some() {
-                return Ok(before.pieces.unwrap_or_default());
+            if why.is_some() || pieces.is_empty() {
+                return Ok((before.pieces.unwrap_or_default(), twice));
             }
             let mut record = before.clone();
             record.pieces = Some(pieces.to_vec());
             put(t, &seen, Some(&before), &record)?;
-            Ok(pieces.to_vec())
+            Ok((pieces.to_vec(), twice))
         })
     }
 

@@ -179,6 +179,22 @@ fn deals_that_were_passed_over_do_not_hide_those_behind_them() {
     assert_eq!(seen(9), (4, 2));
 }
 
+/// Nobody would give them back: they are assigned at the market, and here is no record of them.
+#[test]
+fn one_deal_that_is_here_already_strands_none_of_those_beside_it() {
+    let db = Db::in_memory();
+    db.add_deal(&deal(1)).unwrap();
+    let id = sector(&db);
+    let assigned = [1, 2].map(|n| DealRecord::assigned(deal(n).id, deal(n).terms, 1000, id));
+    let (pieces, twice) = db
+        .take_assigned(id, &[piece(1), piece(2)], &assigned)
+        .unwrap();
+    assert_eq!((pieces, twice), (Vec::new(), vec![deal(1).id]));
+    assert_eq!(state(&db, 1), (DealState::Waiting, None));
+    assert_eq!(state(&db, 2), (DealState::Returning, None));
+    assert_eq!(db.sector(id).unwrap().unwrap().pieces, None);
+}
+
 /// A sector of another market than ours: nothing of it is in the queue.
 #[test]
 fn pieces_of_other_deals_and_fillers_are_left_alone() {

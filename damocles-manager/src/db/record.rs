@@ -335,15 +335,25 @@ fn no_bytes(bytes: &Base64) -> bool {
     bytes.0.is_empty()
 }
 
+/// A moment, by the chain and by the clock: a node that catches up has many heads within a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    pub head: Epoch,
+    pub at: UnixMs,
+}
+
 /// What the messager that has a message says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entrusted {
-    /// Head epoch since which it says that it does not know the message.
+    /// Since when it says that it does not know the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Epoch>,
-    /// Head epoch since which it says that the message was given up, unsigned.
+    pub missing: Option<Since>,
+    /// Since when it says that the message was given up, unsigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub given_up_since: Option<Epoch>,
+    pub given_up: Option<Since>,
+    /// When it had written the refusal that was counted last, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<String>,
 }
 
 /// An attempt at a message that cannot land any more, unless the chain goes back.

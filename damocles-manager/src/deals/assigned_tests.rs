@@ -23,7 +23,8 @@ fn direct(n: u8, size: u64, offset: u64) -> Assigned {
     }
 }
 
-fn zeros(size: u64, offset: u64) -> Assigned {
+/// Zeros as droplet writes them: it does not say where they lie.
+fn zeros(size: u64) -> Assigned {
     let cid = verify::zero_commitment(PaddedSize(size)).unsealed_cid();
     Assigned {
         allocation_id: 0,
@@ -31,7 +32,7 @@ fn zeros(size: u64, offset: u64) -> Assigned {
         client: None,
         provider: None,
         payload_size: 0,
-        ..direct(0, size, offset)
+        ..direct(0, size, 0)
     }
 }
 
@@ -53,7 +54,7 @@ impl Fair {
         let fair = Self::new();
         let on_chain = allocation(1, 1024);
         fair.house.chain.edit().allocations.insert(1, on_chain);
-        fair.market.edit().waiting = vec![direct(1, 1024, 0), zeros(1024, 1024)];
+        fair.market.edit().waiting = vec![direct(1, 1024, 0), zeros(1024)];
         fair
     }
 
@@ -94,18 +95,18 @@ impl Fair {
 #[test]
 fn pieces_fill_a_sector_as_a_sector_is_filled() {
     let changed = |change: &dyn Fn(&mut Assigned)| {
-        let mut piece = zeros(1024, 1024);
+        let mut piece = zeros(1024);
         change(&mut piece);
         vec![direct(1, 1024, 0), piece]
     };
     for (pieces, says) in [
-        (vec![direct(1, 1024, 0), zeros(1024, 1024)], None),
+        (vec![direct(1, 1024, 0), zeros(1024)], None),
         (vec![direct(1, 2048, 0)], None),
         (vec![direct(1, 1024, 0)], Some("fill 1024 of 2048")),
         (vec![direct(1, 4096, 0)], Some("4096 padded bytes")),
         (vec![direct(1, 1000, 0)], Some("1000 padded bytes")),
         (
-            vec![direct(1, 1024, 1024), zeros(1024, 0)],
+            vec![direct(1, 1024, 1024), zeros(1024)],
             Some("lies at 1024"),
         ),
         (changed(&|p| p.piece_cid = cid(9)), Some("not zeros")),
@@ -113,7 +114,17 @@ fn pieces_fill_a_sector_as_a_sector_is_filled() {
             changed(&|p| p.payload_size = 1017),
             Some("1017 bytes of a client"),
         ),
-        (changed(&|p| p.offset = 512), Some("lies at 512")),
+        // zeros before it, and none at the right place
+        (vec![zeros(1024), direct(1, 1024, 1024)], None),
+        (vec![zeros(1024), direct(1, 1024, 512)], Some("lies at 512")),
+        (
+            vec![zeros(512), direct(1, 1024, 512), zeros(512)],
+            Some("lies at 512"),
+        ),
+        (
+            vec![zeros(512), zeros(1024), zeros(512)],
+            Some("lies at 512"),
+        ),
     ] {
         let told = misfit(&pieces, 2048);
         match says {
@@ -135,6 +146,8 @@ async fn a_sector_gets_what_the_market_assigned_and_gives_it_back_when_it_is_giv
     let info = pieces[0].deal_info.as_ref().unwrap();
     assert_eq!((info.allocation_id, info.payload_size), (1, 100));
     assert!(!pieces[1].has_deal());
+    let after = pieces[1].deal_info.as_ref().unwrap();
+    assert_eq!(after.rest["Offset"], 1024, "the worker is told where");
     // asked again it is the same, and nobody else is asked
     assert_eq!(fair.acquire(sector).await.unwrap(), pieces);
     assert_eq!(fair.market.edit().specs.len(), 1);
@@ -169,7 +182,7 @@ async fn a_sector_gets_what_the_market_assigned_and_gives_it_back_when_it_is_giv
     assert!(fair.market.edit().assigned.is_empty());
 
     // and another sector gets it
-    fair.market.edit().waiting.push(zeros(1024, 1024));
+    fair.market.edit().waiting.push(zeros(1024));
     let other = fair.sector();
     assert_eq!(fair.acquire(other).await.unwrap().len(), 2);
     assert_eq!(
@@ -233,6 +246,80 @@ async fn what_does_not_go_into_the_sector_goes_back() {
     }
 }
 
+/// The market would assign the same ones to the next sector.
+#[tokio::test]
+async fn a_deal_that_does_not_go_into_the_sector_leaves_the_others_in_it() {
+    let assigned = || {
+        let fair = Fair::new();
+        for n in [1, 3] {
+            let on_chain = allocation(n, 512);
+            fair.house
+                .chain
+                .edit()
+                .allocations
+                .insert(n.into(), on_chain);
+        }
+        let [first, gone, third] = [1, 2, 3].map(|n| direct(n, 512, 512 * u64::from(n - 1)));
+        fair.market.edit().waiting = vec![first, gone, third, zeros(512)];
+        fair
+    };
+    let fair = assigned();
+    let sector = fair.sector();
+    let pieces = fair.acquire(sector).await.unwrap();
+    let of = |piece: &SectorPiece| {
+        let info = piece.deal_info.as_ref().unwrap();
+        let offset = info.rest["Offset"].as_u64().unwrap();
+        (info.allocation_id, piece.piece.size, offset)
+    };
+    let want = [(1, 512, 0), (0, 512, 512), (3, 512, 1024), (0, 512, 1536)];
+    assert_eq!(pieces.iter().map(of).collect::<Vec<_>>(), want);
+    let states = [1, 2, 3].map(|n| fair.deal(n).state);
+    let (stays, back) = (DealState::InSector, DealState::Returning);
+    assert_eq!(states, [stays, back, stays]);
+    fair.give_back().await.unwrap();
+    let there = |fair: &Fair| {
+        let script = fair.market.edit();
+        let left = script.assigned.iter().map(|(_, deal)| deal.allocation_id);
+        left.collect::<Vec<_>>()
+    };
+    assert_eq!(there(&fair), [1, 3]);
+
+    // what is left is less than a worker seals a sector for
+    let fair = assigned();
+    let sector = fair.sector();
+    let record = fair.house.db.sector(sector).unwrap().unwrap();
+    let spec = AcquireDealsSpec {
+        min_used_space: Some(1536),
+        ..AcquireDealsSpec::default()
+    };
+    let policy = miner(1000).sector;
+    let got = fair.house.deals.acquire(&record, &policy, spec).await;
+    assert_eq!(got.unwrap(), []);
+    assert!(fair.deal(1).note.unwrap().contains("min_deal_space"));
+    assert!(fair.deal(2).note.unwrap().contains("no such allocation"));
+    fair.give_back().await.unwrap();
+    assert!(there(&fair).is_empty());
+}
+
+#[tokio::test]
+async fn a_deal_that_is_here_already_stays_where_it_is_and_the_others_go_in() {
+    let fair = Fair::with_a_deal();
+    let has = fair.sector();
+    fair.acquire(has).await.unwrap();
+    let on_chain = allocation(2, 1024);
+    fair.house.chain.edit().allocations.insert(2, on_chain);
+    fair.market.edit().waiting = vec![direct(1, 1024, 0), direct(2, 1024, 1024)];
+    let sector = fair.sector();
+    let pieces = fair.acquire(sector).await.unwrap();
+    assert_eq!(
+        pieces.iter().map(SectorPiece::has_deal).collect::<Vec<_>>(),
+        [false, true]
+    );
+    let is = |n| (fair.deal(n).state, fair.deal(n).sector);
+    assert_eq!(is(1), (DealState::InSector, Some(has)));
+    assert_eq!(is(2), (DealState::InSector, Some(sector)));
+}
+
 #[tokio::test]
 async fn a_node_that_is_away_costs_no_deal_and_a_market_that_is_away_is_a_wait() {
     let fair = Fair::with_a_deal();
@@ -253,6 +340,45 @@ async fn a_node_that_is_away_costs_no_deal_and_a_market_that_is_away_is_a_wait()
     let policy = miner(1000).sector;
     let none = deals.acquire(&record, &policy, AcquireDealsSpec::default());
     assert_eq!(none.await.unwrap(), []);
+}
+
+/// Asked again the market would assign the next deals to it, and so on.
+#[tokio::test]
+async fn a_sector_whose_assignment_was_not_heard_is_sealed_without() {
+    for named in [true, false] {
+        let mut fair = Fair::with_a_deal();
+        fair.house.deals = fair.house.deals.with_market(fair.market.clone(), named);
+        fair.market.edit().lose_answer = true;
+        let sector = fair.sector();
+        assert_eq!(fair.acquire(sector).await.unwrap(), []);
+        let on_chain = allocation(2, 2048);
+        fair.house.chain.edit().allocations.insert(2, on_chain);
+        fair.market.edit().waiting = vec![direct(2, 2048, 0)];
+        assert_eq!(fair.acquire(sector).await.unwrap(), []);
+        assert_eq!(fair.market.edit().specs.len(), 1, "named: {named}");
+        let other = fair.sector();
+        assert_eq!(fair.acquire(other).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_market_assigns_to_a_worker_that_is_gone_is_there_when_it_comes_back() {
+    let fair = Fair::with_a_deal();
+    let sector = fair.sector();
+    let gate = Arc::new(tokio::sync::Notify::new());
+    fair.market.edit().gate = Some(gate.clone());
+    let asked = async {
+        while fair.market.edit().specs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = fair.acquire(sector) => panic!("the market has not answered"),
+        () = asked => {}
+    }
+    gate.notify_one();
+    assert_eq!(fair.acquire(sector).await.unwrap().len(), 2);
+    assert_eq!(fair.market.edit().specs.len(), 1);
 }
 
 #[tokio::test]

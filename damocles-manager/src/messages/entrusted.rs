@@ -15,14 +15,15 @@
 
 use crate::{
     chain::Head,
-    db::record::{Entrusted, LostAttempt, MessageRecord, Order},
+    db::record::{Entrusted, LostAttempt, MessageRecord, Order, Since},
     messages::{
         Engine, EngineError,
+        follow::Names,
         push::{gas_of, same_effect, unsigned},
         replace::to_be_withdrawn,
         verdict::{MOST_REFUSALS, Refusal, of_refusal},
     },
-    model::names,
+    model::{MessageKind, names, unix_ms},
     venus::{Messager, Replacement, Spec, State, Told, VenusError},
 };
 use damocles_flow::message::MessageEvent;
@@ -31,8 +32,10 @@ use damocles_types::Epoch;
 use fvm_shared::econ::TokenAmount;
 
 /// What the messager says of an unsigned message's end, or of not having it, is believed when it says
-/// so for so many epochs: it writes down what it signs after having signed it.
-const SETTLED: Epoch = 2;
+/// so for so many epochs and so long: it writes down what it signs after having priced and signed it,
+/// for which it may need half a minute, and what it was given may still be on its way there.
+const SETTLED: Epoch = 5;
+const SETTLED_MS: u64 = 120_000;
 
 /// How the messager may spend on it, as upstream tells it.
 fn spec(record: &MessageRecord) -> Spec {
@@ -43,6 +46,29 @@ fn spec(record: &MessageRecord) -> Spec {
         // what it may cost when it is made dearer is said then
         max_fee: TokenAmount::default(),
         gas_over_premium: fee.gas_over_premium,
+    }
+}
+
+/// Whether it was said for long enough.
+fn settled(since: Option<Since>, now: Since) -> bool {
+    since.is_some_and(|since| {
+        now.head - since.head >= SETTLED && now.at.saturating_sub(since.at) >= SETTLED_MS
+    })
+}
+
+/// Since when it is so. Chain and clock may both go back.
+fn earliest(before: Option<Since>, now: Since) -> Since {
+    before.map_or(now, |before| Since {
+        head: before.head.min(now.head),
+        at: before.at.min(now.at),
+    })
+}
+
+/// Now, at that head.
+fn at_head(head: Epoch) -> Since {
+    Since {
+        head,
+        at: unix_ms(),
     }
 }
 
@@ -63,13 +89,13 @@ fn unsigned_step(
     record: &MessageRecord,
     entrusted: &Entrusted,
     told: Option<&Told>,
-    head: Epoch,
+    now: Since,
 ) -> Unsigned {
-    let settled = |since: Option<Epoch>| since.is_some_and(|at| head - at >= SETTLED);
+    let head = now.head;
     match told {
-        None if settled(entrusted.missing_since) => Unsigned::GiveAgain,
+        None if settled(entrusted.missing, now) => Unsigned::GiveAgain,
         None => Unsigned::Wait,
-        Some(told) if told.state == State::Failed => match settled(entrusted.given_up_since) {
+        Some(told) if told.state == State::Failed => match settled(entrusted.given_up, now) {
             true => Unsigned::Over(given_up(record, &told.error_msg, head)),
             false => Unsigned::Wait,
         },
@@ -87,6 +113,21 @@ fn pointless(record: &MessageRecord, head: Epoch) -> Option<String> {
     to_be_withdrawn(record, head).or_else(refused)
 }
 
+/// Why a message is given up that was given to a messager which left the configuration, unsigned as
+/// far as is known. That it may be sent all the same a person answers for, and of a WindowPoSt past its
+/// window it does no harm. Pure.
+fn abandoned(record: &MessageRecord, head: Epoch) -> Option<String> {
+    let by_a_person = matches!(record.order, Some(Order::Withdraw { .. }));
+    let harmless = record.kind == MessageKind::WindowPost;
+    if record.nonce.is_some() || !(by_a_person || harmless) {
+        return None;
+    }
+    let why = to_be_withdrawn(record, head)?;
+    Some(format!(
+        "{why}; but it was given to venus-messager, which is not in the configuration any more and may send it all the same: mark it bad there, if it has it"
+    ))
+}
+
 fn given_up(record: &MessageRecord, said: &str, head: Epoch) -> String {
     pointless(record, head).unwrap_or_else(|| match said {
         "" => "it was marked bad at venus-messager before it was signed".to_owned(),
@@ -97,14 +138,15 @@ fn given_up(record: &MessageRecord, said: &str, head: Epoch) -> String {
 /// Notes what the messager says: under which nonce and name the message goes to the chain, and since
 /// when it is missing or given up there. What it was signed as before stays on record, for that may be
 /// executed all the same. Whatever is not our message is not taken for it. Pure.
-fn learn(record: &mut MessageRecord, told: Option<&Told>, head: Epoch) {
+fn learn(record: &mut MessageRecord, told: Option<&Told>, now: Since) {
+    let head = now.head;
     let Some(entrusted) = &mut record.entrusted else {
         return;
     };
-    let since = |is: bool, before: Option<Epoch>| is.then(|| before.unwrap_or(head).min(head));
-    entrusted.missing_since = since(told.is_none(), entrusted.missing_since);
+    let since = |is: bool, before: Option<Since>| is.then(|| earliest(before, now));
+    entrusted.missing = since(told.is_none(), entrusted.missing);
     let given_up = told.is_some_and(|t| t.state == State::Failed && t.signed_cid.is_none());
-    entrusted.given_up_since = since(given_up, entrusted.given_up_since);
+    entrusted.given_up = since(given_up, entrusted.given_up);
     let Some(told) = told else {
         return;
     };
@@ -145,6 +187,18 @@ impl Engine {
         self.messager().ok_or(EngineError::NoMessager)
     }
 
+    /// Gives up what no messager can be asked about any more, if it is to be; whether it did.
+    async fn abandon(&self, record: &MessageRecord, head: Epoch) -> Result<bool, EngineError> {
+        let why = match self.messager() {
+            None => abandoned(record, head),
+            Some(_) => None,
+        };
+        match why {
+            Some(why) => self.refuse(record, why).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Gives the message to the messager, unless it has it from an earlier try.
     pub(super) async fn entrust(
         &self,
@@ -152,9 +206,15 @@ impl Engine {
         tip: &TipSet,
     ) -> Result<(), EngineError> {
         let (id, uid, at) = (record.id, record.push_id(), tip.height);
+        if self.abandon(record, at).await? {
+            return Ok(());
+        }
         let messager = self.has_messager()?;
         if record.entrusted.is_none() || !messager.has(uid).await? {
             if let Some(why) = to_be_withdrawn(record, at) {
+                if !self.never_came(record, at_head(at)).await? {
+                    return Err(EngineError::OnItsWay);
+                }
                 return self.refuse(record, why).await;
             }
             let mut message = unsigned(record, None);
@@ -162,30 +222,49 @@ impl Engine {
             self.chain.estimate_gas_limit(&message).await?;
             message.gas_fee_cap = record.fee.gas_fee_cap.clone();
             let given = move |m: &mut MessageRecord| {
-                m.entrusted.get_or_insert_default();
+                m.entrusted.get_or_insert_default().missing = None;
                 // what was sent under this id before may have run since then
                 m.pushed_at.get_or_insert(at);
             };
             self.db.call(move |db| db.note_message(id, given)).await?;
             // The id is stored and nothing is sent: a kill here must push this id and no other.
             fail::fail_point!("messages::entrusted", |_| Ok(()));
-            match messager.push(uid, &message, &spec(record)).await {
-                Ok(()) => {}
+            if let Err(error) = messager.push(uid, &message, &spec(record)).await {
                 // of two of its id one is there, whichever came first
-                Err(error) if error.is_refusal() => {
-                    if !messager.has(uid).await? {
-                        let home =
-                            |m: &mut MessageRecord| (m.entrusted, m.pushed_at) = (None, None);
-                        self.db.call(move |db| db.note_message(id, home)).await?;
-                        return Err(error.into());
-                    }
+                let there = error.is_refusal() && messager.has(uid).await?;
+                // Denied, this push did nothing; one before it may have.
+                let denied = matches!(error, VenusError::Denied { .. });
+                let at_home = error.is_refusal() || denied && record.entrusted.is_none();
+                if !there && at_home {
+                    let home = |m: &mut MessageRecord| (m.entrusted, m.pushed_at) = (None, None);
+                    self.db.call(move |db| db.note_message(id, home)).await?;
                 }
-                Err(error) => return Err(error.into()),
+                if !there {
+                    return Err(error.into());
+                }
             }
         }
         // Between the messager's taking it and our knowing that: a kill here must find it there.
         fail::fail_point!("messages::pushed", |_| Ok(()));
         self.pushed(id, None, at).await
+    }
+
+    /// Whether a message that is not at the messager was not for long enough: a push that nobody
+    /// answered may still be at work there.
+    async fn never_came(&self, record: &MessageRecord, now: Since) -> Result<bool, EngineError> {
+        let Some(entrusted) = &record.entrusted else {
+            return Ok(true);
+        };
+        let missing = earliest(entrusted.missing, now);
+        if settled(Some(missing), now) {
+            return Ok(true);
+        }
+        let id = record.id;
+        let note = move |m: &mut MessageRecord| {
+            m.entrusted.get_or_insert_default().missing = Some(missing)
+        };
+        self.db.call(move |db| db.note_message(id, note)).await?;
+        Ok(false)
     }
 
     /// What the messager says of a message now; None: it has none of that id.
@@ -211,6 +290,9 @@ impl Engine {
         head: &Head,
     ) -> Result<(), EngineError> {
         let (id, height) = (record.id, head.height);
+        if self.abandon(record, height).await? {
+            return Ok(());
+        }
         let told = match self.told(record).await {
             Ok(told) => told,
             // the chain can be asked all the same
@@ -222,16 +304,22 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
+        let now = at_head(height);
         let mut learnt = record.clone();
-        learn(&mut learnt, told.as_ref(), height);
+        learn(&mut learnt, told.as_ref(), now);
         self.count_refusals(&mut learnt, told.as_ref());
         answered(&mut learnt);
         if learnt != *record {
-            let (told, counted) = (told.clone(), (learnt.refusals, learnt.error.clone()));
+            let told = told.clone();
+            let (refusals, error) = (learnt.refusals, learnt.error.clone());
+            let counted = learnt.entrusted.as_ref().and_then(|e| e.counted.clone());
             let note = move |m: &mut MessageRecord| {
-                learn(m, told.as_ref(), height);
+                learn(m, told.as_ref(), now);
                 answered(m);
-                (m.refusals, m.error) = counted.clone();
+                (m.refusals, m.error) = (refusals, error.clone());
+                if let Some(entrusted) = &mut m.entrusted {
+                    entrusted.counted = counted.clone();
+                }
             };
             learnt = self.db.call(move |db| db.note_message(id, note)).await?;
             if let (Some(cid), true) = (learnt.cid, learnt.cid != record.cid) {
@@ -242,12 +330,14 @@ impl Engine {
                 );
             }
         }
+        let entrusted = learnt.entrusted.as_ref().unwrap_or(entrusted);
         if learnt.nonce.is_some() {
-            return self.follow(&learnt, head).await;
+            let heard = told.is_some() || settled(entrusted.missing, now);
+            let names = if heard { Names::All } else { Names::Perhaps };
+            return self.follow_by(names, &learnt, head).await;
         }
         self.seen.looked.lock().insert(id, height);
-        let entrusted = learnt.entrusted.as_ref().unwrap_or(entrusted);
-        match unsigned_step(&learnt, entrusted, told.as_ref(), height) {
+        match unsigned_step(&learnt, entrusted, told.as_ref(), now) {
             Unsigned::Wait => self.keep_unsigned(&learnt).await,
             Unsigned::TakeBack => self.take_back(&learnt, height).await,
             Unsigned::Over(why) => self.refuse(&learnt, why).await,
@@ -256,7 +346,8 @@ impl Engine {
     }
 
     /// Why the messager does not sign it stands beside it. What an actor says at head after head
-    /// counts as where the node itself is asked.
+    /// counts as where the node itself is asked. It stays there until the messager signs the message: what
+    /// it has not written anew since then is the same word of the actor.
     fn count_refusals(&self, learnt: &mut MessageRecord, told: Option<&Told>) {
         let Some(told) = told.filter(|t| t.state == State::Unfilled && learnt.nonce.is_none())
         else {
@@ -267,7 +358,10 @@ impl Engine {
             return;
         }
         let counts = of_refusal(&told.error_msg) != Refusal::Wait;
-        if counts && self.first_at_this_head(learnt.id) {
+        let entrusted = learnt.entrusted.get_or_insert_default();
+        let news = entrusted.counted.as_ref() != Some(&told.updated_at);
+        if counts && news && self.first_at_this_head(learnt.id) {
+            entrusted.counted = Some(told.updated_at.clone());
             learnt.refusals = learnt.refusals.saturating_add(1);
         } else if !counts {
             learnt.refusals = 0;

@@ -36,13 +36,24 @@ enum Sight {
         /// The sender's next nonce.
         next: u64,
     },
-    /// Another message has its nonce, as deep as the message itself would have to be.
-    Taken,
+    /// Another message has its nonce, as deep as the message itself would have to be. Searched: the
+    /// node answered for every name of ours.
+    Taken {
+        searched: bool,
+    },
     /// Something has its nonce, and it is not deep enough to say what; or the node cannot tell.
     /// Absent: it is not our message.
     Unclear {
         absent: bool,
     },
+}
+
+/// Whether the record has all names under which the message may be on chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    All,
+    /// A messager may have signed it anew, and was not heard.
+    Perhaps,
 }
 
 impl Engine {
@@ -83,15 +94,31 @@ impl Engine {
         let depth = (head.height - record.confidence).max(0);
         let deep = chain.tipset_at(depth, &head.key).await?;
         Ok(if chain.actor(record.from, &deep).await?.nonce > nonce {
-            Sight::Taken
+            Sight::Taken {
+                searched: !forgotten,
+            }
         } else {
             Sight::Unclear { absent }
         })
     }
 
-    /// Looks for a message that left.
+    /// Looks for a message that left, while nobody else is asked under which names it did.
     pub(super) async fn follow(
         &self,
+        record: &MessageRecord,
+        head: &Head,
+    ) -> Result<(), EngineError> {
+        let names = match record.entrusted {
+            Some(_) => Names::Perhaps,
+            None => Names::All,
+        };
+        self.follow_by(names, record, head).await
+    }
+
+    /// Looks for a message that left.
+    pub(super) async fn follow_by(
+        &self,
+        names: Names,
         record: &MessageRecord,
         head: &Head,
     ) -> Result<(), EngineError> {
@@ -101,6 +128,7 @@ impl Engine {
         let sight = self.sight(record, nonce, head).await?;
         let Sight::Found(found) = sight else {
             self.seen.looked.lock().insert(record.id, head.height);
+            let was = record.state;
             let record = match (record.state, &sight) {
                 (MessageState::Wanted | MessageState::Pushed, _) => record,
                 (_, Sight::Unclear { absent: false }) => return Ok(()),
@@ -113,9 +141,12 @@ impl Engine {
                     }
                     self.send_again(record, head, forgotten).await
                 }
-                Sight::Taken => match record.withdrawal.clone() {
+                Sight::Taken { searched } => match record.withdrawal.clone() {
                     Some(withdrawal) => self.withdrawn_on_chain(record, withdrawal.why).await,
-                    None => self.lose(record, nonce, head).await,
+                    None if searched || names == Names::All => self.lose(record, nonce, head).await,
+                    None if was == MessageState::Pushed => Err(EngineError::Unheard { nonce }),
+                    // the messager is asked when it is looked at next
+                    None => Ok(()),
                 },
                 Sight::Unclear { .. } | Sight::Found(_) => Ok(()),
             };

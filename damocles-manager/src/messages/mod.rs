@@ -174,6 +174,16 @@ pub enum EngineError {
         "it was given to venus-messager, which is not in the configuration any more; name it in [Common.API] Messager until its messages are over"
     )]
     NoMessager,
+    /// It is to be given up, and a push of it may still be under way.
+    #[error(
+        "it is not to be sent any more, but was given to venus-messager, whose answer is lost and which does not have it yet: it is given up when that stays so for a few minutes"
+    )]
+    OnItsWay,
+    /// Another message of its sender is on chain in its place, and the messager was not heard.
+    #[error(
+        "its nonce {nonce} was used by a message that the node does not tell from ours: venus-messager may have signed ours anew, so it is asked before a new attempt is made; see that it answers ([Common.API] Messager)"
+    )]
+    Unheard { nonce: u64 },
     /// A person wants something of a message that whoever has it cannot do.
     #[error(
         "message {id} was signed by venus-messager under nonce {nonce}, and what it has signed cannot be taken back; make it dearer with `util message replace {id}`, or wait for its end"
@@ -191,6 +201,8 @@ impl EngineError {
             Self::Chain(_)
             | Self::Venus(_)
             | Self::NoMessager
+            | Self::OnItsWay
+            | Self::Unheard { .. }
             | Self::NoSender { .. }
             | Self::Locked(_)
             | Self::KeyGone(_)

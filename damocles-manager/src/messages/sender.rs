@@ -4,6 +4,7 @@
 use crate::{
     chain::{Chain, ChainError},
     messages::{EngineError, push::Backend},
+    venus::VenusError,
     wallet::Signer,
 };
 use damocles_node::TipSetKey;
@@ -64,6 +65,18 @@ pub enum Holder {
     Nobody,
 }
 
+/// What the messager's answer about a key says. Pure.
+fn behind_messager(answer: &Result<bool, VenusError>) -> Holder {
+    match answer {
+        Ok(true) => Holder::Messager,
+        // False is for administrators' tokens: to everybody else the messager refuses the question
+        // where the account is not bound to theirs, and every message of it later on.
+        Ok(false) | Err(VenusError::Refused { .. }) => Holder::Nobody,
+        // what it is given waits there or here
+        Err(_) => Holder::Perhaps,
+    }
+}
+
 /// The key address of an account, and who has the key.
 pub(super) async fn holder(
     chain: &dyn Chain,
@@ -73,13 +86,10 @@ pub(super) async fn holder(
 ) -> Result<(Address, Holder), ChainError> {
     let address = chain.account_key(account, key).await?;
     if let Some(messager) = backend.messager() {
-        let holder = match messager.wallet_has(address).await {
-            Ok(true) => Holder::Messager,
-            Ok(false) => Holder::Nobody,
-            // what it is given waits there or here
-            Err(_) => Holder::Perhaps,
-        };
-        return Ok((address, holder));
+        return Ok((
+            address,
+            behind_messager(&messager.wallet_has(address).await),
+        ));
     }
     let holder = match backend.keys().signer(&address) {
         Signer::Store | Signer::Locked(_) => Holder::Store,
@@ -132,7 +142,7 @@ async fn balance(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::script::ScriptChain;
+    use crate::{chain::script::ScriptChain, venus::Service};
 
     fn id(n: u64) -> Address {
         Address::new_id(n)
@@ -150,6 +160,36 @@ mod tests {
         for (candidates, want) in cases {
             let candidates: Vec<_> = candidates.iter().map(|(n, f)| (id(*n), fil(*f))).collect();
             assert_eq!(richest(&candidates), want.map(id));
+        }
+    }
+
+    #[test]
+    fn only_a_messager_that_says_so_has_no_key() {
+        let (service, method) = (Service::Messager, "Message.WalletHas".to_owned());
+        let text = "signer t0100 not exist in user u: permission deny".to_owned();
+        let refused = VenusError::Refused {
+            service,
+            method: method.clone(),
+            message: text.clone(),
+        };
+        let away = VenusError::Away {
+            service,
+            method: method.clone(),
+            reason: text.clone(),
+        };
+        let denied = VenusError::Denied {
+            service,
+            method,
+            reason: text,
+        };
+        for (answer, want) in [
+            (Ok(true), Holder::Messager),
+            (Ok(false), Holder::Nobody),
+            (Err(refused), Holder::Nobody),
+            (Err(away), Holder::Perhaps),
+            (Err(denied), Holder::Perhaps),
+        ] {
+            assert_eq!(behind_messager(&answer), want, "{answer:?}");
         }
     }
 

@@ -200,6 +200,8 @@ impl ToRpc for EngineError {
             Self::NoSender { .. }
             | Self::Venus(_)
             | Self::NoMessager
+            | Self::OnItsWay
+            | Self::Unheard { .. }
             | Self::Locked(_)
             | Self::KeyGone(_)
             | Self::Spent(_) => Meaning::NotNow,

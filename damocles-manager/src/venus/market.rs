@@ -12,6 +12,7 @@ use damocles_node::{W, wire};
 use damocles_types::{ActorId, Epoch, SectorId};
 use fvm_shared::address::Address;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Which deals are wanted; 0: no limit (`GetDealSpec`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,7 +59,7 @@ pub trait Market: Send + Sync + std::fmt::Debug + 'static {
     /// Its version, in its own words.
     async fn version(&self) -> Result<String, VenusError>;
     /// Pieces that fill a sector of that many bytes, assigned to it; none: it has nothing for it.
-    /// Asked again it assigns others.
+    /// Asked again it assigns others, so a lost answer is [`VenusError::Unheard`].
     async fn assign(
         &self,
         sector: SectorId,
@@ -75,9 +76,16 @@ pub trait Market: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<(), VenusError>;
 }
 
+/// Most that an assignment may take: the market looks through all its deals, and what it assigned
+/// without our hearing of it a person has to release.
+const ASSIGN_LIMIT: Duration = Duration::from_secs(300);
+
 /// A market that is called over HTTP.
 #[derive(Debug)]
-pub struct VenusMarket(Caller);
+pub struct VenusMarket {
+    quick: Caller,
+    assigning: Caller,
+}
 
 /// How the market writes a sector.
 #[derive(Serialize)]
@@ -93,13 +101,16 @@ impl VenusMarket {
     /// # Errors
     /// [`EndpointError`] for an address or token that no client can be made of.
     pub fn new(endpoint: &NodeEndpoint) -> Result<Self, EndpointError> {
-        Caller::new(Service::Market, endpoint).map(Self)
+        Ok(Self {
+            quick: Caller::new(Service::Market, endpoint)?,
+            assigning: Caller::patient(Service::Market, endpoint, ASSIGN_LIMIT)?,
+        })
     }
 
     async fn release(&self, name: &str, miner: ActorId, ids: &[u64]) -> Result<(), VenusError> {
         let params = Params::none().add(W(Address::new_id(miner))).add(ids);
         // `null` or `{}`
-        let _done: serde_json::Value = self.0.ask(name, params).await?;
+        let _done: serde_json::Value = self.quick.ask(name, params).await?;
         Ok(())
     }
 }
@@ -107,7 +118,8 @@ impl VenusMarket {
 #[async_trait]
 impl Market for VenusMarket {
     async fn version(&self) -> Result<String, VenusError> {
-        let told: Version = self.0.ask("VENUS_MARKET.Version", Params::none()).await?;
+        let name = "VENUS_MARKET.Version";
+        let told: Version = self.quick.ask(name, Params::none()).await?;
         Ok(told.version)
     }
 
@@ -123,7 +135,8 @@ impl Market for VenusMarket {
             .add(size)
             .add(spec);
         // Go writes an empty list as null
-        let told: Option<Vec<Assigned>> = self.0.ask("VENUS_MARKET.AssignDeals", params).await?;
+        let name = "VENUS_MARKET.AssignDeals";
+        let told: Option<Vec<Assigned>> = self.assigning.ask_once(name, params).await?;
         Ok(told.unwrap_or_default())
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::venus::stand_in::StandIn;
+use axum::http::StatusCode;
 use damocles_types::Commitment;
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ async fn deals_are_assigned_and_released_as_upstream_does() {
     let endpoint = server.serve("/rpc/v1").await;
     let market = VenusMarket::new(&endpoint).unwrap();
     let piece = Commitment([1; 32]).unsealed_cid();
-    // a deal of the storage market, then zeros without client and provider
+    // a deal of the storage market, then zeros without client, provider and offset
     server.answers(
         "VENUS_MARKET.AssignDeals",
         json!([
@@ -21,7 +22,7 @@ async fn deals_are_assigned_and_released_as_upstream_does() {
              "StartEpoch": 10101, "EndEpoch": 20202},
             {"DealID": 0, "PublishCid": null, "AllocationID": 0,
              "PieceCID": {"/": piece.to_string()}, "PieceSize": 1024, "Client": "<empty>",
-             "Provider": "<empty>", "Offset": 1024, "Length": 1024, "PayloadSize": 0,
+             "Provider": "<empty>", "Offset": 0, "Length": 1024, "PayloadSize": 0,
              "StartEpoch": 0, "EndEpoch": 0},
         ]),
     );
@@ -35,7 +36,7 @@ async fn deals_are_assigned_and_released_as_upstream_does() {
     let told = market.assign(sector, 2048, &spec).await.unwrap();
     assert_eq!((told[0].deal_id, told[0].payload_size), (5432, 42));
     assert_eq!(told[0].client, Some(Address::new_id(101)));
-    assert_eq!((told[1].offset, told[1].provider), (1024, None));
+    assert_eq!((told[1].offset, told[1].provider), (0, None));
     server.answers("VENUS_MARKET.AssignDeals", Value::Null);
     assert_eq!(market.assign(sector, 2048, &spec).await.unwrap(), []);
 
@@ -63,4 +64,52 @@ async fn deals_are_assigned_and_released_as_upstream_does() {
         json!([miner, [7]]),
     ];
     assert_eq!(params, wants);
+}
+
+/// Asked again it assigns others: what it may have done is told from what it has not.
+#[tokio::test]
+async fn an_assignment_whose_answer_is_lost_is_told_from_one_that_was_not_made() {
+    let server = StandIn::default();
+    let endpoint = server.serve("/rpc/v1").await;
+    let (sector, spec) = (SectorId::new(1000, 9), DealSpec::default());
+    let assign = async |endpoint: &NodeEndpoint| {
+        let market = VenusMarket::new(endpoint).unwrap();
+        market.assign(sector, 2048, &spec).await.unwrap_err()
+    };
+    server.answers("VENUS_MARKET.AssignDeals", json!("odd"));
+    let odd = assign(&endpoint).await;
+    assert!(matches!(odd, VenusError::Unheard { .. }), "{odd}");
+    server.refuses("VENUS_MARKET.AssignDeals", "no such miner");
+    let refused = assign(&endpoint).await;
+    assert!(refused.is_refusal(), "{refused}");
+    for (status, lost) in [
+        (StatusCode::GATEWAY_TIMEOUT, true),
+        (StatusCode::BAD_GATEWAY, false),
+        (StatusCode::NOT_FOUND, false),
+        (StatusCode::UNAUTHORIZED, false),
+    ] {
+        server.breaks(status);
+        let error = assign(&endpoint).await;
+        let is_lost = matches!(error, VenusError::Unheard { .. });
+        assert_eq!(is_lost, lost, "{status}: {error}");
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = NodeEndpoint {
+        url: format!("http://{}", free.local_addr().unwrap()),
+        token: None,
+    };
+    drop(free);
+    let away = assign(&nobody).await;
+    assert!(matches!(away, VenusError::Away { .. }), "{away}");
+    // somebody hears it, and hangs up
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", deaf.local_addr().unwrap());
+    let hangs_up = std::thread::spawn(move || {
+        use std::io::Read as _;
+        let (mut caller, _) = deaf.accept().unwrap();
+        caller.read(&mut [0; 64]).unwrap()
+    });
+    let lost = assign(&NodeEndpoint { url, token: None }).await;
+    assert!(matches!(lost, VenusError::Unheard { .. }), "{lost}");
+    assert!(hangs_up.join().unwrap() > 0);
 }

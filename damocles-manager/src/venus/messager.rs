@@ -86,6 +86,9 @@ pub struct Told {
     /// Why it was not signed when that was tried last; empty: nothing went wrong.
     #[serde(default)]
     pub error_msg: String,
+    /// When anything of this was written last, in the messager's own words.
+    #[serde(default)]
+    pub updated_at: String,
 }
 
 impl Told {

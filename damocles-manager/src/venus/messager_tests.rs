@@ -35,7 +35,7 @@ fn on_chain() -> Value {
         "TipSetKey": [{"/": cid}],
         "Meta": {"expireEpoch": 0, "gasOverEstimation": 1.2, "maxFee": "0", "gasOverPremium": 0},
         "WalletName": "test", "State": 3, "ErrorMsg": "",
-        "CreatedAt": "0001-01-01T00:00:00Z", "UpdatedAt": "0001-01-01T00:00:00Z",
+        "CreatedAt": "0001-01-01T00:00:00Z", "UpdatedAt": "2026-12-01T00:00:00Z",
     })
 }
 
@@ -84,6 +84,7 @@ async fn what_it_tells_is_read() {
     assert_eq!(told.signed_cid, Some(message().cid()));
     assert_eq!(told.message, message());
     assert_eq!(told.signed().unwrap().message, message());
+    assert_eq!(told.updated_at, "2026-12-01T00:00:00Z");
 
     let mut fresh = on_chain();
     for key in [

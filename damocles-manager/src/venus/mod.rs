@@ -25,7 +25,7 @@ pub use messager::{Messager, Replacement, Spec, State, Told, VenusMessager};
 pub use watch::watch;
 
 use crate::{
-    chain::{ChainError, Client, EndpointError, Params, client, request},
+    chain::{ChainError, Client, EndpointError, Params, client, request, request_once},
     policy::NodeEndpoint,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -89,6 +89,13 @@ pub enum VenusError {
         method: String,
         message: String,
     },
+    /// It was asked, and its answer is lost: what it was asked may be done.
+    #[error("{service} was asked {method} and may have done it: its answer is lost ({reason})")]
+    Unheard {
+        service: Service,
+        method: String,
+        reason: String,
+    },
     /// The answer has another shape than the method's.
     #[error("the answer of {service} to {method} cannot be read: {reason}")]
     Malformed {
@@ -147,13 +154,46 @@ struct Caller {
 
 impl Caller {
     fn new(service: Service, endpoint: &NodeEndpoint) -> Result<Self, EndpointError> {
-        let client = client(endpoint, service.namespace(), CALL_LIMIT, LARGEST_ANSWER)?;
+        Self::patient(service, endpoint, CALL_LIMIT)
+    }
+
+    fn patient(
+        service: Service,
+        endpoint: &NodeEndpoint,
+        limit: Duration,
+    ) -> Result<Self, EndpointError> {
+        let client = client(endpoint, service.namespace(), limit, LARGEST_ANSWER)?;
         Ok(Self { service, client })
     }
 
     async fn ask<T: DeserializeOwned>(&self, name: &str, params: Params) -> Result<T, VenusError> {
         let answer = request(&self.client, name, &params).await;
         answer.map_err(|error| VenusError::of(self.service, error))
+    }
+
+    /// The same for what is done anew when it is asked again.
+    ///
+    /// # Errors
+    /// [`VenusError::Unheard`] where it may be done all the same.
+    async fn ask_once<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: Params,
+    ) -> Result<T, VenusError> {
+        let answer = request_once(&self.client, name, &params).await;
+        answer.map_err(|(error, done)| match error {
+            ChainError::Unreachable { method, reason }
+            | ChainError::Malformed { method, reason }
+                if done =>
+            {
+                VenusError::Unheard {
+                    service: self.service,
+                    method,
+                    reason,
+                }
+            }
+            error => VenusError::of(self.service, error),
+        })
     }
 }
 

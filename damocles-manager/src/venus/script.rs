@@ -25,9 +25,11 @@ pub struct Script {
     pub down: bool,
     /// The next push is taken, but its answer is lost.
     pub lose_answer: bool,
+    /// Our token may not push.
+    pub denies: bool,
     /// What the next pushes are refused with, in order.
     pub refusals: Vec<String>,
-    /// Accounts whose keys no wallet behind it has.
+    /// Accounts that are not bound to the account of our token.
     pub no_keys: HashSet<Address>,
     pub messages: BTreeMap<Uuid, Told>,
     /// How each was to be paid for.
@@ -36,6 +38,8 @@ pub struct Script {
     pub pushes: Vec<Uuid>,
     pub marked: Vec<Uuid>,
     pub replaced: Vec<Replacement>,
+    /// Its clock.
+    ticks: u64,
 }
 
 /// The messager of a test.
@@ -136,9 +140,12 @@ impl ScriptMessager {
     /// Sets where a message stands, and what is said beside it.
     pub fn set(&self, id: Uuid, state: State, error: &str) {
         let mut script = self.edit();
+        script.ticks += 1;
+        let now = script.ticks.to_string();
         let told = script.messages.get_mut(&id).expect("it has the message");
         told.state = state;
         told.error_msg = error.to_owned();
+        told.updated_at = now;
     }
 }
 
@@ -150,8 +157,15 @@ impl Messager for ScriptMessager {
     }
 
     async fn wallet_has(&self, address: Address) -> Result<bool, VenusError> {
-        let script = self.up("Message.WalletHas")?;
-        Ok(!script.no_keys.contains(&address))
+        let method = "Message.WalletHas";
+        let script = self.up(method)?;
+        match script.no_keys.contains(&address) {
+            true => {
+                let why = format!("signer {address} not exist in user damocles: permission deny");
+                Err(refused(method, why))
+            }
+            false => Ok(true),
+        }
     }
 
     async fn has(&self, id: Uuid) -> Result<bool, VenusError> {
@@ -162,6 +176,13 @@ impl Messager for ScriptMessager {
     async fn push(&self, id: Uuid, message: &Message, spec: &Spec) -> Result<(), VenusError> {
         let method = "Message.PushMessageWithId";
         let mut script = self.up(method)?;
+        if script.denies {
+            return Err(VenusError::Denied {
+                service: Service::Messager,
+                method: method.to_owned(),
+                reason: "missing permission to invoke 'PushMessageWithId'".into(),
+            });
+        }
         script.pushes.push(id);
         if !script.refusals.is_empty() {
             let why = script.refusals.remove(0);
@@ -183,6 +204,7 @@ impl Messager for ScriptMessager {
             signature: None,
             state: State::Unfilled,
             error_msg: String::new(),
+            updated_at: String::new(),
         };
         script.messages.insert(id, told);
         script.specs.insert(id, spec.clone());

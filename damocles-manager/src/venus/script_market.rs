@@ -5,6 +5,8 @@ use super::{Assigned, DealSpec, Market, Service, VenusError};
 use async_trait::async_trait;
 use damocles_types::{ActorId, SectorId};
 use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Everything that it knows; tests change it directly.
 #[derive(Debug, Default)]
@@ -13,6 +15,8 @@ pub struct Script {
     pub down: bool,
     /// It does what it is asked next, and its answer is lost.
     pub lose_answer: bool,
+    /// It answers assignments no sooner than this is told.
+    pub gate: Option<Arc<Notify>>,
     /// What releases are refused with.
     pub refuses: Option<String>,
     /// What the next sector gets, its zeros too.
@@ -96,14 +100,25 @@ impl Market for ScriptMarket {
         spec: &DealSpec,
     ) -> Result<Vec<Assigned>, VenusError> {
         let method = "VENUS_MARKET.AssignDeals";
-        let mut script = self.up(method)?;
-        script.specs.push(spec.clone());
-        let told = std::mem::take(&mut script.waiting);
-        let has_number = |a: &&Assigned| a.deal_id != 0 || a.allocation_id != 0;
-        let taken = told.iter().filter(has_number).map(|a| (sector, a.clone()));
-        script.assigned.extend(taken);
-        match std::mem::take(&mut script.lose_answer) {
-            true => Err(away(method)),
+        let (told, lost, gate) = {
+            let mut script = self.up(method)?;
+            script.specs.push(spec.clone());
+            let told = std::mem::take(&mut script.waiting);
+            let has_number = |a: &&Assigned| a.deal_id != 0 || a.allocation_id != 0;
+            let taken = told.iter().filter(has_number).map(|a| (sector, a.clone()));
+            script.assigned.extend(taken);
+            let lost = std::mem::take(&mut script.lose_answer);
+            (told, lost, script.gate.clone())
+        };
+        if let Some(gate) = gate {
+            gate.notified().await;
+        }
+        match lost {
+            true => Err(VenusError::Unheard {
+                service: Service::Market,
+                method: method.to_owned(),
+                reason: "request timeout".into(),
+            }),
             false => Ok(told),
         }
     }

@@ -79,9 +79,8 @@ pub(in crate::db) fn example(db: &Db) {
         start_by: 5000,
         length: Length::Until(900_000),
     };
-    let assigned = DealRecord::assigned(DealId::Market(9), terms(), 2000, id[3]);
-    db.take_assigned(id[3], &[], &[assigned], Some("no"))
-        .unwrap();
+    let assigned = DealRecord::assigned(DealId::Market(9), terms(), 2000, id[3]).going_back("no");
+    db.take_assigned(id[3], &[], &[assigned]).unwrap();
     for number in [7, 8] {
         let url = Some("http://client/x".to_owned());
         let deal = DealRecord::new(DealId::Market(number), terms(), 2000, url);

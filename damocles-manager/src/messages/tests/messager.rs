@@ -4,13 +4,13 @@ use super::*;
 use crate::venus::{State, script::ScriptMessager};
 
 /// A rig whose messages go to a messager.
-struct Venus {
-    rig: Rig,
-    messager: Arc<ScriptMessager>,
+pub(super) struct Venus {
+    pub(super) rig: Rig,
+    pub(super) messager: Arc<ScriptMessager>,
 }
 
 impl Venus {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let rig = Rig::new(100);
         let messager = Arc::new(ScriptMessager::on(rig.chain.clone()));
         let mut venus = Self { rig, messager };
@@ -18,7 +18,7 @@ impl Venus {
         venus
     }
 
-    fn connect(&mut self) {
+    pub(super) fn connect(&mut self) {
         self.rig.engine = self.rig.engine.clone().with_messager(self.messager.clone());
     }
 
@@ -27,14 +27,14 @@ impl Venus {
         self.connect();
     }
 
-    async fn wanted(&self, intent: Intent) -> MessageId {
+    pub(super) async fn wanted(&self, intent: Intent) -> MessageId {
         let id = MessageId::new();
         self.rig.engine.want(id, intent).await.unwrap();
         id
     }
 
     /// A message that was given away, and signed there if `signed`.
-    async fn given(&self, intent: Intent, signed: bool) -> MessageId {
+    pub(super) async fn given(&self, intent: Intent, signed: bool) -> MessageId {
         let id = self.wanted(intent).await;
         self.rig.round().await;
         if signed {
@@ -44,13 +44,22 @@ impl Venus {
         id
     }
 
-    /// The head moves, and everything is looked at again.
-    async fn next(&self, epochs: Epoch) {
+    /// The head moves, with the clock, and everything is looked at again.
+    pub(super) async fn next(&self, epochs: Epoch) {
         self.rig.advance(epochs);
+        let gone = 30_000 * epochs.unsigned_abs();
+        for message in self.rig.db.open_messages().unwrap() {
+            let older = |m: &mut MessageRecord| {
+                let said = m.entrusted.iter_mut();
+                let said = said.flat_map(|e| [&mut e.missing, &mut e.given_up]);
+                said.flatten().for_each(|since| since.at -= gone);
+            };
+            self.rig.db.note_message(message.id, older).unwrap();
+        }
         self.rig.round().await;
     }
 
-    fn get(&self, id: MessageId) -> MessageRecord {
+    pub(super) fn get(&self, id: MessageId) -> MessageRecord {
         self.rig.get(id)
     }
 
@@ -60,7 +69,7 @@ impl Venus {
     }
 }
 
-fn until(deadline: Epoch) -> Intent {
+pub(super) fn until(deadline: Epoch) -> Intent {
     Intent {
         deadline: Some(deadline),
         ..intent()
@@ -258,7 +267,7 @@ async fn what_is_unsigned_is_taken_back_and_what_is_signed_is_not() {
     // what it says once may be what it has not written down yet
     venus.next(1).await;
     assert_eq!(venus.get(unsigned).state, S::Pushed);
-    venus.next(2).await;
+    venus.next(5).await;
     let back = venus.get(unsigned);
     assert_eq!(back.state, S::Rejected);
     assert!(back.error.unwrap().contains("withdrawn by a person: no"));
@@ -296,6 +305,43 @@ async fn what_is_signed_while_it_is_marked_bad_is_followed() {
 }
 
 #[tokio::test]
+async fn a_node_that_catches_up_hurries_nobody() {
+    let venus = Venus::new();
+    let id = venus.given(until(101), false).await;
+    venus.next(1).await;
+    assert_eq!(venus.there(id), State::Failed);
+    for _ in 0..50 {
+        venus.rig.advance(1);
+        venus.rig.round().await;
+    }
+    assert_eq!(venus.get(id).state, S::Pushed, "it may be signing it");
+    venus.next(5).await;
+    assert_eq!(venus.get(id).state, S::Rejected);
+}
+
+/// A push that nobody answered may still be at work there when it is pointless.
+#[tokio::test]
+async fn what_may_still_arrive_is_not_given_up_yet() {
+    for arrives in [true, false] {
+        let venus = Venus::new();
+        venus.messager.edit().lose_answer = true;
+        let id = venus.given(until(101), false).await;
+        let late = venus.messager.told(id.0);
+        venus.messager.forget();
+        venus.next(1).await;
+        let waits = venus.get(id);
+        assert_eq!(waits.state, S::Wanted);
+        assert!(waits.error.unwrap().contains("does not have it yet"));
+        if arrives {
+            venus.messager.edit().messages.insert(id.0, late);
+        }
+        venus.next(5).await;
+        let want = if arrives { S::Pushed } else { S::Rejected };
+        assert_eq!(venus.get(id).state, want, "arrives: {arrives}");
+    }
+}
+
+#[tokio::test]
 async fn a_windowpost_past_its_window_is_not_given_away_and_what_was_is_taken_back() {
     let venus = Venus::new();
     let at_home = venus.wanted(until(100)).await;
@@ -305,7 +351,7 @@ async fn a_windowpost_past_its_window_is_not_given_away_and_what_was_is_taken_ba
 
     let given = venus.given(until(102), false).await;
     assert_eq!(venus.get(given).state, S::Pushed);
-    for _ in 0..5 {
+    for _ in 0..8 {
         venus.next(1).await;
     }
     assert_eq!(venus.there(given), State::Failed);
@@ -329,12 +375,18 @@ async fn an_actors_no_gives_a_message_up_and_a_lack_is_waited_for() {
     assert!(waits.error.unwrap().contains("does not sign it"));
     let no = "gas estimate: message execution failed (exit=[ErrIllegalArgument(16)] (RetCode=16)])";
     venus.messager.set(id.0, State::Unfilled, no);
-    for _ in 0..4 {
+    for _ in 0..10 {
+        venus.next(1).await;
+    }
+    assert_eq!(venus.get(id).refusals, 1, "it said so once");
+    for _ in 0..3 {
+        venus.messager.set(id.0, State::Unfilled, no);
         venus.next(1).await;
         venus.rig.round().await;
     }
     assert_eq!(venus.get(id).refusals, 4, "once a head");
-    for _ in 0..4 {
+    venus.messager.set(id.0, State::Unfilled, no);
+    for _ in 0..7 {
         venus.next(1).await;
     }
     let over = venus.get(id);
@@ -388,6 +440,47 @@ async fn a_taken_nonce_is_another_attempt_with_another_id() {
     assert_eq!(venus.messager.edit().pushes, [id.0, again.push_id()]);
 }
 
+/// The node was restored and knows only what is on chain, so it cannot tell the first of the two.
+#[tokio::test]
+async fn what_was_signed_anew_while_the_messager_is_away_is_not_sent_twice() {
+    let venus = Venus::new();
+    let id = venus.given(intent(), true).await;
+    let how = crate::venus::Replacement::estimated(id.0, TokenAmount::default(), 0.0);
+    use crate::venus::Messager as _;
+    let second = venus.messager.replace(&how).await.unwrap();
+    venus.messager.edit().down = true;
+    venus.rig.chain.land(second, 0, RawBytes::default());
+    venus.rig.chain.forget();
+    for _ in 0..10 {
+        venus.next(1).await;
+    }
+    let waits = venus.get(id);
+    assert_eq!((waits.state, waits.push_id()), (S::Pushed, id.0));
+    let why = waits.error.unwrap();
+    assert!(why.contains("may have signed ours anew"), "{why}");
+    venus.messager.edit().down = false;
+    venus.rig.round().await;
+    let landed = venus.get(id);
+    assert_eq!((landed.state, landed.cid), (S::Landed, Some(second)));
+    assert_eq!(venus.messager.edit().pushes, [id.0]);
+}
+
+/// Whoever has the nonce, no messager will ever say it: the sender's node, then, after a while.
+#[tokio::test]
+async fn a_taken_nonce_of_a_messager_that_lost_its_database_is_another_attempt() {
+    let venus = Venus::new();
+    let id = venus.given(intent(), true).await;
+    venus.rig.chain.take_nonce(Address::new_id(100), 0);
+    venus.messager.forget();
+    venus.rig.chain.advance(20);
+    venus.next(1).await;
+    assert_eq!(venus.get(id).push_id(), id.0, "one answer is none");
+    for _ in 0..9 {
+        venus.next(1).await;
+    }
+    assert_ne!(venus.get(id).push_id(), id.0);
+}
+
 #[tokio::test]
 async fn a_messager_that_lost_its_database_gets_the_same_id_again() {
     // nobody knows a name of it: it is given there again
@@ -396,7 +489,7 @@ async fn a_messager_that_lost_its_database_gets_the_same_id_again() {
     venus.messager.forget();
     venus.next(1).await;
     assert_eq!(venus.get(id).state, S::Pushed, "one answer is none");
-    venus.next(2).await;
+    venus.next(5).await;
     venus.rig.round().await;
     assert_eq!(venus.messager.edit().pushes, [id.0, id.0]);
     venus.messager.fill().await;
@@ -420,26 +513,6 @@ async fn a_messager_that_lost_its_database_gets_the_same_id_again() {
     venus.rig.land(id, 0);
     venus.next(5).await;
     assert_eq!(venus.get(id).state, S::Landed);
-}
-
-#[tokio::test]
-async fn what_was_given_away_waits_for_a_messager_that_left_the_configuration() {
-    let mut venus = Venus::new();
-    let unsigned = venus.given(intent(), false).await;
-    venus.rig.restart();
-    venus.rig.round().await;
-    let waits = venus.get(unsigned);
-    assert_eq!(waits.state, S::Pushed);
-    assert!(waits.error.unwrap().contains("[Common.API] Messager"));
-    let new = venus.wanted(intent()).await;
-    venus.rig.round().await;
-    assert!(venus.get(new).signed.is_some(), "the node has it");
-    assert_eq!(venus.messager.edit().pushes, [unsigned.0]);
-    venus.connect();
-    venus.messager.fill().await;
-    venus.rig.round().await;
-    assert_eq!(venus.get(unsigned).nonce, Some(1));
-    assert_eq!(venus.messager.edit().pushes.len(), 1);
 }
 
 #[tokio::test]

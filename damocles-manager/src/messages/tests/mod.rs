@@ -6,6 +6,7 @@ mod own_keys;
 mod refusals;
 mod replace;
 mod share;
+mod unnamed;
 
 use super::*;
 use crate::chain::script::ScriptChain;
