@@ -248,7 +248,7 @@ impl Prover for WorkerProver {
         let mut job = self.put_down(&order, &offer).await?;
         let mut watched = Watched::new(&job, Instant::now());
         let mut here: Option<BoxFuture<'_, Result<WindowPostOutput, ProveError>>> = None;
-        let mut failed_here = false;
+        let mut failed_here: Option<(Instant, ProveError)> = None;
         loop {
             let view = View {
                 state: job.state,
@@ -257,10 +257,10 @@ impl Prover for WorkerProver {
                 busy: self.others_run(&job.id).await,
                 head: self.height(&order),
                 begin_by: begin_by(order.open, order.close, order.usual),
-                here: match (&here, failed_here) {
+                here: match (&here, &failed_here) {
                     (Some(_), _) => Here::Runs,
-                    (None, true) => Here::Failed,
-                    (None, false) => Here::Idle,
+                    (None, Some((at, _))) => Here::Failed(at.elapsed()),
+                    (None, None) => Here::Idle,
                 },
                 policy: self.jobs.policy(),
             };
@@ -303,6 +303,9 @@ impl Prover for WorkerProver {
                     here = Some(self.here.prove(order.task.clone(), begun));
                 }
                 Next::GiveUp => {
+                    if let Some((_, error)) = failed_here {
+                        return Err(error);
+                    }
                     let why = job.error.clone();
                     return Err(ProveError::Workers(
                         why.unwrap_or_else(|| "its job is over".to_owned()),
@@ -319,7 +322,7 @@ impl Prover for WorkerProver {
                         }
                         Err(error) => {
                             tracing::warn!(job = job.id, %error, "a WindowPoSt could not be proven here");
-                            (here, failed_here) = (None, true);
+                            (here, failed_here) = (None, Some((Instant::now(), error)));
                         }
                     }
                 }

@@ -229,3 +229,19 @@ async fn what_no_worker_takes_in_time_is_proven_here() {
     assert_eq!(works.house.proven(), [vec![1]]);
     assert_eq!(works.job().state, JobState::Over);
 }
+
+#[tokio::test]
+async fn a_proof_that_fails_here_is_tried_again_while_the_window_is_open() {
+    let works = Works::new(&[&[1]]).await;
+    let mut poster = works.start();
+    works.house.order(Order::Die);
+    // so late that it is not left to workers, of whom there are none
+    let late = CLOSE - 20 - 12;
+    works.house.at(&mut poster, late).await;
+    let record = works.house.one();
+    assert_eq!((record.state, record.tries), (PostState::Proving, 1));
+    assert!(record.error.unwrap().contains("killed by a test"));
+    works.house.at(&mut poster, late + 1).await;
+    assert_eq!(works.house.one().state, PostState::Submitted);
+    assert_eq!(works.house.proven(), [vec![1], vec![1]]);
+}
