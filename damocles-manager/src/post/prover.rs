@@ -5,6 +5,7 @@
 use crate::{
     compute::{self, ComputeError},
     db::DbError,
+    post::wanted::Wanted,
 };
 use async_trait::async_trait;
 use damocles_processor::{
@@ -13,13 +14,7 @@ use damocles_processor::{
     verify::verify_window_post,
 };
 use damocles_types::{ActorId, Base64, Commitment, Epoch, PoStProof, Randomness, SectorNumber};
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{OnceCell, oneshot};
 
 /// Why there is no proof. Everything is tried again as long as the deadline is open.
@@ -93,7 +88,8 @@ pub struct Order {
 pub trait Prover: Send + Sync + 'static {
     /// Proves all replicas of the task, or names those that cannot be read. Dropping the
     /// future ends the task: nobody wants a proof that comes after its deadline, and a child
-    /// that hangs would hold its place for ever.
+    /// that hangs would hold its place for ever. Where other proofs would end with it, it ends
+    /// after them.
     async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError>;
 
     /// The same of an order, of which others may want to know more than the task.
@@ -127,7 +123,7 @@ pub struct PoolProver {
     pool: Pool,
     tries: Arc<Tries>,
     /// Proofs that children are at.
-    proofs: Arc<AtomicUsize>,
+    wanted: Wanted,
 }
 
 /// The children of tries: most managers never make one.
@@ -156,7 +152,7 @@ impl PoolProver {
         Self {
             pool,
             tries: Arc::new(tries),
-            proofs: Arc::default(),
+            wanted: Wanted::default(),
         }
     }
 
@@ -171,35 +167,20 @@ impl PoolProver {
     }
 }
 
-/// A proof, while it lives.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(proofs: &Arc<AtomicUsize>) -> Self {
-        proofs.fetch_add(1, Ordering::SeqCst);
-        Self(proofs.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 #[async_trait]
 impl Prover for PoolProver {
     async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError> {
         let (tell, told) = oneshot::channel();
         let tell = || _ = tell.send(());
-        let proving = compute::run_told(&self.pool, task, Cancel::killing(), tell);
-        tokio::pin!(proving);
+        let pool = self.pool.clone();
+        let proving = async move { compute::run_told(&pool, task, Cancel::killing(), tell).await };
+        let mut proving = Box::pin(proving);
         tokio::select! {
             biased;
             made = &mut proving => return Ok(made?),
             Ok(()) = told => {}
         }
-        let _counted = Counted::new(&self.proofs);
+        let proving = self.wanted.computed(proving);
         _ = begun.send(());
         Ok(proving.await?)
     }
@@ -210,7 +191,7 @@ impl Prover for PoolProver {
     }
 
     fn proofs_share_a_process(&self) -> bool {
-        self.proofs.load(Ordering::SeqCst) > 1
+        self.wanted.count() > 1
     }
 
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {
