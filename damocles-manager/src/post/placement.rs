@@ -111,18 +111,22 @@ pub(super) fn next(view: &View<'_>) -> Next {
     let pressing = view.head >= view.begin_by;
     let late = may && pressing;
     let untaken = !view.busy && view.still >= UNTAKEN;
+    let spent = view.failures >= policy.max_tries;
     match view.state {
         JobState::Finished => Next::Use,
         JobState::Over => Next::GiveUp,
-        JobState::Failed if view.failures < policy.max_tries => Next::Retry,
+        JobState::Failed if !spent => Next::Retry,
         JobState::Failed if may => Next::Here(Reason::Failed),
-        JobState::Failed if view.here == Here::Runs => Next::Wait,
+        // those that have not failed at it yet may be first
+        JobState::Failed if view.here == Here::Runs => Next::Retry,
         JobState::Failed => Next::GiveUp,
         JobState::Running if view.still >= policy.heartbeat_timeout => Next::Lose,
         JobState::Ready | JobState::Running if late => Next::Here(Reason::Late),
         JobState::Ready if may && untaken => Next::Here(Reason::Untaken),
         // whoever wants the proof looks at each of its sectors and begins anew
-        JobState::Ready if matches!(view.here, Here::Failed(_)) && (pressing || untaken) => {
+        JobState::Ready
+            if matches!(view.here, Here::Failed(_)) && (pressing || untaken || spent) =>
+        {
             Next::GiveUp
         }
         JobState::Ready | JobState::Running => Next::Wait,
@@ -236,7 +240,9 @@ mod tests {
                 Here::Idle,
                 Next::Here(Reason::Failed),
             ),
-            (Failed, 2, 0, false, early, Here::Runs, Next::Wait),
+            (Failed, 2, 0, false, early, Here::Runs, Next::Retry),
+            (Ready, 2, 0, false, early, Here::Runs, Next::Wait),
+            (Ready, 2, 0, true, early, JUST_FAILED, Next::GiveUp),
             (Failed, 2, 0, false, early, JUST_FAILED, Next::GiveUp),
             (Finished, 0, 0, false, early, Here::Runs, Next::Use),
             (Over, 0, 0, false, early, Here::Idle, Next::GiveUp),

@@ -94,9 +94,11 @@ impl WorkerProver {
     /// The job of an order, as it is to be waited for.
     async fn put_down(&self, order: &Order, offer: &Offer) -> Result<JobRecord, ProveError> {
         let mut job = self.jobs.offer(offer.clone()).await?;
+        let spent = job.failures >= self.jobs.policy().max_tries;
         let (event, why) = match job.state {
             // a round of attempts that failed: whoever wants the proof again begins another one
             JobState::Failed => (JobEvent::Reset, None),
+            JobState::Ready if spent => (JobEvent::Reset, None),
             JobState::Running if order.again => (
                 JobEvent::Lose,
                 Some("its worker took far longer than usual".to_owned()),

@@ -183,6 +183,28 @@ fn a_job_that_cannot_be_done_is_said_at_once_and_one_under_a_stop_is_given_back(
 }
 
 #[test]
+fn a_store_that_is_away_is_not_named_until_it_is_back() {
+    let poster = Poster::start("");
+    let store = poster.orders.with_file_name("hdd");
+    let aside = poster.orders.with_file_name("aside");
+    fs::rename(&store, &aside).unwrap();
+    let waits = || {
+        let info = poster.board.info();
+        let why = info.last_error.unwrap_or_default();
+        matches!(info.thread_state, ThreadState::Waiting { .. })
+            && why.contains("no attached store")
+    };
+    until("a word on the store", waits);
+    poster.manager.script().posts.asked.stores.clear();
+    poster.offer("x", 1, "hdd");
+    fs::rename(&aside, &store).unwrap();
+    until("the answer", || poster.ends().len() == 1);
+    assert!(matches!(poster.ends()[0].1, AttemptEnd::Output(_)));
+    assert_eq!(poster.manager.script().posts.asked.stores, ["hdd"]);
+    poster.stop();
+}
+
+#[test]
 fn a_pause_lets_what_is_computed_end_and_takes_nothing_new() {
     let poster = Poster::start("");
     let gate = poster.orders.join("gate");
