@@ -30,6 +30,9 @@ pub enum ProveError {
     Job(#[from] DbError),
     #[error("no worker proves it: {0}")]
     Workers(String),
+    /// Whoever wants the proof looks again which of them can be read.
+    #[error("a worker names {} sectors that cannot be read here either", .0.len())]
+    Named(Vec<SectorNumber>),
 }
 
 impl ProveError {

@@ -7,8 +7,10 @@ use crate::{
     jobs::Jobs,
     policy::ProvingPolicy,
     post::{
+        context::reached,
         placement::{Here, Next, View, Watched, begin_by, next},
         prover::{Begun, Claim, Order, ProveError, Prover},
+        sectors::{look_until, read_store},
     },
 };
 use async_trait::async_trait;
@@ -124,7 +126,14 @@ impl WorkerProver {
 
     /// What a worker answered, if it is to be believed. A proof is verified; a sector that it names
     /// is read here. What is not believed counts against the worker.
-    async fn believed(&self, order: &Order, job: &JobRecord) -> Option<WindowPostOutput> {
+    ///
+    /// # Errors
+    /// [`ProveError::Named`]: sectors that cannot be read here either.
+    async fn believed(
+        &self,
+        order: &Order,
+        job: &JobRecord,
+    ) -> Result<Option<WindowPostOutput>, ProveError> {
         let output = job.output.clone().unwrap_or_default();
         let worker = job.worker.as_deref().unwrap_or("a worker");
         let wrong = if output.faults.is_empty() {
@@ -132,10 +141,7 @@ impl WorkerProver {
         } else {
             let unread = self.unread(order, &output.faults).await;
             if !unread.is_empty() {
-                return Some(WindowPostOutput {
-                    proofs: Vec::new(),
-                    faults: unread,
-                });
+                return Err(ProveError::Named(unread));
             }
             let first = output.faults[0];
             let count = output.faults.len();
@@ -144,10 +150,10 @@ impl WorkerProver {
             ))
         };
         let Some(wrong) = wrong else {
-            return Some(WindowPostOutput {
+            return Ok(Some(WindowPostOutput {
                 proofs: output.proofs,
                 faults: Vec::new(),
-            });
+            }));
         };
         tracing::warn!(
             job = job.id,
@@ -156,7 +162,7 @@ impl WorkerProver {
             "what a worker answered is not believed: {wrong}"
         );
         self.step(job, JobEvent::Refuse, Some(&wrong)).await;
-        None
+        Ok(None)
     }
 
     /// Takes a job along an edge; unless it ends, only if it is still at the same attempt. A database
@@ -190,7 +196,7 @@ impl WorkerProver {
         }
     }
 
-    /// Which of these sectors cannot be read here either.
+    /// Which of these sectors cannot be read here either, nor are in half of the time that is left.
     async fn unread(&self, order: &Order, named: &[SectorNumber]) -> Vec<SectorNumber> {
         let mut stores: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         let is_named = |number: &SectorNumber| named.contains(number);
@@ -204,6 +210,7 @@ impl WorkerProver {
             let store = place.map_or("", |place| place.sealed.as_str());
             stores.entry(store).or_default().push(replica.clone());
         }
+        let until = look_until(order.open, order.close, self.height(order));
         let reads = stores.into_iter().map(|(store, replicas)| {
             let numbers: Vec<_> = replicas.iter().map(|r| r.sector_id).collect();
             let task = ReadSectors {
@@ -217,10 +224,11 @@ impl WorkerProver {
                     .unwrap_or(u64::MAX),
             };
             async move {
-                match self.here.read(task).await {
-                    Ok(output) => output.unread.into_iter().map(|u| u.sector_id).collect(),
-                    // the poster looks at each by itself
-                    Err(_) => numbers,
+                tokio::select! {
+                    unread = read_store(&*self.here, task) => {
+                        unread.into_iter().map(|u| u.sector_id).collect()
+                    }
+                    () = reached(&self.head, until) => numbers,
                 }
             }
         });
@@ -275,7 +283,7 @@ impl Prover for WorkerProver {
             match what {
                 Next::Wait => {}
                 Next::Use => {
-                    if let Some(output) = self.believed(&order, &job).await {
+                    if let Some(output) = self.believed(&order, &job).await? {
                         return Ok(output);
                     }
                 }

@@ -216,6 +216,54 @@ async fn a_sector_that_nobody_can_read_is_left_out_and_the_others_are_proven() {
 }
 
 #[tokio::test]
+async fn a_sector_that_a_worker_names_and_that_cannot_be_read_once_is_not_left_out() {
+    let works = Works::new(&[&[1, 2]]).await;
+    let mut poster = works.start();
+    let workers = async {
+        let (job, _) = works.take("w1").await;
+        works.house.prover.passing.lock().push(2);
+        assert!(works.end("w1", &job, names(&[2])).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    let record = works.house.one();
+    assert_eq!((record.state, record.tries), (PostState::Proving, 1));
+    let workers = async {
+        let (job, input) = works.take("w2").await;
+        assert_eq!((input.sectors.len(), job.failures), (2, 1));
+        assert_eq!(job.failed_by, ["w1"]);
+        assert!(works.end("w2", &job, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START + 1), workers);
+    let record = works.house.one();
+    assert_eq!((record.state, record.skipped), (PostState::Proved, vec![]));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_under_a_sector_that_a_worker_names_does_not_hold_the_others() {
+    let works = Works::new(&[&[1, 2]]).await;
+    let mut poster = works.start();
+    let world = async {
+        let (job, _) = works.take("w1").await;
+        works.house.prover.stuck.lock().push(2);
+        assert!(works.end("w1", &job, names(&[2])).await);
+        // each look takes half of what is left of the window
+        for height in [90, 105, 113] {
+            works.house.prover.hanging.notified().await;
+            works.house.tell(height);
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = works.house.at(&mut poster, START) => {}
+        () = world => {}
+    }
+    let record = works.house.one();
+    let skipped: Vec<_> = record.skipped.iter().map(|(number, _)| *number).collect();
+    assert_eq!((record.state, skipped), (PostState::Proved, vec![2]));
+    assert_eq!(works.house.proven(), [vec![1]]);
+}
+
+#[tokio::test]
 async fn what_no_worker_takes_in_time_is_proven_here() {
     let works = Works::new(&[&[1]]).await;
     let mut poster = works.start();
