@@ -172,6 +172,7 @@ impl Jobs {
     ) -> Result<Vec<(JobRecord, WdPoStInput)>, DbError> {
         let until = tokio::time::Instant::now() + wait.min(LONGEST_WAIT);
         taking.count = taking.count.min(MOST_AT_ONCE);
+        taking.max_tries = Some(self.policy.max_tries);
         loop {
             let mut changed = self.shared.changed.subscribe();
             taking.others_ask = self.asks(&taking.worker);

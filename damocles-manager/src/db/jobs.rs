@@ -65,7 +65,7 @@ pub struct JobRecord {
     pub holder: Option<Holder>,
     /// The last one that had it.
     pub worker: Option<String>,
-    /// Workers that failed at it.
+    /// Workers that failed at it, also before it was begun anew: others go before them.
     pub failed_by: Vec<String>,
     /// Grows with each sign of life: who watches needs no clock in common.
     pub beats: u64,
@@ -134,14 +134,16 @@ pub struct Taking {
     pub stores: Option<BTreeSet<String>>,
     /// Others ask as well, who have not failed at a job yet.
     pub others_ask: bool,
+    /// After so many failures of a job nobody has it who failed at it. None: whatever there were.
+    pub max_tries: Option<u32>,
     pub count: usize,
     /// What closes by then is not given out any more.
     pub head: Epoch,
 }
 
 impl Taking {
-    /// Whether the job is for this worker now. Pure.
-    fn takes(&self, job: &JobRecord) -> bool {
+    /// Whether the job is for this worker now. `others_run`: others are at jobs, and will ask. Pure.
+    fn takes(&self, job: &JobRecord, others_run: bool) -> bool {
         let any = self.miners.is_empty() || self.miners.contains(&job.miner);
         let kind = self.proof_types.is_empty() || self.proof_types.contains(&job.proof_type);
         let reads = |stores: &BTreeSet<String>| job.stores.is_subset(stores);
@@ -150,7 +152,16 @@ impl Taking {
             && any
             && kind
             && self.stores.as_ref().is_none_or(reads)
-            && !(self.others_ask && job.failed_by.contains(&self.worker))
+            && !(job.failed_by.contains(&self.worker) && self.leaves(job, others_run))
+    }
+
+    /// Whether it leaves a job at which it failed to others. For those that are at other jobs it does
+    /// so in the first half of the window: they may not be allowed that one. Pure.
+    fn leaves(&self, job: &JobRecord, others_run: bool) -> bool {
+        let half = job.open + (job.close - job.open) / 2;
+        self.others_ask
+            || (others_run && self.head < half)
+            || self.max_tries.is_some_and(|most| job.failures >= most)
     }
 }
 
@@ -212,7 +223,6 @@ impl JobRecord {
                 (self.failures, self.output, self.error) = (0, None, None);
                 (self.holder, self.worker) = (None, None);
                 (self.started_at, self.beaten_at, self.ended_at) = (None, None, None);
-                self.failed_by.clear();
                 self.created_at = now;
             }
             JobEvent::End => self.ended_at = Some(now),
@@ -311,12 +321,16 @@ impl Db {
     /// Gives a worker jobs that it may have.
     pub fn take_jobs(&self, taking: &Taking) -> Result<Vec<(JobRecord, WdPoStInput)>, DbError> {
         self.write(Durability::Synced, |t| {
-            let mut taken = Vec::new();
-            for (record, mut job) in open(t)? {
+            let (open, mut taken) = (open(t)?, Vec::new());
+            let elsewhere = |job: &JobRecord| {
+                job.state == JobState::Running && job.worker.as_ref() != Some(&taking.worker)
+            };
+            let others_run = open.iter().any(|(_, job)| elsewhere(job));
+            for (record, mut job) in open {
                 if taken.len() >= taking.count {
                     break;
                 }
-                if !taking.takes(&job) {
+                if !taking.takes(&job, others_run) {
                     continue;
                 }
                 let input = t.get_json(JOB_INPUTS, job.id.as_bytes());

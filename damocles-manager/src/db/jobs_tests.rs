@@ -184,7 +184,24 @@ fn whoever_failed_at_a_job_gets_it_after_the_others() {
         ..asks("w1")
     };
     assert!(take(&db, &with_others).is_none());
-    assert!(take(&db, &asks("w1")).is_some(), "there is nobody else");
+    let spent = Taking {
+        max_tries: Some(1),
+        ..asks("w1")
+    };
+    assert!(take(&db, &spent).is_none(), "its tries are used up");
+    // another one is at a job, and will ask; in the first half of the window that is waited for
+    db.offer_job(&offer("y", &[1], 110, "s")).unwrap();
+    let other = take(&db, &asks("w2")).unwrap();
+    assert_eq!(other.id, "y");
+    let at = |head| Taking { head, ..asks("w1") };
+    assert!(take(&db, &at(89)).is_none());
+    assert!(take(&db, &at(90)).is_some());
+    db.step_job("x", JobEvent::Lose, Some(2), None).unwrap();
+    // begun anew it is not forgotten who failed
+    db.step_job("x", JobEvent::Reset, None, None).unwrap();
+    assert!(take(&db, &at(89)).is_none());
+    assert!(db.end_attempt("y", speaks("w2", 1), &proof(1)).unwrap());
+    assert!(take(&db, &at(89)).is_some(), "there is nobody else");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use damocles_flow::post::PostEvent;
 use damocles_types::{ActorId, Epoch, Randomness};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 pub(super) struct Context {
     pub(super) parts: Parts,
@@ -19,6 +20,18 @@ pub(super) struct Context {
     served: Served,
     /// For what is on its way when the miner is served no more.
     last: Mutex<Arc<MinerPolicy>>,
+}
+
+/// Returns when the head has reached `epoch`.
+pub(super) async fn reached(head: &watch::Receiver<Option<Head>>, epoch: Epoch) {
+    let mut heads = head.clone();
+    let reached = heads
+        .wait_for(|head| head.as_ref().is_some_and(|h| h.height >= epoch))
+        .await
+        .map(drop);
+    if reached.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Context {
@@ -42,14 +55,7 @@ impl Context {
 
     /// Returns when the head has reached `epoch`.
     pub(super) async fn reached(&self, epoch: Epoch) {
-        let mut heads = self.parts.head.clone();
-        let reached = heads
-            .wait_for(|head| head.as_ref().is_some_and(|h| h.height >= epoch))
-            .await
-            .map(drop);
-        if reached.is_err() {
-            std::future::pending::<()>().await;
-        }
+        reached(&self.parts.head, epoch).await;
     }
 
     /// The randomness that the proof must answer, as the chain has it now.

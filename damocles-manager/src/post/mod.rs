@@ -29,6 +29,7 @@ mod sectors;
 mod send;
 mod simulate;
 mod view;
+mod wanted;
 mod workers;
 
 pub use ask::{AskError, Asked};

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// that are not there, or that may not have it.
 const UNTAKEN: Duration = Duration::from_secs(60);
 
+/// While a worker is at the job, a child of ours that failed at it is left alone for so long.
+const REST: Duration = Duration::from_secs(30);
+
 /// The last epoch at which a proof that is begun here still lands for sure. A manager's host may be
 /// slower than the workers that proved lately, so a third of the window is left to it at least.
 pub(super) fn begin_by(open: Epoch, close: Epoch, usual: Option<Epoch>) -> Epoch {
@@ -50,8 +53,8 @@ pub(super) enum Here {
     /// It could be.
     Idle,
     Runs,
-    /// It was tried, in vain.
-    Failed,
+    /// It was tried in vain, so long ago.
+    Failed(Duration),
 }
 
 /// What is known of a job.
@@ -99,19 +102,32 @@ pub(super) enum Next {
 
 pub(super) fn next(view: &View<'_>) -> Next {
     let policy = view.policy;
-    let may = policy.here_too && view.here == Here::Idle;
-    let late = may && view.head >= view.begin_by;
+    let may = policy.here_too
+        && match view.here {
+            Here::Idle => true,
+            Here::Runs => false,
+            Here::Failed(ago) => view.state == JobState::Running && ago >= REST,
+        };
+    let pressing = view.head >= view.begin_by;
+    let late = may && pressing;
+    let untaken = !view.busy && view.still >= UNTAKEN;
+    let spent = view.failures >= policy.max_tries;
     match view.state {
         JobState::Finished => Next::Use,
         JobState::Over => Next::GiveUp,
-        JobState::Failed if view.failures < policy.max_tries => Next::Retry,
+        JobState::Failed if !spent => Next::Retry,
         JobState::Failed if may => Next::Here(Reason::Failed),
-        JobState::Failed if view.here == Here::Runs => Next::Wait,
+        // those that have not failed at it yet may be first
+        JobState::Failed if view.here == Here::Runs => Next::Retry,
         JobState::Failed => Next::GiveUp,
         JobState::Running if view.still >= policy.heartbeat_timeout => Next::Lose,
         JobState::Ready | JobState::Running if late => Next::Here(Reason::Late),
-        JobState::Ready if may && !view.busy && view.still >= UNTAKEN => {
-            Next::Here(Reason::Untaken)
+        JobState::Ready if may && untaken => Next::Here(Reason::Untaken),
+        // whoever wants the proof looks at each of its sectors and begins anew
+        JobState::Ready
+            if matches!(view.here, Here::Failed(_)) && (pressing || untaken || spent) =>
+        {
+            Next::GiveUp
         }
         JobState::Ready | JobState::Running => Next::Wait,
     }
@@ -161,6 +177,7 @@ mod tests {
     #[test]
     fn who_proves_it_in_every_case() {
         use JobState::{Failed, Finished, Over, Ready, Running};
+        const JUST_FAILED: Here = Here::Failed(Duration::ZERO);
         let only_workers = WorkerProverPolicy {
             here_too: false,
             ..POLICY
@@ -198,8 +215,20 @@ mod tests {
                 Next::Here(Reason::Late),
             ),
             (Running, 0, 2, false, late, Here::Runs, Next::Wait),
-            (Running, 0, 2, false, late, Here::Failed, Next::Wait),
-            (Ready, 0, 600, false, late, Here::Failed, Next::Wait),
+            (Running, 0, 2, false, late, JUST_FAILED, Next::Wait),
+            (
+                Running,
+                0,
+                2,
+                false,
+                late,
+                Here::Failed(REST),
+                Next::Here(Reason::Late),
+            ),
+            (Running, 0, 2, false, early, Here::Failed(REST), Next::Wait),
+            (Ready, 0, 0, false, early, Here::Failed(REST), Next::Wait),
+            (Ready, 0, 0, true, late, JUST_FAILED, Next::GiveUp),
+            (Ready, 0, 60, false, early, JUST_FAILED, Next::GiveUp),
             (Failed, 1, 0, false, early, Here::Idle, Next::Retry),
             (Failed, 1, 0, false, late, Here::Runs, Next::Retry),
             (
@@ -211,8 +240,10 @@ mod tests {
                 Here::Idle,
                 Next::Here(Reason::Failed),
             ),
-            (Failed, 2, 0, false, early, Here::Runs, Next::Wait),
-            (Failed, 2, 0, false, early, Here::Failed, Next::GiveUp),
+            (Failed, 2, 0, false, early, Here::Runs, Next::Retry),
+            (Ready, 2, 0, false, early, Here::Runs, Next::Wait),
+            (Ready, 2, 0, true, early, JUST_FAILED, Next::GiveUp),
+            (Failed, 2, 0, false, early, JUST_FAILED, Next::GiveUp),
             (Finished, 0, 0, false, early, Here::Runs, Next::Use),
             (Over, 0, 0, false, early, Here::Idle, Next::GiveUp),
         ] {

@@ -11,7 +11,7 @@ use crate::{
         StepError, advance, batch,
         context::Context,
         doubt::Answer,
-        prover::Claim,
+        prover::{Claim, ProveError},
         schedule::{longest, usual, wait_until},
         sectors::{Found, Sorted, look_until, window_type},
     },
@@ -91,10 +91,15 @@ impl Context {
                     continue;
                 }
                 Err(error) => {
-                    // its words name no sector; each by itself tells more
+                    // where its words name no sector, each by itself tells more
                     let known = sorted.found.len();
+                    let mut looked = match &error {
+                        ProveError::Named(named) => sorted.take(named.iter().copied()),
+                        _ => std::mem::take(&mut sorted),
+                    };
                     let until = self.time_to_look(&record, head);
-                    self.read(proof_type, seed, &mut sorted, until).await;
+                    self.read(proof_type, seed, &mut looked, until).await;
+                    sorted.add(looked);
                     if sorted.found.len() == known {
                         return Err(error.into());
                     }

@@ -5,6 +5,7 @@
 use crate::{
     compute::{self, ComputeError},
     db::DbError,
+    post::wanted::Wanted,
 };
 use async_trait::async_trait;
 use damocles_processor::{
@@ -13,14 +14,8 @@ use damocles_processor::{
     verify::verify_window_post,
 };
 use damocles_types::{ActorId, Base64, Commitment, Epoch, PoStProof, Randomness, SectorNumber};
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-use tokio::sync::{OnceCell, oneshot};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::{OnceCell, oneshot, watch};
 
 /// Why there is no proof. Everything is tried again as long as the deadline is open.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +30,9 @@ pub enum ProveError {
     Job(#[from] DbError),
     #[error("no worker proves it: {0}")]
     Workers(String),
+    /// Whoever wants the proof looks again which of them can be read.
+    #[error("a worker names {} sectors that cannot be read here either", .0.len())]
+    Named(Vec<SectorNumber>),
 }
 
 impl ProveError {
@@ -59,8 +57,14 @@ pub struct Claim {
     pub replicas: BTreeMap<SectorNumber, Commitment>,
 }
 
-/// Told once somebody is at a proof: it may have to wait for others first.
-pub type Begun = oneshot::Sender<()>;
+/// Counts how often somebody has begun to compute a proof: it may have to wait for others first, and
+/// whoever was at it may be gone.
+pub type Begun = watch::Sender<u64>;
+
+/// Somebody is at the proof from now on.
+pub(super) fn begins(begun: &Begun) {
+    begun.send_modify(|times| *times += 1);
+}
 
 /// Where the files of a sector lie, for whoever reads them on another host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +97,8 @@ pub struct Order {
 pub trait Prover: Send + Sync + 'static {
     /// Proves all replicas of the task, or names those that cannot be read. Dropping the
     /// future ends the task: nobody wants a proof that comes after its deadline, and a child
-    /// that hangs would hold its place for ever.
+    /// that hangs would hold its place for ever. Where other proofs would end with it, it ends
+    /// after them.
     async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError>;
 
     /// The same of an order, of which others may want to know more than the task.
@@ -104,8 +109,7 @@ pub trait Prover: Send + Sync + 'static {
     /// The same for a try that nothing depends on. It is in no real proof's way, and its end ends
     /// none.
     async fn prove_for_a_try(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
-        let (begun, _) = oneshot::channel();
-        self.prove(task, begun).await
+        self.prove(task, watch::channel(0).0).await
     }
 
     /// Whether several proofs are in one process now: who ends one of them, ends all.
@@ -127,7 +131,7 @@ pub struct PoolProver {
     pool: Pool,
     tries: Arc<Tries>,
     /// Proofs that children are at.
-    proofs: Arc<AtomicUsize>,
+    wanted: Wanted,
 }
 
 /// The children of tries: most managers never make one.
@@ -156,7 +160,7 @@ impl PoolProver {
         Self {
             pool,
             tries: Arc::new(tries),
-            proofs: Arc::default(),
+            wanted: Wanted::default(),
         }
     }
 
@@ -171,36 +175,21 @@ impl PoolProver {
     }
 }
 
-/// A proof, while it lives.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(proofs: &Arc<AtomicUsize>) -> Self {
-        proofs.fetch_add(1, Ordering::SeqCst);
-        Self(proofs.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 #[async_trait]
 impl Prover for PoolProver {
     async fn prove(&self, task: WindowPost, begun: Begun) -> Result<WindowPostOutput, ProveError> {
         let (tell, told) = oneshot::channel();
         let tell = || _ = tell.send(());
-        let proving = compute::run_told(&self.pool, task, Cancel::killing(), tell);
-        tokio::pin!(proving);
+        let pool = self.pool.clone();
+        let proving = async move { compute::run_told(&pool, task, Cancel::killing(), tell).await };
+        let mut proving = Box::pin(proving);
         tokio::select! {
             biased;
             made = &mut proving => return Ok(made?),
             Ok(()) = told => {}
         }
-        let _counted = Counted::new(&self.proofs);
-        _ = begun.send(());
+        let proving = self.wanted.computed(proving);
+        begins(&begun);
         Ok(proving.await?)
     }
 
@@ -210,7 +199,7 @@ impl Prover for PoolProver {
     }
 
     fn proofs_share_a_process(&self) -> bool {
-        self.proofs.load(Ordering::SeqCst) > 1
+        self.wanted.count() > 1
     }
 
     async fn read(&self, task: ReadSectors) -> Result<ReadSectorsOutput, ProveError> {

@@ -4,7 +4,11 @@
 
 use crate::{
     chain::Head,
-    post::{StepError, context::Context, prover::Place},
+    post::{
+        StepError,
+        context::Context,
+        prover::{Place, Prover},
+    },
     storage::{Located, NotUsable, Replica},
 };
 use damocles_node::{MinerInfo, SectorOnChainInfo};
@@ -68,6 +72,13 @@ impl Sorted {
             found: taken.collect(),
             ..Self::default()
         }
+    }
+
+    /// Adds what was found out about others.
+    pub(super) fn add(&mut self, mut others: Self) {
+        self.found.append(&mut others.found);
+        self.bad.append(&mut others.bad);
+        self.away.append(&mut others.away);
     }
 
     /// Takes those from what can be proven that were not read.
@@ -214,7 +225,7 @@ impl Context {
                 sector_limit_ms: u64::try_from(limits.single_check_timeout.as_millis())
                     .unwrap_or(u64::MAX),
             };
-            async move { (store, self.read_store(task).await) }
+            async move { (store, read_store(&*self.parts.prover, task).await) }
         });
         let reads = stream::iter(reads)
             .buffer_unordered(unanswered.len().max(1))
@@ -237,31 +248,31 @@ impl Context {
             .collect();
         sorted.unread(silent);
     }
+}
 
-    /// What of a store's sectors is not read. Where the reading process ends under them, it is
-    /// found by halves which one ends it; that one may be whole, for whoever knows who killed it.
-    async fn read_store(&self, task: ReadSectors) -> Vec<Unread> {
-        let (mut waiting, mut unread, mut deaths) = (vec![task.replicas.clone()], Vec::new(), 0);
-        while let Some(mut replicas) = waiting.pop() {
-            let part = ReadSectors {
-                replicas: replicas.clone(),
-                ..task.clone()
-            };
-            match self.parts.prover.read(part).await {
-                Ok(output) => unread.extend(output.unread),
-                Err(error) if error.is_death() && replicas.len() > 1 && deaths < MOST_DEATHS => {
-                    deaths += 1;
-                    let half = replicas.split_off(replicas.len() / 2);
-                    waiting.extend([half, replicas]);
-                }
-                Err(error) => {
-                    let numbers = replicas.iter().map(|replica| replica.sector_id);
-                    unread.extend(numbers.map(|number| not_read(number, error.to_string())));
-                }
+/// What of a store's sectors is not read. Where the reading process ends under them, it is
+/// found by halves which one ends it; that one may be whole, for whoever knows who killed it.
+pub(super) async fn read_store(prover: &dyn Prover, task: ReadSectors) -> Vec<Unread> {
+    let (mut waiting, mut unread, mut deaths) = (vec![task.replicas.clone()], Vec::new(), 0);
+    while let Some(mut replicas) = waiting.pop() {
+        let part = ReadSectors {
+            replicas: replicas.clone(),
+            ..task.clone()
+        };
+        match prover.read(part).await {
+            Ok(output) => unread.extend(output.unread),
+            Err(error) if error.is_death() && replicas.len() > 1 && deaths < MOST_DEATHS => {
+                deaths += 1;
+                let half = replicas.split_off(replicas.len() / 2);
+                waiting.extend([half, replicas]);
+            }
+            Err(error) => {
+                let numbers = replicas.iter().map(|replica| replica.sector_id);
+                unread.extend(numbers.map(|number| not_read(number, error.to_string())));
             }
         }
-        unread
     }
+    unread
 }
 
 /// A sector of which nobody can say whether it is whole.

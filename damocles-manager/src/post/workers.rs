@@ -7,8 +7,10 @@ use crate::{
     jobs::Jobs,
     policy::ProvingPolicy,
     post::{
+        context::reached,
         placement::{Here, Next, View, Watched, begin_by, next},
-        prover::{Begun, Claim, Order, ProveError, Prover},
+        prover::{Begun, Claim, Order, ProveError, Prover, begins},
+        sectors::{look_until, read_store},
     },
 };
 use async_trait::async_trait;
@@ -22,7 +24,7 @@ use damocles_types::{Epoch, Randomness, SectorNumber};
 use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// Proves by workers; what they do not prove in time, and everything else, another prover does.
 #[derive(Clone)]
@@ -94,9 +96,11 @@ impl WorkerProver {
     /// The job of an order, as it is to be waited for.
     async fn put_down(&self, order: &Order, offer: &Offer) -> Result<JobRecord, ProveError> {
         let mut job = self.jobs.offer(offer.clone()).await?;
+        let spent = job.failures >= self.jobs.policy().max_tries;
         let (event, why) = match job.state {
             // a round of attempts that failed: whoever wants the proof again begins another one
             JobState::Failed => (JobEvent::Reset, None),
+            JobState::Ready if spent => (JobEvent::Reset, None),
             JobState::Running if order.again => (
                 JobEvent::Lose,
                 Some("its worker took far longer than usual".to_owned()),
@@ -122,7 +126,14 @@ impl WorkerProver {
 
     /// What a worker answered, if it is to be believed. A proof is verified; a sector that it names
     /// is read here. What is not believed counts against the worker.
-    async fn believed(&self, order: &Order, job: &JobRecord) -> Option<WindowPostOutput> {
+    ///
+    /// # Errors
+    /// [`ProveError::Named`]: sectors that cannot be read here either.
+    async fn believed(
+        &self,
+        order: &Order,
+        job: &JobRecord,
+    ) -> Result<Option<WindowPostOutput>, ProveError> {
         let output = job.output.clone().unwrap_or_default();
         let worker = job.worker.as_deref().unwrap_or("a worker");
         let wrong = if output.faults.is_empty() {
@@ -130,10 +141,7 @@ impl WorkerProver {
         } else {
             let unread = self.unread(order, &output.faults).await;
             if !unread.is_empty() {
-                return Some(WindowPostOutput {
-                    proofs: Vec::new(),
-                    faults: unread,
-                });
+                return Err(ProveError::Named(unread));
             }
             let first = output.faults[0];
             let count = output.faults.len();
@@ -142,10 +150,10 @@ impl WorkerProver {
             ))
         };
         let Some(wrong) = wrong else {
-            return Some(WindowPostOutput {
+            return Ok(Some(WindowPostOutput {
                 proofs: output.proofs,
                 faults: Vec::new(),
-            });
+            }));
         };
         tracing::warn!(
             job = job.id,
@@ -154,7 +162,7 @@ impl WorkerProver {
             "what a worker answered is not believed: {wrong}"
         );
         self.step(job, JobEvent::Refuse, Some(&wrong)).await;
-        None
+        Ok(None)
     }
 
     /// Takes a job along an edge; unless it ends, only if it is still at the same attempt. A database
@@ -188,7 +196,7 @@ impl WorkerProver {
         }
     }
 
-    /// Which of these sectors cannot be read here either.
+    /// Which of these sectors cannot be read here either, nor are in half of the time that is left.
     async fn unread(&self, order: &Order, named: &[SectorNumber]) -> Vec<SectorNumber> {
         let mut stores: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         let is_named = |number: &SectorNumber| named.contains(number);
@@ -202,6 +210,7 @@ impl WorkerProver {
             let store = place.map_or("", |place| place.sealed.as_str());
             stores.entry(store).or_default().push(replica.clone());
         }
+        let until = look_until(order.open, order.close, self.height(order));
         let reads = stores.into_iter().map(|(store, replicas)| {
             let numbers: Vec<_> = replicas.iter().map(|r| r.sector_id).collect();
             let task = ReadSectors {
@@ -215,10 +224,11 @@ impl WorkerProver {
                     .unwrap_or(u64::MAX),
             };
             async move {
-                match self.here.read(task).await {
-                    Ok(output) => output.unread.into_iter().map(|u| u.sector_id).collect(),
-                    // the poster looks at each by itself
-                    Err(_) => numbers,
+                tokio::select! {
+                    unread = read_store(&*self.here, task) => {
+                        unread.into_iter().map(|u| u.sector_id).collect()
+                    }
+                    () = reached(&self.head, until) => numbers,
                 }
             }
         });
@@ -244,11 +254,12 @@ impl Prover for WorkerProver {
         let Some(offer) = offer(&order) else {
             return self.here.prove(order.task, begun).await;
         };
-        let mut begun = Some(begun);
+        // the attempt of which was told that it began
+        let mut told = None;
         let mut job = self.put_down(&order, &offer).await?;
         let mut watched = Watched::new(&job, Instant::now());
         let mut here: Option<BoxFuture<'_, Result<WindowPostOutput, ProveError>>> = None;
-        let mut failed_here = false;
+        let mut failed_here: Option<(Instant, ProveError)> = None;
         loop {
             let view = View {
                 state: job.state,
@@ -257,23 +268,21 @@ impl Prover for WorkerProver {
                 busy: self.others_run(&job.id).await,
                 head: self.height(&order),
                 begin_by: begin_by(order.open, order.close, order.usual),
-                here: match (&here, failed_here) {
+                here: match (&here, &failed_here) {
                     (Some(_), _) => Here::Runs,
-                    (None, true) => Here::Failed,
-                    (None, false) => Here::Idle,
+                    (None, Some((at, _))) => Here::Failed(at.elapsed()),
+                    (None, None) => Here::Idle,
                 },
                 policy: self.jobs.policy(),
             };
-            if job.state == JobState::Running
-                && let Some(begun) = begun.take()
-            {
-                _ = begun.send(());
+            if job.state == JobState::Running && told.replace(job.attempt) != Some(job.attempt) {
+                begins(&begun);
             }
             let what = next(&view);
             match what {
                 Next::Wait => {}
                 Next::Use => {
-                    if let Some(output) = self.believed(&order, &job).await {
+                    if let Some(output) = self.believed(&order, &job).await? {
                         return Ok(output);
                     }
                 }
@@ -299,10 +308,12 @@ impl Prover for WorkerProver {
                         error = job.error,
                         "a WindowPoSt that workers were to prove is proven here as well: {reason}"
                     );
-                    let begun = begun.take().unwrap_or_else(|| oneshot::channel().0);
-                    here = Some(self.here.prove(order.task.clone(), begun));
+                    here = Some(self.here.prove(order.task.clone(), begun.clone()));
                 }
                 Next::GiveUp => {
+                    if let Some((_, error)) = failed_here {
+                        return Err(error);
+                    }
                     let why = job.error.clone();
                     return Err(ProveError::Workers(
                         why.unwrap_or_else(|| "its job is over".to_owned()),
@@ -319,7 +330,7 @@ impl Prover for WorkerProver {
                         }
                         Err(error) => {
                             tracing::warn!(job = job.id, %error, "a WindowPoSt could not be proven here");
-                            (here, failed_here) = (None, true);
+                            (here, failed_here) = (None, Some((Instant::now(), error)));
                         }
                     }
                 }

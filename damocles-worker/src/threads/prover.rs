@@ -12,6 +12,7 @@ use crate::{
     config::{Sealing, ThreadPlan},
     control::{Because, Interrupt},
     manager::{CallError, posts::Offered},
+    stores::StoreError,
     view::Doing,
 };
 use damocles_api::wdpost::AllocatePoStSpec;
@@ -55,11 +56,10 @@ impl Prover {
             Some(Interrupt::Pause) => return self.pause(),
         }
         let asked = Instant::now();
-        let offered = self.ready().and_then(|()| {
+        let offered = self.ready().and_then(|stores| {
             self.board.idle("the manager has no WindowPoSt for it");
-            let stores = self.attached.iter().map(|store| store.name.clone());
             self.manager
-                .take_window_post(spec(sealing), stores.collect(), WAIT)
+                .take_window_post(spec(sealing), stores, WAIT)
                 .map_err(Problem::Call)
         });
         match offered {
@@ -91,15 +91,24 @@ impl Prover {
         }
     }
 
-    /// Whether it could prove anything.
-    fn ready(&self) -> Result<(), Problem> {
-        if self.attached.is_empty() {
-            return Err(Problem::NoStore);
-        }
+    /// The stores whose sectors it could prove now. One that is away is not named: a job over its
+    /// sectors would fail here, and be lost to who can read them.
+    fn ready(&self) -> Result<Vec<String>, Problem> {
         let stages = self.pool.view();
-        match stages.iter().any(|view| view.stage == Stage::WindowPost) {
-            true => Ok(()),
-            false => Err(Problem::NoProcessor),
+        if !stages.iter().any(|view| view.stage == Stage::WindowPost) {
+            return Err(Problem::NoProcessor);
+        }
+        let (mut there, mut away) = (Vec::new(), None);
+        for store in self.attached.iter() {
+            match store.look(None) {
+                Ok(_) => there.push(store.name.clone()),
+                Err(error) => away = away.or(Some(error)),
+            }
+        }
+        match away {
+            Some(error) if there.is_empty() => Err(Problem::Away(error)),
+            None if there.is_empty() => Err(Problem::NoStore),
+            _ => Ok(there),
         }
     }
 
@@ -126,6 +135,8 @@ impl Prover {
 #[derive(Debug)]
 enum Problem {
     NoStore,
+    /// No attached store is there, this one for one.
+    Away(StoreError),
     /// The thread's own file names this plan and the main file did not.
     NoProcessor,
     Call(CallError),
@@ -134,7 +145,7 @@ enum Problem {
 impl Problem {
     fn waits_for(&self) -> &'static str {
         match self {
-            Self::NoStore => "a store whose sectors it could read",
+            Self::NoStore | Self::Away(_) => "a store whose sectors it could read",
             Self::NoProcessor => "a window_post processor",
             Self::Call(CallError::Unsupported(_)) => "a manager that lets workers prove",
             Self::Call(_) => "the manager",
@@ -145,6 +156,8 @@ impl Problem {
         match self {
             Self::NoStore => Failure::temporary("no store is attached here, so no sector can be proven")
                 .hint("add the persist stores as [[attached]], readonly = true, and restart the worker"),
+            Self::Away(error) => Failure::temporary(format!("no attached store can be read: {error}"))
+                .hint("mount the persist stores whose sectors this worker is to prove; they are looked at again by themselves"),
             Self::NoProcessor => Failure::temporary("this worker was started without a window_post processor")
                 .hint("write plan = \"wdpost\" into a [[sealing_thread]] of the worker's file, or add [[processors.window_post]], and restart it"),
             Self::Call(error @ CallError::Unsupported(_)) => Failure::temporary(error)

@@ -64,7 +64,7 @@ impl Poster {
             headers: Default::default(),
             token: None,
             tls: None,
-            timeout: Duration::from_secs(10),
+            timeout: NEVER * 10,
         };
         let asked = Manager::new(&connection, runtime().handle().clone(), stop.clone()).unwrap();
         let control = Arc::new(Control::default());
@@ -180,6 +180,39 @@ fn a_job_that_cannot_be_done_is_said_at_once_and_one_under_a_stop_is_given_back(
     poster.stop.cancel();
     until("its word", || poster.ends().len() == 2);
     assert_eq!(poster.ends()[1], (attempt("y", 2), AttemptEnd::GivenBack));
+}
+
+#[test]
+fn a_store_that_is_away_is_not_named_until_it_is_back() {
+    let poster = Poster::start("");
+    let store = poster.orders.with_file_name("hdd");
+    let aside = poster.orders.with_file_name("aside");
+    fs::rename(&store, &aside).unwrap();
+    let waits = || {
+        let info = poster.board.info();
+        let why = info.last_error.unwrap_or_default();
+        matches!(info.thread_state, ThreadState::Waiting { .. })
+            && why.contains("no attached store")
+    };
+    until("a word on the store", waits);
+    poster.manager.script().posts.asked.stores.clear();
+    poster.offer("x", 1, "hdd");
+    fs::rename(&aside, &store).unwrap();
+    until("the answer", || poster.ends().len() == 1);
+    assert!(matches!(poster.ends()[0].1, AttemptEnd::Output(_)));
+    assert_eq!(poster.manager.script().posts.asked.stores, ["hdd"]);
+    poster.stop();
+}
+
+#[test]
+fn a_word_that_is_not_heard_is_said_again_while_the_job_is_still_its_own() {
+    let poster = Poster::start("silent");
+    poster.manager.script().posts.mute = 1;
+    poster.offer("x", 1, "hdd");
+    until("another word", || poster.manager.script().posts.beats > 1);
+    assert!(poster.computes() && poster.ends().is_empty());
+    poster.manager.script().posts.unwanted = true;
+    poster.stop();
 }
 
 #[test]

@@ -40,9 +40,13 @@ pub(super) struct FakeProver {
     pub(super) unread: Mutex<BTreeMap<SectorNumber, (String, bool)>>,
     /// Sectors whose reading kills the child.
     pub(super) deadly: Mutex<Vec<SectorNumber>>,
+    /// Sectors that cannot be read once.
+    pub(super) passing: Mutex<Vec<SectorNumber>>,
+    /// Sectors whose reading never ends.
+    pub(super) stuck: Mutex<Vec<SectorNumber>>,
     /// What was to be read, task by task.
     pub(super) reads: Mutex<Vec<Vec<SectorNumber>>>,
-    /// Told when a task hangs.
+    /// Told when a task, or a read, hangs.
     pub(super) hanging: Notify,
     /// Tells a slow one to go on.
     pub(super) go_on: Notify,
@@ -83,7 +87,7 @@ impl Prover for FakeProver {
             self.hanging.notify_one();
             self.go_on.notified().await;
         }
-        _ = begun.send(());
+        begun.send_modify(|times| *times += 1);
         match order {
             Some(Order::Die) => Err(died(Stage::WindowPost)),
             Some(Order::Fault(faults)) => Ok(WindowPostOutput {
@@ -123,9 +127,16 @@ impl Prover for FakeProver {
         if numbers.iter().any(|n| self.deadly.lock().contains(n)) {
             return Err(died(Stage::ReadSectors));
         }
+        if numbers.iter().any(|n| self.stuck.lock().contains(n)) {
+            self.hanging.notify_one();
+            return std::future::pending().await;
+        }
+        let passing = std::mem::take(&mut *self.passing.lock());
         let known = self.unread.lock();
         let unread = numbers.into_iter().filter_map(|sector_id| {
-            let (why, wrong) = known.get(&sector_id)?.clone();
+            let once = ("its disk is away".to_owned(), false);
+            let once = passing.contains(&sector_id).then_some(once);
+            let (why, wrong) = once.or_else(|| known.get(&sector_id).cloned())?;
             Some(Unread {
                 sector_id,
                 why,

@@ -216,6 +216,96 @@ async fn a_sector_that_nobody_can_read_is_left_out_and_the_others_are_proven() {
 }
 
 #[tokio::test]
+async fn a_sector_that_a_worker_names_and_that_cannot_be_read_once_is_not_left_out() {
+    let works = Works::new(&[&[1, 2]]).await;
+    let mut poster = works.start();
+    let workers = async {
+        let (job, _) = works.take("w1").await;
+        works.house.prover.passing.lock().push(2);
+        assert!(works.end("w1", &job, names(&[2])).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    let record = works.house.one();
+    assert_eq!((record.state, record.tries), (PostState::Proving, 1));
+    let workers = async {
+        let (job, input) = works.take("w2").await;
+        assert_eq!((input.sectors.len(), job.failures), (2, 1));
+        assert_eq!(job.failed_by, ["w1"]);
+        assert!(works.end("w2", &job, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START + 1), workers);
+    let record = works.house.one();
+    assert_eq!((record.state, record.skipped), (PostState::Proved, vec![]));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_under_a_sector_that_a_worker_names_does_not_hold_the_others() {
+    let works = Works::new(&[&[1, 2]]).await;
+    let mut poster = works.start();
+    let world = async {
+        let (job, _) = works.take("w1").await;
+        works.house.prover.stuck.lock().push(2);
+        assert!(works.end("w1", &job, names(&[2])).await);
+        // each look takes half of what is left of the window
+        for height in [90, 105, 113] {
+            works.house.prover.hanging.notified().await;
+            works.house.tell(height);
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = works.house.at(&mut poster, START) => {}
+        () = world => {}
+    }
+    let record = works.house.one();
+    let skipped: Vec<_> = record.skipped.iter().map(|(number, _)| *number).collect();
+    assert_eq!((record.state, skipped), (PostState::Proved, vec![2]));
+    assert_eq!(works.house.proven(), [vec![1]]);
+}
+
+#[tokio::test]
+async fn a_fresh_attempt_is_not_taken_for_one_that_hangs() {
+    let works = Works::new(&[&[1]]).await;
+    let before = PostKey {
+        miner: MINER,
+        open: 0,
+        first: 0,
+    };
+    let record = PostRecord {
+        partitions: vec![0],
+        state: PostState::Landed,
+        proving_epochs: Some(5),
+        ..PostRecord::planned(before, 0, -20, 60)
+    };
+    works.house.db.plan_posts(&[record]).unwrap();
+    let mut poster = works.start();
+    let workers = async {
+        works.take("w1").await;
+        works.jobs.change().await;
+        // it is doubted, and says nothing any more
+        let reads = || works.house.prover.reads.lock().len();
+        let known = reads();
+        works.house.tell(60);
+        while reads() == known {
+            tokio::task::yield_now().await;
+        }
+        works.house.tell(65);
+        let (job, input) = works.take("w2").await;
+        works.jobs.change().await;
+        // four times as long as usual, for both together
+        works.house.tell(70);
+        works.jobs.change().await;
+        assert_eq!(works.job().state, JobState::Running);
+        assert!(works.end("w2", &job, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    let record = works.house.records().pop().unwrap();
+    assert_eq!(record.state, PostState::Proved);
+    assert_eq!(record.proving_epochs, Some(6), "only the last attempt");
+    assert_eq!(works.job().failed_by, ["w1"]);
+}
+
+#[tokio::test]
 async fn what_no_worker_takes_in_time_is_proven_here() {
     let works = Works::new(&[&[1]]).await;
     let mut poster = works.start();
@@ -228,4 +318,20 @@ async fn what_no_worker_takes_in_time_is_proven_here() {
     assert_eq!(works.house.one().state, PostState::Proved);
     assert_eq!(works.house.proven(), [vec![1]]);
     assert_eq!(works.job().state, JobState::Over);
+}
+
+#[tokio::test]
+async fn a_proof_that_fails_here_is_tried_again_while_the_window_is_open() {
+    let works = Works::new(&[&[1]]).await;
+    let mut poster = works.start();
+    works.house.order(Order::Die);
+    // so late that it is not left to workers, of whom there are none
+    let late = CLOSE - 20 - 12;
+    works.house.at(&mut poster, late).await;
+    let record = works.house.one();
+    assert_eq!((record.state, record.tries), (PostState::Proving, 1));
+    assert!(record.error.unwrap().contains("killed by a test"));
+    works.house.at(&mut poster, late + 1).await;
+    assert_eq!(works.house.one().state, PostState::Submitted);
+    assert_eq!(works.house.proven(), [vec![1], vec![1]]);
 }
