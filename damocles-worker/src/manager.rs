@@ -217,8 +217,18 @@ impl Manager {
         method: &'static str,
         call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, CallError> {
-        let begun = Instant::now();
         let timeout = self.shared.connection.timeout;
+        self.answer_within(timeout, method, call).await
+    }
+
+    /// The same for a call that is over sooner: after that the next manager is spoken to.
+    async fn answer_within<T>(
+        &self,
+        timeout: Duration,
+        method: &'static str,
+        call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, CallError> {
+        let begun = Instant::now();
         let managers = &self.shared.connection.addr;
         let answer = match tokio::time::timeout(timeout, call(&self.rpc)).await {
             Err(_) => {

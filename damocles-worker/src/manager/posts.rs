@@ -1,15 +1,20 @@
 //! What is asked and said of WindowPoSts that this worker proves. A manager of ours is waited for
 //! and knows attempts; upstream's is asked and believes a name.
 
-use super::{CallError, Manager};
+use super::{CallError, Client, Manager};
 use damocles_api::{
     attempts::{Attempt, AttemptEnd, DamoclesAttemptsClient, TakeWindowPosts},
     wdpost::{AllocatePoStSpec, AllocatedWdPoStJob, WdPoStClient},
 };
+use jsonrpsee::core::ClientError;
 use std::time::Duration;
 
 /// While the worker stops, the manager may take so long to hear of a job.
 const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// A word that a job lives is said to the next manager when it is not heard for so long. Managers
+/// give a job to another worker after 15 seconds without one, unless their operators say otherwise.
+const LONGEST_BEAT: Duration = Duration::from_secs(4);
 
 /// A job that was offered, or that there is none.
 #[derive(Debug)]
@@ -60,16 +65,33 @@ impl Manager {
     pub fn window_post_lives(&self, attempt: &Attempt) -> Result<bool, CallError> {
         let (worker, id) = (self.worker.to_string(), attempt.id.clone());
         if attempt.attempt == 0 {
-            let beat = self.call("WdPoStHeartbeatJobs", async |rpc| {
+            let beat = self.beat("WdPoStHeartbeatJobs", async |rpc| {
                 rpc.wd_post_heartbeat_jobs(vec![id], worker).await
             });
             return beat.map(|()| true);
         }
         let attempts = vec![attempt.clone()];
-        let unwanted = self.call("WindowPostsLive", async |rpc| {
+        let unwanted = self.beat("WindowPostsLive", async |rpc| {
             rpc.window_posts_live(worker, attempts).await
         })?;
         Ok(!unwanted.contains(attempt))
+    }
+
+    /// A call whose answer is not waited for as long as for others: the next one is due.
+    fn beat<T>(
+        &self,
+        method: &'static str,
+        call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, CallError> {
+        let shared = &self.shared;
+        let limit = shared.connection.timeout.min(LONGEST_BEAT);
+        shared.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => Err(CallError::Stopping),
+                said = self.answer_within(limit, method, call) => said,
+            }
+        })
     }
 
     /// Says how an attempt ended. False: nobody wants to know.

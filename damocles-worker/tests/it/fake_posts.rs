@@ -16,6 +16,8 @@ pub(crate) struct Posts {
     /// What was asked for last.
     pub(crate) asked: TakeWindowPosts,
     pub(crate) beats: u64,
+    /// So many of them it never answers.
+    pub(crate) mute: u64,
     /// Nobody wants what is under way.
     pub(crate) unwanted: bool,
     /// It answers "not now" to so many answers first.
@@ -60,9 +62,16 @@ impl DamoclesAttemptsServer for Fake {
         _worker: String,
         attempts: Vec<Attempt>,
     ) -> RpcResult<Vec<Attempt>> {
-        let mut script = self.ours()?;
-        script.posts.beats += 1;
-        let unwanted = script.posts.unwanted;
+        let (unwanted, mute) = {
+            let mut script = self.ours()?;
+            script.posts.beats += 1;
+            let mute = script.posts.mute > 0;
+            script.posts.mute = script.posts.mute.saturating_sub(1);
+            (script.posts.unwanted, mute)
+        };
+        if mute {
+            std::future::pending::<()>().await;
+        }
         Ok(attempts.into_iter().filter(|_| unwanted).collect())
     }
 

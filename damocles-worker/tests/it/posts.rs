@@ -64,7 +64,7 @@ impl Poster {
             headers: Default::default(),
             token: None,
             tls: None,
-            timeout: Duration::from_secs(10),
+            timeout: NEVER * 10,
         };
         let asked = Manager::new(&connection, runtime().handle().clone(), stop.clone()).unwrap();
         let control = Arc::new(Control::default());
@@ -201,6 +201,18 @@ fn a_store_that_is_away_is_not_named_until_it_is_back() {
     until("the answer", || poster.ends().len() == 1);
     assert!(matches!(poster.ends()[0].1, AttemptEnd::Output(_)));
     assert_eq!(poster.manager.script().posts.asked.stores, ["hdd"]);
+    poster.stop();
+}
+
+#[test]
+fn a_word_that_is_not_heard_is_said_again_while_the_job_is_still_its_own() {
+    let poster = Poster::start("silent");
+    poster.manager.script().posts.mute = 1;
+    poster.offer("x", 1, "hdd");
+    until("another word", || poster.manager.script().posts.beats > 1);
+    assert!(poster.computes() && poster.ends().is_empty());
+    poster.manager.script().posts.unwanted = true;
+    until("its end", || !poster.computes());
     poster.stop();
 }
 
