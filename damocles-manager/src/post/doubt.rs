@@ -3,7 +3,7 @@
 //! while it goes on, the sectors are read each by itself; what does not answer is taken out, and
 //! the others are proven without. Where all can be read, and it takes far longer than ever, it is
 //! given up once for another one: a device or a driver may hang as well. What waits for its turn is
-//! not doubted.
+//! not doubted, and an attempt is not for the time that one before it took.
 
 use crate::{
     db::posts::PostRecord,
@@ -16,7 +16,7 @@ use crate::{
 };
 use damocles_processor::task::{WindowPost, WindowPostOutput};
 use damocles_types::Epoch;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 /// What came of a task.
 pub(super) enum Answer {
@@ -57,8 +57,8 @@ impl Context {
             places: places.collect(),
             task,
         };
-        let (tell, mut told) = oneshot::channel();
-        let proving = self.parts.prover.carry_out(order, tell);
+        let (begun, mut begins) = watch::channel(0);
+        let proving = self.parts.prover.carry_out(order, begun);
         tokio::pin!(proving);
         let mut since = self.height();
         let says = |since: Option<Epoch>| {
@@ -66,18 +66,28 @@ impl Context {
             move |output| Answer::Says { output, epochs }
         };
         tokio::select! {
-            _ = &mut told => since = self.height(),
+            Ok(()) = begins.changed() => since = self.height(),
             output = &mut proving => {
                 // it may have begun and ended between two looks
-                since = told.try_recv().map_or(since, |()| self.height());
+                if *begins.borrow() > 0 {
+                    since = self.height();
+                }
                 return output.map(says(since));
             }
         }
-        let began = since.unwrap_or(record.challenge);
+        let mut began = since.unwrap_or(record.challenge);
         let mut doubt = doubt_at(began, record.close, usual);
         loop {
             tokio::select! {
+                biased;
                 output = &mut proving => return output.map(says(since)),
+                Ok(()) = begins.changed() => {
+                    // another one is at it now, who knows nothing of the one before
+                    since = self.height();
+                    began = since.unwrap_or(began);
+                    doubt = doubt_at(began, record.close, usual);
+                    continue;
+                }
                 () = self.reached(doubt) => {}
             }
             // heads jump where the node was away
@@ -106,6 +116,9 @@ impl Context {
                 );
                 *sorted = looked;
                 return Ok(Answer::Held);
+            }
+            if begins.has_changed().unwrap_or(false) {
+                continue;
             }
             if first && hangs(began, now, (record.key.open, record.close), usual) {
                 tracing::warn!(

@@ -15,7 +15,7 @@ use damocles_processor::{
 };
 use damocles_types::{ActorId, Base64, Commitment, Epoch, PoStProof, Randomness, SectorNumber};
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::{OnceCell, oneshot, watch};
 
 /// Why there is no proof. Everything is tried again as long as the deadline is open.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,14 @@ pub struct Claim {
     pub replicas: BTreeMap<SectorNumber, Commitment>,
 }
 
-/// Told once somebody is at a proof: it may have to wait for others first.
-pub type Begun = oneshot::Sender<()>;
+/// Counts how often somebody has begun to compute a proof: it may have to wait for others first, and
+/// whoever was at it may be gone.
+pub type Begun = watch::Sender<u64>;
+
+/// Somebody is at the proof from now on.
+pub(super) fn begins(begun: &Begun) {
+    begun.send_modify(|times| *times += 1);
+}
 
 /// Where the files of a sector lie, for whoever reads them on another host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +109,7 @@ pub trait Prover: Send + Sync + 'static {
     /// The same for a try that nothing depends on. It is in no real proof's way, and its end ends
     /// none.
     async fn prove_for_a_try(&self, task: WindowPost) -> Result<WindowPostOutput, ProveError> {
-        let (begun, _) = oneshot::channel();
-        self.prove(task, begun).await
+        self.prove(task, watch::channel(0).0).await
     }
 
     /// Whether several proofs are in one process now: who ends one of them, ends all.
@@ -184,7 +189,7 @@ impl Prover for PoolProver {
             Ok(()) = told => {}
         }
         let proving = self.wanted.computed(proving);
-        _ = begun.send(());
+        begins(&begun);
         Ok(proving.await?)
     }
 

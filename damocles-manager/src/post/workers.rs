@@ -9,7 +9,7 @@ use crate::{
     post::{
         context::reached,
         placement::{Here, Next, View, Watched, begin_by, next},
-        prover::{Begun, Claim, Order, ProveError, Prover},
+        prover::{Begun, Claim, Order, ProveError, Prover, begins},
         sectors::{look_until, read_store},
     },
 };
@@ -24,7 +24,7 @@ use damocles_types::{Epoch, Randomness, SectorNumber};
 use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// Proves by workers; what they do not prove in time, and everything else, another prover does.
 #[derive(Clone)]
@@ -254,7 +254,8 @@ impl Prover for WorkerProver {
         let Some(offer) = offer(&order) else {
             return self.here.prove(order.task, begun).await;
         };
-        let mut begun = Some(begun);
+        // the attempt of which was told that it began
+        let mut told = None;
         let mut job = self.put_down(&order, &offer).await?;
         let mut watched = Watched::new(&job, Instant::now());
         let mut here: Option<BoxFuture<'_, Result<WindowPostOutput, ProveError>>> = None;
@@ -274,10 +275,8 @@ impl Prover for WorkerProver {
                 },
                 policy: self.jobs.policy(),
             };
-            if job.state == JobState::Running
-                && let Some(begun) = begun.take()
-            {
-                _ = begun.send(());
+            if job.state == JobState::Running && told.replace(job.attempt) != Some(job.attempt) {
+                begins(&begun);
             }
             let what = next(&view);
             match what {
@@ -309,8 +308,7 @@ impl Prover for WorkerProver {
                         error = job.error,
                         "a WindowPoSt that workers were to prove is proven here as well: {reason}"
                     );
-                    let begun = begun.take().unwrap_or_else(|| oneshot::channel().0);
-                    here = Some(self.here.prove(order.task.clone(), begun));
+                    here = Some(self.here.prove(order.task.clone(), begun.clone()));
                 }
                 Next::GiveUp => {
                     if let Some((_, error)) = failed_here {

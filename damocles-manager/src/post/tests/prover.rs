@@ -87,7 +87,7 @@ impl Prover for FakeProver {
             self.hanging.notify_one();
             self.go_on.notified().await;
         }
-        _ = begun.send(());
+        begun.send_modify(|times| *times += 1);
         match order {
             Some(Order::Die) => Err(died(Stage::WindowPost)),
             Some(Order::Fault(faults)) => Ok(WindowPostOutput {

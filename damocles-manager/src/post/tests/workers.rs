@@ -264,6 +264,48 @@ async fn a_disk_that_hangs_under_a_sector_that_a_worker_names_does_not_hold_the_
 }
 
 #[tokio::test]
+async fn a_fresh_attempt_is_not_taken_for_one_that_hangs() {
+    let works = Works::new(&[&[1]]).await;
+    let before = PostKey {
+        miner: MINER,
+        open: 0,
+        first: 0,
+    };
+    let record = PostRecord {
+        partitions: vec![0],
+        state: PostState::Landed,
+        proving_epochs: Some(5),
+        ..PostRecord::planned(before, 0, -20, 60)
+    };
+    works.house.db.plan_posts(&[record]).unwrap();
+    let mut poster = works.start();
+    let workers = async {
+        works.take("w1").await;
+        works.jobs.change().await;
+        // it is doubted, and says nothing any more
+        let reads = || works.house.prover.reads.lock().len();
+        let known = reads();
+        works.house.tell(60);
+        while reads() == known {
+            tokio::task::yield_now().await;
+        }
+        works.house.tell(65);
+        let (job, input) = works.take("w2").await;
+        works.jobs.change().await;
+        // four times as long as usual, for both together
+        works.house.tell(70);
+        works.jobs.change().await;
+        assert_eq!(works.job().state, JobState::Running);
+        assert!(works.end("w2", &job, good(&input)).await);
+    };
+    tokio::join!(works.house.at(&mut poster, START), workers);
+    let record = works.house.records().pop().unwrap();
+    assert_eq!(record.state, PostState::Proved);
+    assert_eq!(record.proving_epochs, Some(6), "only the last attempt");
+    assert_eq!(works.job().failed_by, ["w1"]);
+}
+
+#[tokio::test]
 async fn what_no_worker_takes_in_time_is_proven_here() {
     let works = Works::new(&[&[1]]).await;
     let mut poster = works.start();
