@@ -192,6 +192,14 @@ impl JobRecord {
         })
     }
 
+    /// Whether a failure may be that of a former attempt: its speaker says neither a name nor a
+    /// number. The last attempt goes on then; if it was its own, it will be silent. (A proof is
+    /// verified, whoever made it.) Pure.
+    fn may_be_of_another(&self, speaks: Speaks<'_>, ended: &Ended) -> bool {
+        let nameless = speaks.worker.is_none() && speaks.attempt.is_none();
+        nameless && self.attempt > 1 && matches!(ended, Ended::Failed(_))
+    }
+
     /// Takes it along an edge, if there is one.
     fn step(&mut self, event: JobEvent) -> bool {
         let Some(next) = JobFlow::next(self.state, event) else {
@@ -379,7 +387,7 @@ impl Db {
         self.write(Durability::Synced, |t| {
             let (record, job) = seen(t, id)?;
             let mut job = job.ok_or_else(|| DbError::NoJob(id.to_owned()))?;
-            if !job.is_held_by(speaks) {
+            if !job.is_held_by(speaks) || job.may_be_of_another(speaks, ended) {
                 return Ok(false);
             }
             let event = match ended {

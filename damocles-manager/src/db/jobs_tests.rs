@@ -166,7 +166,18 @@ fn upstreams_workers_are_believed_by_their_name() {
     assert!(!db.beat_job("x", by(Some("other"))).unwrap());
     // what it says of the end does not say who it is
     assert!(!db.end_attempt("x", by(Some("other")), &proof(1)).unwrap());
+    let failed = Ended::Failed("no parameters".into());
+    assert!(db.end_attempt("x", by(None), &failed).unwrap());
+    db.step_job("x", JobEvent::Retry, Some(1), None).unwrap();
+    assert_eq!(take(&db, &old).unwrap().attempt, 2);
+    // it may be another one that failed, which had it before
+    assert!(!db.end_attempt("x", by(None), &failed).unwrap());
+    assert_eq!(db.job("x").unwrap().unwrap().state, JobState::Running);
     assert!(db.end_attempt("x", by(None), &proof(1)).unwrap());
+    db.step_job("x", JobEvent::Reset, None, None).unwrap();
+    take(&db, &old).unwrap();
+    // its token says who it is
+    assert!(db.end_attempt("x", by(Some("old")), &failed).unwrap());
 }
 
 #[test]

@@ -212,6 +212,7 @@ fn a_word_that_is_not_heard_is_said_again_while_the_job_is_still_its_own() {
     until("another word", || poster.manager.script().posts.beats > 1);
     assert!(poster.computes() && poster.ends().is_empty());
     poster.manager.script().posts.unwanted = true;
+    until("its end", || !poster.computes());
     poster.stop();
 }
 
