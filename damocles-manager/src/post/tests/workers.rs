@@ -62,6 +62,16 @@ impl Works {
         ended.await.unwrap()
     }
 
+    /// A worker is at a job until the poster has seen it, which looks as often.
+    async fn live(&self, worker: &str, job: &JobRecord) {
+        for _ in 0..3 {
+            let (id, attempt) = (job.id.clone(), Some(job.attempt));
+            let lives = self.jobs.beat(id, worker.to_owned(), attempt);
+            assert!(lives.await.unwrap());
+            self.jobs.change().await;
+        }
+    }
+
     /// The only job.
     fn job(&self) -> JobRecord {
         let mut jobs = self.house.db.jobs().unwrap();
@@ -280,21 +290,21 @@ async fn a_fresh_attempt_is_not_taken_for_one_that_hangs() {
     works.house.db.plan_posts(&[record]).unwrap();
     let mut poster = works.start();
     let workers = async {
-        works.take("w1").await;
-        works.jobs.change().await;
+        let (job, _) = works.take("w1").await;
+        works.live("w1", &job).await;
         // it is doubted, and says nothing any more
         let reads = || works.house.prover.reads.lock().len();
         let known = reads();
         works.house.tell(60);
         while reads() == known {
-            tokio::task::yield_now().await;
+            works.jobs.change().await;
         }
         works.house.tell(65);
         let (job, input) = works.take("w2").await;
-        works.jobs.change().await;
+        works.live("w2", &job).await;
         // four times as long as usual, for both together
         works.house.tell(70);
-        works.jobs.change().await;
+        works.live("w2", &job).await;
         assert_eq!(works.job().state, JobState::Running);
         assert!(works.end("w2", &job, good(&input)).await);
     };
