@@ -60,8 +60,10 @@ pub fn run(stage: Stage) -> io::Result<()> {
     }
     let raw = output.try_clone()?;
     let work = Arc::new(move |task: &RawValue, progress: &Progress| {
+        // before anybody hears that it is at work, who may kill it then and wants it to do so once
+        let order = take_order(&dir, stage);
         log(&dir, stage, "start")?;
-        let done = obey(&dir, stage, task, progress, &raw);
+        let done = obey(&order, stage, task, progress, &raw);
         log(&dir, stage, "end")?;
         done
     });
@@ -85,19 +87,23 @@ fn log(dir: &Path, stage: Stage, what: &str) -> Result<(), TaskError> {
         .map_err(TaskError::temporary)
 }
 
+/// What this task is to do.
+fn take_order(dir: &Path, stage: Stage) -> String {
+    let once = dir.join(format!("{stage}.once"));
+    match fs::read_to_string(&once) {
+        // whoever removes it obeys it
+        Ok(text) if fs::remove_file(&once).is_ok() => text,
+        _ => fs::read_to_string(dir.join(stage.name())).unwrap_or_default(),
+    }
+}
+
 fn obey(
-    dir: &Path,
+    order: &str,
     stage: Stage,
     task: &RawValue,
     progress: &Progress,
     mut stdout: &File,
 ) -> Result<Box<RawValue>, TaskError> {
-    let once = dir.join(format!("{stage}.once"));
-    let order = match fs::read_to_string(&once) {
-        // whoever removes it obeys it
-        Ok(text) if fs::remove_file(&once).is_ok() => text,
-        _ => fs::read_to_string(dir.join(stage.name())).unwrap_or_default(),
-    };
     let order = order.trim();
     let (word, rest) = order.split_once(' ').unwrap_or((order, ""));
     match word {
