@@ -42,6 +42,11 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
         .map_err(|e| e.to_string())
 }
 
+/// The text of a duration, as Go writes it: `1h0m0s`.
+pub fn duration_text(time: std::time::Duration) -> String {
+    duration::GoDuration(time).to_string()
+}
+
 /// An amount as the file and the command line write it (`"0.5 FIL"`), in attoFIL.
 ///
 /// # Errors

@@ -3,10 +3,11 @@
 use super::{error::ToRpc, rooms::Rooms};
 use crate::{
     chain::{DomainTag, entropy},
+    config::duration_text,
     policy::{BatchPolicy, FeePolicy, MinerPolicy, SendPolicy},
+    post::AskError,
 };
 use damocles_api::{
-    code::{FAILED, error},
     miner::{DrawnRandomness, MinerFacts, MinersServer},
     sector::CidJson,
 };
@@ -15,7 +16,7 @@ use damocles_types::{ActorId, Epoch, Randomness, Seed, Ticket};
 use fvm_shared::{address::Address, econ::TokenAmount};
 use jsonrpsee::core::{RpcResult, async_trait};
 use serde_json::{Map, Number, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// As upstream writes amounts here: a number of attoFIL.
 fn amount(amount: &TokenAmount) -> Value {
@@ -28,17 +29,6 @@ fn amount_if_set(value: &TokenAmount) -> Value {
         Value::Null
     } else {
         amount(value)
-    }
-}
-
-/// As Go writes spans of time: `1h0m0s`.
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds}s"),
-        (0, _) => format!("{minutes}m{seconds}s"),
-        _ => format!("{hours}h{minutes}m{seconds}s"),
     }
 }
 
@@ -67,8 +57,8 @@ fn with_fee(with: Value, fee: &FeePolicy) -> Value {
 fn batch(policy: &BatchPolicy) -> Value {
     let batch = json!({
         "Threshold": policy.threshold,
-        "MaxWait": span(policy.max_wait),
-        "CheckInterval": span(policy.check_interval),
+        "MaxWait": duration_text(policy.max_wait),
+        "CheckInterval": duration_text(policy.check_interval),
     });
     with_fee(batch, &policy.fee)
 }
@@ -134,12 +124,7 @@ fn config(miner: &MinerPolicy) -> Value {
 impl Rooms {
     fn served(&self, miner: ActorId) -> RpcResult<Arc<MinerPolicy>> {
         let served = self.asked.served.miner(miner);
-        served.ok_or_else(|| {
-            error(
-                FAILED,
-                format!("this manager does not serve miner t0{miner}"),
-            )
-        })
+        served.ok_or_else(|| AskError::NoMiner(miner).to_operator())
     }
 
     /// The tipset that is meant; without one the head, which a node that draws randomness wants named.
@@ -253,7 +238,7 @@ mod tests {
     fn the_configuration_is_told_under_the_names_of_the_file() {
         let mut policy = miner(1000);
         policy.pre.senders = vec![Address::new_id(7)];
-        policy.pre.batch.max_wait = Duration::from_secs(3600);
+        policy.pre.batch.max_wait = std::time::Duration::from_secs(3600);
         policy.pre.fee.gas_fee_cap = TokenAmount::from_nano(5);
         let told = config(&policy);
         assert_eq!(told["Actor"], 1000);
