@@ -137,31 +137,24 @@ impl Jobs {
         self.shared.asked.lock().remove(worker);
     }
 
-    async fn call<T: Send + 'static>(
-        &self,
-        verb: impl FnOnce(&Db) -> Result<T, DbError> + Send + 'static,
-    ) -> Result<T, DbError> {
-        self.db.call(verb).await
-    }
-
     /// Puts a job down, or finds the one that there is.
     pub async fn offer(&self, offer: Offer) -> Result<JobRecord, DbError> {
-        let job = self.call(move |db| db.offer_job(&offer)).await?;
+        let job = self.db.call(move |db| db.offer_job(&offer)).await?;
         self.tell();
         Ok(job)
     }
 
     pub async fn job(&self, id: &str) -> Result<Option<JobRecord>, DbError> {
         let id = id.to_owned();
-        self.call(move |db| db.job(&id)).await
+        self.db.call(move |db| db.job(&id)).await
     }
 
     pub async fn all(&self) -> Result<Vec<JobRecord>, DbError> {
-        self.call(Db::jobs).await
+        self.db.call(Db::jobs).await
     }
 
     pub async fn open(&self) -> Result<Vec<JobRecord>, DbError> {
-        self.call(Db::open_jobs).await
+        self.db.call(Db::open_jobs).await
     }
 
     /// Jobs for a worker, as soon as there are some; none when it has waited so long.
@@ -179,7 +172,7 @@ impl Jobs {
             // without a head nobody knows what is late; the poster has one, or there is no job
             taking.head = self.height().unwrap_or(Epoch::MIN);
             let asked = taking.clone();
-            let jobs = self.call(move |db| db.take_jobs(&asked)).await?;
+            let jobs = self.db.call(move |db| db.take_jobs(&asked)).await?;
             for (job, _) in &jobs {
                 tracing::info!(
                     job = job.id,
@@ -222,7 +215,7 @@ impl Jobs {
             };
             db.beat_job(&id, speaks)
         };
-        self.call(verb).await
+        self.db.call(verb).await
     }
 
     /// How an attempt ended. False: nobody wants to know.
@@ -247,7 +240,7 @@ impl Jobs {
             };
             db.end_attempt(&id, speaks, &ended)
         };
-        let wanted = self.call(verb).await?;
+        let wanted = self.db.call(verb).await?;
         if wanted {
             tracing::info!(job, by, attempt, what, "a worker answers for a WindowPoSt");
             self.tell();
@@ -273,7 +266,7 @@ impl Jobs {
     ) -> Result<Option<JobRecord>, DbError> {
         let id = id.to_owned();
         let verb = move |db: &Db| db.step_job(&id, event, attempt, why.as_deref());
-        let job = self.call(verb).await?;
+        let job = self.db.call(verb).await?;
         self.tell();
         Ok(job)
     }
@@ -289,7 +282,7 @@ impl Jobs {
 
     pub async fn remove(&self, id: &str) -> Result<(), DbError> {
         let id = id.to_owned();
-        self.call(move |db| db.remove_job(&id)).await?;
+        self.db.call(move |db| db.remove_job(&id)).await?;
         self.tell();
         Ok(())
     }
@@ -303,7 +296,7 @@ impl Jobs {
             if let Some(head) = self.height() {
                 let lifetime = u64::try_from(self.policy.job_lifetime.as_millis());
                 let before = unix_ms().saturating_sub(lifetime.unwrap_or(u64::MAX));
-                let swept = self.call(move |db| db.sweep_jobs(head, before)).await;
+                let swept = self.db.call(move |db| db.sweep_jobs(head, before)).await;
                 if let Err(error) = swept {
                     tracing::warn!(%error, "old WindowPoSt jobs could not be cleared away");
                 }
