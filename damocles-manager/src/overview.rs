@@ -1,6 +1,6 @@
 //! What the chain has of a miner, for one screen: all of it at one tipset.
 
-use crate::chain::{Chain, ChainError};
+use crate::chain::{Chain, ChainError, unless_refused};
 use damocles_api::overview::{
     AccountOfMiner, DeadlineView, MinerOverview, PowerView, SectorCounts,
 };
@@ -20,22 +20,14 @@ pub(crate) fn counts(partitions: &[Partition]) -> SectorCounts {
     partitions.iter().map(of).sum()
 }
 
-async fn account(
+/// What an address has, in FIL; None: the chain has no such actor yet.
+pub(crate) async fn balance(
     chain: &dyn Chain,
-    role: &str,
     address: Address,
     key: &TipSetKey,
-) -> Result<AccountOfMiner, ChainError> {
-    let balance = match chain.actor(address, key).await {
-        Ok(actor) => Some(actor.balance.to_string()),
-        Err(ChainError::Refused { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    Ok(AccountOfMiner {
-        role: role.to_owned(),
-        address: address.to_string(),
-        balance,
-    })
+) -> Result<Option<String>, ChainError> {
+    let actor = unless_refused(chain.actor(address, key).await)?;
+    Ok(actor.map(|actor| actor.balance.to_string()))
 }
 
 async fn deadlines(
@@ -81,7 +73,11 @@ pub async fn of(chain: &dyn Chain, miner: ActorId) -> Result<MinerOverview, Chai
     let controls = info.control_addresses.iter().map(|a| ("control", *a));
     let first = [("owner", info.owner), ("worker", info.worker)];
     for (role, address) in first.into_iter().chain(controls) {
-        accounts.push(account(chain, role, address, key).await?);
+        accounts.push(AccountOfMiner {
+            role: role.to_owned(),
+            address: address.to_string(),
+            balance: balance(chain, address, key).await?,
+        });
     }
     let deadline = chain.miner_proving_deadline(miner, key).await?;
     let deadlines = deadlines(chain, miner, &deadline, key).await?;

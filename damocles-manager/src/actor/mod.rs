@@ -11,10 +11,11 @@ mod order;
 pub use order::Senseless;
 
 use crate::{
-    chain::{Chain, ChainError},
+    chain::{Chain, ChainError, unless_refused},
     db::{Db, DbError, record::MessageRecord},
     messages::{DryRun, Engine, EngineError, Holder, Intent},
     model::{MessageId, MessageKind, names},
+    overview::balance,
     policy::MinerPolicy,
     served::Served,
 };
@@ -130,11 +131,8 @@ impl Actors {
                 all.push((info.worker, what));
             }
             for sender in senders {
-                match self.chain.lookup_id(*sender, key).await {
-                    Ok(id) => all.push((id, what)),
-                    Err(ChainError::Refused { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+                let id = unless_refused(self.chain.lookup_id(*sender, key).await)?;
+                all.extend(id.map(|id| (id, what)));
             }
         }
         Ok(all)
@@ -147,17 +145,8 @@ impl Actors {
         sends: Vec<String>,
         key: &TipSetKey,
     ) -> Result<AddressView, ChainError> {
-        let balance = match self.chain.actor(address, key).await {
-            Ok(actor) => Some(actor.balance.to_string()),
-            Err(ChainError::Refused { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let (account, signer) = match self.messages.holder(address, key).await {
-            Ok((account, holder)) => (Some(account.to_string()), holder),
-            Err(ChainError::Refused { .. }) => (None, Holder::Nobody),
-            Err(error) => return Err(error),
-        };
-        let signer = match signer {
+        let (account, holder) = unless_refused(self.messages.holder(address, key).await)?.unzip();
+        let signer = match holder.unwrap_or(Holder::Nobody) {
             Holder::Store => "key store",
             Holder::Node => "node",
             Holder::Messager => "messager",
@@ -167,9 +156,9 @@ impl Actors {
         Ok(AddressView {
             role,
             address: address.to_string(),
-            key: account,
+            key: account.map(|account| account.to_string()),
             signer: signer.to_owned(),
-            balance,
+            balance: balance(&*self.chain, address, key).await?,
             sends,
         })
     }
@@ -277,11 +266,10 @@ impl Actors {
 
     /// The key address that sends, whose key somebody here has.
     async fn account(&self, from: Address, key: &TipSetKey) -> Result<Address, OrderError> {
-        match self.messages.holder(from, key).await {
-            Ok((_, Holder::Nobody)) => Err(OrderError::NoKey(from)),
-            Ok((address, _)) => Ok(address),
-            Err(ChainError::Refused { .. }) => Err(OrderError::NoAccount(from)),
-            Err(error) => Err(error.into()),
+        match unless_refused(self.messages.holder(from, key).await)? {
+            Some((_, Holder::Nobody)) => Err(OrderError::NoKey(from)),
+            Some((address, _)) => Ok(address),
+            None => Err(OrderError::NoAccount(from)),
         }
     }
 
@@ -293,11 +281,7 @@ impl Actors {
             let id = self.chain.lookup_id(address, key).await?;
             self.chain.actor(id, key).await.map(|_| id)
         };
-        match there.await {
-            Ok(id) => Ok(id),
-            Err(ChainError::Refused { .. }) => Err(OrderError::NoActor(shown())),
-            Err(error) => Err(error.into()),
-        }
+        unless_refused(there.await)?.ok_or_else(|| OrderError::NoActor(shown()))
     }
 
     /// The order with what the chain knows of its addresses.

@@ -6,6 +6,7 @@ use crate::{
         belief::Sight,
         network::Membership,
         refusal::{ReadRefusals, ReadingRefusals},
+        unless_refused,
     },
     policy::NodeEndpoint,
 };
@@ -247,15 +248,12 @@ impl Endpoint {
     pub(super) async fn genesis(&self) -> Result<Option<String>, ChainError> {
         let params = Params::none();
         let told = self.ask::<Genesis>(method::CHAIN_GET_GENESIS, &params, Question::Quick);
-        match told.await {
-            Ok(tipset) => {
-                let cids: Vec<String> = tipset.cids.0.iter().map(ToString::to_string).collect();
-                Ok(Some(cids.join(" ")))
-            }
-            // a gateway may not have the method
-            Err(ChainError::Refused { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        // a gateway may not have the method
+        let tipset = unless_refused(told.await)?;
+        Ok(tipset.map(|tipset| {
+            let cids: Vec<String> = tipset.cids.0.iter().map(ToString::to_string).collect();
+            cids.join(" ")
+        }))
     }
 
     /// Whether it is of our network; asked once, and again when it comes back.

@@ -85,6 +85,18 @@ pub enum ChainError {
     Malformed { method: String, reason: String },
 }
 
+/// The answer; None where the node was asked and said no, as of what it does not know.
+///
+/// # Errors
+/// Every other failure.
+pub fn unless_refused<T>(answer: Result<T, ChainError>) -> Result<Option<T>, ChainError> {
+    match answer {
+        Ok(told) => Ok(Some(told)),
+        Err(ChainError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl ChainError {
     /// Whether the node was not reached, so that nothing is known of the question.
     pub fn is_unreachable(&self) -> bool {

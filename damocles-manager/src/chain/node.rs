@@ -10,6 +10,7 @@ use crate::{
         memory::Memory,
         network::Membership,
         nodes::Nodes,
+        unless_refused,
     },
     policy::NodeEndpoint,
 };
@@ -152,15 +153,10 @@ impl Chain for NodeChain {
     }
 
     async fn finalized(&self) -> Result<Option<Epoch>, ChainError> {
-        match self
+        let asked = self
             .nodes
-            .ask::<TipSet>(CHAIN_GET_FINALIZED_TIP_SET, Params::none())
-            .await
-        {
-            Ok(tipset) => Ok(Some(tipset.height)),
-            Err(ChainError::Refused { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+            .ask::<TipSet>(CHAIN_GET_FINALIZED_TIP_SET, Params::none());
+        Ok(unless_refused(asked.await)?.map(|tipset| tipset.height))
     }
 
     async fn genesis(&self) -> Result<Option<String>, ChainError> {

@@ -3,7 +3,7 @@
 //! that was looked at before; only where it does not, each message is looked at by itself.
 
 use crate::{
-    chain::{ChainError, Head},
+    chain::{ChainError, Head, unless_refused},
     db::{DbError, messages::Watched},
     messages::{Engine, EngineError},
 };
@@ -83,20 +83,14 @@ impl Engine {
         if height > head.height {
             return Ok(false);
         }
-        match self.chain.tipset_at(height, &head.key).await {
-            Ok(there) => Ok(there == *key),
-            // it cannot tell, so the message itself is asked for
-            Err(ChainError::Refused { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        // where it cannot tell, the message itself is asked for
+        let there = unless_refused(self.chain.tipset_at(height, &head.key).await)?;
+        Ok(there.is_some_and(|there| there == *key))
     }
 
     async fn settle(&self, landed: &[Watched], head: &Head) -> Result<(), EngineError> {
-        let told = match self.chain.finalized().await {
-            Ok(told) => told.filter(|at| *at <= head.height),
-            Err(ChainError::Refused { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
+        let told = unless_refused(self.chain.finalized().await)?.flatten();
+        let told = told.filter(|at| *at <= head.height);
         let by_age = head.height - self.finality;
         let finalised = told.map_or(by_age, |at| at.max(by_age));
         for message in landed {
