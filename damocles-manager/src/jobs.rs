@@ -8,7 +8,7 @@ use crate::{
         Db, DbError,
         jobs::{Ended, JobRecord, Offer, Speaks, Taking},
     },
-    model::unix_ms,
+    model::{millis, unix_ms},
     policy::WorkerProverPolicy,
 };
 use damocles_api::wdpost::WdPoStInput;
@@ -294,8 +294,7 @@ impl Jobs {
     pub async fn sweep(self) -> anyhow::Result<()> {
         loop {
             if let Some(head) = self.height() {
-                let lifetime = u64::try_from(self.policy.job_lifetime.as_millis());
-                let before = unix_ms().saturating_sub(lifetime.unwrap_or(u64::MAX));
+                let before = unix_ms().saturating_sub(millis(self.policy.job_lifetime));
                 let swept = self.db.call(move |db| db.sweep_jobs(head, before)).await;
                 if let Err(error) = swept {
                     tracing::warn!(%error, "old WindowPoSt jobs could not be cleared away");

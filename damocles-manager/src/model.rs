@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     str::FromStr,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use strum::{Display, EnumIter, EnumString};
 
@@ -17,7 +17,12 @@ pub type UnixMs = u64;
 pub fn unix_ms() -> UnixMs {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, millis)
+}
+
+/// A span of time in milliseconds; the largest number, where it has no number.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Seconds of that, as the API tells times.

@@ -1,6 +1,7 @@
 //! What the operator decided, per miner: checked values that the rooms act upon.
 //! `config` builds them from the TOML file; nothing here knows how they were written.
 
+use crate::model::millis;
 use damocles_kv::{Memory, Postgres};
 use damocles_processor::KernelChoice;
 use damocles_types::{ActorId, Epoch};
@@ -199,6 +200,14 @@ pub struct ProvingPolicy {
     pub partition_check_timeout: Duration,
     pub kernel: KernelChoice,
     pub workers: WorkerProverPolicy,
+}
+
+impl ProvingPolicy {
+    /// What the reading of one store is told: sectors at once, and milliseconds for each.
+    pub fn of_reading(&self) -> (u32, u64) {
+        let parallel = u32::try_from(self.parallel_check_limit).unwrap_or(u32::MAX);
+        (parallel, millis(self.single_check_timeout))
+    }
 }
 
 /// WindowPoSts that workers prove (`[Common.Proving.WorkerProver]`).

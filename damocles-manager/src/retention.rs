@@ -2,7 +2,7 @@
 
 use crate::{
     db::{Db, DbError},
-    model::{UnixMs, unix_ms},
+    model::{UnixMs, millis, unix_ms},
     policy::Retention,
 };
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ async fn forget(db: &Db, kept: Option<Duration>, step: Step, stop: &Cancellation
     let Some(kept) = kept else {
         return stop.cancelled().await;
     };
-    let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+    let kept = millis(kept);
     loop {
         let before = unix_ms().saturating_sub(kept);
         let began = Instant::now();

@@ -1,7 +1,7 @@
 //! Which waiting sectors go into messages now. Pure.
 
 use crate::{
-    model::{Commitment, UnixMs},
+    model::{Commitment, UnixMs, millis},
     policy::BatchPolicy,
 };
 use damocles_types::{Epoch, SealProof, SectorSize};
@@ -58,7 +58,7 @@ pub(super) fn plan(
         (0..waiting.len()).partition(|i| waiting[*i].alone || policy.threshold <= 1);
     alone.retain(goes);
     let mut out: Vec<Vec<usize>> = alone.into_iter().map(|i| vec![i]).collect();
-    let max_wait = u64::try_from(policy.max_wait.as_millis()).unwrap_or(u64::MAX);
+    let max_wait = millis(policy.max_wait);
     let oldest = together.iter().map(|i| waiting[*i].since).min();
     let overdue = oldest.is_some_and(|since| now.saturating_sub(since) >= max_wait);
     let urgent = together.iter().any(|i| must(&waiting[*i]));
@@ -98,7 +98,7 @@ pub(super) fn held_back(
 
 /// When the oldest of these will have waited long enough, unless more come before.
 pub(super) fn due(waiting: &[Waiting], policy: &BatchPolicy) -> Option<UnixMs> {
-    let max_wait = u64::try_from(policy.max_wait.as_millis()).unwrap_or(u64::MAX);
+    let max_wait = millis(policy.max_wait);
     let oldest = waiting.iter().map(|w| w.since).min()?;
     Some(oldest.saturating_add(max_wait))
 }

@@ -7,6 +7,7 @@
 use crate::{
     chain::Head,
     db::posts::{PostRecord, StoredProof},
+    model::millis,
     post::{
         StepError, advance, batch,
         context::Context,
@@ -132,7 +133,7 @@ impl Context {
         record.proof = Some(proof);
         record.steps.proven = self.height();
         record.skipped = sorted.bad.into_iter().collect();
-        record.proving_ms = u64::try_from(started.elapsed().as_millis()).ok();
+        record.proving_ms = Some(millis(started.elapsed()));
         record.proving_epochs = epochs;
         (record.tries, record.retry_at, record.error) = (0, None, None);
         advance(&mut record, PostEvent::Prove)?;

@@ -212,7 +212,7 @@ impl Context {
             let store = stores.entry(found.files.store.clone()).or_default();
             store.push(found.replica(*number));
         }
-        let limits = &self.parts.proving;
+        let (parallel, sector_limit_ms) = self.parts.proving.of_reading();
         let mut unanswered: BTreeSet<_> = stores.keys().cloned().collect();
         let reads = stores.into_iter().map(|(store, replicas)| {
             let task = ReadSectors {
@@ -221,9 +221,8 @@ impl Context {
                 replicas,
                 seed,
                 store: store.clone(),
-                parallel: u32::try_from(limits.parallel_check_limit).unwrap_or(u32::MAX),
-                sector_limit_ms: u64::try_from(limits.single_check_timeout.as_millis())
-                    .unwrap_or(u64::MAX),
+                parallel,
+                sector_limit_ms,
             };
             async move { (store, read_store(&*self.parts.prover, task).await) }
         });

@@ -5,6 +5,7 @@ use super::ask::{AskError, Asked};
 use crate::{
     chain::Head,
     db::posts::PostRecord,
+    model::millis,
     post::{
         StepError, batch,
         context::Context,
@@ -128,7 +129,6 @@ impl Asked {
             cache_dir: cache_dir.clone(),
             sealed_file: sealed_file.clone(),
         };
-        let limit = parts.proving.single_check_timeout.as_millis();
         let asked = ReadSectors {
             miner_id: sector.miner,
             proof_type: PoStProof::Winning(size),
@@ -136,7 +136,7 @@ impl Asked {
             seed: challenge.as_field_element(),
             store: sealed_file.to_string_lossy().into_owned(),
             parallel: 1,
-            sector_limit_ms: u64::try_from(limit).unwrap_or(u64::MAX),
+            sector_limit_ms: millis(parts.proving.single_check_timeout),
         };
         let began = Instant::now();
         let read = parts.prover.read(asked).await.map_err(|e| failed(&e))?;
@@ -145,7 +145,7 @@ impl Asked {
             challenge: hex::encode(challenge.0),
             sealed_file: sealed_file.to_string_lossy().into_owned(),
             cache_dir: cache_dir.to_string_lossy().into_owned(),
-            reading_ms: ms(began),
+            reading_ms: millis(began.elapsed()),
             error: read.unread.into_iter().next().map(|unread| unread.why),
         })
     }
@@ -157,10 +157,6 @@ fn waits(post: &PostRecord) -> bool {
         post.state,
         PostState::Waiting | PostState::Challenged | PostState::Proving
     )
-}
-
-fn ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Context {
@@ -179,7 +175,7 @@ impl Context {
             .sort(wanted, proof_type.size(), head, Epoch::MAX)
             .await?;
         self.read(proof_type, seed, &mut sorted, Epoch::MAX).await;
-        let reading_ms = ms(began);
+        let reading_ms = millis(began.elapsed());
         let began = Instant::now();
         let (mut proven, mut verified, mut error) = (0, false, None);
         while !sorted.found.is_empty() {
@@ -224,7 +220,7 @@ impl Context {
             sectors: proven,
             skipped: away,
             reading_ms,
-            proving_ms: (proven > 0).then(|| ms(began)),
+            proving_ms: (proven > 0).then(|| millis(began.elapsed())),
             verified,
             error,
         })

@@ -211,6 +211,7 @@ impl WorkerProver {
             stores.entry(store).or_default().push(replica.clone());
         }
         let until = look_until(order.open, order.close, self.height(order));
+        let (parallel, sector_limit_ms) = self.limits.of_reading();
         let reads = stores.into_iter().map(|(store, replicas)| {
             let numbers: Vec<_> = replicas.iter().map(|r| r.sector_id).collect();
             let task = ReadSectors {
@@ -219,9 +220,8 @@ impl WorkerProver {
                 replicas,
                 seed: order.task.seed,
                 store: store.to_owned(),
-                parallel: u32::try_from(self.limits.parallel_check_limit).unwrap_or(u32::MAX),
-                sector_limit_ms: u64::try_from(self.limits.single_check_timeout.as_millis())
-                    .unwrap_or(u64::MAX),
+                parallel,
+                sector_limit_ms,
             };
             async move {
                 tokio::select! {

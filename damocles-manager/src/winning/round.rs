@@ -15,7 +15,7 @@ use crate::{
         DbError,
         blocks::{BlockRecord, Lost, MaySign, Rounds, Times},
     },
-    model::unix_ms,
+    model::{millis, unix_ms},
 };
 use damocles_flow::block::{BlockEvent, BlockState};
 use damocles_node::{
@@ -107,7 +107,7 @@ impl Progress {
             match answer {
                 Ok(Ok(done)) => {
                     let mut now = self.now.lock();
-                    let at = u64::try_from(self.began.elapsed().as_millis()).ok();
+                    let at = Some(millis(self.began.elapsed()));
                     match step {
                         Step::Base => now.1.base = at,
                         Step::Election => now.1.elected = at,

@@ -16,6 +16,7 @@
 //! is the beginning of the next. An epoch without a block is a null round: the same parents are tried
 //! for the next one.
 
+use crate::model::millis;
 use damocles_node::TipSetKey;
 use damocles_types::Epoch;
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub(super) enum Next {
 impl Timing {
     pub(super) fn new(delay: Duration, by_the_clock: bool) -> Self {
         Self {
-            delay: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).max(1),
+            delay: millis(delay).max(1),
             by_the_clock,
         }
     }
@@ -89,8 +90,7 @@ impl Timing {
 
     /// So much time in epochs.
     pub(super) fn epochs(self, time: Duration) -> Epoch {
-        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Epoch::try_from(ms / self.delay).unwrap_or(Epoch::MAX)
+        Epoch::try_from(millis(time) / self.delay).unwrap_or(Epoch::MAX)
     }
 
     /// The round after so many null ones.

@@ -2,7 +2,10 @@
 //! disk is told from a slow prover.
 
 use super::{parts::Parts, prover::ProveError};
-use crate::storage::{NotUsable, Replica as Stored, StorageError};
+use crate::{
+    model::millis,
+    storage::{NotUsable, Replica as Stored, StorageError},
+};
 use damocles_node::{ExtendedSectorInfo, PoStProof};
 use damocles_processor::task::{ReadSectors, Replica, WinningPost};
 use damocles_types::{
@@ -102,7 +105,7 @@ impl Parts {
                 seed,
                 store: store.clone(),
                 parallel: 1,
-                sector_limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+                sector_limit_ms: millis(limit),
             };
             let read = self.prover.read(task).await?;
             if let Some(unread) = read.unread.into_iter().next() {

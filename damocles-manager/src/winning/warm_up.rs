@@ -2,7 +2,10 @@
 //! parameters, and so that an operator hears at once how long one takes, or what is missing.
 
 use super::{parts::Parts, sectors::NotProvable};
-use crate::chain::{ChainError, Head};
+use crate::{
+    chain::{ChainError, Head},
+    model::millis,
+};
 use damocles_node::ExtendedSectorInfo;
 use damocles_types::{ActorId, Randomness};
 use fvm_ipld_bitfield::BitField;
@@ -38,7 +41,7 @@ pub(super) async fn warm_up(parts: &Parts, miner: ActorId, stop: CancellationTok
             Ok(Some(sector)) => tracing::info!(
                 miner,
                 sector,
-                ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                ms = millis(began.elapsed()),
                 "a trial WinningPoSt was made: blocks can be"
             ),
             Ok(None) => tracing::info!(
