@@ -19,12 +19,11 @@ use fvm_shared::{
     address::{Network, set_current_network},
     crypto::signature::SignatureType,
 };
-use sending::{PATIENCE, Runs, adapter, mine, network, payment, reached};
+use sending::{Runs, adapter, comes, mine, network, payment, reached};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 use tokio::net::TcpListener;
 
@@ -146,13 +145,7 @@ async fn a_messager_gets_one_message_through_deaths_and_the_chain_says_how_it_en
 
         fail::cfg("messages::pushed", "return").unwrap();
         let runs = start().await;
-        let given = async {
-            let mut look = tokio::time::interval(Duration::from_millis(10));
-            while !stand_in.has(&id.to_string()) {
-                look.tick().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, given).await.unwrap();
+        comes(|| stand_in.has(&id.to_string())).await;
         runs.die().await;
         assert_eq!(db.message(id).unwrap().unwrap().state, MessageState::Wanted);
         fail::cfg("messages::pushed", "off").unwrap();

@@ -12,9 +12,8 @@ use fvm_shared::{
     address::{Network, set_current_network},
     crypto::signature::SignatureType,
 };
-use sending::{PATIENCE, adapter, mine, network, payment, reached};
+use sending::{adapter, comes, mine, network, payment, reached};
 use signing::{move_keys, start};
-use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_both_kinds_send_through_deaths_without_the_nodes_wallet() {
@@ -43,13 +42,7 @@ async fn keys_of_both_kinds_send_through_deaths_without_the_nodes_wallet() {
         fail::cfg("messages::signed", "off").unwrap();
         fail::cfg("messages::pushed", "return").unwrap();
         let runs = start(&db, &chain, &keys).await;
-        let pooled = async {
-            let mut look = tokio::time::interval(Duration::from_millis(10));
-            while net.node.network.pending().is_empty() {
-                look.tick().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, pooled).await.unwrap();
+        comes(|| !net.node.network.pending().is_empty()).await;
         runs.die().await;
         fail::cfg("messages::pushed", "off").unwrap();
 

@@ -104,6 +104,17 @@ pub(crate) async fn reached(
     }
 }
 
+/// Waits until it is so.
+pub(crate) async fn comes(is: impl Fn() -> bool) {
+    let come = async {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        while !is() {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, come).await.unwrap();
+}
+
 /// A network of its own in `dir`, whose blocks are made when told.
 pub(crate) async fn network(dir: &Path) -> Local {
     let genesis = Genesis {

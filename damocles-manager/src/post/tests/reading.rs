@@ -140,19 +140,21 @@ async fn one_that_the_prover_names_is_waited_for_where_its_disk_does_not_answer(
     assert!(house.one().skipped.is_empty());
 }
 
+/// Once the prover is at it, the heads come one after the other.
+async fn heads_come(house: &House, heads: std::ops::Range<Epoch>) {
+    house.prover.hanging.notified().await;
+    for height in heads {
+        house.tell(height);
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The prover is asked at START and never answers; the heads come one after the other.
 async fn while_it_hangs(house: &House, heads: std::ops::Range<Epoch>) {
     house.order(Order::Hang);
     let mut poster = house.start();
     let start = house.tell(START);
-    let others = async {
-        house.prover.hanging.notified().await;
-        for height in heads {
-            house.tell(height);
-            tokio::task::yield_now().await;
-        }
-    };
-    let both = async { tokio::join!(poster.settle(start), others) };
+    let both = async { tokio::join!(poster.settle(start), heads_come(house, heads)) };
     let given_up = tokio::time::timeout(Duration::from_secs(60), both).await;
     given_up.expect("nobody waits for ever for a prover that hangs");
 }
@@ -180,11 +182,7 @@ async fn a_prover_that_is_slow_for_no_sector_is_left_at_its_work() {
     let mut poster = house.start();
     let start = house.tell(START);
     let others = async {
-        house.prover.hanging.notified().await;
-        for height in START + 1..80 {
-            house.tell(height);
-            tokio::task::yield_now().await;
-        }
+        heads_come(&house, START + 1..80).await;
         until(|| !house.prover.reads.lock().is_empty()).await;
         house.prover.go_on.notify_one();
     };
@@ -203,11 +201,7 @@ async fn a_prover_that_proves_for_others_too_is_not_ended_for_one() {
     let mut poster = house.start();
     let start = house.tell(START);
     let others = async {
-        house.prover.hanging.notified().await;
-        for height in START + 1..90 {
-            house.tell(height);
-            tokio::task::yield_now().await;
-        }
+        heads_come(&house, START + 1..90).await;
         house.prover.go_on.notify_one();
     };
     tokio::join!(poster.settle(start), others);
@@ -224,11 +218,7 @@ async fn a_proof_that_waits_for_its_turn_is_not_doubted() {
     let mut poster = house.start();
     let start = house.tell(START);
     let others = async {
-        house.prover.hanging.notified().await;
-        for height in START + 1..90 {
-            house.tell(height);
-            tokio::task::yield_now().await;
-        }
+        heads_come(&house, START + 1..90).await;
         house.prover.go_on.notify_one();
     };
     tokio::join!(poster.settle(start), others);
